@@ -1,0 +1,46 @@
+# `make demo` and `make test` need Python 3.10 or newer and nothing else: they make .venv themselves.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test test-slow lint check bench clean
+
+help:
+	@echo "make demo       sync examples/people.csv into a sandbox on this machine, and read one contact back"
+	@echo "make test       the tests (under 5 minutes)"
+	@echo "make test-slow  the long tests"
+	@echo "make lint       ruff, mypy --strict, pyright"
+	@echo "make bench      the benchmarks, with the libraries they compare against"
+	@echo "make clean      remove .venv and caches"
+
+# One stamp per set of extras, remade when pyproject.toml changes.
+$(VENV)/.%: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=…") if sys.version_info < (3, 10) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing aelyst-async[$*] into $(VENV)"
+	@$(PIP) install -e ".[$*]"
+	@touch $@
+
+demo: $(VENV)/.cli
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.test
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+check: lint test
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,239 @@
+"""Every error of the library, in one tree. One class for each thing that a caller does differently.
+
+::
+
+    ContactsError
+    ├── ApiError                        the server answered, and the answer is not a success
+    │   ├── BadRequestError      400    fix the data
+    │   ├── AuthenticationError  401/403  fix the credential or its rights
+    │   ├── ContactNotFoundError 404    create it, or look elsewhere
+    │   ├── ConflictError        409    it exists already
+    │   ├── RateLimitedError     429    come back after `retry_after`
+    │   ├── QueuedError          449    the vendor is still at work on the contact; come back in minutes
+    │   └── ServerError          5xx    `may_have_been_applied` says whether a write may have taken effect
+    ├── TransportError                  no usable answer; `may_have_been_applied` likewise
+    │   └── RequestTimeoutError
+    ├── ResponseDecodeError             a success was answered, but it cannot be understood
+    ├── InvalidIdentifierError          ┐
+    ├── UnsupportedFieldError           │ raised before any request leaves
+    ├── UnsupportedOperationError       │
+    └── ConfigurationError              ┘
+
+The last four are also `ValueError` or `TypeError`. No aiohttp, JSON or cattrs error reaches a caller, and none
+stands in ``__cause__`` or ``__context__``: those objects hold the URL and the headers, thus the credential. What
+our errors hold has been redacted before. All of them pickle and copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+__all__ = [
+    "ApiError",
+    "AuthenticationError",
+    "BadRequestError",
+    "ConfigurationError",
+    "ConflictError",
+    "ContactNotFoundError",
+    "ContactsError",
+    "InvalidIdentifierError",
+    "QueuedError",
+    "RateLimitedError",
+    "RequestTimeoutError",
+    "ResponseDecodeError",
+    "ServerError",
+    "TransportError",
+    "UnsupportedFieldError",
+    "UnsupportedOperationError",
+    "error_class_for",
+]
+
+
+class ContactsError(Exception):
+    """The root of the tree: ``except ContactsError`` catches everything that this library raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # attrs' keyword-only exceptions neither pickle nor copy by themselves (python-attrs/attrs#734).
+        return _rebuild, (type(self), self.__getstate_fields__(), self.args, self.__getstate_notes__())
+
+    def __getstate_fields__(self) -> dict[str, Any]:
+        if not attrs.has(type(self)):
+            return {}
+        return {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
+
+    def __getstate_notes__(self) -> list[str]:
+        return list(getattr(self, "__notes__", ()))
+
+
+def _rebuild(
+    kind: type[ContactsError], fields: dict[str, Any], args: tuple[Any, ...], notes: list[str]
+) -> ContactsError:
+    error = kind(**fields) if fields else kind(*args)
+    if notes:
+        error.__notes__ = notes
+    return error
+
+
+@attrs.define(slots=False, eq=False, repr=False, init=True)
+class ApiError(ContactsError):
+    """The server answered, and not with a success.
+
+    ``status`` is the HTTP status; ``code`` the vendor's own code, where it sends one; ``message`` the vendor's
+    words. ``method`` and ``url`` name the request (no credential, ever), ``headers`` and ``body`` the answer (the
+    body redacted and cut at 2,048 characters). ``retry_after``: seconds until the server wants to hear from us
+    again, if it said so. ``attempts``: how many requests were sent for this call. ``may_have_been_applied``: whether
+    a write may have taken effect although this error was answered.
+    """
+
+    status: int
+    code: int | str | None = None
+    message: str = ""
+    method: str = ""
+    url: str = ""
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    body: str = ""
+    retry_after: float | None = None
+    attempts: int = 1
+    may_have_been_applied: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.args = (str(self),)
+
+    def __str__(self) -> str:
+        parts = [f"{self.status} {self.message}".strip()]
+        if self.code is not None and str(self.code) != str(self.status):
+            parts.append(f"code {self.code}")
+        if self.method or self.url:
+            parts.append(f"{self.method} {self.url}".strip())
+        if self.retry_after is not None:
+            parts.append(f"retry after {self.retry_after:g} s")
+        if self.attempts != 1:
+            parts.append(f"{self.attempts} attempts")
+        return " · ".join(parts)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+
+class BadRequestError(ApiError):
+    """400: the server refuses the data."""
+
+
+class AuthenticationError(ApiError):
+    """401 or 403: the credential is wrong, has expired, or lacks the right."""
+
+
+class ContactNotFoundError(ApiError):
+    """404: no contact has this identifier (or the server has no such route)."""
+
+
+class ConflictError(ApiError):
+    """409: the contact exists already."""
+
+
+class RateLimitedError(ApiError):
+    """429, or a wait for the quota that would be longer than the caller allows (then ``attempts`` is 0)."""
+
+
+class QueuedError(ApiError):
+    """449: the vendor still works on this contact; its scale is minutes."""
+
+
+class ServerError(ApiError):
+    """5xx: the server failed. ``may_have_been_applied`` says whether a write may have taken effect."""
+
+
+@attrs.define(slots=False, eq=False, repr=False, init=True)
+class TransportError(ContactsError):
+    """No usable answer: the connection failed, broke off, or the answer broke a bound.
+
+    ``may_have_been_applied`` is `False` when the request surely never reached the server (or changes nothing there),
+    else `True`. ``attempts`` counts the requests sent.
+    """
+
+    message: str
+    may_have_been_applied: bool = False
+    method: str = ""
+    url: str = ""
+    attempts: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        self.args = (str(self),)
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.method or self.url:
+            parts.append(f"{self.method} {self.url}".strip())
+        if self.attempts != 1:
+            parts.append(f"{self.attempts} attempts")
+        if self.may_have_been_applied:
+            parts.append("the call may have taken effect")
+        return " · ".join(parts)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+
+class RequestTimeoutError(TransportError):
+    """No answer within the time-out."""
+
+
+@attrs.define(slots=False, eq=False, repr=False, init=True)
+class ResponseDecodeError(ContactsError):
+    """The server answered with success, but not with what its documentation describes.
+
+    ``problem`` says what was expected and where (a JSON path); ``body`` is the answer, redacted and cut at 2,048
+    characters. ``may_have_been_applied`` is `True` for a write: the server said yes before we failed to read it.
+    """
+
+    problem: str
+    status: int = 200
+    method: str = ""
+    url: str = ""
+    body: str = ""
+    attempts: int = 1
+    may_have_been_applied: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.args = (str(self),)
+
+    def __str__(self) -> str:
+        return f"cannot understand the answer to {self.method} {self.url}: {self.problem} · body: {self.body!r}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+
+class InvalidIdentifierError(ContactsError, ValueError):
+    """The text or object does not name a contact, or not one of a kind that this API accepts."""
+
+
+class UnsupportedFieldError(ContactsError, ValueError):
+    """A field that the API does not have or not take here, a value it has no rule for, or a required one missing."""
+
+
+class UnsupportedOperationError(ContactsError, TypeError):
+    """The provider cannot do this."""
+
+
+class ConfigurationError(ContactsError, ValueError):
+    """A setting, a credential or an environment variable is missing or wrong, or an object is used wrongly."""
+
+
+_BY_STATUS: dict[int, type[ApiError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: AuthenticationError,
+    404: ContactNotFoundError,
+    409: ConflictError,
+    429: RateLimitedError,
+    449: QueuedError,
+}
+
+
+def error_class_for(status: int) -> type[ApiError]:
+    """Return the class for an HTTP status: the table above, `ServerError` for 5xx, else `ApiError` itself."""
+    return ServerError if 500 <= status <= 599 else _BY_STATUS.get(status, ApiError)

@@ -1,0 +1,83 @@
+"""What a provider can do, as protocols: code against these and any provider fits.
+
+`ContactReader` is what all providers have; `ContactGateway` adds writing; lists, tags and messages are separate
+because not every API has them. All are ``runtime_checkable``: ``isinstance(gateway, ListGateway)`` asks whether a
+provider can.
+
+Every ``contact`` and ``identifier`` argument takes an identifier object or its text (``"email:ann@example.com"``).
+Every method may raise any `aelyst_async.errors.ContactsError`; what each one adds is said below.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from aelyst_async.contacts import Contact, ContactFields, Message, Tag, WriteReceipt
+from aelyst_async.identifiers import Identifier
+
+__all__ = ["ContactGateway", "ContactReader", "ListGateway", "MessageGateway", "TagGateway"]
+
+
+@runtime_checkable
+class ContactReader(Protocol):
+    """Reads one contact. ``provider`` is the name under which `open_gateway` finds the provider."""
+
+    provider: str
+
+    async def get(self, identifier: Identifier | str) -> Contact:
+        """Return the contact. Raises `ContactNotFoundError` where there is none."""
+        ...
+
+
+@runtime_checkable
+class ContactGateway(ContactReader, Protocol):
+    """Reads and writes contacts."""
+
+    async def create(
+        self, fields: ContactFields, *, identifier: Identifier | str | None = None
+    ) -> WriteReceipt:
+        """Create a contact, named by `identifier`: by default the phone of `fields`, else the e-mail.
+
+        Never repeated once it may have reached the server: `TransportError` and `ServerError` say in
+        ``may_have_been_applied`` whether the contact may exist now.
+        """
+        ...
+
+    async def update(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
+        """Change the fields given, keep the others. Raises `ContactNotFoundError` where there is no contact."""
+        ...
+
+    async def upsert(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
+        """Update the contact, or create it where there is none; ``receipt.created`` says which (`None`: not told)."""
+        ...
+
+
+@runtime_checkable
+class ListGateway(Protocol):
+    """Puts contacts on lists."""
+
+    async def add_to_list(self, contact: Identifier | str, list_id: str) -> WriteReceipt:
+        """Add the contact to the list."""
+        ...
+
+    async def remove_from_list(self, contact: Identifier | str, list_id: str) -> WriteReceipt:
+        """Remove the contact from the list."""
+        ...
+
+
+@runtime_checkable
+class TagGateway(Protocol):
+    """Reads the tags of a contact."""
+
+    async def tags(self, contact: Identifier | str) -> tuple[Tag, ...]:
+        """Return the contact's tags, in the server's order."""
+        ...
+
+
+@runtime_checkable
+class MessageGateway(Protocol):
+    """Reads the messages of a contact."""
+
+    async def messages(self, contact: Identifier | str) -> tuple[Message, ...]:
+        """Return the contact's messages, in the server's order."""
+        ...

@@ -1,0 +1,152 @@
+"""How a contact is named: by id, by e-mail or by phone, in a text form with a prefix.
+
+``id:123`` · ``email:ann@example.com`` · ``phone:+60123456789`` (seed page *Get a contact*). The prefix is not
+optional: a bare ``list`` would share the path space of the vendors' other routes, and a bare number could be an id
+or a phone.
+
+Why so strict. An identifier becomes a path segment or a query value. Whatever text it holds, the request must go
+to the route that the caller meant. Two rules give that: a value that no server could hold (empty, control
+characters, lone surrogates, ``.`` and ``..``) is refused here, and every other character is percent-encoded by
+`encode_segment` except the unreserved ones of RFC 3986 and ``:`` and ``@``, which are plain in a path segment.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import ClassVar, TypeAlias
+from urllib.parse import quote
+
+import attrs
+
+from aelyst_async.errors import InvalidIdentifierError
+
+__all__ = ["ContactId", "Email", "Identifier", "Phone", "encode_segment", "parse_identifier"]
+
+_MAX_LENGTH = 320
+"""Characters: the longest e-mail address (RFC 3696 erratum 1690: 64 + 1 + 255); ids are far shorter."""
+
+# Cc control, Cs lone surrogate, Zl/Zp line and paragraph separators.
+_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_PHONE_PADDING = re.compile(r"[ \-.()\[\]]")
+_PHONE = re.compile(r"\+[0-9]{1,32}")
+
+
+def _checked_text(value: object, kind: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidIdentifierError(f"{kind}: expected text, got {type(value).__name__}")
+    if not value:
+        raise InvalidIdentifierError(f"{kind}: the value is empty")
+    if len(value) > _MAX_LENGTH:
+        raise InvalidIdentifierError(f"{kind}: {len(value)} characters; at most {_MAX_LENGTH} are accepted")
+    for position, character in enumerate(value):
+        if unicodedata.category(character) in _FORBIDDEN_CATEGORIES:
+            raise InvalidIdentifierError(
+                f"{kind}: character U+{ord(character):04X} at position {position} is not allowed"
+            )
+    return value
+
+
+def _convert_id(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    text = _checked_text(value, "id")
+    if text != text.strip():
+        raise InvalidIdentifierError(f"id: {text!r} has blanks around it; remove them")
+    if text in {".", ".."}:
+        # RFC 3986, 5.2.4: as a path segment these mean "here" and "one up", even percent-encoded.
+        raise InvalidIdentifierError(f"id: {text!r} would change the path of the request")
+    return text
+
+
+def _convert_email(value: object) -> str:
+    text = _checked_text(value, "email")
+    local, at, domain = text.rpartition("@")
+    if not (at and local and domain):
+        raise InvalidIdentifierError(f"email: {text!r} is not of the form name@domain")
+    if any(character.isspace() for character in text):
+        raise InvalidIdentifierError(f"email: {text!r} contains a blank; remove it")
+    return text
+
+
+def _convert_phone(value: object) -> str:
+    text = _PHONE_PADDING.sub("", _checked_text(value, "phone"))
+    if not _PHONE.fullmatch(text):
+        raise InvalidIdentifierError(
+            f"phone: {value!r} is not '+' and digits with the country code, such as +60123456789"
+        )
+    return text
+
+
+@attrs.frozen
+class ContactId:
+    """The id that the API gave the contact. Opaque text; an `int` is accepted and kept as text.
+
+    Raises `InvalidIdentifierError`.
+    """
+
+    prefix: ClassVar[str] = "id"
+    value: str = attrs.field(converter=_convert_id)
+
+    def __str__(self) -> str:
+        return f"id:{self.value}"
+
+
+@attrs.frozen
+class Email:
+    """An e-mail address, kept as given (its case too). Raises `InvalidIdentifierError`."""
+
+    prefix: ClassVar[str] = "email"
+    value: str = attrs.field(converter=_convert_email)
+
+    def __str__(self) -> str:
+        return f"email:{self.value}"
+
+
+@attrs.frozen
+class Phone:
+    """A phone number with its country code: ``+`` and digits; blanks, dashes, dots and brackets are removed.
+
+    Raises `InvalidIdentifierError`.
+    """
+
+    prefix: ClassVar[str] = "phone"
+    value: str = attrs.field(converter=_convert_phone)
+
+    def __str__(self) -> str:
+        return f"phone:{self.value}"
+
+
+Identifier: TypeAlias = ContactId | Email | Phone
+
+_KINDS: dict[str, type[ContactId] | type[Email] | type[Phone]] = {
+    kind.prefix: kind for kind in (ContactId, Email, Phone)
+}
+
+
+def parse_identifier(identifier: Identifier | str) -> Identifier:
+    """Return the identifier that a text such as ``"email:ann@example.com"`` names.
+
+    An identifier object is returned as it is. Raises `InvalidIdentifierError` for anything else.
+    """
+    if isinstance(identifier, (ContactId, Email, Phone)):
+        return identifier
+    if not isinstance(identifier, str):
+        raise InvalidIdentifierError(
+            f"identifier: expected ContactId, Email, Phone or text, got {type(identifier).__name__}"
+        )
+    prefix, colon, value = identifier.partition(":")
+    kind = _KINDS.get(prefix)
+    if not colon or kind is None:
+        raise InvalidIdentifierError(
+            f"identifier: {identifier[:_MAX_LENGTH]!r} does not begin with 'id:', 'email:' or 'phone:'"
+        )
+    return kind(value)
+
+
+def encode_segment(text: str) -> str:
+    """Return `text` as one path segment: all but unreserved characters, ``:`` and ``@`` percent-encoded (UTF-8).
+
+    ``/``, ``?``, ``#``, ``%`` and ``+`` never survive, so no text can leave its segment.
+    """
+    return quote(text, safe=":@")

@@ -1,0 +1,132 @@
+"""What an API takes: one table a provider, from which everything that needs to know it reads.
+
+A `ContactSchema` lists the writable fields with the vendor's key, whether null clears it, and whether create and
+update take it. The adapter encodes a request body from it; the sync validates a row and maps column names by it
+before any request; the command line makes options of it. So a field is described once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from aelyst_async.contacts import ContactFields
+from aelyst_async.errors import UnsupportedFieldError
+
+__all__ = ["ContactSchema", "FieldProblem", "FieldRule", "Operation", "text"]
+
+Operation: TypeAlias = Literal["create", "update"]
+
+Kind: TypeAlias = Literal["text", "email", "phone", "url", "language", "country", "bool", "object", "custom_fields"]
+"""How a field's text in a table is read and what a strict validation may demand of it."""
+
+
+def text(value: Any) -> str:
+    """Encode a text field: a `str` as it is. Raises `ValueError` with the reason for anything else."""
+    if not isinstance(value, str):
+        raise ValueError(f"expected text, got {type(value).__name__}")  # noqa: TRY004 - encoders raise one kind
+    return value
+
+
+@attrs.frozen(kw_only=True)
+class FieldRule:
+    """One writable field: ``name`` in `ContactFields`, ``wire`` in the vendor's JSON.
+
+    ``encode`` turns a value that is not None into JSON and raises `ValueError` with the reason where there is no
+    rule for it. ``nullable``: None may be sent. ``create`` / ``update``: which operations take the field.
+    ``required``: create demands it.
+    """
+
+    name: str
+    wire: str
+    kind: Kind = "text"
+    nullable: bool = True
+    create: bool = True
+    update: bool = True
+    required: bool = False
+    encode: Callable[[Any], Any] = text
+
+    def accepts(self, operation: Operation) -> bool:
+        """Whether `operation` takes this field."""
+        return self.create if operation == "create" else self.update
+
+
+@attrs.frozen
+class FieldProblem:
+    """Why a field is refused: its name in `ContactFields`, the rule it breaks (one word), and the words for people."""
+
+    field: str
+    rule: Literal["unknown", "create-only", "read-only", "null", "type", "required"]
+    message: str
+
+
+@attrs.frozen(kw_only=True)
+class ContactSchema:
+    """The writable fields of one API, and the names of those that it only shows.
+
+    ``fields_type`` is the provider's `ContactFields`; ``read_only`` maps the vendor's names of fields that answers
+    hold and writes do not take to ours.
+    """
+
+    provider: str
+    fields_type: type[ContactFields]
+    rules: tuple[FieldRule, ...]
+    read_only: Mapping[str, str] = attrs.field(factory=dict)
+
+    def rule(self, name: str) -> FieldRule | None:
+        """Return the rule of the field `name`, ours or the vendor's."""
+        for rule in self.rules:
+            if name in {rule.name, rule.wire}:
+                return rule
+        return None
+
+    def encode(self, fields: ContactFields, operation: Operation) -> dict[str, Any]:
+        """Return the JSON body of `operation` for `fields`: what is `UNSET` is left out, None is null.
+
+        Raises `UnsupportedFieldError`, naming every problem, if the API would not take it.
+        """
+        body, problems = self._walk(fields, operation)
+        if problems:
+            details = "; ".join(f"{problem.field}: {problem.message}" for problem in problems)
+            raise UnsupportedFieldError(f"{self.provider} {operation}: {details}")
+        return body
+
+    def problems(self, fields: ContactFields, operation: Operation) -> tuple[FieldProblem, ...]:
+        """Return everything that `encode` would refuse, without raising."""
+        return tuple(self._walk(fields, operation)[1])
+
+    def create_only(self, fields: ContactFields) -> tuple[str, ...]:
+        """Return the names of the given fields that create takes and update does not."""
+        return tuple(
+            name for name, _ in fields.given() if (rule := self.rule(name)) and rule.create and not rule.update
+        )
+
+    def _walk(self, fields: ContactFields, operation: Operation) -> tuple[dict[str, Any], list[FieldProblem]]:
+        body: dict[str, Any] = {}
+        problems: list[FieldProblem] = []
+        given = dict(fields.given())
+        for name, value in given.items():
+            rule = self.rule(name)
+            if rule is None:
+                problems.append(FieldProblem(name, "unknown", f"{self.provider} has no such field"))
+            elif not rule.accepts(operation):
+                problems.append(FieldProblem(name, "create-only", f"{self.provider} does not take it on {operation}"))
+            elif value is None:
+                if rule.nullable:
+                    body[rule.wire] = None
+                else:
+                    problems.append(FieldProblem(name, "null", "cannot be null"))
+            else:
+                try:
+                    body[rule.wire] = rule.encode(value)
+                except ValueError as refusal:
+                    problems.append(FieldProblem(name, "type", str(refusal)))
+        if operation == "create":
+            problems += [
+                FieldProblem(rule.name, "required", "is required to create a contact")
+                for rule in self.rules
+                if rule.required and rule.name not in given
+            ]
+        return body, problems
