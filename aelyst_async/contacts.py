@@ -86,10 +86,10 @@ class Contact:
 class ContactFields:
     """What to write. A field left `UNSET` is not sent; `None` is sent as null and clears."""
 
-    first_name: str | None | Unset = UNSET
-    last_name: str | None | Unset = UNSET
-    phone: str | None | Unset = UNSET
-    email: str | None | Unset = UNSET
+    first_name: str | Unset | None = UNSET
+    last_name: str | Unset | None = UNSET
+    phone: str | Unset | None = UNSET
+    email: str | Unset | None = UNSET
 
     def given(self) -> Iterator[tuple[str, Any]]:
         """Yield (name, value) of each field that is not `UNSET`, in the order of declaration."""

@@ -33,9 +33,7 @@ class ContactReader(Protocol):
 class ContactGateway(ContactReader, Protocol):
     """Reads and writes contacts."""
 
-    async def create(
-        self, fields: ContactFields, *, identifier: Identifier | str | None = None
-    ) -> WriteReceipt:
+    async def create(self, fields: ContactFields, *, identifier: Identifier | str | None = None) -> WriteReceipt:
         """Create a contact, named by `identifier`: by default the phone of `fields`, else the e-mail.
 
         Never repeated once it may have reached the server: `TransportError` and `ServerError` say in

@@ -119,9 +119,7 @@ class Phone:
 
 Identifier: TypeAlias = ContactId | Email | Phone
 
-_KINDS: dict[str, type[ContactId] | type[Email] | type[Phone]] = {
-    kind.prefix: kind for kind in (ContactId, Email, Phone)
-}
+_KINDS: dict[str, type[ContactId | Email | Phone]] = {kind.prefix: kind for kind in (ContactId, Email, Phone)}
 
 
 def parse_identifier(identifier: Identifier | str) -> Identifier:

@@ -7,6 +7,7 @@ before any request; the command line makes options of it. So a field is describe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -15,7 +16,7 @@ import attrs
 from aelyst_async.contacts import ContactFields
 from aelyst_async.errors import UnsupportedFieldError
 
-__all__ = ["ContactSchema", "FieldProblem", "FieldRule", "Operation", "text"]
+__all__ = ["ContactSchema", "FieldProblem", "FieldRule", "Operation", "boolean", "json_object", "text"]
 
 Operation: TypeAlias = Literal["create", "update"]
 
@@ -24,10 +25,32 @@ Kind: TypeAlias = Literal["text", "email", "phone", "url", "language", "country"
 
 
 def text(value: Any) -> str:
-    """Encode a text field: a `str` as it is. Raises `ValueError` with the reason for anything else."""
+    """Encode a text: a `str` as it is. Raises `ValueError` for anything else, as all encoders do."""
     if not isinstance(value, str):
-        raise ValueError(f"expected text, got {type(value).__name__}")  # noqa: TRY004 - encoders raise one kind
+        raise ValueError(f"expected text, got {type(value).__name__}")  # noqa: TRY004
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("the text holds half of a surrogate pair, which UTF-8 cannot carry")
     return value
+
+
+def boolean(value: Any) -> bool:
+    """Encode true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"expected True or False, got {type(value).__name__}")  # noqa: TRY004
+    return value
+
+
+def json_object(value: Any) -> dict[str, Any]:
+    """Encode a JSON object: a mapping with text keys, of nothing but JSON's types."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"expected a mapping, got {type(value).__name__}")  # noqa: TRY004
+    try:
+        json.dumps(dict(value), allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = type(error).__name__
+    else:
+        return dict(value)
+    raise ValueError(f"not a JSON object ({problem})")
 
 
 @attrs.frozen(kw_only=True)

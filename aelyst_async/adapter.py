@@ -1,0 +1,197 @@
+"""What every adapter over HTTP shares: construction, life cycle, settling, and the way to the transport.
+
+An adapter subclasses `HttpGateway`, names its vendor's facts in class attributes, and writes each operation as
+"make a `Request`, say how to read the `Response`". A third party's adapter does the same and is published under the
+entry-point group ``aelyst_async.providers``; nothing in the core needs to know it.
+
+Settling. Some APIs need a moment after a create before the contact can be addressed (seed page *Create a contact*).
+`Settling` remembers who was just created, under each of the identifiers that the create named, and holds back calls
+for that contact only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+from typing_extensions import Self
+
+from aelyst_async.contacts import Contact
+from aelyst_async.errors import (
+    ConfigurationError,
+    ContactNotFoundError,
+    QueuedError,
+    RequestTimeoutError,
+)
+from aelyst_async.identifiers import Identifier
+from aelyst_async.ratelimit import RateLimiter
+from aelyst_async.transport.credentials import Auth, Credential, CredentialSource
+from aelyst_async.transport.messages import Exchange, Request, Response
+from aelyst_async.transport.retry import RetryPolicy
+from aelyst_async.transport.settings import check_base_url, check_seconds, make_timeout
+from aelyst_async.transport.transport import Transport
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession, ClientTimeout
+
+__all__ = ["HttpGateway"]
+
+T = TypeVar("T")
+G = TypeVar("G", bound="HttpGateway")
+
+READABLE_WITHIN = 60.0
+"""Seconds that ``create(wait=True)`` waits for the contact to become readable."""
+
+
+class HttpGateway(ABC):
+    """The base of adapters. Construction does no I/O and imports no aiohttp.
+
+    A subclass sets ``provider`` and calls ``__init__`` with its `Auth`. Raises `ConfigurationError` for a setting
+    that cannot work.
+    """
+
+    provider: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        auth: Auth,
+        credential: CredentialSource,
+        *,
+        credential_name: str,
+        base_url: str,
+        session: ClientSession | None,
+        limiter: RateLimiter | None,
+        retry: RetryPolicy,
+        timeout: float | ClientTimeout | None,
+        settle: float,
+        allow_insecure: bool,
+    ) -> None:
+        if not isinstance(retry, RetryPolicy):
+            raise ConfigurationError(f"retry: expected a RetryPolicy, got {type(retry).__name__}")
+        self.limiter = RateLimiter() if limiter is None else limiter
+        self._retry = retry
+        self._settling = Settling(check_seconds(settle, "settle"))
+        self._transport = Transport(
+            provider=self.provider,
+            base_url=check_base_url(base_url, allow_insecure=allow_insecure),
+            auth=auth,
+            credential=Credential(credential, f"{type(self).__name__} {credential_name}"),
+            session=session,
+            limiter=self.limiter,
+            timeout=make_timeout(timeout),
+        )
+
+    @abstractmethod
+    async def get(self, identifier: Identifier | str) -> Contact:
+        """Return the contact. Raises `ContactNotFoundError`."""
+
+    @property
+    def base_url(self) -> str:
+        """The address that all paths are relative to."""
+        return self._transport.base_url
+
+    def with_retry(self, retry: RetryPolicy) -> Self:
+        """Return this gateway with another retry policy: same session, limiter, credential and life."""
+        view = copy.copy(self)
+        view._retry = retry  # noqa: SLF001 - its own copy
+        return view
+
+    def subscribe(self, observer: Callable[[Exchange], None]) -> Callable[[], None]:
+        """Call `observer` after each attempt, with no URL, header or body; return what ends it.
+
+        It runs in the event loop, so it must be quick. What it raises is logged by name and goes no further.
+        """
+        observers = self._transport.observers
+        observers.append(observer)
+
+        def unsubscribe() -> None:
+            if observer in observers:
+                observers.remove(observer)
+
+        return unsubscribe
+
+    async def account(self, key: bytes = b"") -> str:
+        """Return 32 hex digits that name this account (provider, base URL, credential) without telling it.
+
+        Stable across processes; `key` (at most 64 bytes) makes it useless to whoever does not have the key.
+        """
+        return await self._transport.account(key)
+
+    async def aclose(self) -> None:
+        """Close the connections (a session that was passed in stays open). Idempotent."""
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.base_url} {self._transport.state}>"
+
+    async def _call(self, request: Request, decode: Callable[[Response], T], *, about: Identifier | None = None) -> T:
+        """Send `request` and return what `decode` makes of the answer; a call about a new contact settles first."""
+        if about is not None:
+            await self._settling.wait(about)
+        return await self._transport.call(request, decode, self._retry)
+
+    async def _until_readable(self, who: Identifier) -> None:
+        """Return once `who` can be read: 404 and 449 mean "not yet". Raises `RequestTimeoutError` after a minute."""
+        import backoff
+
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + READABLE_WITHIN
+        view = self.with_retry(RetryPolicy(total=READABLE_WITHIN, queued=False))
+        pauses = backoff.expo(base=2, factor=0.25, max_value=5)
+        next(pauses)
+        while True:
+            try:
+                await view.get(who)
+                return
+            except (ContactNotFoundError, QueuedError) as not_yet:
+                status = not_yet.status
+            pause = backoff.full_jitter(next(pauses))
+            if loop.time() + pause >= deadline:
+                break
+            await asyncio.sleep(pause)
+        raise RequestTimeoutError(
+            f"created, but not readable within {READABLE_WITHIN:g} s (the last answer was {status})",
+            may_have_been_applied=True,
+        )
+
+
+class Settling:
+    """Who was created in the last `seconds`, by identifier. Memory: one entry for each create of that time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until: dict[Identifier, float] = {}
+
+    def begin(self, identifiers: Iterable[Identifier]) -> None:
+        """Hold back calls for the contact with these identifiers from now on."""
+        if not self._seconds:
+            return
+        now = asyncio.get_running_loop().time()
+        # Insertion order is expiry order, so the expired ones are all in front.
+        for identifier, until in tuple(self._until.items()):
+            if until > now:
+                break
+            del self._until[identifier]
+        for identifier in identifiers:
+            self._until.pop(identifier, None)
+            self._until[identifier] = now + self._seconds
+
+    async def wait(self, identifier: Identifier) -> None:
+        """Return when the contact has settled."""
+        until = self._until.get(identifier)
+        if until is not None:
+            left = until - asyncio.get_running_loop().time()
+            if left > 0:
+                await asyncio.sleep(left)

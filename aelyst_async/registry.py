@@ -1,0 +1,84 @@
+"""Finding providers by name, and opening them from the environment.
+
+A provider is a class under the entry-point group ``aelyst_async.providers`` (name → gateway class), so a third party
+adds one by publishing a package. Its settings come from the environment by one rule, the same for all: the first
+parameter of the class is the credential, and each setting is read from ``NAME_PARAMETER`` in capitals. So
+``AelystGateway(token, …, base_url=…)``, published as ``aelyst``, reads ``AELYST_TOKEN`` and ``AELYST_BASE_URL``;
+``DmChampGateway(api_key, …)`` reads ``DMCHAMP_API_KEY``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from aelyst_async.errors import ConfigurationError
+from aelyst_async.gateway import ContactReader
+
+__all__ = ["credential_variable", "gateway_class", "open_gateway", "provider_names"]
+
+_GROUP = "aelyst_async.providers"
+
+
+def _found() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=_GROUP)}
+
+
+def provider_names() -> tuple[str, ...]:
+    """Return the names of the installed providers, sorted."""
+    return tuple(sorted(_found()))
+
+
+def gateway_class(provider: str) -> type[Any]:
+    """Return the gateway class of a provider. Raises `ConfigurationError` for a name that is not installed."""
+    entry = _found().get(provider)
+    if entry is None:
+        known = ", ".join(provider_names()) or "none: is aelyst-async installed with pip?"
+        raise ConfigurationError(f"no provider named {provider!r}; installed: {known}")
+    kind = entry.load()
+    assert isinstance(kind, type)
+    return kind
+
+
+def credential_variable(provider: str, kind: type[Any]) -> tuple[str, str]:
+    """Return the name of the credential parameter of `kind`, and of the environment variable that holds it."""
+    parameter = next(iter(inspect.signature(kind).parameters), "token")
+    return parameter, _variable(provider, parameter)
+
+
+def open_gateway(provider: str, /, **settings: Any) -> Any:
+    """Return a gateway of `provider`, with its credential and base URL from the environment.
+
+    ``open_gateway("aelyst")`` reads ``AELYST_TOKEN`` and, if set, ``AELYST_BASE_URL``. Keyword arguments are those of
+    the class and win. A plain function: nothing is opened before the first call. The result is a `ContactReader`
+    and whatever else the provider can do; use it as ``async with``.
+
+    Raises `ConfigurationError` for an unknown provider, a missing credential or a setting that the class refuses.
+    """
+    kind = gateway_class(provider)
+    parameter, variable = credential_variable(provider, kind)
+    if parameter not in settings:
+        credential = os.environ.get(variable, "")
+        if not credential:
+            raise ConfigurationError(f"{provider}: no credential; set {variable}, or pass {parameter}=…")
+        settings[parameter] = credential
+    parameters = inspect.signature(kind).parameters
+    base_url = os.environ.get(_variable(provider, "base_url"))
+    if base_url and "base_url" in parameters:
+        settings.setdefault("base_url", base_url)
+    takes_any = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values())
+    unknown = [] if takes_any else sorted(set(settings) - set(parameters))
+    if unknown:
+        raise ConfigurationError(
+            f"{provider}: no setting named {', '.join(unknown)}; there are {', '.join(parameters)}"
+        )
+    gateway = kind(**settings)
+    assert isinstance(gateway, ContactReader)
+    return gateway
+
+
+def _variable(provider: str, parameter: str) -> str:
+    name = "".join(character if character.isalnum() else "_" for character in provider)
+    return f"{name}_{parameter}".upper()

@@ -1,0 +1,10 @@
+"""One exchange with a server: request → rate limiter → retry → aiohttp → response, with secrets kept out of sight.
+
+This package may be imported without aiohttp, which is loaded with the first request.
+"""
+
+from aelyst_async.transport.credentials import BearerAuth, CredentialSource, QueryAuth
+from aelyst_async.transport.messages import Exchange, Request, Response
+from aelyst_async.transport.retry import RetryPolicy
+
+__all__ = ["BearerAuth", "CredentialSource", "Exchange", "QueryAuth", "Request", "Response", "RetryPolicy"]

@@ -1,0 +1,71 @@
+"""Reading a body within bounds.
+
+A contact is a few kilobytes. A server, or whoever stands in its place, may send gigabytes, or a few kilobytes that
+unpack to gigabytes. aiohttp bounds neither, so its unpacking is switched off and done here, with a limit on what
+may come out at every step.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
+
+__all__ = ["ACCEPT_ENCODING", "MAX_BODY", "read_body"]
+
+MAX_BODY = 8 * 1024 * 1024
+"""Bytes of a body, after unpacking."""
+
+ACCEPT_ENCODING = "gzip, deflate"
+
+_PACKED = frozenset({"gzip", "x-gzip", "deflate"})
+
+
+async def read_body(response: ClientResponse) -> tuple[bytes, str | None]:
+    """Return the unpacked body and None; or what was read of it and what is wrong with it.
+
+    Raises what aiohttp raises when the connection breaks.
+    """
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    unpacker = _Plain() if encoding in {"", "identity"} else _Inflate() if encoding in _PACKED else None
+    body = bytearray()
+    if unpacker is None:
+        return b"", f"the body has the Content-Encoding {encoding[:40]!r}, which was not asked for"
+    async for chunk in response.content.iter_any():
+        try:
+            body += unpacker.feed(chunk, MAX_BODY + 1 - len(body))
+        except zlib.error:
+            return bytes(body), f"the body is not valid {encoding}"
+        if len(body) > MAX_BODY:
+            return bytes(body[:MAX_BODY]), f"the body is larger than {MAX_BODY // 2**20} MiB"
+    if body and not unpacker.complete():
+        return bytes(body), f"the {encoding} body ends too early"
+    return bytes(body), None
+
+
+class _Plain:
+    def feed(self, chunk: bytes, room: int) -> bytes:
+        return chunk[:room]
+
+    def complete(self) -> bool:
+        return True
+
+
+class _Inflate:
+    """gzip, zlib, and the raw deflate that some servers send under the name of ``deflate``."""
+
+    def __init__(self) -> None:
+        self._decompressor = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # recognises gzip and zlib headers
+        self._started = False
+
+    def feed(self, chunk: bytes, room: int) -> bytes:
+        if not self._started and chunk:
+            self._started = True
+            if chunk[0] & 0x0F != 8 and chunk[:1] != b"\x1f":
+                self._decompressor = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+        return self._decompressor.decompress(chunk, room)
+
+    def complete(self) -> bool:
+        return self._decompressor.eof

@@ -1,0 +1,160 @@
+"""One attempt: a `Request` goes out, a `Response` or one of our errors comes back.
+
+This is the only module where aiohttp's exceptions exist. They hold the URL and the headers, thus the credential, so
+each is turned into an error of ours *outside* the ``except`` block: raised inside it, the original would hang in
+``__context__``, where Sentry and `traceback` find it.
+
+What an exception tells about the request matters more than its name: *surely not sent* (no connection came to be)
+or *perhaps carried out* (everything else).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aelyst_async.errors import ConfigurationError, ContactsError, RequestTimeoutError, TransportError
+from aelyst_async.ratelimit.headers import parse_retry_after
+from aelyst_async.transport.body import ACCEPT_ENCODING, read_body
+from aelyst_async.transport.messages import Request, Response
+from aelyst_async.transport.redaction import Redactor
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse, ClientSession
+
+__all__ = ["exchange"]
+
+logger = logging.getLogger("aelyst_async")
+logger.addHandler(logging.NullHandler())  # silent by default, as a library should be
+
+
+class Permit(Protocol):
+    """What the rate limiter wants to hear of the request that it let go."""
+
+    def observe(self, status: int, headers: Mapping[str, str]) -> None:
+        """The answer's status and headers are in."""
+
+    def unsent(self) -> None:
+        """The request surely never left."""
+
+
+async def exchange(
+    session: ClientSession,
+    request: Request,
+    *,
+    base_url: str,
+    query: tuple[tuple[str, str], ...],
+    headers: dict[str, str],
+    timeout: dict[str, Any],
+    redactor: Redactor,
+    permit: Permit,
+) -> Response:
+    """Send `request` once and read the answer; tell `permit` of its headers as soon as they are in.
+
+    ``query`` and ``headers`` carry the credential. Raises `TransportError` (``attempts`` is left to the caller) and
+    `ConfigurationError`.
+    """
+    import aiohttp
+    from yarl import URL
+
+    from aelyst_async.transport.messages import encode_query
+
+    shown = base_url + request.target
+    body = request.body()
+    sent_headers = {
+        "Accept": "application/json",
+        "Accept-Encoding": ACCEPT_ENCODING,
+        "User-Agent": _user_agent(),
+    }
+    if body is not None:
+        sent_headers["Content-Type"] = "application/json"
+    # encoded=True: yarl would decode and re-encode, and with it change what %2F or %2B mean.
+    url = URL(base_url + request.path + encode_query(request.query + query), encoded=True)
+    failure: ContactsError
+    try:
+        answer: ClientResponse = await session.request(
+            request.method,
+            url,
+            data=body,
+            headers={**sent_headers, **headers},
+            timeout=aiohttp.ClientTimeout(**timeout),
+            allow_redirects=False,
+            raise_for_status=False,
+            auto_decompress=False,
+        )
+        whole = False
+        try:
+            permit.observe(answer.status, answer.headers)
+            content, problem = await read_body(answer)
+            whole = problem is None
+        finally:
+            # What was not read to its end must not be left in the pool.
+            answer.release() if whole else answer.close()
+        return Response(
+            request=request,
+            status=answer.status,
+            headers=_safe_headers(answer.headers, redactor),
+            body=content,
+            url=redactor.scrub(shown),
+            redactor=redactor,
+            retry_after=parse_retry_after(answer.headers.get("Retry-After"), time.time()),
+            problem=problem,
+        )
+    except Exception as error:  # noqa: BLE001 - nothing of aiohttp's may pass, whatever its class
+        failure, sent = _translate(error, request, redactor.scrub(shown), redactor)
+    if not sent:
+        permit.unsent()
+    raise failure
+
+
+def _translate(error: Exception, request: Request, url: str, redactor: Redactor) -> tuple[ContactsError, bool]:
+    """Return our error, and whether the request may have reached the server."""
+    import aiohttp
+
+    def failed(kind: type[TransportError], message: str, *, sent: bool) -> tuple[ContactsError, bool]:
+        applied = sent and request.changes
+        message = redactor.scrub(message)
+        return kind(message, may_have_been_applied=applied, method=request.method, url=url), sent
+
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return failed(RequestTimeoutError, "no connection within the connect time-out", sent=False)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return failed(TransportError, "cannot connect: the server's TLS certificate is not valid", sent=False)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        reason = error.os_error.strerror or str(error.os_error) or type(error.os_error).__name__
+        return failed(TransportError, f"cannot connect to {error.host}:{error.port}: {reason}", sent=False)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return failed(TransportError, f"the proxy refused to connect (status {error.status})", sent=False)
+    if isinstance(error, asyncio.TimeoutError):
+        return failed(RequestTimeoutError, "no complete answer within the time-out", sent=True)
+    if isinstance(error, aiohttp.InvalidURL):
+        return ConfigurationError("base_url: aiohttp cannot use it"), False
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return failed(TransportError, "the server closed the connection without an answer", sent=True)
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return failed(TransportError, "the answer broke off", sent=True)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return failed(TransportError, "the answer is not valid HTTP", sent=True)
+    if isinstance(error, (aiohttp.ClientError, OSError)):
+        return failed(TransportError, f"the connection broke ({type(error).__name__})", sent=True)
+    if isinstance(error, (ValueError, TypeError)):
+        # aiohttp's complaints about arguments, such as a netrc entry for the host beside our Authorization header.
+        hint = "is there an entry for this host in ~/.netrc?"
+        return ConfigurationError(f"aiohttp refused the request ({type(error).__name__}); {hint}"), False
+    return failed(TransportError, f"the exchange failed ({type(error).__name__})", sent=True)
+
+
+def _safe_headers(headers: Any, redactor: Redactor) -> Any:
+    from multidict import CIMultiDict
+
+    # Cookies are credentials of the server's own making.
+    return CIMultiDict((name, redactor.scrub(value)) for name, value in headers.items() if name.lower() != "set-cookie")
+
+
+def _user_agent() -> str:
+    from aelyst_async.version import __version__
+
+    return f"aelyst-async/{__version__}"

@@ -1,0 +1,181 @@
+"""The values that cross the transport: what an adapter asks, what a server answered, what an observer is told.
+
+A `Request` never holds the credential, so it may be printed. A `Response` knows how to become one of our errors;
+all text that it lends to an error has been redacted and cut.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+
+from aelyst_async.contacts import UNSET, Unset
+from aelyst_async.errors import ApiError, ResponseDecodeError, ServerError, error_class_for
+from aelyst_async.transport.redaction import Redactor
+
+__all__ = ["Exchange", "Request", "Response"]
+
+_PREVIEW = 2048
+"""Characters of a body that an error shows."""
+
+_REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+"""Idempotent methods (RFC 9110, 9.2.2): sending twice has the effect of sending once."""
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """One call, as a value.
+
+    ``endpoint`` is the route template (``/contact/{identifier}``), safe to log and the key of the rate limit;
+    ``path`` is the same with its segments filled in and percent-encoded, relative to the base URL. ``json`` is the
+    body, `UNSET` for none.
+    """
+
+    method: str
+    endpoint: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    json: Any | Unset = UNSET
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether sending it again is safe even if it may have been applied."""
+        return self.method in _REPEATABLE
+
+    @property
+    def changes(self) -> bool:
+        """Whether it can change anything at the server."""
+        return self.method not in {"GET", "HEAD"}
+
+    @property
+    def target(self) -> str:
+        """Path and query, encoded: everything after the base URL but the credential."""
+        return self.path + encode_query(self.query)
+
+    def body(self) -> bytes | None:
+        """Return the JSON body as UTF-8, or None."""
+        if isinstance(self.json, Unset):
+            return None
+        return json.dumps(self.json, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def encode_query(pairs: tuple[tuple[str, str], ...]) -> str:
+    """Return ``?a=b&c=d`` with all but unreserved characters encoded (a bare ``+`` would mean a blank)."""
+    if not pairs:
+        return ""
+    return "?" + "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in pairs)
+
+
+@attrs.frozen(kw_only=True)
+class Response:
+    """One answer: status, headers (case-insensitive), the whole decoded body in bytes.
+
+    ``url`` is the request's address without the credential. ``attempts`` counts the requests that this call has sent
+    so far. ``problem`` is set where the body broke a bound or could not be unpacked; it matters only on success.
+    """
+
+    request: Request
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = attrs.field(repr=False)
+    url: str
+    redactor: Redactor = attrs.field(repr=False)
+    attempts: int = 1
+    retry_after: float | None = None
+    problem: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status <= 299
+
+    def json(self) -> Any:
+        """Return the decoded JSON body. Raises `ResponseDecodeError`."""
+        problem = self.problem
+        if problem is None:
+            try:
+                return json.loads(self.body)
+            except RecursionError:
+                problem = "the JSON is nested too deeply"
+            except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, or an int of absurd length
+                position = getattr(error, "pos", None)
+                where = "" if position is None else f" at character {position}"
+                problem = f"not JSON{where}" if self.body else "the body is empty"
+        # Raised outside `except`, so that no JSON error, which holds the whole body, stays in the chain.
+        raise self.undecodable(problem)
+
+    def json_or_none(self) -> Any:
+        """Return the decoded JSON body, or None where it is not JSON: for reading an error's words."""
+        try:
+            return self.json()
+        except ResponseDecodeError:
+            return None
+
+    def text(self) -> str:
+        """Return the body for people: redacted, control characters escaped, cut at 2,048 characters."""
+        plain = self.redactor.scrub(self.body.decode("utf-8", "backslashreplace"))
+        # A lone surrogate (an escape in JSON) or a control character must not break or forge a log line.
+        shown = "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in plain[:_PREVIEW])
+        return shown + ("…" if len(plain) > _PREVIEW else "")
+
+    def error(
+        self, message: str | None = None, *, code: int | str | None = None, kind: type[ApiError] | None = None
+    ) -> ApiError:
+        """Return the error that this answer is: by `kind`, else by the status."""
+        kind = kind or error_class_for(self.status)
+        return kind(
+            status=self.status,
+            code=code,
+            message=self.redactor.scrub(message)[:_PREVIEW] if message else _reason(self.status),
+            method=self.request.method,
+            url=self.url,
+            headers=self.headers,
+            body=self.text(),
+            retry_after=self.retry_after,
+            attempts=self.attempts,
+            # A 5xx says nothing about what was done before it; other errors are refusals.
+            may_have_been_applied=self.request.changes and issubclass(kind, ServerError),
+        )
+
+    def undecodable(self, problem: str) -> ResponseDecodeError:
+        """Return the error for a success that cannot be understood."""
+        return ResponseDecodeError(
+            problem=self.redactor.scrub(problem)[:_PREVIEW],
+            status=self.status,
+            method=self.request.method,
+            url=self.url,
+            body=self.text(),
+            attempts=self.attempts,
+            may_have_been_applied=self.request.changes,
+        )
+
+
+def _reason(status: int) -> str:
+    # http.HTTPStatus knows no 449 and raises for it.
+    from http.client import responses
+
+    if 300 <= status <= 399:
+        return f"{responses.get(status, 'Redirect')}; redirects are not followed: check base_url"
+    return responses.get(status, "")
+
+
+@attrs.frozen(kw_only=True)
+class Exchange:
+    """What an observer (`HttpGateway.subscribe`) is told of one attempt. Holds no URL, header or body.
+
+    ``status`` is None and ``error`` the name of our error class where no answer came. ``waited`` (seconds for the
+    rate limit) comes before ``duration`` (seconds from sending to the end of the answer).
+    """
+
+    provider: str
+    method: str
+    endpoint: str
+    status: int | None
+    error: str | None
+    attempt: int
+    waited: float
+    duration: float

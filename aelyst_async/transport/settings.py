@@ -1,0 +1,87 @@
+"""What a caller may set about the transport, checked when the gateway is made."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from aelyst_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from aiohttp import ClientTimeout
+
+__all__ = ["CONNECT_TIMEOUT", "TOTAL_TIMEOUT", "check_base_url", "check_seconds", "make_timeout"]
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds to get a connection: name look-up, TCP and TLS."""
+
+TOTAL_TIMEOUT = 30.0
+"""Seconds for one attempt, from sending to the last byte of the answer."""
+
+
+def check_base_url(base_url: str, *, allow_insecure: bool) -> str:
+    """Return `base_url` without a trailing slash. Raises `ConfigurationError` for one that cannot or must not be used.
+
+    ``http://`` sends the credential in the clear, so it is refused for anything but this machine.
+    """
+    if not isinstance(base_url, str):
+        raise ConfigurationError(f"base_url: expected text, got {type(base_url).__name__}")
+    try:
+        parts = urlsplit(base_url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ConfigurationError("base_url: not a URL that can be read") from None
+    if parts.scheme not in {"http", "https"} or not host:
+        raise ConfigurationError("base_url must begin with https:// and a host, such as https://api.example.com/v1")
+    if parts.username is not None or parts.password is not None or "@" in parts.netloc:
+        raise ConfigurationError("base_url must not hold a user name or password; pass the credential by itself")
+    if parts.query or parts.fragment or "?" in base_url or "#" in base_url:
+        raise ConfigurationError("base_url must not hold a query or a fragment")
+    if not base_url.isascii() or any(character <= " " for character in base_url):
+        raise ConfigurationError("base_url must be ASCII without blanks; percent-encode the rest")
+    if parts.scheme == "http" and not allow_insecure and not _is_loopback(host):
+        raise ConfigurationError(
+            f"base_url: http:// would send the credential to {host} unencrypted; use https://, or allow_insecure=True"
+        )
+    return base_url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):  # RFC 6761, 6.3
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_seconds(value: object, name: str) -> float:
+    """Return `value` as seconds above or at 0. Raises `ConfigurationError`."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0:  # type: ignore[arg-type,operator]
+        raise ConfigurationError(f"{name} must be a number of seconds, not {value!r}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def make_timeout(timeout: float | ClientTimeout | None) -> dict[str, Any]:
+    """Return the arguments of the `ClientTimeout` that `timeout` means: seconds in total, or a `ClientTimeout`.
+
+    None, and None inside a `ClientTimeout`, mean our defaults here (to aiohttp they mean "no limit", and so does 0).
+    Raises `ConfigurationError`.
+    """
+    given: dict[str, Any] = {}
+    if timeout is None or isinstance(timeout, (int, float)):
+        given["total"] = timeout
+    elif all(hasattr(timeout, name) for name in ("total", "connect", "sock_connect", "sock_read")):
+        given = {name: getattr(timeout, name) for name in ("total", "connect", "sock_connect", "sock_read")}
+    else:
+        raise ConfigurationError(f"timeout: expected seconds or an aiohttp.ClientTimeout, got {type(timeout).__name__}")
+    given = {name: check_seconds(value, f"timeout {name}") for name, value in given.items() if value is not None}
+    for name, value in given.items():
+        if value == 0:
+            raise ConfigurationError(f"timeout {name} is 0, which means no time at all; leave it out for the default")
+    given.setdefault("total", TOTAL_TIMEOUT)
+    given.setdefault("connect", min(CONNECT_TIMEOUT, given["total"]))
+    return given

@@ -1,0 +1,253 @@
+"""One call of an adapter, from its `Request` to its result.
+
+::
+
+    adapter ──Request──▶ rate limiter ──permit──▶ exchange ──Response──▶ decode ──▶ result
+                 ▲                                   │                     │
+                 └──────── backoff ◀─── TransportError, 429, 449, 5xx ─────┘
+
+``decode`` is the adapter's pure function from an answer to a result or an error. It runs inside the loop, so that
+an error which a vendor hides in a 200 is retried by the same rules as one that it sends as a status.
+
+Every attempt pays the rate limiter, repeats included. A repeat after a 429 does not sleep here first: it queues in
+the limiter's lane for repeats, whose bucket knows the pause, and is held back here only if the limiter would let it
+go before the server's Retry-After.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from aelyst_async.errors import ContactsError, RateLimitedError
+from aelyst_async.ratelimit import Permit, RateLimiter
+from aelyst_async.transport.credentials import Auth, Credential, fingerprint
+from aelyst_async.transport.exchange import exchange, logger
+from aelyst_async.transport.messages import Exchange, Request, Response
+from aelyst_async.transport.redaction import Redactor
+from aelyst_async.transport.retry import Backoff, RetryPolicy, with_attempts
+from aelyst_async.transport.session import SessionHolder
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+__all__ = ["Transport"]
+
+T = TypeVar("T")
+
+_FRESH = 1.0
+"""Seconds for which a credential is used without asking its source again."""
+
+
+class Transport:
+    """Sends requests of one provider with one credential. `aelyst_async.adapter.HttpGateway` owns one."""
+
+    def __init__(
+        self,
+        *,
+        provider: str,
+        base_url: str,
+        auth: Auth,
+        credential: Credential,
+        session: ClientSession | None,
+        limiter: RateLimiter,
+        timeout: dict[str, Any],
+    ) -> None:
+        self.provider = provider
+        self.base_url = base_url
+        self.limiter = limiter
+        self.redactor = Redactor()
+        self.observers: list[Callable[[Exchange], None]] = []
+        self._auth = auth
+        self._credential = credential
+        self._timeout = timeout
+        self._session = SessionHolder(session)
+        self._account: str | None = None
+
+    async def aclose(self) -> None:
+        """Close our session, leave a borrowed one open. Idempotent."""
+        await self._session.aclose()
+
+    @property
+    def state(self) -> str:
+        """``new``, ``open`` or ``closed``."""
+        return self._session.state.value
+
+    async def account(self, key: bytes = b"") -> str:
+        """Return 32 hex digits that name provider, base URL and credential: a hash keyed with `key`."""
+        return fingerprint(await self._secret(), self.provider, self.base_url, key=key)
+
+    async def call(self, request: Request, decode: Callable[[Response], T], policy: RetryPolicy) -> T:
+        """Send `request`, repeat it as `policy` and the rules of `retry` allow, and return what `decode` makes of it.
+
+        Raises any `ContactsError`.
+        """
+        loop = asyncio.get_running_loop()
+        self._session.open()
+        backoff = Backoff(policy)
+        attempt = 0
+        deadline: float | None = None
+        not_before = 0.0
+        last: ContactsError | None = None
+        while True:
+            attempt += 1
+            failure: ContactsError
+            try:
+                secret = await self._secret()
+                async with self._permit(request, secret, deadline, policy) as permit:
+                    if deadline is None:
+                        deadline = loop.time() + policy.total
+                    if (early := not_before - loop.time()) > 0:
+                        await asyncio.sleep(early)
+                    if permit.waited > _FRESH:
+                        secret = await self._secret()
+                    response = await self._attempt(request, secret, permit, attempt, deadline)
+                return decode(response)
+            except ContactsError as error:
+                failure = error
+            # Below, outside `except`: an error raised there must not carry this one in its chain.
+            try:
+                if _refused_by_limiter(failure) and last is not None:
+                    # The limiter would have to wait too long; what the server said before says more.
+                    if isinstance(last, RateLimitedError) and isinstance(failure, RateLimitedError):
+                        last.retry_after = failure.retry_after
+                    raise with_attempts(last, attempt - 1)
+                with_attempts(failure, attempt - 1 if _refused_by_limiter(failure) else attempt)
+                last = failure
+                delay = self._next_delay(backoff, failure, request, attempt, deadline, policy)
+                if delay is None:
+                    raise failure
+                if isinstance(failure, RateLimitedError) and failure.retry_after is not None:
+                    not_before = loop.time() + delay
+                else:
+                    await asyncio.sleep(delay)
+            finally:
+                del failure  # or frame, traceback and error hold each other until the garbage collector comes
+
+    def _next_delay(
+        self,
+        backoff: Backoff,
+        failure: ContactsError,
+        request: Request,
+        attempt: int,
+        deadline: float | None,
+        policy: RetryPolicy,
+    ) -> float | None:
+        """Return the seconds until the next attempt, or None if there is to be none."""
+        if attempt >= policy.max_attempts or deadline is None:
+            return None
+        delay = backoff.delay(failure, repeatable=request.repeatable)
+        if delay is None or asyncio.get_running_loop().time() + delay >= deadline:
+            return None
+        logger.info(
+            "%s %s failed with %s, attempt %d; again in %.2f s",
+            request.method, request.endpoint, type(failure).__name__, attempt, delay,
+        )  # fmt: skip
+        return delay
+
+    async def _secret(self) -> str:
+        secret = await self._credential.resolve()
+        self.redactor.learn(secret)
+        return secret
+
+    def _permit(
+        self, request: Request, secret: str, deadline: float | None, policy: RetryPolicy
+    ) -> AbstractAsyncContextManager[Permit]:
+        """Ask the limiter. Before the first request the queue may take as long as it takes, but a pause that the
+        server has ordered may not last longer than the call; a repeat waits no longer than the call either way.
+        """
+        if self._account is None:
+            # Kept while the credential rotates: the quota is the account's, and so is what was learned of it.
+            self._account = fingerprint(secret, self.provider, self.base_url)
+        now = asyncio.get_running_loop().time()
+        return self.limiter.permit(
+            f"{request.method} {request.endpoint}",
+            account=self._account,
+            path=request.path,
+            retry=deadline is not None,
+            deadline=now + policy.total if deadline is None else deadline,
+            max_wait=None if deadline is None else max(0.0, deadline - now),
+        )
+
+    async def _attempt(self, request: Request, secret: str, permit: Permit, attempt: int, deadline: float) -> Response:
+        """Send once: take a slot, tell the limiter what came of it, log, inform the observers."""
+        loop = asyncio.get_running_loop()
+        slots = self._session.open()
+        try:
+            await slots.acquire()
+        except asyncio.CancelledError:
+            permit.unsent()
+            raise
+        started = loop.time()
+        status: int | None = None
+        error: str | None = "CancelledError"
+        try:
+            with self._session.use() as session:
+                response = await exchange(
+                    session,
+                    request,
+                    base_url=self.base_url,
+                    query=self._auth.query(secret),
+                    headers=self._auth.headers(secret),
+                    timeout=self._bounded(deadline - started),
+                    redactor=self.redactor,
+                    permit=permit,
+                )
+            status, error = response.status, None
+            return attrs.evolve(response, attempts=attempt)
+        except ContactsError as failure:
+            error = type(failure).__name__
+            raise
+        finally:
+            slots.release()
+            self._tell(request, status, error, attempt, permit.waited, loop.time() - started)
+
+    def _bounded(self, left: float) -> dict[str, Any]:
+        """Return the time-outs of one attempt, cut to what is left of the call's deadline."""
+        if left >= self._timeout["total"]:
+            return self._timeout
+        left = max(left, 0.001)
+        return {name: min(value, left) for name, value in self._timeout.items()}
+
+    def _tell(
+        self,
+        request: Request,
+        status: int | None,
+        error: str | None,
+        attempt: int,
+        waited: float,
+        duration: float,
+    ) -> None:
+        logger.debug(
+            "%s %s -> %s in %.1f ms, attempt %d, waited %.1f ms for the rate limit",
+            request.method, request.endpoint, status or error, duration * 1000, attempt, waited * 1000,
+            extra={
+                "provider": self.provider, "http_method": request.method, "endpoint": request.endpoint,
+                "http_status": status, "error": error, "attempt": attempt, "duration": duration, "waited": waited,
+            },
+        )  # fmt: skip
+        if not self.observers:
+            return
+        event = Exchange(
+            provider=self.provider,
+            method=request.method,
+            endpoint=request.endpoint,
+            status=status,
+            error=error,
+            attempt=attempt,
+            waited=waited,
+            duration=duration,
+        )
+        for observer in tuple(self.observers):
+            try:
+                observer(event)
+            except Exception as error:  # noqa: BLE001, PERF203 - a broken observer must not break the call it watches
+                logger.error("an observer raised %s", type(error).__name__)
+
+
+def _refused_by_limiter(failure: ContactsError) -> bool:
+    return isinstance(failure, RateLimitedError) and failure.attempts == 0

@@ -1,0 +1,180 @@
+"""The adapter for Aelyst: get, create, update, and what follows from them (upsert, tags).
+
+Upsert. The vendor's pages do not say what an update of a contact that does not exist answers. 404 is the plain case.
+A 400 may mean bad data or a missing contact: one get tells. A 200 that names no contact is asked in the same way.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, ClassVar
+
+from aelyst_async.adapter import HttpGateway
+from aelyst_async.contacts import ContactFields, Tag, WriteReceipt
+from aelyst_async.errors import (
+    BadRequestError,
+    ConflictError,
+    ContactNotFoundError,
+    ContactsError,
+    InvalidIdentifierError,
+    ResponseDecodeError,
+    UnsupportedFieldError,
+)
+from aelyst_async.identifiers import ContactId, Email, Identifier, Phone, encode_segment, parse_identifier
+from aelyst_async.ratelimit import RateLimiter
+from aelyst_async.schema import ContactSchema
+from aelyst_async.transport import BearerAuth, CredentialSource, Request, RetryPolicy
+from aelyst_providers.aelyst import wire
+from aelyst_providers.aelyst.models import AelystContact
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession, ClientTimeout
+
+__all__ = ["AelystGateway"]
+
+_ENDPOINT = "/contact/{identifier}"
+
+
+class AelystGateway(HttpGateway):
+    """Aelyst's contacts: a `ContactGateway` and `TagGateway`.
+
+    `token`: a text, or a callable (plain or async) that returns it. ``timeout``: seconds for one attempt, or an
+    `aiohttp.ClientTimeout`. ``settle``: seconds for which calls for a contact that was just created are held back.
+    ``session``: used and left open. ``limiter``: shared with whoever else has it. ``allow_insecure``: permit
+    ``http://`` beyond this machine. Raises `ConfigurationError`.
+    """
+
+    provider: ClassVar[str] = "aelyst"
+    schema: ClassVar[ContactSchema] = wire.SCHEMA
+
+    def __init__(
+        self,
+        token: CredentialSource,
+        *,
+        base_url: str = "https://api.aelyst.ai/v1",
+        session: ClientSession | None = None,
+        limiter: RateLimiter | None = None,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        timeout: float | ClientTimeout | None = 30.0,
+        settle: float = 1.0,
+        allow_insecure: bool = False,
+    ) -> None:
+        super().__init__(
+            BearerAuth(),
+            token,
+            credential_name="token",
+            base_url=base_url,
+            session=session,
+            limiter=limiter,
+            retry=retry,
+            timeout=timeout,
+            settle=settle,
+            allow_insecure=allow_insecure,
+        )
+
+    async def get(self, identifier: Identifier | str) -> AelystContact:
+        """Return the contact. Raises `ContactNotFoundError`."""
+        who = _known(identifier)
+        request = Request(method="GET", endpoint=_ENDPOINT, path=_path(who))
+        return await self._call(request, wire.read_contact, about=who)
+
+    async def create(
+        self, fields: ContactFields, *, identifier: Identifier | str | None = None, wait: bool = False
+    ) -> WriteReceipt:
+        """Create a contact, named by `identifier` (default: the phone of `fields`, else the e-mail; never an id).
+
+        Aelyst tells no id, and needs a moment before the contact can be used: `wait` returns once it can be read.
+        Raises `UnsupportedFieldError`, `InvalidIdentifierError`; `RequestTimeoutError` if it was created but could
+        not be read within a minute.
+        """
+        body = self.schema.encode(fields, "create")
+        who = _creatable(fields, identifier)
+        request = Request(method="POST", endpoint=_ENDPOINT, path=_path(who), json=body)
+        names = {who, *_named_by(fields)}
+        try:
+            receipt = await self._call(request, lambda response: wire.read_created(response, who), about=who)
+        except ContactsError as error:
+            if getattr(error, "may_have_been_applied", False):
+                self._settling.begin(names)
+            raise
+        self._settling.begin(names)
+        if wait:
+            await self._until_readable(who)
+        return receipt
+
+    async def update(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
+        """Change the fields given. Of several contacts with this identifier the first is changed; an id names one.
+
+        Raises `UnsupportedFieldError`, `InvalidIdentifierError`, `ContactNotFoundError`.
+        """
+        who = _known(identifier)
+        request = Request(method="PUT", endpoint=_ENDPOINT, path=_path(who), json=self.schema.encode(fields, "update"))
+        return await self._call(request, lambda response: wire.read_updated(response, who), about=who)
+
+    async def upsert(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
+        """Update the contact, or create it where there is none.
+
+        Raises `UnsupportedFieldError` also when the contact turns out to be missing and `fields` lacks what a create
+        requires, and `ContactNotFoundError` when it is missing and `identifier` is an id, which cannot be created.
+        """
+        who = _known(identifier)
+        try:
+            return await self.update(who, fields)
+        except ContactNotFoundError as missing:
+            reason: ContactsError = missing
+        except (BadRequestError, ResponseDecodeError) as unclear:
+            reason = unclear
+        if not isinstance(reason, ContactNotFoundError) and await self._exists(who):
+            raise reason
+        if isinstance(who, ContactId):
+            raise reason
+        try:
+            return await self.create(fields, identifier=who)
+        except ConflictError:
+            pass  # somebody else created it in between
+        return await self.update(who, fields)
+
+    async def tags(self, contact: Identifier | str) -> tuple[Tag, ...]:
+        """Return the contact's tags, read from the contact. Raises `ContactNotFoundError`."""
+        return tuple(Tag(name) for name in (await self.get(contact)).tags)
+
+    async def _exists(self, who: Identifier) -> bool:
+        try:
+            await self.get(who)
+        except ContactNotFoundError:
+            return False
+        return True
+
+
+def _known(identifier: Identifier | str) -> Identifier:
+    who = parse_identifier(identifier)
+    if isinstance(who, ContactId) and not (who.value.isascii() and who.value.isdigit()):
+        raise InvalidIdentifierError(f"aelyst: an id is digits only, not {who.value!r}")
+    return who
+
+
+def _path(who: Identifier) -> str:
+    return f"/contact/{encode_segment(str(who))}"
+
+
+def _named_by(fields: ContactFields) -> list[Identifier]:
+    """Return the identifiers that the fields give the contact; a text that is none is the server's to judge."""
+    names: list[Identifier] = []
+    for kind, value in ((Phone, fields.phone), (Email, fields.email)):
+        if isinstance(value, str):
+            with suppress(InvalidIdentifierError):
+                names.append(kind(value))
+    return names
+
+
+def _creatable(fields: ContactFields, identifier: Identifier | str | None) -> Identifier:
+    if identifier is not None:
+        who = parse_identifier(identifier)
+        if isinstance(who, ContactId):
+            raise InvalidIdentifierError("aelyst: a contact is created by email: or phone:, the id is the server's")
+        return who
+    if isinstance(fields.phone, str):
+        return Phone(fields.phone)
+    if isinstance(fields.email, str):
+        return Email(fields.email)
+    raise UnsupportedFieldError("aelyst create: needs an identifier, a phone or an email")

@@ -1,0 +1,200 @@
+"""Aelyst's JSON and our models, both ways. Pure functions.
+
+Reading is tolerant where real answers vary: every field but the id may be null or absent, the id may be a text of
+digits, ``status`` is an open set, unknown keys are kept in ``raw`` only. A tag is never split: the page's own example
+``"new_customer, sales"`` is one tag. Create answers ``{"code": "200", "message": …}`` with the code as a text and no
+id; update answers ``{"contactId": 1}``.
+
+Writing is strict, by the formatting rules for custom values on the seed pages *Create* and *Update a contact*.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import date, datetime, time
+from decimal import Decimal
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from aelyst_async.contacts import WriteReceipt
+from aelyst_async.errors import ApiError
+from aelyst_async.identifiers import Identifier
+from aelyst_async.schema import ContactSchema, FieldRule, text
+from aelyst_async.transport.messages import Response
+from aelyst_providers.aelyst.models import AelystContact, AelystFields, Assignee, CustomField
+
+if TYPE_CHECKING:
+    import cattrs
+
+__all__ = ["SCHEMA", "read_contact", "read_created", "read_error", "read_updated"]
+
+
+def encode_custom_value(value: Any) -> Any:
+    """Return a custom value as the seed pages format it. Raises `ValueError` for one that has no rule.
+
+    Text and booleans as they are, numbers unquoted, a date as ``yyyy-mm-dd``, a time as ``HH:MM`` (24 h).
+    """
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, datetime):
+        raise ValueError("a datetime has no rule (its day depends on a time zone); pass its .date() or .time()")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, time):
+        if value.second or value.microsecond or value.tzinfo is not None:
+            raise ValueError("a time is sent as HH:MM: no seconds, no time zone")
+        return value.strftime("%H:%M")
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("a number must be finite")
+        return value
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            raise ValueError("a number must be finite")
+        whole = value == value.to_integral_value()
+        if whole and abs(value) < 10**15:
+            return int(value)
+        if Decimal(repr(float(value))) != value:
+            raise ValueError("a Decimal of more digits than JSON numbers keep; pass it as text")
+        return float(value)
+    raise ValueError(f"a custom value of type {type(value).__name__} has no rule")
+
+
+def encode_custom_fields(value: Any) -> list[dict[str, Any]]:
+    """Return custom fields as ``[{"name": …, "value": …}]``. Raises `ValueError`."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+        raise ValueError(f"expected CustomField objects, got {type(value).__name__}")  # noqa: TRY004
+    encoded: list[dict[str, Any]] = []
+    for item in value:
+        if not isinstance(item, CustomField):
+            raise ValueError(f"expected CustomField objects, got {type(item).__name__}")  # noqa: TRY004
+        if not isinstance(item.name, str) or not item.name:
+            raise ValueError("a custom field needs a name")
+        if any(other["name"] == item.name for other in encoded):
+            raise ValueError(f"the custom field {item.name!r} is given twice")
+        try:
+            encoded.append({"name": text(item.name), "value": encode_custom_value(item.value)})
+        except ValueError as refusal:
+            raise ValueError(f"{item.name!r}: {refusal}") from None
+    return encoded
+
+
+SCHEMA = ContactSchema(
+    provider="aelyst",
+    fields_type=AelystFields,
+    rules=(
+        FieldRule(name="first_name", wire="firstName", nullable=False, required=True),
+        FieldRule(name="last_name", wire="lastName"),
+        FieldRule(name="phone", wire="phone", kind="phone"),
+        FieldRule(name="email", wire="email", kind="email"),
+        FieldRule(name="language", wire="language", kind="language"),
+        FieldRule(name="profile_pic", wire="profilePic", kind="url"),
+        FieldRule(name="country_code", wire="countryCode", kind="country"),
+        FieldRule(name="custom_fields", wire="custom_fields", kind="custom_fields", encode=encode_custom_fields),
+    ),
+    read_only={
+        "id": "id",
+        "status": "status",
+        "tags": "tags",
+        "assignee": "assignee",
+        "lifecycle": "lifecycle",
+        "created_at": "created_at",
+        "isBlocked": "is_blocked",
+    },
+)
+
+
+def _scalar(value: Any) -> Any:
+    if value is not None and not isinstance(value, (str, int, float, bool)):
+        raise TypeError("expected a text, a number or a boolean")
+    return value
+
+
+@cache
+def _converter() -> cattrs.Converter:
+    from aelyst_async import codec
+
+    def user_id(value: Any) -> int:
+        return int(codec.numeric_id(value))
+
+    converter = codec.make_converter()
+    codec.rename(converter, CustomField, {}, value=_scalar)
+    codec.rename(converter, Assignee, {"first_name": "firstName", "last_name": "lastName"}, id=user_id)
+    codec.rename(
+        converter,
+        AelystContact,
+        {
+            **{rule.name: rule.wire for rule in SCHEMA.rules},
+            **{ours: theirs for theirs, ours in SCHEMA.read_only.items()},
+        },
+        id=codec.numeric_id,
+        created_at=codec.unix_datetime,
+    )
+    return converter
+
+
+def read_error(response: Response) -> ApiError | None:
+    """Return the error that an answer is (`{code, message}`, the body perhaps not JSON), or None for a success."""
+    if response.ok:
+        return None
+    body = response.json_or_none()
+    if not isinstance(body, dict):
+        return response.error()
+    message = body.get("message")
+    code = body.get("code")
+    return response.error(
+        message if isinstance(message, str) else None,
+        code=code if isinstance(code, (int, str)) and not isinstance(code, bool) else None,
+    )
+
+
+def _body(response: Response) -> dict[str, Any]:
+    error = read_error(response)
+    if error is not None:
+        raise error
+    body = response.json()
+    if not isinstance(body, dict):
+        raise response.undecodable("expected a JSON object")
+    return body
+
+
+def read_contact(response: Response) -> AelystContact:
+    """Return the contact of a get. Raises `ApiError`, `ResponseDecodeError`."""
+    from aelyst_async import codec
+
+    body = _body(response)
+    return attrs.evolve(codec.decode(_converter(), body, AelystContact, response), raw=body)
+
+
+def read_created(response: Response, identifier: Identifier) -> WriteReceipt:
+    """Return the receipt of a create: it tells no id. Raises `ApiError`, `ResponseDecodeError`."""
+    body = _body(response)
+    message = body.get("message")
+    if not isinstance(message, str):
+        raise response.undecodable("$.message: expected text")
+    return WriteReceipt(identifier=identifier, created=True, message=message, raw=body)
+
+
+def read_updated(response: Response, identifier: Identifier) -> WriteReceipt:
+    """Return the receipt of an update. Raises `ApiError`, `ResponseDecodeError`."""
+    from aelyst_async import codec
+
+    body = _body(response)
+    try:
+        contact_id = codec.numeric_id(body.get("contactId"))
+    except TypeError as error:
+        problem = f"$.contactId: {error}"
+    else:
+        message = body.get("message")
+        return WriteReceipt(
+            identifier=identifier,
+            contact_id=contact_id,
+            created=False,
+            message=message if isinstance(message, str) else None,
+            raw=body,
+        )
+    raise response.undecodable(problem)

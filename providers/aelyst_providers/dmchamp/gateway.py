@@ -1,0 +1,222 @@
+"""The adapter for DM Champ: the seven operations of its page, and upsert.
+
+The API addresses a contact by its id and finds the id by phone or e-mail, so every method but ``get`` takes either: an
+id goes out as it is, a phone or an e-mail is looked up first, which costs a request.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from aelyst_async.adapter import HttpGateway
+from aelyst_async.contacts import UNSET, ContactFields, Message, Tag, WriteReceipt
+from aelyst_async.errors import (
+    ConflictError,
+    ContactNotFoundError,
+    InvalidIdentifierError,
+    UnsupportedFieldError,
+)
+from aelyst_async.identifiers import ContactId, Email, Identifier, Phone, encode_segment, parse_identifier
+from aelyst_async.ratelimit import RateLimiter
+from aelyst_async.schema import ContactSchema
+from aelyst_async.transport import CredentialSource, QueryAuth, Request, RetryPolicy
+from aelyst_providers.dmchamp import wire
+from aelyst_providers.dmchamp.models import DmChampContact
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession, ClientTimeout
+
+__all__ = ["DmChampGateway"]
+
+_RESERVED = frozenset({"lists", "tags", "messages"})
+"""Names that the API's own routes have where an id stands."""
+
+
+class DmChampGateway(HttpGateway):
+    """DM Champ's contacts: a `ContactGateway`, `ListGateway`, `TagGateway` and `MessageGateway`.
+
+    `api_key`: a text, or a callable (plain or async) that returns it; it travels in the query, so no URL of this
+    gateway is ever shown with its query. The other settings are as in `AelystGateway`. Raises `ConfigurationError`.
+    """
+
+    provider: ClassVar[str] = "dmchamp"
+    schema: ClassVar[ContactSchema] = wire.SCHEMA
+
+    def __init__(
+        self,
+        api_key: CredentialSource,
+        *,
+        base_url: str = "https://api.dmchamp.com/v1",
+        session: ClientSession | None = None,
+        limiter: RateLimiter | None = None,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        timeout: float | ClientTimeout | None = 30.0,
+        settle: float = 0.0,
+        allow_insecure: bool = False,
+    ) -> None:
+        super().__init__(
+            QueryAuth("apiKey"),
+            api_key,
+            credential_name="api_key",
+            base_url=base_url,
+            session=session,
+            limiter=limiter,
+            retry=retry,
+            timeout=timeout,
+            settle=settle,
+            allow_insecure=allow_insecure,
+        )
+
+    async def get(self, identifier: Identifier | str) -> DmChampContact:
+        """Return the contact with this phone or e-mail; the API cannot get one by id. Raises `ContactNotFoundError`,
+        `InvalidIdentifierError`.
+        """
+        who = parse_identifier(identifier)
+        if isinstance(who, ContactId):
+            raise InvalidIdentifierError("dmchamp: a contact is found by phone: or email:, not by id:")
+        name = "phoneNumber" if isinstance(who, Phone) else "email"
+        request = Request(method="GET", endpoint="/contacts", path="/contacts", query=((name, who.value),))
+        return await self._call(request, wire.read_contact, about=who)
+
+    async def create(
+        self, fields: ContactFields, *, identifier: Identifier | str | None = None, wait: bool = False
+    ) -> WriteReceipt:
+        """Create a contact. The API requires a phone: that of `fields`, or `identifier` itself.
+
+        ``receipt.created`` is None where the answer may describe a contact that existed before. `wait` returns once
+        the contact can be read. Raises `UnsupportedFieldError`, `InvalidIdentifierError`, `ConflictError`.
+        """
+        fields, who = _complete(fields, identifier)
+        body = self.schema.encode(fields, "create")
+        request = Request(method="POST", endpoint="/contacts", path="/contacts", json=body)
+        receipt = await self._call(request, lambda response: wire.read_created(response, who), about=who)
+        names = [who, Phone(body["phoneNumber"])]
+        if receipt.contact_id is not None:
+            names.append(ContactId(receipt.contact_id))
+        self._settling.begin(names)
+        if wait:
+            await self._until_readable(who)
+        return receipt
+
+    async def update(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
+        """Change the fields given: names, e-mail, ``is_bot_active``, ``do_not_disturb``. The phone cannot be changed.
+
+        Raises `UnsupportedFieldError`, `InvalidIdentifierError`, `ContactNotFoundError`.
+        """
+        who = parse_identifier(identifier)
+        body = self.schema.encode(fields, "update")
+        contact_id = await self._id_of(who)
+        request = Request(
+            method="PUT",
+            endpoint="/contacts/{contactId}",
+            path=f"/contacts/{encode_segment(contact_id)}",
+            json=body,
+        )
+        return await self._call(
+            request, lambda response: wire.read_done(response, who, contact_id, created=False), about=who
+        )
+
+    async def upsert(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
+        """Look the contact up, then update it or create it.
+
+        A contact that exists keeps its phone and what else only create takes; ``receipt.not_applied`` names what was
+        left out for that reason. An id can only be updated. Raises `UnsupportedFieldError`, `InvalidIdentifierError`.
+        """
+        who = parse_identifier(identifier)
+        kept = self.schema.create_only(fields)
+        changes = attrs.evolve(fields, **dict.fromkeys(kept, UNSET))
+        # Whatever the look-up will say, both ways are checked before it.
+        self.schema.encode(changes, "update")
+        if isinstance(who, Phone):
+            self.schema.encode(_complete(fields, who)[0], "create")
+            kept = tuple(name for name in kept if name != "phone")  # it is the contact's own
+        elif isinstance(who, Email) and isinstance(fields.phone, str):
+            self.schema.encode(fields, "create")
+        contact_id = await self._lookup(who)
+        if contact_id is None:
+            try:
+                return await self.create(fields, identifier=who)
+            except ConflictError:
+                pass  # created in between, or not yet visible when we looked
+            contact_id = await self._id_of(who)
+        receipt = await self.update(ContactId(contact_id), changes)
+        return attrs.evolve(receipt, identifier=who, not_applied=kept)
+
+    async def add_to_list(self, contact: Identifier | str, list_id: str) -> WriteReceipt:
+        """Add the contact to a list. Raises `ContactNotFoundError`, `InvalidIdentifierError`."""
+        return await self._change_list("POST", contact, list_id)
+
+    async def remove_from_list(self, contact: Identifier | str, list_id: str) -> WriteReceipt:
+        """Remove the contact from a list. Raises `ContactNotFoundError`, `InvalidIdentifierError`."""
+        return await self._change_list("DELETE", contact, list_id)
+
+    async def tags(self, contact: Identifier | str) -> tuple[Tag, ...]:
+        """Return the contact's tags. Raises `ContactNotFoundError`, `InvalidIdentifierError`."""
+        who = parse_identifier(contact)
+        contact_id = encode_segment(await self._id_of(who))
+        request = Request(method="GET", endpoint="/contacts/tags/{contactId}", path=f"/contacts/tags/{contact_id}")
+        return await self._call(request, wire.read_tags, about=who)
+
+    async def messages(self, contact: Identifier | str) -> tuple[Message, ...]:
+        """Return the contact's messages. Raises `ContactNotFoundError`, `InvalidIdentifierError`."""
+        who = parse_identifier(contact)
+        contact_id = encode_segment(await self._id_of(who))
+        request = Request(
+            method="GET", endpoint="/contacts/messages/{contactId}", path=f"/contacts/messages/{contact_id}"
+        )
+        return await self._call(request, wire.read_messages, about=who)
+
+    async def _change_list(self, method: str, contact: Identifier | str, list_id: str) -> WriteReceipt:
+        who = parse_identifier(contact)
+        list_id = _checked_list_id(list_id)
+        contact_id = await self._id_of(who)
+        request = Request(
+            method=method,
+            endpoint="/contacts/lists",
+            path="/contacts/lists",
+            json={"contactId": contact_id, "listId": list_id},
+        )
+        return await self._call(
+            request, lambda response: wire.read_done(response, who, contact_id, created=None), about=who
+        )
+
+    async def _lookup(self, who: Identifier) -> str | None:
+        try:
+            return await self._id_of(who)
+        except ContactNotFoundError:
+            return None
+
+    async def _id_of(self, who: Identifier) -> str:
+        """Return the contact's id, looked up where `who` is a phone or an e-mail. Raises `ContactNotFoundError`."""
+        contact_id = who.value if isinstance(who, ContactId) else (await self.get(who)).id
+        if contact_id in _RESERVED:
+            raise InvalidIdentifierError(f"dmchamp: {contact_id!r} is a route of the API, not a contact's id")
+        return contact_id
+
+
+def _complete(fields: ContactFields, identifier: Identifier | str | None) -> tuple[ContactFields, Identifier]:
+    """Return the fields of a create with what `identifier` adds to them, and the identifier of the new contact."""
+    who = None if identifier is None else parse_identifier(identifier)
+    if isinstance(who, ContactId):
+        raise InvalidIdentifierError("dmchamp: a contact is created by phone:, the id is the server's")
+    if isinstance(who, Phone):
+        if fields.phone is UNSET:
+            fields = attrs.evolve(fields, phone=who.value)
+        elif isinstance(fields.phone, str) and Phone(fields.phone) != who:
+            raise UnsupportedFieldError(f"dmchamp create: the phone of the fields is not that of {who}")
+    if isinstance(who, Email):
+        if fields.email is UNSET:
+            fields = attrs.evolve(fields, email=who.value)
+        elif isinstance(fields.email, str) and fields.email != who.value:
+            raise UnsupportedFieldError(f"dmchamp create: the email of the fields is not that of {who}")
+    if not isinstance(fields.phone, str):
+        raise UnsupportedFieldError("dmchamp create: phone is required to create a contact")
+    return fields, who or Phone(fields.phone)
+
+
+def _checked_list_id(list_id: str) -> str:
+    if not isinstance(list_id, str) or not list_id.strip():
+        raise InvalidIdentifierError(f"dmchamp: list_id must be a text that is not empty, not {list_id!r}")
+    return list_id

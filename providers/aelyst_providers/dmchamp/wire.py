@@ -1,0 +1,275 @@
+"""DM Champ's JSON and our models, both ways. Pure functions.
+
+Reading is tolerant where real answers vary. The id stands under one of several names, at the top or one or two
+objects down; a whole contact may come where only an id is documented, and is decoded; an array may come bare or in
+an envelope. An error may be a bare JSON string, ``{error}`` or ``{success: false, message}``, and may come with status
+200: ``success: false`` or an ``error_code`` is an error whatever the status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from aelyst_async.contacts import Message, Tag, WriteReceipt
+from aelyst_async.errors import ApiError, ConflictError, ContactNotFoundError, error_class_for
+from aelyst_async.identifiers import Identifier, Phone
+from aelyst_async.schema import ContactSchema, FieldRule, boolean, json_object
+from aelyst_async.transport.messages import Response
+from aelyst_providers.dmchamp.models import DmChampContact, DmChampFields
+
+if TYPE_CHECKING:
+    import cattrs
+
+__all__ = ["SCHEMA", "read_contact", "read_created", "read_done", "read_error", "read_messages", "read_tags"]
+
+
+def _phone(value: Any) -> str:
+    return Phone(value).value
+
+
+SCHEMA = ContactSchema(
+    provider="dmchamp",
+    fields_type=DmChampFields,
+    rules=(
+        FieldRule(
+            name="phone", wire="phoneNumber", kind="phone", nullable=False, update=False, required=True, encode=_phone
+        ),
+        FieldRule(name="first_name", wire="firstName", nullable=False),
+        FieldRule(name="last_name", wire="lastName", nullable=False),
+        FieldRule(name="email", wire="email", kind="email", nullable=False),
+        FieldRule(name="instagram_id", wire="instagramId", update=False),
+        FieldRule(name="current_campaign", wire="currentCampaign", update=False),
+        FieldRule(
+            name="current_campaign_data", wire="currentCampaignData", kind="object", update=False, encode=json_object
+        ),
+        FieldRule(name="channel", wire="channel", update=False),
+        FieldRule(
+            name="is_chat_window_open", wire="isChatWindowOpen", kind="bool",
+            nullable=False, update=False, encode=boolean,
+        ),
+        FieldRule(name="external_id", wire="externalId", update=False),
+        FieldRule(name="custom_channel", wire="customChannel", update=False),
+        FieldRule(name="chat_widget_id", wire="chatWidgetId", update=False),
+        FieldRule(name="is_bot_active", wire="is_bot_active", kind="bool", nullable=False, encode=boolean),
+        FieldRule(name="do_not_disturb", wire="do_not_disturb", kind="bool", nullable=False, encode=boolean),
+    ),
+    read_only={"contactId": "id", "tags": "tags", "createdAt": "created_at", "updatedAt": "updated_at"},
+)  # fmt: skip
+
+_ID_NAMES = ("contactId", "contact_id", "id", "_id")
+
+
+def _tag_names(value: Any) -> tuple[str, ...]:
+    """Read the tags of a whole contact, which no page describes: names, or objects with a name."""
+    names = (item.get("name") if isinstance(item, dict) else item for item in value) if isinstance(value, list) else ()
+    return tuple(name for name in names if isinstance(name, str))
+
+
+def _moment(value: Any) -> datetime | None:
+    """Read a time that no page describes: ISO 8601 or Unix seconds; anything else stays in ``raw`` only."""
+    from aelyst_async import codec
+
+    try:
+        return codec.iso_datetime(value) if isinstance(value, str) else codec.unix_datetime(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("expected an object")
+    return value
+
+
+@cache
+def _converter() -> cattrs.Converter:
+    from aelyst_async import codec
+
+    converter = codec.make_converter()
+    codec.rename(
+        converter,
+        DmChampContact,
+        {
+            **{rule.name: rule.wire for rule in SCHEMA.rules},
+            **{ours: theirs for theirs, ours in SCHEMA.read_only.items()},
+        },
+        id=codec.numeric_id,
+        tags=_tag_names,
+        created_at=_moment,
+        updated_at=_moment,
+        current_campaign_data=_mapping,
+    )
+    return converter
+
+
+def _words(body: Any) -> str | None:
+    """Find what an error body says: a bare text, ``message``, ``error`` or ``error.message``."""
+    if isinstance(body, str):
+        return body
+    if isinstance(body, dict):
+        for name in ("message", "error", "data"):
+            if (words := _words(body.get(name))) is not None:
+                return words
+    return None
+
+
+def _code(body: Any) -> int | str | None:
+    code = body.get("error_code") if isinstance(body, dict) else None
+    if isinstance(code, str) and code.isascii() and code.isdigit():
+        code = int(code[:9])
+    if not isinstance(code, (int, str)) or isinstance(code, bool) or code in {0, ""}:
+        return None
+    return None if isinstance(code, int) and 200 <= code <= 299 else code
+
+
+def read_error(response: Response) -> ApiError | None:
+    """Return the error that an answer is, whatever its status, or None for a success."""
+    body = response.json_or_none()
+    code = _code(body)
+    words = _words(body)
+    if not response.ok:
+        return response.error(words, code=code)
+    refused = isinstance(body, dict) and body.get("success") is False
+    if not refused and code is None:
+        return None
+    kind: type[ApiError] = ApiError
+    if isinstance(code, int):
+        kind = error_class_for(code)
+    elif words is not None and "not found" in words.lower():
+        kind = ContactNotFoundError
+    elif words is not None and "already exist" in words.lower():
+        kind = ConflictError
+    return response.error(words, code=code, kind=kind)
+
+
+def _success(response: Response) -> Any:
+    error = read_error(response)
+    if error is not None:
+        raise error
+    return response.json()
+
+
+def _contact_objects(body: Any) -> Iterator[dict[str, Any]]:
+    """Yield the objects that may be or name the contact, the most specific first."""
+    if isinstance(body, list):
+        body = body[0] if len(body) == 1 else None
+    if not isinstance(body, dict):
+        return
+    for name in ("contact", "data"):
+        yield from _contact_objects(body.get(name))
+    yield body
+
+
+def _contact_id(candidate: dict[str, Any]) -> str | None:
+    for name in _ID_NAMES:
+        value = candidate.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if isinstance(value, str) and value:
+            return value
+    return None
+
+
+def _find_contact(body: Any) -> tuple[str, dict[str, Any]] | None:
+    for candidate in _contact_objects(body):
+        if (contact_id := _contact_id(candidate)) is not None:
+            return contact_id, candidate
+    return None
+
+
+def read_contact(response: Response) -> DmChampContact:
+    """Return the contact of a get: its id, and whatever else the answer holds. Raises `ApiError`,
+    `ResponseDecodeError`.
+    """
+    from aelyst_async import codec
+
+    body = _success(response)
+    found = _find_contact(body)
+    if found is None:
+        if body == [] or (isinstance(body, dict) and body.get("data") == []):
+            raise response.error("Contact not found", kind=ContactNotFoundError)
+        raise response.undecodable("no contact id under any of its known names")
+    contact_id, fields = found
+    contact = codec.decode(_converter(), {**fields, "contactId": contact_id}, DmChampContact, response)
+    return attrs.evolve(contact, raw=body)
+
+
+def read_created(response: Response, identifier: Identifier) -> WriteReceipt:
+    """Return the receipt of a create. ``created`` is None where a whole contact is answered: it may be an old one.
+
+    Raises `ApiError`, `ResponseDecodeError`.
+    """
+    body = _success(response)
+    found = _find_contact(body)
+    if found is None:
+        raise response.undecodable("no contact id under any of its known names")
+    contact_id, fields = found
+    words = _words(body)
+    whole = any(rule.wire in fields for rule in SCHEMA.rules)
+    created = None if whole and response.status != 201 else True
+    if words is not None and "already exist" in words.lower():
+        created = False
+    return WriteReceipt(identifier=identifier, contact_id=contact_id, created=created, message=words, raw=body)
+
+
+def read_done(response: Response, identifier: Identifier, contact_id: str, *, created: bool | None) -> WriteReceipt:
+    """Return the receipt of an update or of a change of lists. Raises `ApiError`, `ResponseDecodeError`."""
+    if response.status == 204:
+        return WriteReceipt(identifier=identifier, contact_id=contact_id, created=created)
+    body = _success(response)
+    if not isinstance(body, dict):
+        raise response.undecodable("expected a JSON object")
+    return WriteReceipt(identifier=identifier, contact_id=contact_id, created=created, message=_words(body), raw=body)
+
+
+def _items(response: Response) -> list[Any]:
+    body = _success(response)
+    items = body.get("data") if isinstance(body, dict) else body
+    if not isinstance(items, list):
+        raise response.undecodable("expected an array, bare or under $.data")
+    return items
+
+
+def read_tags(response: Response) -> tuple[Tag, ...]:
+    """Return the tags. Raises `ApiError`, `ResponseDecodeError`."""
+    tags: list[Tag] = []
+    for position, item in enumerate(_items(response)):
+        name = item.get("name") if isinstance(item, dict) else None
+        description = item.get("description") if isinstance(item, dict) else None
+        if not isinstance(name, str) or not (description is None or isinstance(description, str)):
+            raise response.undecodable(f"$[{position}]: expected a tag with a name and perhaps a description")
+        tags.append(Tag(name, description))
+    return tuple(tags)
+
+
+def read_messages(response: Response) -> tuple[Message, ...]:
+    """Return the messages. No page says what one looks like, so each is kept whole in ``raw``; the rest is read where
+    it stands under a usual name. Raises `ApiError`, `ResponseDecodeError`.
+    """
+    return tuple(_message(item) for item in _items(response))
+
+
+def _message(item: Any) -> Message:
+    if not isinstance(item, dict):
+        return Message(text=item if isinstance(item, str) else None, raw=item)
+
+    def first(*names: str) -> Any:
+        return next((item[name] for name in names if item.get(name) is not None), None)
+
+    def words(value: Any) -> str | None:
+        return value if isinstance(value, str) else None
+
+    message_id = first("id", "_id", "messageId")
+    number = isinstance(message_id, int) and not isinstance(message_id, bool)
+    return Message(
+        id=str(message_id) if number else words(message_id),
+        text=words(first("text", "message", "body", "content")),
+        direction=words(first("direction")),
+        created_at=_moment(first("createdAt", "created_at", "timestamp")),
+        raw=item,
+    )
