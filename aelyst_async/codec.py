@@ -41,7 +41,8 @@ def _is_tuple(kind: Any) -> bool:
 def _array(value: Any, kind: Any, converter: cattrs.Converter) -> tuple[Any, ...]:
     if not isinstance(value, list):  # a text would be taken letter by letter
         raise TypeError(f"expected an array, got {_name(value)}")
-    return tuple(converter.structure(value, list[get_args(kind)[0]]))  # type: ignore[misc]
+    items: Any = list[get_args(kind)[0]]  # type: ignore[misc]  # a type known only at run time
+    return tuple(converter.structure(value, items))
 
 
 def _strictly(kind: type[Any]) -> Callable[[Any, Any], Any]:

@@ -60,9 +60,8 @@ class ContactsError(Exception):
         return _rebuild, (type(self), self.__getstate_fields__(), self.args, self.__getstate_notes__())
 
     def __getstate_fields__(self) -> dict[str, Any]:
-        if not attrs.has(type(self)):
-            return {}
-        return {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
+        kind: type[Any] = type(self)
+        return {field.name: getattr(self, field.name) for field in attrs.fields(kind)} if attrs.has(kind) else {}
 
     def __getstate_notes__(self) -> list[str]:
         return list(getattr(self, "__notes__", ()))
@@ -73,7 +72,7 @@ def _rebuild(
 ) -> ContactsError:
     error = kind(**fields) if fields else kind(*args)
     if notes:
-        error.__notes__ = notes
+        vars(error)["__notes__"] = notes
     return error
 
 

@@ -73,6 +73,7 @@ class Credential:
         if isinstance(self._source, str):
             return self._source
         failure: str | None = None
+        value: object = None
         try:
             value = self._source()
             if inspect.isawaitable(value):

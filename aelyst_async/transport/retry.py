@@ -110,7 +110,7 @@ def _exponential(first: float, largest: float) -> Iterator[float]:
 
     values = backoff.expo(base=2, factor=first, max_value=largest)
     next(values)  # the package's generators take their start-up argument first
-    return values  # type: ignore[return-value]
+    return values
 
 
 def with_attempts(error: ContactsError, attempts: int) -> ContactsError:

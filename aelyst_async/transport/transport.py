@@ -245,8 +245,8 @@ class Transport:
         for observer in tuple(self.observers):
             try:
                 observer(event)
-            except Exception as error:  # noqa: BLE001, PERF203 - a broken observer must not break the call it watches
-                logger.error("an observer raised %s", type(error).__name__)
+            except Exception as broken:  # noqa: BLE001, PERF203 - a broken observer must not break the call it watches
+                logger.error("an observer raised %s", type(broken).__name__)
 
 
 def _refused_by_limiter(failure: ContactsError) -> bool:

@@ -40,8 +40,10 @@ def encode_custom_value(value: Any) -> Any:
         return value
     if isinstance(value, str):
         return text(value)
-    if isinstance(value, datetime):
-        raise ValueError("a datetime has no rule (its day depends on a time zone); pass its .date() or .time()")
+    if isinstance(value, datetime):  # before date, whose subclass it is
+        raise ValueError(  # noqa: TRY004 - encoders raise one kind
+            "a datetime has no rule (its day depends on a time zone); pass its .date() or .time()"
+        )
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, time):
@@ -67,7 +69,7 @@ def encode_custom_value(value: Any) -> Any:
 def encode_custom_fields(value: Any) -> list[dict[str, Any]]:
     """Return custom fields as ``[{"name": …, "value": …}]``. Raises `ValueError`."""
     if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
-        raise ValueError(f"expected CustomField objects, got {type(value).__name__}")  # noqa: TRY004
+        raise ValueError(f"expected CustomField objects, got {type(value).__name__}")
     encoded: list[dict[str, Any]] = []
     for item in value:
         if not isinstance(item, CustomField):
