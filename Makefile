@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow lint check bench clean
+.PHONY: help demo test test-slow test-wheel lint check bench clean
 
 help:
 	@echo "make demo       sync examples/people.csv into a sandbox on this machine, and read one contact back"
 	@echo "make test       the tests (under 5 minutes)"
 	@echo "make test-slow  the long tests"
+	@echo "make test-wheel the tests against the built wheel"
 	@echo "make lint       ruff, mypy --strict, pyright"
 	@echo "make bench      the benchmarks, with the libraries they compare against"
 	@echo "make clean      remove .venv and caches"
@@ -30,6 +31,15 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow
+
+# The built wheel, installed by itself, must pass the tests with the sources out of reach.
+test-wheel: $(VENV)/.test
+	@rm -rf build/wheel && mkdir -p build/wheel/tree
+	$(PIP) wheel --no-deps --wheel-dir build/wheel .
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip --disable-pip-version-check --quiet install "$$(ls $(CURDIR)/build/wheel/*.whl)[test]"
+	cp -r tests benchmarks examples docs pyproject.toml README.md CHANGELOG.md build/wheel/tree/
+	cd build/wheel/tree && ../venv/bin/python -m pytest -q -m "not slow and not checkout"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -28,8 +28,8 @@ T = TypeVar("T")
 def make_converter() -> cattrs.Converter:
     """Return a converter that accepts each JSON type only as itself."""
     converter = cattrs.Converter(detailed_validation=True)
-    for kind in (str, bool, int, float):
-        converter.register_structure_hook(kind, _strictly(kind))
+    for kind, hook in _STRICT.items():
+        converter.register_structure_hook(kind, hook)
     converter.register_structure_hook_func(_is_tuple, lambda value, kind: _array(value, kind, converter))
     return converter
 
@@ -59,6 +59,14 @@ _NAMES: dict[type[Any], str] = {
     str: "text", bool: "true or false", int: "a whole number", float: "a number", dict: "an object", list: "an array",
 }  # fmt: skip
 
+_STRICT = {kind: _strictly(kind) for kind in (str, bool, int, float)}
+
+
+def _strict_hook(kind: Any) -> Callable[[Any, Any], Any] | None:
+    """Return the strict hook for ``T`` or ``T | None`` where T is one of JSON's plain types, else None."""
+    plain = [option for option in get_args(kind) if option is not type(None)] or [kind]
+    return _STRICT.get(plain[0]) if len(plain) == 1 else None
+
 
 def _name(value: Any) -> str:
     return "null" if value is None else _NAMES.get(type(value), type(value).__name__)
@@ -70,17 +78,15 @@ def rename(converter: cattrs.Converter, kind: type[Any], names: dict[str, str], 
     `hooks` read single attributes. A key that is absent leaves the default; unknown keys are passed over; a null for
     an attribute with a default means the default, as "every field but the id may be null or absent".
     """
-    fields = attrs.fields_dict(kind)
     overrides: dict[str, Any] = {}
-    for name in fields:
-        hook = hooks.get(name)
-        read = None if hook is None else (lambda value, _, hook=hook: hook(value))
+    for name, field in attrs.fields_dict(attrs.resolve_types(kind)).items():
         if name == "raw":
             overrides[name] = override(omit=True)
-        elif read is not None:
-            overrides[name] = override(rename=names.get(name, name), struct_hook=read)
-        else:
-            overrides[name] = override(rename=names.get(name, name))
+            continue
+        read = hooks.get(name)
+        # Nulls are taken out below, so what is left of "text or null" is "text": no need to ask cattrs each time.
+        hook = _strict_hook(field.type) if read is None else (lambda value, _, read=read: read(value))
+        overrides[name] = override(rename=names.get(name, name), struct_hook=hook)
     structure = make_dict_structure_fn(kind, converter, **overrides)
 
     def without_nulls(value: Any, target: Any) -> Any:

@@ -98,9 +98,6 @@ class ApiError(ContactsError):
     attempts: int = 1
     may_have_been_applied: bool = False
 
-    def __attrs_post_init__(self) -> None:
-        self.args = (str(self),)
-
     def __str__(self) -> str:
         parts = [f"{self.status} {self.message}".strip()]
         if self.code is not None and str(self.code) != str(self.status):
@@ -159,9 +156,6 @@ class TransportError(ContactsError):
     url: str = ""
     attempts: int = 1
 
-    def __attrs_post_init__(self) -> None:
-        self.args = (str(self),)
-
     def __str__(self) -> str:
         parts = [self.message]
         if self.method or self.url:
@@ -195,9 +189,6 @@ class ResponseDecodeError(ContactsError):
     body: str = ""
     attempts: int = 1
     may_have_been_applied: bool = False
-
-    def __attrs_post_init__(self) -> None:
-        self.args = (str(self),)
 
     def __str__(self) -> str:
         return f"cannot understand the answer to {self.method} {self.url}: {self.problem} · body: {self.body!r}"

@@ -51,6 +51,7 @@ async def exchange(
     timeout: dict[str, Any],
     redactor: Redactor,
     permit: Permit,
+    attempt: int,
 ) -> Response:
     """Send `request` once and read the answer; tell `permit` of its headers as soon as they are in.
 
@@ -93,14 +94,16 @@ async def exchange(
         finally:
             # What was not read to its end must not be left in the pool.
             answer.release() if whole else answer.close()
+        wait = answer.headers.get("Retry-After")
         return Response(
             request=request,
             status=answer.status,
-            headers=_safe_headers(answer.headers, redactor),
+            headers=answer.headers,
             body=content,
-            url=redactor.scrub(shown),
+            url=shown,
             redactor=redactor,
-            retry_after=parse_retry_after(answer.headers.get("Retry-After"), time.time()),
+            attempts=attempt,
+            retry_after=None if wait is None else parse_retry_after(wait, time.time()),
             problem=problem,
         )
     except Exception as error:  # noqa: BLE001 - nothing of aiohttp's may pass, whatever its class
@@ -145,13 +148,6 @@ def _translate(error: Exception, request: Request, url: str, redactor: Redactor)
         hint = "is there an entry for this host in ~/.netrc?"
         return ConfigurationError(f"aiohttp refused the request ({type(error).__name__}); {hint}"), False
     return failed(TransportError, f"the exchange failed ({type(error).__name__})", sent=True)
-
-
-def _safe_headers(headers: Any, redactor: Redactor) -> Any:
-    from multidict import CIMultiDict
-
-    # Cookies are credentials of the server's own making.
-    return CIMultiDict((name, redactor.scrub(value)) for name, value in headers.items() if name.lower() != "set-cookie")
 
 
 def _user_agent() -> str:

@@ -74,13 +74,14 @@ def encode_query(pairs: tuple[tuple[str, str], ...]) -> str:
 class Response:
     """One answer: status, headers (case-insensitive), the whole decoded body in bytes.
 
-    ``url`` is the request's address without the credential. ``attempts`` counts the requests that this call has sent
+    ``url`` is the request's address without the credential; ``headers`` are as they came, so not for showing.
+    ``attempts`` counts the requests that this call has sent
     so far. ``problem`` is set where the body broke a bound or could not be unpacked; it matters only on success.
     """
 
     request: Request
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     url: str
     redactor: Redactor = attrs.field(repr=False)
@@ -132,8 +133,8 @@ class Response:
             code=code,
             message=self.redactor.scrub(message)[:_PREVIEW] if message else _reason(self.status),
             method=self.request.method,
-            url=self.url,
-            headers=self.headers,
+            url=self.redactor.scrub(self.url),
+            headers=self._shown_headers(),
             body=self.text(),
             retry_after=self.retry_after,
             attempts=self.attempts,
@@ -141,13 +142,20 @@ class Response:
             may_have_been_applied=self.request.changes and issubclass(kind, ServerError),
         )
 
+    def _shown_headers(self) -> Mapping[str, str]:
+        from multidict import CIMultiDict
+
+        scrub = self.redactor.scrub
+        # Cookies are credentials of the server's own making.
+        return CIMultiDict((n, scrub(v)) for n, v in self.headers.items() if n.lower() != "set-cookie")
+
     def undecodable(self, problem: str) -> ResponseDecodeError:
         """Return the error for a success that cannot be understood."""
         return ResponseDecodeError(
             problem=self.redactor.scrub(problem)[:_PREVIEW],
             status=self.status,
             method=self.request.method,
-            url=self.url,
+            url=self.redactor.scrub(self.url),
             body=self.text(),
             attempts=self.attempts,
             may_have_been_applied=self.request.changes,

@@ -117,5 +117,4 @@ def with_attempts(error: ContactsError, attempts: int) -> ContactsError:
     """State on the error how many requests the call has sent."""
     if isinstance(error, (ApiError, TransportError)):
         error.attempts = attempts
-        error.args = (str(error),)
     return error

@@ -6,9 +6,9 @@
 
 What is decided here, and why:
 
-* A session of our own has no cookie jar (a jar carries one tenant's cookies to the next), obeys the proxy
-  environment, and drops idle connections after four seconds, before common servers do (five seconds): a connection
-  that the server has just closed fails a POST in a way that cannot be told from a POST that was carried out.
+* A session of our own has no cookie jar (a jar carries one tenant's cookies to the next), obeys the proxies that
+  the environment names, and drops idle connections after four seconds, before common servers do (five seconds): a
+  connection that the server has just closed fails a POST in a way that cannot be told from a POST carried out.
 * aiohttp repeats a GET, PUT or DELETE once by itself when a pooled connection drops. Then one permit of the rate
   limiter pays for two requests and the count of attempts is wrong, so that is switched off: on a borrowed session
   only for our own requests, by a view that shares everything else.
@@ -47,7 +47,8 @@ class SessionState(enum.Enum):
 class SessionHolder:
     """One aiohttp session, ours or borrowed."""
 
-    def __init__(self, borrowed: ClientSession | None) -> None:
+    def __init__(self, borrowed: ClientSession | None, base_url: str) -> None:
+        self._base_url = base_url
         self.state = SessionState.NEW
         self._borrowed = borrowed
         self._session: ClientSession | None = None
@@ -110,10 +111,22 @@ class SessionHolder:
         if self._session is None:
             import aiohttp
 
+            # With trust_env, aiohttp asks a thread for the proxy and for netrc before every request, which costs as
+            # much as the request. Where the environment names no proxy for our host there is nothing to ask: netrc
+            # is of no use beside our own Authorization.
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=_KEEPALIVE),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=True,
+                trust_env=proxy_applies(self._base_url),
             )
             self._session._retry_connection = False  # noqa: SLF001 - aiohttp has no public switch
         return self._session
+
+
+def proxy_applies(url: str) -> bool:
+    """Whether the environment (``HTTPS_PROXY``, ``NO_PROXY`` …, or the system's settings) names a proxy for `url`."""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    return parts.scheme in getproxies() and not proxy_bypass(parts.hostname or "")

@@ -21,8 +21,6 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import attrs
-
 from aelyst_async.errors import ContactsError, RateLimitedError
 from aelyst_async.ratelimit import Permit, RateLimiter
 from aelyst_async.transport.credentials import Auth, Credential, fingerprint
@@ -65,7 +63,7 @@ class Transport:
         self._auth = auth
         self._credential = credential
         self._timeout = timeout
-        self._session = SessionHolder(session)
+        self._session = SessionHolder(session, base_url)
         self._account: str | None = None
 
     async def aclose(self) -> None:
@@ -196,9 +194,10 @@ class Transport:
                     timeout=self._bounded(deadline - started),
                     redactor=self.redactor,
                     permit=permit,
+                    attempt=attempt,
                 )
             status, error = response.status, None
-            return attrs.evolve(response, attempts=attempt)
+            return response
         except ContactsError as failure:
             error = type(failure).__name__
             raise
