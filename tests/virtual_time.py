@@ -19,7 +19,7 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["Deadlock", "VirtualTimeLoop", "run", "virtual"]
+__all__ = ["DeadlockError", "VirtualTimeLoop", "run", "virtual"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -28,7 +28,7 @@ _PATIENCE = 5.0
 """Real seconds to wait for a socket or thread when no timer is left; then it is a deadlock."""
 
 
-class Deadlock(RuntimeError):
+class DeadlockError(RuntimeError):
     """Tasks are waiting, but no timer is set and nothing is ready: the program under test hangs."""
 
 
@@ -44,7 +44,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         if timeout is None:
             events = super().select(self.patience)
             if not events:
-                raise Deadlock("nothing is ready and no timer is set: something waits for ever")
+                raise DeadlockError("nothing is ready and no timer is set: something waits for ever")
             return events
         events = super().select(0)
         if not events and timeout > 0:
