@@ -18,11 +18,12 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
+from aelyst_async.contacts import Contact
 from aelyst_async.transport.messages import Response
 
 __all__ = ["decode", "iso_datetime", "make_converter", "numeric_id", "rename", "unix_datetime"]
 
-T = TypeVar("T")
+C = TypeVar("C", bound=Contact)
 
 
 def make_converter() -> cattrs.Converter:
@@ -97,10 +98,13 @@ def rename(converter: cattrs.Converter, kind: type[Any], names: dict[str, str], 
     converter.register_structure_hook(kind, without_nulls)
 
 
-def decode(converter: cattrs.Converter, value: Any, kind: type[T], response: Response) -> T:
-    """Return `value` as `kind`. Raises `ResponseDecodeError`, with the JSON path of what is wrong."""
+def decode(converter: cattrs.Converter, value: Any, kind: type[C], response: Response, *, raw: Any) -> C:
+    """Return `value` as the contact `kind`, with `raw` as its ``raw``.
+
+    Raises `ResponseDecodeError`, with the JSON path of what is wrong.
+    """
     try:
-        return converter.structure(value, kind)
+        contact = converter.structure(value, kind)
     except (
         cattrs.BaseValidationError,
         TypeError,
@@ -110,6 +114,10 @@ def decode(converter: cattrs.Converter, value: Any, kind: type[T], response: Res
         RecursionError,
     ) as error:
         problem = _explain(error)
+    else:
+        # Frozen, but ours alone until it is returned; attrs.evolve would cost as much as half of the decoding.
+        object.__setattr__(contact, "raw", raw)
+        return contact
     # Outside `except`: the cattrs error holds the values.
     raise response.undecodable(problem)
 

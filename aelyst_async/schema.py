@@ -59,7 +59,8 @@ class FieldRule:
 
     ``encode`` turns a value that is not None into JSON and raises `ValueError` with the reason where there is no
     rule for it. ``nullable``: None may be sent. ``create`` / ``update``: which operations take the field.
-    ``required``: create demands it.
+    ``required``: create demands it. ``item``: for a field that is a tuple of named values (``custom_fields``), what
+    makes one of them from its name and value.
     """
 
     name: str
@@ -70,6 +71,7 @@ class FieldRule:
     update: bool = True
     required: bool = False
     encode: Callable[[Any], Any] = text
+    item: Callable[[str, Any], Any] | None = None
 
     def accepts(self, operation: Operation) -> bool:
         """Whether `operation` takes this field."""

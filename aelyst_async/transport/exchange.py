@@ -21,11 +21,14 @@ from aelyst_async.ratelimit.headers import parse_retry_after
 from aelyst_async.transport.body import ACCEPT_ENCODING, read_body
 from aelyst_async.transport.messages import Request, Response
 from aelyst_async.transport.redaction import Redactor
+from aelyst_async.version import __version__
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
 __all__ = ["exchange"]
+
+_USER_AGENT = f"aelyst-async/{__version__}"
 
 logger = logging.getLogger("aelyst_async")
 logger.addHandler(logging.NullHandler())  # silent by default, as a library should be
@@ -68,7 +71,7 @@ async def exchange(
     sent_headers = {
         "Accept": "application/json",
         "Accept-Encoding": ACCEPT_ENCODING,
-        "User-Agent": _user_agent(),
+        "User-Agent": _USER_AGENT,
     }
     if body is not None:
         sent_headers["Content-Type"] = "application/json"
@@ -148,9 +151,3 @@ def _translate(error: Exception, request: Request, url: str, redactor: Redactor)
         hint = "is there an entry for this host in ~/.netrc?"
         return ConfigurationError(f"aiohttp refused the request ({type(error).__name__}); {hint}"), False
     return failed(TransportError, f"the exchange failed ({type(error).__name__})", sent=True)
-
-
-def _user_agent() -> str:
-    from aelyst_async.version import __version__
-
-    return f"aelyst-async/{__version__}"

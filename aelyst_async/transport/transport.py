@@ -17,6 +17,7 @@ go before the server's Retry-After.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,7 +26,8 @@ from aelyst_async.errors import ContactsError, RateLimitedError
 from aelyst_async.ratelimit import Permit, RateLimiter
 from aelyst_async.transport.credentials import Auth, Credential, fingerprint
 from aelyst_async.transport.exchange import exchange, logger
-from aelyst_async.transport.messages import Exchange, Request, Response
+from aelyst_async.transport.events import Call, Hooks, Watch
+from aelyst_async.transport.messages import Request, Response
 from aelyst_async.transport.redaction import Redactor
 from aelyst_async.transport.retry import Backoff, RetryPolicy, with_attempts
 from aelyst_async.transport.session import SessionHolder
@@ -59,7 +61,7 @@ class Transport:
         self.base_url = base_url
         self.limiter = limiter
         self.redactor = Redactor()
-        self.observers: list[Callable[[Exchange], None]] = []
+        self.hooks: list[Hooks] = []
         self._auth = auth
         self._credential = credential
         self._timeout = timeout
@@ -84,6 +86,23 @@ class Transport:
 
         Raises any `ContactsError`.
         """
+        if not self.hooks:
+            return await self._repeat(request, decode, policy, None)
+        call = Call(provider=self.provider, base_url=self.base_url, method=request.method, endpoint=request.endpoint)
+        watch = Watch(tuple(self.hooks), call)
+        error: BaseException | None = None
+        try:
+            return await self._repeat(request, decode, policy, watch)
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            watch.done(error)
+            del error  # or frame, traceback and error hold each other until the garbage collector comes
+
+    async def _repeat(
+        self, request: Request, decode: Callable[[Response], T], policy: RetryPolicy, watch: Watch | None
+    ) -> T:
         loop = asyncio.get_running_loop()
         self._session.open()
         backoff = Backoff(policy)
@@ -103,7 +122,7 @@ class Transport:
                         await asyncio.sleep(early)
                     if permit.waited > _FRESH:
                         secret = await self._secret()
-                    response = await self._attempt(request, secret, permit, attempt, deadline)
+                    response = await self._attempt(request, secret, permit, attempt, deadline, watch)
                 return decode(response)
             except ContactsError as error:
                 failure = error
@@ -119,6 +138,8 @@ class Transport:
                 delay = self._next_delay(backoff, failure, request, attempt, deadline, policy)
                 if delay is None:
                     raise failure
+                if watch is not None:
+                    watch.retry(attempt, type(failure).__name__, delay)
                 if isinstance(failure, RateLimitedError) and failure.retry_after is not None:
                     not_before = loop.time() + delay
                 else:
@@ -171,8 +192,16 @@ class Transport:
             max_wait=None if deadline is None else max(0.0, deadline - now),
         )
 
-    async def _attempt(self, request: Request, secret: str, permit: Permit, attempt: int, deadline: float) -> Response:
-        """Send once: take a slot, tell the limiter what came of it, log, inform the observers."""
+    async def _attempt(
+        self,
+        request: Request,
+        secret: str,
+        permit: Permit,
+        attempt: int,
+        deadline: float,
+        watch: Watch | None,
+    ) -> Response:
+        """Send once: take a slot, tell the limiter what came of it, log, tell who watches."""
         loop = asyncio.get_running_loop()
         slots = self._session.open()
         try:
@@ -221,14 +250,15 @@ class Transport:
         waited: float,
         duration: float,
     ) -> None:
-        logger.debug(
-            "%s %s -> %s in %.1f ms, attempt %d, waited %.1f ms for the rate limit",
-            request.method, request.endpoint, status or error, duration * 1000, attempt, waited * 1000,
-            extra={
-                "provider": self.provider, "http_method": request.method, "endpoint": request.endpoint,
-                "http_status": status, "error": error, "attempt": attempt, "duration": duration, "waited": waited,
-            },
-        )  # fmt: skip
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "%s %s -> %s in %.1f ms, attempt %d, waited %.1f ms for the rate limit",
+                request.method, request.endpoint, status or error, duration * 1000, attempt, waited * 1000,
+                extra={
+                    "provider": self.provider, "http_method": request.method, "endpoint": request.endpoint,
+                    "http_status": status, "error": error, "attempt": attempt, "duration": duration, "waited": waited,
+                },
+            )  # fmt: skip
         if not self.observers:
             return
         event = Exchange(

@@ -16,8 +16,6 @@ from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from aelyst_async.contacts import WriteReceipt
 from aelyst_async.errors import ApiError
 from aelyst_async.identifiers import Identifier
@@ -169,7 +167,7 @@ def read_contact(response: Response) -> AelystContact:
     from aelyst_async import codec
 
     body = _body(response)
-    return attrs.evolve(codec.decode(_converter(), body, AelystContact, response), raw=body)
+    return codec.decode(_converter(), body, AelystContact, response, raw=body)
 
 
 def read_created(response: Response, identifier: Identifier) -> WriteReceipt:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from aelyst_async.errors import ApiError, AuthenticationError, ContactNotFoundError
 from aelyst_async.transport.messages import Response
 from aelyst_providers.callab.models import CallabContact
@@ -77,6 +75,6 @@ def read_contact(response: Response) -> CallabContact:
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, dict):
         raise response.undecodable("$.data: expected the contact, an object")
-    # Keys of our model that the vendor does not have must not be taken from its extra keys.
-    contact = codec.decode(_converter(), {key: data[key] for key in data if key != "tags"}, CallabContact, response)
-    return attrs.evolve(contact, tags=(contact.tag_name,) if contact.tag_name else (), raw=body)
+    # "tags" is our model's, not the vendor's: an extra key of that name must not be taken for it.
+    tag = data.get("tag_name")
+    return codec.decode(_converter(), {**data, "tags": [tag] if tag else []}, CallabContact, response, raw=body)

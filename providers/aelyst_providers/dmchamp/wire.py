@@ -13,8 +13,6 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from aelyst_async.contacts import Message, Tag, WriteReceipt
 from aelyst_async.errors import ApiError, ConflictError, ContactNotFoundError, error_class_for
 from aelyst_async.identifiers import Identifier, Phone
@@ -195,8 +193,7 @@ def read_contact(response: Response) -> DmChampContact:
             raise response.error("Contact not found", kind=ContactNotFoundError)
         raise response.undecodable("no contact id under any of its known names")
     contact_id, fields = found
-    contact = codec.decode(_converter(), {**fields, "contactId": contact_id}, DmChampContact, response)
-    return attrs.evolve(contact, raw=body)
+    return codec.decode(_converter(), {**fields, "contactId": contact_id}, DmChampContact, response, raw=body)
 
 
 def read_created(response: Response, identifier: Identifier) -> WriteReceipt:
