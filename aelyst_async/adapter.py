@@ -30,7 +30,8 @@ from aelyst_async.errors import (
 from aelyst_async.identifiers import Identifier
 from aelyst_async.ratelimit import RateLimiter
 from aelyst_async.transport.credentials import Auth, Credential, CredentialSource
-from aelyst_async.transport.messages import Exchange, Request, Response
+from aelyst_async.transport.events import Call, Done, Exchange, Hooks, Retry, Sending, Wait
+from aelyst_async.transport.messages import Request, Response
 from aelyst_async.transport.retry import RetryPolicy
 from aelyst_async.transport.settings import check_base_url, check_seconds, make_timeout
 from aelyst_async.transport.transport import Transport
@@ -100,17 +101,36 @@ class HttpGateway(ABC):
         view._retry = retry  # noqa: SLF001 - its own copy
         return view
 
-    def subscribe(self, observer: Callable[[Exchange], None]) -> Callable[[], None]:
-        """Call `observer` after each attempt, with no URL, header or body; return what ends it.
+    def subscribe(
+        self,
+        on_response: Callable[[Exchange], object] | None = None,
+        *,
+        on_call: Callable[[Call], object] | None = None,
+        on_wait: Callable[[Wait], object] | None = None,
+        on_request: Callable[[Sending], object] | None = None,
+        on_retry: Callable[[Retry], object] | None = None,
+        on_done: Callable[[Done], object] | None = None,
+    ) -> Callable[[], None]:
+        """Be told of calls and attempts, with no path, header or body (`aelyst_async.transport.events`); return what
+        ends it.
 
-        It runs in the event loop, so it must be quick. What it raises is logged by name and goes no further.
+        Callbacks run in the event loop, so they must be quick. What they raise is logged by name and goes no further.
+        All views that `with_retry` makes share their subscribers.
         """
-        observers = self._transport.observers
-        observers.append(observer)
+        hooks = self._transport.hooks
+        mine = Hooks(
+            on_call=on_call,
+            on_wait=on_wait,
+            on_request=on_request,
+            on_response=on_response,
+            on_retry=on_retry,
+            on_done=on_done,
+        )
+        hooks.append(mine)
 
         def unsubscribe() -> None:
-            if observer in observers:
-                observers.remove(observer)
+            if mine in hooks:
+                hooks.remove(mine)
 
         return unsubscribe
 

@@ -1,4 +1,4 @@
-"""The values that cross the transport: what an adapter asks, what a server answered, what an observer is told.
+"""The values that cross the transport: what an adapter asks, what a server answered.
 
 A `Request` never holds the credential, so it may be printed. A `Response` knows how to become one of our errors;
 all text that it lends to an error has been redacted and cut.
@@ -17,7 +17,7 @@ from aelyst_async.contacts import UNSET, Unset
 from aelyst_async.errors import ApiError, ResponseDecodeError, ServerError, error_class_for
 from aelyst_async.transport.redaction import Redactor
 
-__all__ = ["Exchange", "Request", "Response"]
+__all__ = ["Request", "Response"]
 
 _PREVIEW = 2048
 """Characters of a body that an error shows."""
@@ -169,21 +169,3 @@ def _reason(status: int) -> str:
     if 300 <= status <= 399:
         return f"{responses.get(status, 'Redirect')}; redirects are not followed: check base_url"
     return responses.get(status, "")
-
-
-@attrs.frozen(kw_only=True)
-class Exchange:
-    """What an observer (`HttpGateway.subscribe`) is told of one attempt. Holds no URL, header or body.
-
-    ``status`` is None and ``error`` the name of our error class where no answer came. ``waited`` (seconds for the
-    rate limit) comes before ``duration`` (seconds from sending to the end of the answer).
-    """
-
-    provider: str
-    method: str
-    endpoint: str
-    status: int | None
-    error: str | None
-    attempt: int
-    waited: float
-    duration: float

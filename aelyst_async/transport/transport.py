@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aelyst_async.errors import ContactsError, RateLimitedError
 from aelyst_async.ratelimit import Permit, RateLimiter
 from aelyst_async.transport.credentials import Auth, Credential, fingerprint
-from aelyst_async.transport.exchange import exchange, logger
 from aelyst_async.transport.events import Call, Hooks, Watch
+from aelyst_async.transport.exchange import exchange, logger
 from aelyst_async.transport.messages import Request, Response
 from aelyst_async.transport.redaction import Redactor
 from aelyst_async.transport.retry import Backoff, RetryPolicy, with_attempts
@@ -211,7 +211,9 @@ class Transport:
             raise
         started = loop.time()
         status: int | None = None
-        error: str | None = "CancelledError"
+        error: str | None = None
+        if watch is not None:
+            watch.sending(attempt, permit.waited)
         try:
             with self._session.use() as session:
                 response = await exchange(
@@ -225,14 +227,17 @@ class Transport:
                     permit=permit,
                     attempt=attempt,
                 )
-            status, error = response.status, None
+            status = response.status
             return response
-        except ContactsError as failure:
+        except BaseException as failure:
             error = type(failure).__name__
             raise
         finally:
             slots.release()
-            self._tell(request, status, error, attempt, permit.waited, loop.time() - started)
+            duration = loop.time() - started
+            self._log(request, status, error, attempt, permit.waited, duration)
+            if watch is not None:
+                watch.answered(attempt, status, error, permit.waited, duration)
 
     def _bounded(self, left: float) -> dict[str, Any]:
         """Return the time-outs of one attempt, cut to what is left of the call's deadline."""
@@ -241,7 +246,7 @@ class Transport:
         left = max(left, 0.001)
         return {name: min(value, left) for name, value in self._timeout.items()}
 
-    def _tell(
+    def _log(
         self,
         request: Request,
         status: int | None,
@@ -259,23 +264,6 @@ class Transport:
                     "http_status": status, "error": error, "attempt": attempt, "duration": duration, "waited": waited,
                 },
             )  # fmt: skip
-        if not self.observers:
-            return
-        event = Exchange(
-            provider=self.provider,
-            method=request.method,
-            endpoint=request.endpoint,
-            status=status,
-            error=error,
-            attempt=attempt,
-            waited=waited,
-            duration=duration,
-        )
-        for observer in tuple(self.observers):
-            try:
-                observer(event)
-            except Exception as broken:  # noqa: BLE001, PERF203 - a broken observer must not break the call it watches
-                logger.error("an observer raised %s", type(broken).__name__)
 
 
 def _refused_by_limiter(failure: ContactsError) -> bool:

@@ -1,0 +1,189 @@
+"""What a call tells those who watch it: metrics, tracing, a progress bar, a log of one's own.
+
+::
+
+    on_call ─▶ ┌ on_wait ─▶ on_request ─▶ on_response ─▶ on_retry ┐ ─▶ on_done
+               └───────────────────── each attempt ───────────────┘
+
+A *call* is one request of an adapter with its repeats; an `upsert` may make several. `on_wait` comes only where the
+rate limiter held the request back, `on_retry` only where another attempt will follow. Every `on_call` has its
+`on_done`, every `on_request` its `on_response`, also when the call fails or is cancelled; and all of one call run in
+the task of that call, so a context variable set in one is seen in the next.
+
+Who subscribes while a call is under way hears of the next call; who unsubscribes still hears the end of those that he
+heard begin. So begins and ends always balance. With nobody listening, a call costs one truth test.
+
+No event holds a path, a query, a header, a body or a credential: the endpoint is the route's template.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import attrs
+
+__all__ = ["Call", "Done", "Event", "Exchange", "Hooks", "Retry", "Sending", "Wait", "Watch"]
+
+logger = logging.getLogger("aelyst_async")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Call:
+    """One call. Its identity (it hashes and compares as itself) ties its events together.
+
+    ``endpoint`` is the route template, ``base_url`` the gateway's own; neither holds a contact or a credential.
+    """
+
+    provider: str
+    base_url: str
+    method: str
+    endpoint: str
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """What all events but `Call` have. ``attempt`` counts from 1."""
+
+    call: Call = attrs.field(repr=False)
+    attempt: int
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+        return self.call.provider
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return self.call.method
+
+    @property
+    def endpoint(self) -> str:
+        """The route template."""
+        return self.call.endpoint
+
+
+@attrs.frozen(kw_only=True)
+class Wait(Event):
+    """The rate limiter has held the request back for ``waited`` seconds and lets it go now."""
+
+    waited: float
+
+
+@attrs.frozen(kw_only=True)
+class Sending(Event):
+    """The request goes out now, after ``waited`` seconds for the rate limit."""
+
+    waited: float
+
+
+@attrs.frozen(kw_only=True)
+class Exchange(Event):
+    """One attempt is over.
+
+    ``status`` is None and ``error`` the name of an error class where no answer came. ``waited`` (seconds for the
+    rate limit) comes before ``duration`` (seconds from sending to the end of the answer).
+    """
+
+    status: int | None
+    error: str | None
+    waited: float
+    duration: float
+
+
+@attrs.frozen(kw_only=True)
+class Retry(Event):
+    """The attempt failed with the error class ``error``; the next one goes out after ``delay`` seconds."""
+
+    error: str
+    delay: float
+
+
+@attrs.frozen(kw_only=True)
+class Done(Event):
+    """The call is over. ``attempt`` is how many requests were sent.
+
+    ``error`` is the name of the error class that the caller gets, or None; ``duration`` all seconds of the call, waits
+    included. ``status`` is that of the last answer, if there was one.
+    """
+
+    status: int | None
+    error: str | None
+    duration: float
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Hooks:
+    """The callbacks of one who watches; each is optional. They run in the event loop, so they must be quick."""
+
+    on_call: Callable[[Call], object] | None = None
+    on_wait: Callable[[Wait], object] | None = None
+    on_request: Callable[[Sending], object] | None = None
+    on_response: Callable[[Exchange], object] | None = None
+    on_retry: Callable[[Retry], object] | None = None
+    on_done: Callable[[Done], object] | None = None
+
+
+E = TypeVar("E", bound=Event)
+
+
+class Watch:
+    """Tells one call's events to those who listened when it began. The transport makes one if anybody does."""
+
+    def __init__(self, hooks: tuple[Hooks, ...], call: Call) -> None:
+        self._hooks = hooks
+        self._call = call
+        self._clock = asyncio.get_running_loop().time
+        self._began = self._clock()
+        self._status: int | None = None
+        self._sent = 0
+        for hook in hooks:
+            _tell(hook.on_call, call)
+
+    def sending(self, attempt: int, waited: float) -> None:
+        """The request of `attempt` goes out; the limiter took `waited` seconds."""
+        self._sent = attempt
+        for hook in self._hooks:
+            if waited > 0 and hook.on_wait is not None:
+                _tell(hook.on_wait, Wait(call=self._call, attempt=attempt, waited=waited))
+            if hook.on_request is not None:
+                _tell(hook.on_request, Sending(call=self._call, attempt=attempt, waited=waited))
+
+    def answered(self, attempt: int, status: int | None, error: str | None, waited: float, duration: float) -> None:
+        """The attempt is over, well or not."""
+        self._status = status
+        # The end goes the other way round, as everywhere where begins and ends are nested.
+        for hook in reversed(self._hooks):
+            if hook.on_response is not None:
+                event = Exchange(
+                    call=self._call, attempt=attempt, status=status, error=error, waited=waited, duration=duration
+                )
+                _tell(hook.on_response, event)
+
+    def retry(self, attempt: int, error: str, delay: float) -> None:
+        """There will be another attempt."""
+        for hook in self._hooks:
+            if hook.on_retry is not None:
+                _tell(hook.on_retry, Retry(call=self._call, attempt=attempt, error=error, delay=delay))
+
+    def done(self, error: BaseException | None) -> None:
+        """The call is over, well or not."""
+        duration = self._clock() - self._began
+        name = None if error is None else type(error).__name__
+        for hook in reversed(self._hooks):
+            if hook.on_done is not None:
+                event = Done(call=self._call, attempt=self._sent, status=self._status, error=name, duration=duration)
+                _tell(hook.on_done, event)
+
+
+def _tell(callback: Callable[[Any], object] | None, event: object) -> None:
+    if callback is None:
+        return
+    try:
+        callback(event)
+    except Exception as broken:  # noqa: BLE001 - a broken watcher must not break the call that it watches
+        # By name only: its traceback would print the error in flight, and with it the contact.
+        logger.error("a hook for %s raised %s", type(event).__name__, type(broken).__name__)  # noqa: TRY400
