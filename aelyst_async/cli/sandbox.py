@@ -1,0 +1,187 @@
+"""``aelyst sandbox``: the vendors' APIs on this machine, until Ctrl-C; ``aelyst sandbox explain`` prints its rules.
+
+The first line on stdout is JSON with the URLs and the token, for programs that start it; what people read goes to
+stderr. Exit codes: 0 stopped, 2 it cannot start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aelyst_async.sandbox import Sandbox
+
+__all__ = ["add_parser"]
+
+_EPILOG = """\
+faults: KIND[,OPTION:VALUE]…=WHEN[@[VENDOR ]METHOD /route], for example
+  --fault 503=0.1                        one call in ten answers 503
+  --fault latency,seconds:0.2,sigma:0.5=100%%
+  --fault "reset-after=nth:3@aelyst POST /contact/{identifier}"
+  kinds: status, html, reset, queued, latency, late, reset-after, truncate, garbage, slow-body, content-type
+  options: code, seconds, sigma, retry_after, form (seconds, date), applied (yes, no)
+  when: a rate (0.1 or 10%%), nth:N, first:N, every:N
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser of ``aelyst``."""
+    parser = subparsers.add_parser(
+        "sandbox",
+        help="serve the vendors' APIs on this machine",
+        description="Serve the vendors' contacts APIs on this machine, with an inspector page.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("action", nargs="?", choices=["serve", "explain"], default="serve", help="default: serve")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8787, help="0 takes any free port (default: %(default)s)")
+    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="further name of this server")
+    parser.add_argument("--db", metavar="PATH", help="keep the contacts in this SQLite file (default: in memory)")
+    parser.add_argument("--quota", help="every vendor's quota: 10/s, 600/min, 5/2s or none (default: Aelyst 10/s)")
+    parser.add_argument("--scope", choices=["endpoint", "path", "account"], help="what shares a quota")
+    parser.add_argument("--assume", action="append", default=[], metavar="SWITCH=VALUE", help="see explain")
+    parser.add_argument("--fault", action="append", default=[], metavar="KIND=RATE", help="see below")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of ids and faults (default: 0)")
+    parser.add_argument(
+        "--contacts", action="append", default=[], metavar="[VENDOR:]CSV", help="put in the contacts of a CSV file"
+    )
+    parser.add_argument("--json", action="store_true", help="explain: print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve, or explain; return the exit code."""
+    try:
+        switches = dict(_pair(text) for text in arguments.assume)
+        if arguments.action == "explain":
+            return _explain(arguments, switches)
+        return _serve(arguments, switches)
+    except (ValueError, OSError) as error:
+        return _refuse(str(error))
+
+
+def _refuse(reason: str) -> int:
+    print(f"aelyst sandbox: {reason}", file=sys.stderr)
+    return 2
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--assume {text}: write SWITCH=VALUE; `aelyst sandbox explain` lists the switches")
+    return name.strip(), value.strip()
+
+
+def _make(arguments: argparse.Namespace, switches: dict[str, str]) -> Sandbox:
+    from aelyst_async.sandbox import Sandbox
+
+    return Sandbox(
+        host=arguments.host,
+        port=arguments.port,
+        db=arguments.db,
+        quota=arguments.quota,
+        scope=arguments.scope,
+        switches=switches,
+        faults=arguments.fault,
+        seed=arguments.seed,
+        hosts=arguments.allow_host,
+    )
+
+
+def _serve(arguments: argparse.Namespace, switches: dict[str, str]) -> int:
+    sandbox = _make(arguments, switches)
+    factory: Any = None
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    loop = factory() if factory else asyncio.new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        return int(loop.run_until_complete(_run(sandbox, arguments.contacts)))
+    finally:
+        with contextlib.suppress(Exception):
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def _run(sandbox: Sandbox, files: Sequence[str]) -> int:
+    from aelyst_async.sandbox.server import SandboxError, is_loopback
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Windows has no signal handlers in a loop; there Ctrl-C raises KeyboardInterrupt as ever.
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, stop.set)
+    try:
+        await sandbox.start()
+    except SandboxError as error:
+        return _refuse(str(error))
+    try:
+        _seed(sandbox, files)
+        print(json.dumps(_ready(sandbox)), flush=True)
+        if not is_loopback(sandbox.host):
+            print(
+                f"warning: --host {sandbox.host}: other machines can reach this sandbox and all that is in it",
+                file=sys.stderr,
+            )
+        print(f"inspector page: {sandbox.url}/   stop with Ctrl-C", file=sys.stderr, flush=True)
+        await stop.wait()
+    finally:
+        await sandbox.aclose()
+    return 0
+
+
+def _ready(sandbox: Sandbox) -> dict[str, Any]:
+    from aelyst_async.sandbox.vendors import VENDORS
+
+    return {
+        "ready": True,
+        "url": sandbox.url,
+        "inspector": f"{sandbox.url}/",
+        "base_urls": {vendor: sandbox.base_url(vendor) for vendor in VENDORS},
+        "token": sandbox.token("aelyst"),
+    }
+
+
+def _seed(sandbox: Sandbox, files: Sequence[str]) -> None:
+    from aelyst_async.sandbox.seeding import add_csv
+    from aelyst_async.sandbox.vendors import VENDORS
+
+    for text in files:
+        vendor, colon, path = text.partition(":")
+        if not colon or vendor not in VENDORS:
+            vendor, path = "aelyst", text
+        count = add_csv(sandbox, vendor, path)
+        print(f"{path}: {count} contacts for {vendor}", file=sys.stderr)
+
+
+def _explain(arguments: argparse.Namespace, switches: dict[str, str]) -> int:
+    from aelyst_async.sandbox.assumptions import table
+
+    sandbox = _make(arguments, switches)
+    rows = table(sandbox.settings.behaviours(), sandbox.settings.values())
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    for basis in ("documented", "assumed"):
+        print(f"{basis.upper()}" + ("" if basis == "documented" else ": set with --assume SWITCH=VALUE"))
+        for row in rows:
+            if row["basis"] == basis:
+                print(f"  {row['name']:<28} {row['summary']}")
+                if row["values"]:
+                    values = row["values"][0] if row["free"] else " | ".join(row["values"])
+                    print(f"  {'':<28} = {row['value']}   of: {values}")
+                print(f"  {'':<28} source: {row['source']}")
+        print()
+    return 0

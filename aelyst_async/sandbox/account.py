@@ -1,0 +1,298 @@
+"""One customer's world: contacts, tokens, switches, quotas, faults, a clock, and the evidence of what happened.
+
+An account has a place at each vendor. Accounts share a server and a database and nothing else, so a test that gets
+one of its own is alone in the world. All methods are plain functions that return at once; they are to be called from
+the thread in which the server runs.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+
+from aelyst_async.sandbox.assumptions import Behaviour, Settings
+from aelyst_async.sandbox.clock import Clock
+from aelyst_async.sandbox.evidence import Counters, Evidence, LoggedRequest
+from aelyst_async.sandbox.faults import Fault, FaultPlan, parse_fault
+from aelyst_async.sandbox.quota import Counter, Verdict, WindowKind, counter_for, parse_quota
+from aelyst_async.sandbox.store import Store
+from aelyst_async.sandbox.vendors import VENDORS, Call, Reply, Route, Vendor
+
+__all__ = ["DEFAULT_ACCOUNT", "DEFAULT_TOKEN", "Account", "Gauge", "all_behaviours"]
+
+DEFAULT_ACCOUNT = "default"
+DEFAULT_TOKEN = "sandbox-token"  # noqa: S105 - the well-known credential of every account
+_COUNTERS_KEPT = 20_000
+"""Quota counters held before the idle ones are dropped: under path scope there is one for each path."""
+
+
+def all_behaviours() -> tuple[Behaviour, ...]:
+    """Return every vendor's behaviours, documented and assumed."""
+    return tuple(behaviour for vendor in VENDORS.values() for behaviour in vendor.behaviours)
+
+
+@attrs.frozen(kw_only=True)
+class Gauge:
+    """The state of one quota: ``scope`` is an endpoint, a method and path, or empty for the whole account."""
+
+    vendor: str
+    scope: str
+    limit: int
+    remaining: int
+    retry_after: float
+
+
+class Account:
+    """A world of its own on a sandbox. `Sandbox.account` makes them; a `Sandbox` is itself the first one."""
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        *,
+        seed: int = 0,
+        switches: Mapping[str, object] | None = None,
+        faults: Iterable[Fault | str] = (),
+    ) -> None:
+        self.name = name
+        self.seed = seed
+        self.clock = Clock()
+        self.settings = Settings(all_behaviours())
+        self.settings.set(switches or {})
+        self.plan = FaultPlan(seed, (_as_fault(fault) for fault in faults))
+        self.evidence = Evidence()
+        self._initial = self.settings.values()
+        self._initial_faults = [fault for fault, _ in self.plan.armed()]
+        self._store = store
+        self._root = ""
+        self._tokens: dict[str, list[str]] = {vendor: [DEFAULT_TOKEN] for vendor in VENDORS}
+        self._counters: dict[tuple[str, str, str], Counter] = {}
+        self._counters_revision = self.settings.revision
+
+    # --- where it is -------------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """The URL under which the account's APIs stand; of the first account also that of the inspector page."""
+        if not self._root:
+            raise RuntimeError("the sandbox is not running: use it as `async with Sandbox() as sandbox`")
+        return self._root if self.name == DEFAULT_ACCOUNT else f"{self._root}/@{quote(self.name, safe='')}"
+
+    def base_url(self, vendor: str) -> str:
+        """Return what a gateway of this vendor takes as its base URL. Raises `ValueError` for an unknown vendor."""
+        return self.url + _vendor(vendor).prefix
+
+    def token(self, vendor: str) -> str:
+        """Return a credential that this vendor accepts: the newest one. Raises `ValueError`."""
+        return self._tokens[_vendor(vendor).name][-1]
+
+    def set_tokens(self, vendor: str, *tokens: str) -> None:
+        """Accept these credentials and no others; each has a quota of its own. Raises `ValueError`."""
+        if not tokens or not all(tokens):
+            raise ValueError("give at least one credential, and none that is empty")
+        self._tokens[_vendor(vendor).name] = list(tokens)
+
+    def accepts(self, vendor: str, token: str | None) -> bool:
+        """Whether this vendor knows the credential."""
+        return token in self._tokens[vendor]
+
+    # --- contacts ----------------------------------------------------------------------------------------------
+
+    def add_contact(self, vendor: str, fields: Mapping[str, Any]) -> str:
+        """Put a contact in, visible at once, and return its id.
+
+        `fields` are the vendor's, by the vendor's names, those that its API only shows as well; for DM Champ also
+        ``tags``, ``messages`` and ``lists``. Nothing is checked but the id, so any data that a real account may
+        hold can be put in. Raises `ValueError` for an id that is taken or that the vendor cannot have.
+        """
+        return self.add_contacts(vendor, (fields,))[0]
+
+    def add_contacts(self, vendor: str, contacts: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Put several contacts in, all or none, and return their ids. Raises `ValueError` as `add_contact` does."""
+        found = _vendor(vendor)
+        call = self.call(found, now=self.clock.now(), at_once=True)
+        with self._store.transaction():
+            return [self._add(found, call, fields) for fields in contacts]
+
+    @staticmethod
+    def _add(vendor: Vendor, call: Call, fields: Mapping[str, Any]) -> str:
+        try:
+            return vendor.add(call, fields)
+        except sqlite3.IntegrityError:
+            raise ValueError(f"{vendor.title} has a contact with this id already: {dict(fields)!r:.200}") from None
+
+    def contacts(self, vendor: str) -> list[dict[str, Any]]:
+        """Return all contacts of this vendor, oldest first, as the vendor shows them, each with its ``id``."""
+        return [{"id": record.id, **record.document} for record in self._store.every(self.name, _vendor(vendor).name)]
+
+    def members(self, vendor: str, list_id: str) -> list[str]:
+        """Return the ids of the contacts on a list."""
+        return self._store.members(self.name, _vendor(vendor).name, list_id)
+
+    # --- how it behaves ----------------------------------------------------------------------------------------
+
+    def assume(self, switches: Mapping[str, object] | None = None, /, **named: object) -> dict[str, str]:
+        """Set switches: ``assume(put_missing=400)`` at every vendor, ``assume({"aelyst.put_missing": 400})`` at one.
+
+        All or none are set; the answer is what is in force now. Raises `ValueError` naming what there is.
+        """
+        return self.settings.set({**(switches or {}), **named})
+
+    def add_fault(self, fault: Fault | str) -> int:
+        """Put a fault in force (text as on the command line) and return its number. Raises `ValueError`."""
+        return self.plan.add(_as_fault(fault))
+
+    def remove_fault(self, number: int) -> bool:
+        """Take a fault out of force; `False` if it is not in force."""
+        return self.plan.remove(number)
+
+    def clear_faults(self) -> None:
+        """Take all faults out of force."""
+        self.plan.clear()
+
+    def fail_next(self, what: str | int = 503, times: int = 1, **options: Any) -> int:
+        """Let the next `times` calls fail: with a status, or as a kind of fault says (``"reset-after"``).
+
+        `options` are those of `Fault`: ``endpoint``, ``vendor``, ``retry_after``, ``seconds``, ``applied``…
+        """
+        if isinstance(what, int):
+            return self.plan.add(Fault("status", status=what, first=times, **options))
+        return self.plan.add(Fault(what, first=times, **options))  # type: ignore[arg-type]
+
+    def advance(self, seconds: float) -> float:
+        """Move the account's clock on; returns its new time in Unix seconds."""
+        return self.clock.advance(seconds)
+
+    # --- what happened -----------------------------------------------------------------------------------------
+
+    @property
+    def requests(self) -> tuple[LoggedRequest, ...]:
+        """The last requests (10,000 at most), in the order in which they ended, without credentials."""
+        return self.evidence.requests()
+
+    @property
+    def counters(self) -> Counters:
+        """What a test asserts."""
+        return self.evidence.counters(
+            {vendor: self._store.count(self.name, vendor) for vendor in VENDORS},
+            {vendor: self._store.duplicates(self.name, vendor) for vendor in VENDORS},
+        )
+
+    def quotas(self) -> list[Gauge]:
+        """Return the state of every quota that is in use."""
+        self._sync_counters()
+        now = self.clock.now()
+        return [
+            Gauge(
+                vendor=vendor,
+                scope=scope,
+                limit=verdict.limit,
+                remaining=verdict.remaining,
+                retry_after=verdict.retry_after,
+            )
+            for (vendor, _, scope), counter in self._counters.items()
+            if not counter.idle(now) and (verdict := counter.peek(now))
+        ]
+
+    # --- start over --------------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Be as new: no contacts, the switches and faults of the start, fresh quotas, an empty log."""
+        self._store.clear(self.name)
+        self.settings.set(self._initial)
+        self.plan.clear()
+        for fault in self._initial_faults:
+            self.plan.add(fault)
+        self._counters.clear()
+        self.evidence.clear()
+        self._tokens = {vendor: [DEFAULT_TOKEN] for vendor in VENDORS}
+        self.clock.reset()
+
+    def snapshot(self, name: str) -> None:
+        """Keep the contacts, lists and messages under a name, in the database."""
+        self._store.snapshot(self.name, name, self.clock.now())
+
+    def restore(self, name: str) -> None:
+        """Go back to a snapshot. Raises `ValueError` if there is none of that name."""
+        try:
+            self._store.restore(self.name, name)
+        except KeyError:
+            known = ", ".join(self.snapshots()) or "none"
+            raise ValueError(f"no snapshot named {name!r}; there are: {known}") from None
+
+    def snapshots(self) -> list[str]:
+        """Return the names of the snapshots."""
+        return self._store.snapshots(self.name)
+
+    # --- for the server ----------------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> Store:
+        """The database."""
+        return self._store
+
+    def call(self, vendor: Vendor, *, now: float, at_once: bool = False, **details: Any) -> Call:
+        """Return a call of this account; `at_once`: what it creates is visible without delay."""
+        blank: dict[str, Any] = {"method": "", "params": {}, "query": {}, "body": b""}
+        switches = self.settings.__getitem__
+        return Call(
+            account=self.name,
+            vendor=vendor.name,
+            store=self._store,
+            switches=(lambda name: "0" if name.endswith(".visible_after") else switches(name)) if at_once else switches,
+            mint=lambda number: vendor.mint(number, self.seed),
+            now=now,
+            **{**blank, **details},
+        )
+
+    def charge(self, vendor: Vendor, token: str, route: Route, path: str, now: float) -> Verdict | None:
+        """Count a request against its quota; `None` where there is none."""
+        if self.settings[f"{vendor.name}.quota"] == "none":
+            return None
+        self._sync_counters()
+        scope = self.settings[f"{vendor.name}.quota_scope"]
+        key = (
+            vendor.name,
+            token,
+            route.endpoint if scope == "endpoint" else f"{route.method} {path}" if scope == "path" else "",
+        )
+        counter = self._counters.get(key)
+        if counter is None:
+            quota = parse_quota(self.settings[f"{vendor.name}.quota"])
+            if quota is None:
+                return None
+            if len(self._counters) >= _COUNTERS_KEPT:
+                self._counters = {name: one for name, one in self._counters.items() if not one.idle(now)}
+            kind: WindowKind = self.settings[f"{vendor.name}.quota_window"]  # type: ignore[assignment]
+            refused_count = self.settings[f"{vendor.name}.refused_count"] == "yes"
+            counter = self._counters[key] = counter_for(quota, kind, refused_count=refused_count)
+        return counter.take(now)
+
+    def _sync_counters(self) -> None:
+        # A changed switch may have changed a quota's rule: all start anew.
+        if self._counters_revision != self.settings.revision:
+            self._counters_revision = self.settings.revision
+            self._counters.clear()
+
+    def located_at(self, root: str) -> None:
+        """Set the server's URL; empty when it stops."""
+        self._root = root
+
+    def refuse(self, vendor: Vendor, now: float) -> Reply:
+        """Return the answer to a missing or wrong credential."""
+        return vendor.unauthorized(self.call(vendor, now=now))
+
+
+def _as_fault(fault: Fault | str) -> Fault:
+    return parse_fault(fault) if isinstance(fault, str) else fault
+
+
+def _vendor(name: str) -> Vendor:
+    try:
+        return VENDORS[name]
+    except KeyError:
+        raise ValueError(f"no vendor named {name!r}; the sandbox has {', '.join(VENDORS)}") from None

@@ -1,0 +1,296 @@
+"""What goes wrong, on demand and repeatably.
+
+A `Fault` says *what* (a kind), *where* (vendor, endpoint) and *when* (a rate, the nth call, the first n, every nth).
+Kinds by the moment at which they strike:
+
+    before the operation   status, html, reset, queued        nothing is written (``applied=True``: it is, for
+                                                              status and html: "500, but the contact exists")
+    while it is applied    latency, late                      the answer, or the contact, comes later
+    after it               reset-after, truncate, garbage,    the write is done, the client is not told, or is
+                           slow-body, content-type            told rubbish
+
+``reset-after`` is the one that makes duplicates of clients that repeat a create.
+
+**Reproducible whatever the concurrency.** A rate does not draw from one stream of random numbers, whose order would
+be the order of arrival. It hashes the seed, the fault, the request itself (method, path, body) and how often this
+very request was seen: the same request has the same fate whenever it arrives, and a repetition draws anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
+
+import attrs
+
+__all__ = ["Fault", "FaultPlan", "Kind", "Strike", "parse_fault"]
+
+Kind = Literal[
+    "status",
+    "html",
+    "reset",
+    "queued",
+    "latency",
+    "late",
+    "reset-after",
+    "truncate",
+    "garbage",
+    "slow-body",
+    "content-type",
+]
+KINDS: tuple[str, ...] = get_args(Kind)
+_BEFORE = frozenset({"status", "html", "reset", "queued"})
+_DELAYS = frozenset({"latency", "late"})
+
+
+def _rate(instance: Fault, attribute: Any, value: float | None) -> None:
+    if value is not None and not 0 <= value <= 1:
+        raise ValueError(f"rate: {value!r} is not between 0 and 1")
+
+
+def _positive(instance: Fault, attribute: Any, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ValueError(f"{attribute.name}: {value!r} is not 1 or more")
+
+
+def _duration(instance: Fault, attribute: Any, value: float | None) -> None:
+    if value is not None and not 0 <= value < 1e7:
+        raise ValueError(f"{attribute.name}: {value!r} is not a number of seconds")
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """One fault. Give at most one of ``rate``, ``nth``, ``first``, ``every``; none of them means every call.
+
+    ``vendor`` and ``endpoint`` (``"POST /contact/{identifier}"``, or only a method) narrow it. ``status`` is the
+    code of the kinds status and html; ``retry_after`` its seconds, written as a number or as a date
+    (``retry_after_form``). ``seconds`` is the latency, the queue's or the delay's length; with ``sigma`` a latency is
+    log-normal around the median ``seconds``. ``applied``: the operation takes place although an error is answered.
+    Raises `ValueError`.
+    """
+
+    kind: Kind = attrs.field(validator=attrs.validators.in_(KINDS), kw_only=False)
+    vendor: str | None = None
+    endpoint: str | None = None
+    rate: float | None = attrs.field(default=None, validator=_rate)
+    nth: int | None = attrs.field(default=None, validator=_positive)
+    first: int | None = attrs.field(default=None, validator=_positive)
+    every: int | None = attrs.field(default=None, validator=_positive)
+    status: int | None = None
+    retry_after: float | None = attrs.field(default=None, validator=_duration)
+    retry_after_form: Literal["seconds", "date"] = "seconds"
+    seconds: float | None = attrs.field(default=None, validator=_duration)
+    sigma: float = attrs.field(default=0.0, validator=_duration)
+    applied: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if sum(value is not None for value in (self.rate, self.nth, self.first, self.every)) > 1:
+            raise ValueError("give one of rate, nth, first and every")
+        if self.status is not None and not 200 <= self.status <= 599:
+            raise ValueError(f"status: {self.status!r} is not between 200 and 599")
+        if self.applied and self.kind not in {"status", "html"}:
+            raise ValueError(f"applied: the kind {self.kind!r} already says whether the operation takes place")
+
+    @property
+    def code(self) -> int:
+        """The HTTP status of the kinds status and html."""
+        return self.status or (502 if self.kind == "html" else 500)
+
+    def matches(self, vendor: str, endpoint: str) -> bool:
+        """Whether a call of this endpoint is meant."""
+        if self.vendor is not None and self.vendor != vendor:
+            return False
+        return self.endpoint is None or self.endpoint in {endpoint, endpoint.partition(" ")[0]}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what differs from the defaults."""
+        fields = attrs.fields(Fault)
+        return {field.name: value for field in fields if (value := getattr(self, field.name)) != field.default}
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.code}" if self.kind in {"status", "html"} else self.kind
+
+
+_OPTIONS: dict[str, tuple[str, Any]] = {
+    "code": ("status", int),
+    "status": ("status", int),
+    "seconds": ("seconds", float),
+    "median": ("seconds", float),
+    "sigma": ("sigma", float),
+    "retry_after": ("retry_after", float),
+    "form": ("retry_after_form", str),
+    "applied": ("applied", lambda text: {"yes": True, "no": False}[text]),
+}
+_FAULT_HELP = "write KIND[,OPTION:VALUE]…=WHEN[@[VENDOR ]METHOD /route], such as 503=0.1 or latency,seconds:0.2=100%"
+
+
+def parse_fault(text: str) -> Fault:
+    """Read a fault as the command line writes it.
+
+    ``KIND[,OPTION:VALUE]…=WHEN[@WHERE]``: a number as the kind is a status; WHEN is a rate (``0.1``, ``10%``),
+    ``nth:3``, ``first:2`` or ``every:7``; WHERE is an endpoint, a vendor, or both. Raises `ValueError`.
+    """
+    what, equals, when_where = text.partition("=")
+    when, _, where = when_where.partition("@")
+    kind, *options = what.strip().split(",")
+    given: dict[str, Any] = {}
+    if kind.isdecimal():
+        given["status"], kind = int(kind), "status"
+    if not equals or kind not in KINDS:
+        raise ValueError(f"{text!r} is not a fault; {_FAULT_HELP}; kinds: {', '.join(KINDS)}")
+    try:
+        for option in options:
+            name, _, value = option.partition(":")
+            field, read = _OPTIONS[name.strip()]
+            given[field] = read(value.strip())
+        form, colon, number = when.strip().partition(":")
+        if colon and form in {"nth", "first", "every"}:
+            given[form] = int(number)
+        elif form.endswith("%"):
+            given["rate"] = float(form[:-1]) / 100
+        else:
+            given["rate"] = float(form)
+        head, _, tail = where.strip().partition(" ")
+        if head and not head.isupper():
+            given["vendor"], where = head, tail
+        if where.strip():
+            given["endpoint"] = where.strip()
+        return Fault(kind, **given)  # type: ignore[arg-type]
+    except (KeyError, ValueError) as error:
+        reason = f"unknown option or value {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{text!r} is not a fault: {reason}; {_FAULT_HELP}") from None
+
+
+@attrs.frozen
+class Strike:
+    """A fault that hits one call. ``delay`` is its seconds, drawn from its distribution; ``noise`` seeds its rubbish."""
+
+    fault: Fault
+    delay: float
+    noise: bytes
+
+
+class _Armed:
+    """A fault in force, with what it has counted."""
+
+    __slots__ = ("calls", "fault", "fired", "number", "seen")
+
+    def __init__(self, number: int, fault: Fault) -> None:
+        self.number = number
+        self.fault = fault
+        self.calls = 0
+        self.fired = 0
+        self.seen: Counter[bytes] = Counter()
+
+
+class FaultPlan:
+    """The faults in force of one account."""
+
+    def __init__(self, seed: int = 0, faults: Iterable[Fault] = ()) -> None:
+        self.seed = seed
+        self._armed: list[_Armed] = []
+        self._number = 0
+        self._queued: dict[str, float] = {}
+        for fault in faults:
+            self.add(fault)
+
+    def add(self, fault: Fault) -> int:
+        """Put a fault in force and return its number."""
+        self._number += 1
+        self._armed.append(_Armed(self._number, fault))
+        return self._number
+
+    def remove(self, number: int) -> bool:
+        """Take a fault out of force; `False` if it is not in force."""
+        before = len(self._armed)
+        self._armed = [one for one in self._armed if one.number != number]
+        return len(self._armed) < before
+
+    def clear(self) -> None:
+        """Take all faults out of force, queues included, and count from the start again."""
+        self._armed.clear()
+        self._queued.clear()
+        self._number = 0
+
+    def armed(self) -> list[tuple[Fault, int]]:
+        """Return the faults in force, each with its number."""
+        return [(one.fault, one.number) for one in self._armed]
+
+    def listing(self) -> list[dict[str, Any]]:
+        """Return the faults in force with how often each was asked and fired."""
+        return [
+            {"number": one.number, "calls": one.calls, "fired": one.fired, **one.fault.as_json()} for one in self._armed
+        ]
+
+    def __bool__(self) -> bool:
+        return bool(self._armed or self._queued)
+
+    def queued(self, path: str, now: float) -> bool:
+        """Whether an earlier 449 still holds this path's contact back."""
+        until = self._queued.get(path)
+        if until is None:
+            return False
+        if now >= until:
+            del self._queued[path]
+            return False
+        return True
+
+    def queue(self, path: str, until: float) -> None:
+        """Hold a path back until then."""
+        self._queued[path] = until
+
+    def strikes(self, vendor: str, endpoint: str, method: str, path: str, body: bytes) -> list[Strike]:
+        """Return what hits this call, in the order in which the faults were added."""
+        hits: list[Strike] = []
+        key = b""
+        for one in self._armed:
+            fault = one.fault
+            if not fault.matches(vendor, endpoint):
+                continue
+            one.calls += 1
+            if not key:
+                key = hashlib.blake2b(
+                    b"\0".join((vendor.encode(), method.encode(), path.encode("utf-8", "backslashreplace"), body)),
+                    digest_size=16,
+                ).digest()
+            one.seen[key] += 1
+            draw = hashlib.blake2b(f"{self.seed}/{one.number}/{one.seen[key]}/".encode() + key, digest_size=32).digest()
+            if self._fires(one, int.from_bytes(draw[:8], "big") / 2**64):
+                one.fired += 1
+                uniform = (int.from_bytes(draw[8:16], "big") + 0.5) / 2**64
+                hits.append(Strike(fault, _delay(fault, uniform), draw[16:]))
+        if hits:
+            self._armed = [one for one in self._armed if not self._exhausted(one)]
+        return hits
+
+    @staticmethod
+    def _exhausted(one: _Armed) -> bool:
+        last = one.fault.first or one.fault.nth
+        return last is not None and one.calls >= last
+
+    @staticmethod
+    def _fires(one: _Armed, uniform: float) -> bool:
+        fault = one.fault
+        if fault.rate is not None:
+            return uniform < fault.rate
+        if fault.nth is not None:
+            return one.calls == fault.nth
+        if fault.first is not None:
+            return one.calls <= fault.first
+        return fault.every is None or one.calls % fault.every == 0
+
+
+_NORMAL = statistics.NormalDist()
+_DEFAULT_SECONDS = {"latency": 0.1, "late": 2.0, "queued": 60.0, "slow-body": 1.0}
+
+
+def _delay(fault: Fault, uniform: float) -> float:
+    seconds = fault.seconds if fault.seconds is not None else _DEFAULT_SECONDS.get(fault.kind, 0.0)
+    if fault.kind == "latency" and fault.sigma:
+        # The extreme draws of 64 bits reach nine sigma; a test should not wait for those.
+        return seconds * math.exp(fault.sigma * max(-4.0, min(4.0, _NORMAL.inv_cdf(uniform))))
+    return seconds

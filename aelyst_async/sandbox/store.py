@@ -1,0 +1,438 @@
+"""The contacts, in SQLite: in memory, or in a file that survives the process.
+
+One row a contact, with its JSON as the vendor shows it and the two keys by which vendors look people up. Nothing
+is unique but the id: real accounts hold duplicates, and a client has to cope with them. "The first contact" is the
+oldest one. Each change leaves a line of history: what it was, when, by which request, and the fields it changed.
+
+A file is opened in WAL mode and each request is one transaction, so a sandbox killed in mid-write comes back with
+each write whole or absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+__all__ = ["Record", "Store", "StoreError", "dump_json", "phone_key"]
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE contacts (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    account TEXT NOT NULL, vendor TEXT NOT NULL, id TEXT NOT NULL,
+    email TEXT COLLATE NOCASE, phone TEXT,
+    created_at REAL NOT NULL, updated_at REAL NOT NULL, visible_at REAL NOT NULL,
+    document TEXT NOT NULL,
+    UNIQUE (account, vendor, id)
+);
+CREATE INDEX contacts_by_email ON contacts (account, vendor, email, seq) WHERE email IS NOT NULL;
+CREATE INDEX contacts_by_phone ON contacts (account, vendor, phone, seq) WHERE phone IS NOT NULL;
+CREATE TABLE history (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    account TEXT NOT NULL, vendor TEXT NOT NULL, id TEXT NOT NULL,
+    at REAL NOT NULL, request INTEGER, event TEXT NOT NULL, changes TEXT NOT NULL
+);
+CREATE INDEX history_by_contact ON history (account, vendor, id, seq);
+CREATE TABLE members (
+    account TEXT NOT NULL, vendor TEXT NOT NULL, list_id TEXT NOT NULL, id TEXT NOT NULL,
+    PRIMARY KEY (account, vendor, list_id, id)
+) WITHOUT ROWID;
+CREATE TABLE messages (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    account TEXT NOT NULL, vendor TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL
+);
+CREATE INDEX messages_by_contact ON messages (account, vendor, id, seq);
+CREATE TABLE numbers (account TEXT NOT NULL, vendor TEXT NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (account, vendor));
+CREATE TABLE snapshots (
+    account TEXT NOT NULL, name TEXT NOT NULL, at REAL NOT NULL, document TEXT NOT NULL, PRIMARY KEY (account, name)
+);
+"""
+# The tables that hold an account's state, with the columns that a snapshot keeps.
+_STATE = {
+    "contacts": "seq, vendor, id, email, phone, created_at, updated_at, visible_at, document",
+    "history": "seq, vendor, id, at, request, event, changes",
+    "members": "vendor, list_id, id",
+    "messages": "seq, vendor, id, document",
+    "numbers": "vendor, last",
+}
+_NOT_PHONE = re.compile(r"[^0-9+]")
+_RECORD = "seq, id, created_at, updated_at, visible_at, document"
+
+
+class StoreError(Exception):
+    """The file is not a sandbox's, is from a newer version, or cannot be opened."""
+
+
+def dump_json(value: Any) -> str:
+    """Return compact JSON in ASCII: no text that a client sends, a lone surrogate included, fails to encode."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def phone_key(text: str) -> str:
+    """Return what two spellings of one phone number share: its digits and a leading plus."""
+    return _NOT_PHONE.sub("", text)
+
+
+def _storable(text: object) -> str | None:
+    # SQLite holds UTF-8; a lone surrogate from a JSON escape has none.
+    if not isinstance(text, str) or not text:
+        return None
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+@attrs.frozen(kw_only=True)
+class Record:
+    """One contact. ``document`` is the vendor's JSON object; times are Unix seconds."""
+
+    seq: int
+    id: str
+    created_at: float
+    updated_at: float
+    visible_at: float
+    document: dict[str, Any]
+
+
+class Store:
+    """The database. Used from one thread. Constructor: no I/O."""
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.path = path
+        self._db: sqlite3.Connection | None = None
+        self.revision = 0
+        """Grows with each change of a contact: a page that shows them knows when to look again."""
+
+    def open(self) -> None:
+        """Open or create the database. Raises `StoreError`."""
+        db = None
+        try:
+            db = sqlite3.connect(str(self.path or ":memory:"), isolation_level=None, timeout=5, cached_statements=256)
+            if self.path is not None:
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = NORMAL")
+            version: int = db.execute("PRAGMA user_version").fetchone()[0]
+            tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if version > _VERSION:
+                raise StoreError(f"{self.path} was written by a newer version of the sandbox")
+            if version == 0 and tables:
+                raise StoreError(f"{self.path} is a database of something else; choose another file")
+            if version == 0:
+                db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        except sqlite3.Error as error:
+            if db is not None:
+                db.close()
+            raise StoreError(f"cannot use {self.path} as the sandbox's database: {error}") from None
+        except StoreError:
+            db.close()  # type: ignore[union-attr]
+            raise
+        self._db = db
+
+    def close(self) -> None:
+        """Close the database; a second call does nothing."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """The open connection."""
+        if self._db is None:
+            raise RuntimeError("the sandbox is not running")
+        return self._db
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; within another transaction, a part of that one."""
+        if self.db.in_transaction:
+            yield
+            return
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.db.execute("ROLLBACK")
+            raise
+        self.db.execute("COMMIT")
+
+    # --- one contact -------------------------------------------------------------------------------------------
+
+    def by_id(self, account: str, vendor: str, contact_id: str) -> Record | None:
+        """Return the contact with this id."""
+        return self._one("id = ?", (account, vendor, _storable(contact_id)))
+
+    def by_email(self, account: str, vendor: str, email: str, *, exact: bool = False) -> Iterator[Record]:
+        """Yield the contacts with this e-mail address, oldest first; `exact` minds the case."""
+        clause = "email = ?3 AND email = ?3 COLLATE BINARY" if exact else "email = ?3"
+        return self._each(clause, (account, vendor, _storable(email)))
+
+    def by_phone(self, account: str, vendor: str, phone: str) -> Iterator[Record]:
+        """Yield the contacts with this phone number, oldest first."""
+        return self._each("phone = ?3", (account, vendor, phone_key(phone)))
+
+    def insert(
+        self,
+        account: str,
+        vendor: str,
+        contact_id: str,
+        document: dict[str, Any],
+        *,
+        email: object,
+        phone: object,
+        now: float,
+        visible_at: float,
+        request: int | None,
+    ) -> Record:
+        """Add a contact. Raises `sqlite3.IntegrityError` if the id is taken."""
+        with self.transaction():
+            cursor = self.db.execute(
+                "INSERT INTO contacts (account, vendor, id, email, phone, created_at, updated_at, visible_at, document)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    account,
+                    vendor,
+                    contact_id,
+                    _storable(email),
+                    phone_key(phone) or None if isinstance(phone, str) else None,
+                    now,
+                    now,
+                    visible_at,
+                    dump_json(document),
+                ),
+            )
+            self._record_event(account, vendor, contact_id, now, request, "created", {})
+        self.revision += 1
+        seq = cursor.lastrowid
+        assert seq is not None
+        return Record(seq=seq, id=contact_id, created_at=now, updated_at=now, visible_at=visible_at, document=document)
+
+    def update(
+        self,
+        account: str,
+        vendor: str,
+        record: Record,
+        document: dict[str, Any],
+        *,
+        email: object,
+        phone: object,
+        now: float,
+        request: int | None,
+        event: str = "updated",
+    ) -> None:
+        """Replace the contact's document. The history keeps the fields that differ, as [before, after]."""
+        before = record.document
+        changes = {
+            key: [before.get(key), document.get(key)]
+            for key in {**before, **document}
+            if before.get(key) != document.get(key) or (key in before) != (key in document)
+        }
+        with self.transaction():
+            self.db.execute(
+                "UPDATE contacts SET email = ?, phone = ?, updated_at = ?, document = ? WHERE seq = ?",
+                (
+                    _storable(email),
+                    phone_key(phone) or None if isinstance(phone, str) else None,
+                    now,
+                    dump_json(document),
+                    record.seq,
+                ),
+            )
+            self._record_event(account, vendor, record.id, now, request, event, changes)
+        self.revision += 1
+
+    def next_number(self, account: str, vendor: str) -> int:
+        """Return 1, 2, 3… for the account's next contact; a number is never given twice, whatever was deleted."""
+        row = self.db.execute(
+            "INSERT INTO numbers VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET last = last + 1 RETURNING last",
+            (account, vendor),
+        ).fetchone()
+        return int(row[0])
+
+    def note(self, account: str, vendor: str, contact_id: str, *, now: float, request: int | None, event: str) -> None:
+        """Add a line to a contact's history without changing it."""
+        self._record_event(account, vendor, contact_id, now, request, event, {})
+        self.revision += 1
+
+    def _record_event(
+        self,
+        account: str,
+        vendor: str,
+        contact_id: str,
+        now: float,
+        request: int | None,
+        event: str,
+        changes: dict[str, Any],
+    ) -> None:
+        self.db.execute(
+            "INSERT INTO history (account, vendor, id, at, request, event, changes) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (account, vendor, contact_id, now, request, event, dump_json(changes)),
+        )
+
+    def _each(self, clause: str, values: tuple[Any, ...]) -> Iterator[Record]:
+        rows = self.db.execute(
+            f"SELECT {_RECORD} FROM contacts WHERE account = ?1 AND vendor = ?2 AND {clause} ORDER BY seq",  # noqa: S608
+            values,
+        )
+        for row in rows:
+            yield _record(row)
+
+    def _one(self, clause: str, values: tuple[Any, ...]) -> Record | None:
+        row = self.db.execute(
+            f"SELECT {_RECORD} FROM contacts WHERE account = ? AND vendor = ? AND {clause}",  # noqa: S608
+            values,
+        ).fetchone()
+        return _record(row) if row else None
+
+    # --- lists and messages ------------------------------------------------------------------------------------
+
+    def add_member(self, account: str, vendor: str, list_id: str, contact_id: str) -> bool:
+        """Put a contact on a list; `False` if it was there."""
+        values = (account, vendor, _storable(list_id) or "", contact_id)
+        return self.db.execute("INSERT OR IGNORE INTO members VALUES (?, ?, ?, ?)", values).rowcount > 0
+
+    def remove_member(self, account: str, vendor: str, list_id: str, contact_id: str) -> bool:
+        """Take a contact off a list; `False` if it was not there."""
+        values = (account, vendor, _storable(list_id) or "", contact_id)
+        query = "DELETE FROM members WHERE account = ? AND vendor = ? AND list_id = ? AND id = ?"
+        return self.db.execute(query, values).rowcount > 0
+
+    def lists_of(self, account: str, vendor: str, contact_id: str) -> list[str]:
+        """Return the ids of the lists that a contact is on."""
+        query = "SELECT list_id FROM members WHERE account = ? AND vendor = ? AND id = ? ORDER BY list_id"
+        return [row[0] for row in self.db.execute(query, (account, vendor, contact_id))]
+
+    def members(self, account: str, vendor: str, list_id: str) -> list[str]:
+        """Return the ids of the contacts on a list."""
+        query = "SELECT id FROM members WHERE account = ? AND vendor = ? AND list_id = ? ORDER BY id"
+        return [row[0] for row in self.db.execute(query, (account, vendor, _storable(list_id) or ""))]
+
+    def add_message(self, account: str, vendor: str, contact_id: str, message: dict[str, Any]) -> None:
+        """Append to a contact's conversation."""
+        self.db.execute(
+            "INSERT INTO messages (account, vendor, id, document) VALUES (?, ?, ?, ?)",
+            (account, vendor, contact_id, dump_json(message)),
+        )
+
+    def messages(self, account: str, vendor: str, contact_id: str) -> list[Any]:
+        """Return a contact's messages, oldest first."""
+        query = "SELECT document FROM messages WHERE account = ? AND vendor = ? AND id = ? ORDER BY seq"
+        return [json.loads(row[0]) for row in self.db.execute(query, (account, vendor, contact_id))]
+
+    # --- what a person or a test looks at ----------------------------------------------------------------------
+
+    def count(self, account: str, vendor: str) -> int:
+        """Return how many contacts there are."""
+        query = "SELECT count(*) FROM contacts WHERE account = ? AND vendor = ?"
+        return int(self.db.execute(query, (account, vendor)).fetchone()[0])
+
+    def duplicates(self, account: str, vendor: str) -> int:
+        """Return how many contacts share their e-mail address or phone number with an older one."""
+        query = f"SELECT count(*) FROM contacts AS c WHERE account = ? AND vendor = ? AND {_IS_DUPLICATE}"  # noqa: S608
+        return int(self.db.execute(query, (account, vendor)).fetchone()[0])
+
+    def page(
+        self, account: str, vendor: str, *, search: str = "", only_duplicates: bool = False, limit: int, offset: int
+    ) -> tuple[int, list[tuple[Record, bool]]]:
+        """Return the number of matches, and some of them, newest first, each with whether it is a duplicate."""
+        where = "account = ?1 AND vendor = ?2"
+        if only_duplicates:
+            where += f" AND ({_IS_DUPLICATE} OR {_HAS_DUPLICATE})"
+        if search:
+            where += " AND (document LIKE ?3 ESCAPE '\\' OR id LIKE ?3 ESCAPE '\\')"
+        pattern = "%" + re.sub(r"([\\%_])", r"\\\1", dump_json(search)[1:-1]) + "%"
+        values: tuple[Any, ...] = (account, vendor, pattern) if search else (account, vendor)
+        total = int(self.db.execute(f"SELECT count(*) FROM contacts AS c WHERE {where}", values).fetchone()[0])  # noqa: S608
+        rows = self.db.execute(
+            f"SELECT {_RECORD}, {_IS_DUPLICATE} OR {_HAS_DUPLICATE} FROM contacts AS c WHERE {where}"  # noqa: S608
+            f" ORDER BY seq DESC LIMIT {int(limit)} OFFSET {int(offset)}",
+            values,
+        )
+        return total, [(_record(row), bool(row[6])) for row in rows]
+
+    def every(self, account: str, vendor: str) -> Iterator[Record]:
+        """Yield all contacts, oldest first."""
+        query = f"SELECT {_RECORD} FROM contacts WHERE account = ? AND vendor = ? ORDER BY seq"  # noqa: S608
+        for row in self.db.execute(query, (account, vendor)):
+            yield _record(row)
+
+    def history(self, account: str, vendor: str, contact_id: str) -> list[dict[str, Any]]:
+        """Return what happened to a contact, oldest first."""
+        rows = self.db.execute(
+            "SELECT at, request, event, changes FROM history WHERE account = ? AND vendor = ? AND id = ? ORDER BY seq",
+            (account, vendor, contact_id),
+        )
+        return [
+            {"at": at, "request": request, "event": event, "changes": json.loads(changes)}
+            for at, request, event, changes in rows
+        ]
+
+    # --- the whole account -------------------------------------------------------------------------------------
+
+    def clear(self, account: str, *, snapshots: bool = False) -> None:
+        """Delete everything an account holds; its snapshots only if asked."""
+        with self.transaction():
+            self._delete_state(account)
+            if snapshots:
+                self.db.execute("DELETE FROM snapshots WHERE account = ?", (account,))
+        self.revision += 1
+
+    def _delete_state(self, account: str) -> None:
+        for name in _STATE:
+            self.db.execute(f"DELETE FROM {name} WHERE account = ?", (account,))  # noqa: S608
+
+    def snapshot(self, account: str, name: str, now: float) -> None:
+        """Keep the account's state under a name; an older one of that name is replaced."""
+        state = {
+            table: self.db.execute(f"SELECT {columns} FROM {table} WHERE account = ?", (account,)).fetchall()  # noqa: S608
+            for table, columns in _STATE.items()
+        }
+        self.db.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)", (account, name, now, dump_json(state)))
+
+    def restore(self, account: str, name: str) -> None:
+        """Go back to a snapshot. Raises `KeyError` if there is none of that name."""
+        row = self.db.execute(
+            "SELECT document FROM snapshots WHERE account = ? AND name = ?", (account, name)
+        ).fetchone()
+        if row is None:
+            raise KeyError(name)
+        with self.transaction():
+            self._delete_state(account)
+            for table, rows in json.loads(row[0]).items():
+                marks = ", ".join("?" * (_STATE[table].count(",") + 2))
+                self.db.executemany(
+                    f"INSERT INTO {table} (account, {_STATE[table]}) VALUES ({marks})",  # noqa: S608
+                    ([account, *values] for values in rows),
+                )
+        self.revision += 1
+
+    def snapshots(self, account: str) -> list[str]:
+        """Return the names of the account's snapshots."""
+        rows = self.db.execute("SELECT name FROM snapshots WHERE account = ? ORDER BY at, name", (account,))
+        return [row[0] for row in rows]
+
+
+def _same(key: str, order: str) -> str:
+    return (
+        f"EXISTS (SELECT 1 FROM contacts AS o WHERE o.account = c.account AND o.vendor = c.vendor"
+        f" AND o.{key} = c.{key} AND o.seq {order} c.seq)"
+    )
+
+
+_IS_DUPLICATE = f"({_same('email', '<')} OR {_same('phone', '<')})"
+_HAS_DUPLICATE = f"({_same('email', '>')} OR {_same('phone', '>')})"
+
+
+def _record(row: tuple[Any, ...]) -> Record:
+    return Record(
+        seq=row[0],
+        id=row[1],
+        created_at=row[2],
+        updated_at=row[3],
+        visible_at=row[4],
+        document=json.loads(row[5]),
+    )

@@ -1,0 +1,146 @@
+"""Callab AI: one contact by its id (the seed page *Get Contact by ID*).
+
+Answers come in an envelope ``{status, message, data}``; by the vendor's newer pages an error comes as HTTP 200 with
+``status: "error"``. The API only reads, so contacts are put in by `Account.add_contact` or the control API.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from aelyst_async.sandbox.assumptions import Behaviour, common_behaviours
+from aelyst_async.sandbox.vendors.base import Call, Reply, Route, Vendor, reply
+
+__all__ = ["CALLAB"]
+
+_PAGE = "seed page 'Get Contact by ID' (Callab AI)"
+_FIELDS = (
+    "id",
+    "company_id",
+    "firstname",
+    "lastname",
+    "phone_number",
+    "metadata",
+    "number_country_code",
+    "last_call_status",
+    "last_call_at",
+    "last_call_duration",
+    "last_call_feedback",
+    "source_name",
+    "tag_name",
+    "category_name",
+    "notes",
+    "created_at",
+    "updated_at",
+    "campaign_id",
+    "status",
+)
+_TIMES = ("last_call_at", "created_at", "updated_at")
+
+
+def error(status: int, message: str = "") -> Reply:
+    """Return the error envelope; ``data`` is an empty string."""
+    default = {401: "Unauthorized", 404: "Contact not found", 429: "Too many requests"}
+    return reply(status, {"status": "error", "message": message or default.get(status, "Error"), "data": ""})
+
+
+def _enveloped(call: Call, status: int) -> Reply:
+    answer = error(status)
+    return Reply(200, answer.body) if call.switch("error_status") == "200" else answer
+
+
+def _unauthorized(call: Call) -> Reply:
+    return _enveloped(call, 401) if call.switch("unauthorized") == "200" else error(401)
+
+
+def _credential(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:  # noqa: ARG001
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _get(call: Call, template: str) -> Reply:
+    if call.switch("path") not in {"both", template}:
+        return error(404, "Not Found")
+    record = call.store.by_id(call.account, call.vendor, call.params["id"].lower())
+    if record is None or not call.visible(record):
+        return _enveloped(call, 404)
+    data = dict(record.document)
+    if call.switch("timestamps") == "naive":
+        data.update({name: data[name].removesuffix("Z") for name in _TIMES if isinstance(data.get(name), str)})
+    return reply(200, {"status": "ok", "message": "Contact found", "data": data})
+
+
+def get_contact(call: Call) -> Reply:
+    """GET /contact/{id}, as the seed page has it."""
+    return _get(call, "contact")
+
+
+def get_contact_new_path(call: Call) -> Reply:
+    """GET /contacts/{id}, as newer pages have it."""
+    return _get(call, "contacts")
+
+
+def _add(call: Call, data: Mapping[str, Any]) -> str:
+    unique = call.mint(call.store.next_number(call.account, call.vendor))
+    contact_id = str(data.get("id") or unique).lower()
+    now = datetime.fromtimestamp(call.now, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    document: dict[str, Any] = dict.fromkeys(_FIELDS)
+    document.update({"created_at": now, "updated_at": now, "status": "new", **data, "id": contact_id})
+    if document["company_id"] is None:
+        document["company_id"] = _mint(0, 0)
+    call.insert(document, email=None, phone=document.get("phone_number"), contact_id=contact_id)
+    return contact_id
+
+
+def _mint(number: int, seed: int) -> str:
+    digest = hashlib.blake2b(f"{seed}/callab/{number}".encode(), digest_size=16).digest()
+    return str(uuid.UUID(bytes=digest, version=4))
+
+
+def _documented(name: str, summary: str) -> Behaviour:
+    return Behaviour(name=f"callab.{name}", summary=summary, source=_PAGE, basis="documented")
+
+
+def _assumed(name: str, summary: str, source: str, *values: str) -> Behaviour:
+    return Behaviour(name=f"callab.{name}", summary=summary, source=source, values=values, default=values[0])
+
+
+CALLAB = Vendor(
+    name="callab",
+    title="Callab AI",
+    credential=_credential,
+    error=error,
+    unauthorized=_unauthorized,
+    routes=(
+        Route("GET", "/contact/{id}", get_contact),
+        Route("GET", "/contacts/{id}", get_contact_new_path),
+    ),
+    add=_add,
+    mint=_mint,
+    behaviours=(
+        _documented("bearer", "Authorization: Bearer <token>"),
+        _documented("envelope", "{status, message, data}, the contact in data with the page's 19 fields"),
+        _assumed(
+            "error_status",
+            "the HTTP status of 'not found'",
+            "the vendor's newer pages say 200 with status 'error'",
+            "200",
+            "404",
+        ),
+        _assumed("unauthorized", "the HTTP status of a wrong token", "not on the seed page", "401", "200"),
+        _assumed(
+            "path",
+            "which paths exist",
+            "the seed page says /contact, newer pages /contacts",
+            "both",
+            "contact",
+            "contacts",
+        ),
+        _assumed("timestamps", "time stamps with Z or without a zone", "both were seen", "zone", "naive"),
+        *common_behaviours("callab", quota="none", seed_page=None),
+    ),
+)
