@@ -94,7 +94,13 @@ SCHEMA = ContactSchema(
         FieldRule(name="language", wire="language", kind="language"),
         FieldRule(name="profile_pic", wire="profilePic", kind="url"),
         FieldRule(name="country_code", wire="countryCode", kind="country"),
-        FieldRule(name="custom_fields", wire="custom_fields", kind="custom_fields", encode=encode_custom_fields),
+        FieldRule(
+            name="custom_fields",
+            wire="custom_fields",
+            kind="custom_fields",
+            encode=encode_custom_fields,
+            item=CustomField,
+        ),
     ),
     read_only={
         "id": "id",
