@@ -1,0 +1,13 @@
+"""The rate limiter: headers → bucket arithmetic → waiters. `RateLimiter` is the only name most programs need.
+
+======================  =====================================================================================
+`headers`               what one answer says; pure
+`bucket`, `memory`      what the server will allow; pure arithmetic, no clock, no asyncio
+`scope`                 whose quota it is: the endpoint's, the full path's or the account's; pure
+`limiter`               who waits for it: FIFO queues, one timer per bucket
+======================  =====================================================================================
+"""
+
+from aelyst_async.ratelimit.limiter import BucketSnapshot, Permit, RateLimiter
+
+__all__ = ["BucketSnapshot", "Permit", "RateLimiter"]

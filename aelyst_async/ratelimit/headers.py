@@ -1,0 +1,222 @@
+"""What a server says about its quota, read from the headers of one answer. Pure, and silent about nonsense.
+
+=======================================================  ===========================================================
+``X-RateLimit-Limit``, ``X-RateLimit-Remaining``         the vendors' pair (seed pages): counts, no window, no reset
+``Retry-After``                                          seconds or an HTTP date (RFC 9110, 10.2.3); a decimal too
+``Retry-After-Ms``                                       milliseconds, finer than Retry-After where both are sent
+``RateLimit``, ``RateLimit-Policy``                      the IETF draft: ``"name";r=50;t=30`` and ``"name";q=100;w=60``
+``RateLimit-Limit``, ``-Remaining``, ``-Reset``          its older form
+``X-RateLimit-Reset``, ``X-RateLimit-Reset-After``       seconds from now, or a Unix time (in seconds or milliseconds)
+=======================================================  ===========================================================
+
+Whatever cannot be read is treated as absent: a limiter that raises on a bad header would turn a good answer into a
+failed call. A date is compared with the answer's own ``Date``, where it has one: the two come from the same clock,
+and ours may be wrong. An answer from a cache (``Age`` above 0) tells of a quota long gone and is not read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+__all__ = ["NOTHING", "QuotaHeaders", "parse_retry_after", "read"]
+
+_NUMBER = re.compile(r"[ \t]*([+-]?[0-9]{1,18}(?:\.[0-9]{0,9})?)[0-9]*[ \t]*(?:[;,].*)?", re.DOTALL)
+_DIGITS_ONLY = re.compile(r"[ \t]*[0-9]+[ \t]*")
+_PARAMETER = re.compile(r"([a-z]+)[ \t]*=[ \t]*\"?([0-9]{1,18}(?:\.[0-9]{0,9})?)")
+_NAME = re.compile(r"[ \t]*(?:\"([^\"]*)\"|([A-Za-z*][\w.*-]*))")
+
+LONGEST = 1e9
+"""Seconds (31 years). No wait is longer, so that sums of times stay exact enough and finite."""
+
+_EPOCH = 1e8
+"""A reset above this many seconds is a date: nobody's window lasts three years."""
+
+_WANTED = frozenset(
+    {
+        "age", "date", "ratelimit", "ratelimit-limit", "ratelimit-policy", "ratelimit-remaining", "ratelimit-reset",
+        "retry-after", "retry-after-ms", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset",
+        "x-ratelimit-reset-after",
+    }
+)  # fmt: skip
+
+
+class QuotaHeaders(NamedTuple):
+    """What one answer says. None: it does not say. A named tuple, because one is made for every answer."""
+
+    limit: int | None = None
+    """Requests per window, above 0."""
+    remaining: int | None = None
+    """Requests left, from 0 to `limit`."""
+    retry_after: float | None = None
+    """Seconds until the server wants to hear from us again."""
+    reset: float | None = None
+    """Seconds until the window ends."""
+    window: float | None = None
+    """The window's length in seconds."""
+
+
+NOTHING = QuotaHeaders()
+
+
+def parse_retry_after(value: str, now_wall: float) -> float | None:
+    """Return the seconds that a ``Retry-After`` asks for (never negative), or None if it cannot be read.
+
+    `now_wall` is the Unix time that a date is compared with.
+    """
+    number = _number(value)
+    if number is not None:
+        return min(max(number, 0.0), LONGEST)
+    at = _date(value)
+    return None if at is None else min(max(at - now_wall, 0.0), LONGEST)
+
+
+def read(headers: Mapping[str, str], now_wall: float) -> QuotaHeaders:
+    """Read the headers of one answer. `now_wall`: our Unix time, used where the answer has no ``Date``."""
+    # aiohttp's headers ignore case by themselves; a plain dict is folded first.
+    get = (headers if type(headers).__name__ in {"CIMultiDictProxy", "CIMultiDict"} else _fold(headers)).get
+    age = get("Age")
+    if age is not None and (_number(age) or 0.0) > 0:
+        return NOTHING
+    limit = _count(get("X-RateLimit-Limit"))
+    remaining = _count(get("X-RateLimit-Remaining"), least=0)
+    reset: float | None = None
+    window: float | None = None
+    if limit is None and remaining is None:
+        limit, remaining, reset, window = _ietf(get("RateLimit"), get("RateLimit-Policy"))
+        if limit is None and remaining is None:
+            limit = _count(get("RateLimit-Limit"))
+            remaining = _count(get("RateLimit-Remaining"), least=0)
+            reset = _seconds(get("RateLimit-Reset"))
+    if limit is not None and remaining is not None and remaining > limit:
+        remaining = limit
+    retry: float | None = None
+    if (ms := get("Retry-After-Ms")) is not None and (number := _number(ms)) is not None:
+        retry = min(max(number / 1000.0, 0.0), LONGEST)
+    if retry is None and (text := get("Retry-After")) is not None:
+        retry = parse_retry_after(text, _date_or(get("Date"), now_wall))
+    if reset is None:
+        reset = _seconds(get("X-RateLimit-Reset-After"))
+        if reset is None and (text := get("X-RateLimit-Reset")) is not None:
+            reset = _reset(text, _date_or(get("Date"), now_wall))
+    return QuotaHeaders(limit, remaining, retry, reset, window)
+
+
+class _Folded(dict[str, str]):
+    """Header names without regard to case; of one sent twice the first counts."""
+
+    def get(self, key: str, default: str | None = None) -> str | None:  # type: ignore[override]
+        return super().get(key.lower(), default)
+
+
+def _fold(headers: Mapping[str, str]) -> _Folded:
+    folded = _Folded()
+    for name, value in headers.items():
+        low = name.lower()
+        if low in _WANTED and isinstance(value, str):
+            folded.setdefault(low, value)
+    return folded
+
+
+def _number(text: str | None) -> float | None:
+    """Return the number at the start of `text` (``10``, ``1.5``, ``100;w=60``), or None."""
+    if text is None:
+        return None
+    # A plain count of up to 18 digits is what nearly every answer has.
+    if len(text) < 18 and text.isdigit() and text.isascii():
+        return float(text)
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return None
+    # More than 18 digits: the number is beyond every use, its size is what counts.
+    return LONGEST**2 if _DIGITS_ONLY.fullmatch(text) and len(text.strip()) > 18 else float(match[1])
+
+
+def _count(text: str | None, *, least: int = 1) -> int | None:
+    number = _number(text)
+    if number is None or not math.isfinite(number) or number > LONGEST:
+        return None
+    if number < least:
+        return 0 if least == 0 else None
+    return int(number)
+
+
+def _seconds(text: str | None) -> float | None:
+    number = _number(text)
+    return None if number is None or number < 0 else min(number, LONGEST)
+
+
+def _reset(text: str, now_wall: float) -> float | None:
+    number = _number(text)
+    if number is None or number < 0:
+        at = _date(text)
+        return None if at is None else min(max(at - now_wall, 0.0), LONGEST)
+    if number > _EPOCH * 1000:
+        number /= 1000.0
+    return max(number - now_wall, 0.0) if number > _EPOCH else number
+
+
+def _date(text: str) -> float | None:
+    """Return the Unix time of an HTTP date, or None."""
+    from email.utils import parsedate_tz
+
+    try:
+        parts = parsedate_tz(text)
+        if parts is None:
+            return None
+        import calendar
+
+        # `mktime_tz` would read a date without a zone as local time; HTTP dates are GMT.
+        return float(calendar.timegm((*parts[:6], 0, 1, 0))) - (parts[9] or 0)
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+
+
+def _date_or(text: str | None, now_wall: float) -> float:
+    at = None if text is None else _date(text)
+    return now_wall if at is None else at
+
+
+def _ietf(state: str | None, policies: str | None) -> tuple[int | None, int | None, float | None, float | None]:
+    """Return limit, remaining, reset and window of the policy that has least left."""
+    if state is None:
+        return None, None, None, None
+    quotas: dict[str, dict[str, float]] = {}
+    for item in (policies or "").split(","):
+        name = _NAME.match(item)
+        if name:
+            quotas[name[1] or name[2] or ""] = _parameters(item)
+    found: tuple[int | None, int | None, float | None, float | None] = (None, None, None, None)
+    least = math.inf
+    for item in state.split(","):
+        own = _parameters(item)
+        if "r" not in own or own["r"] >= least:
+            continue
+        name = _NAME.match(item)
+        policy = quotas.get((name[1] or name[2] or "") if name else "", {})
+        quota = policy.get("q", 0.0)
+        least = own["r"]
+        found = (
+            int(min(quota, LONGEST)) if quota >= 1 else None,
+            int(min(least, LONGEST)),
+            min(own["t"], LONGEST) if "t" in own else None,
+            min(policy["w"], LONGEST) if policy.get("w", 0.0) > 0 else None,
+        )
+    if math.isinf(least):
+        # The draft's middle form: ``RateLimit: limit=100, remaining=50, reset=5``.
+        whole = _parameters(state)
+        if "remaining" in whole:
+            limit, left = whole.get("limit", 0.0), whole["remaining"]
+            return (
+                int(min(limit, LONGEST)) if limit >= 1 else None,
+                int(min(left, LONGEST)),
+                min(whole["reset"], LONGEST) if "reset" in whole else None,
+                None,
+            )
+    return found
+
+
+def _parameters(text: str) -> dict[str, float]:
+    return {name: float(value) for name, value in _PARAMETER.findall(text.lower())}
