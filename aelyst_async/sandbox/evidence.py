@@ -36,11 +36,14 @@ def redact_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return headers as a dict, credentials hidden; a scheme such as ``Bearer`` stays visible."""
     shown: dict[str, str] = {}
     for name, value in headers:
-        if name.lower() in _SECRET_HEADERS:
-            scheme, blank, _ = value.partition(" ")
-            value = f"{scheme} {HIDDEN}" if blank and scheme.lower() in {"bearer", "basic"} else HIDDEN
-        shown[name] = f"{shown[name]}, {value}" if name in shown else value
+        text = _hidden(value) if name.lower() in _SECRET_HEADERS else value
+        shown[name] = f"{shown[name]}, {text}" if name in shown else text
     return shown
+
+
+def _hidden(value: str) -> str:
+    scheme, blank, _ = value.partition(" ")
+    return f"{scheme} {HIDDEN}" if blank and scheme.lower() in {"bearer", "basic"} else HIDDEN
 
 
 @attrs.frozen(kw_only=True)
@@ -210,6 +213,9 @@ class Evidence:
         self._number = 0
         self.finished = 0
         """How many exchanges were logged, ever: a reader that saw N of them knows how many are new."""
+        self.generation = 0
+        """Grows when the log is cleared."""
+        self._in_flight = 0
         self.clear()
 
     def clear(self) -> None:
@@ -219,7 +225,7 @@ class Evidence:
         self._by_status: Counter[tuple[str, int]] = Counter()
         self._peak = Peak()
         self._peaks: dict[str, Peak] = {}
-        self._in_flight = getattr(self, "_in_flight", 0)
+        self.generation += 1
         self._in_flight_peak = self._in_flight
         self._requests = 0
 

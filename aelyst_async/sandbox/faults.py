@@ -47,17 +47,17 @@ _BEFORE = frozenset({"status", "html", "reset", "queued"})
 _DELAYS = frozenset({"latency", "late"})
 
 
-def _rate(instance: Fault, attribute: Any, value: float | None) -> None:
+def _rate(_: Fault, attribute: Any, value: float | None) -> None:
     if value is not None and not 0 <= value <= 1:
-        raise ValueError(f"rate: {value!r} is not between 0 and 1")
+        raise ValueError(f"{attribute.name}: {value!r} is not between 0 and 1")
 
 
-def _positive(instance: Fault, attribute: Any, value: int | None) -> None:
+def _positive(_: Fault, attribute: Any, value: int | None) -> None:
     if value is not None and value < 1:
         raise ValueError(f"{attribute.name}: {value!r} is not 1 or more")
 
 
-def _duration(instance: Fault, attribute: Any, value: float | None) -> None:
+def _duration(_: Fault, attribute: Any, value: float | None) -> None:
     if value is not None and not 0 <= value < 1e7:
         raise ValueError(f"{attribute.name}: {value!r} is not a number of seconds")
 
@@ -167,7 +167,7 @@ def parse_fault(text: str) -> Fault:
 
 @attrs.frozen
 class Strike:
-    """A fault that hits one call. ``delay`` is its seconds, drawn from its distribution; ``noise`` seeds its rubbish."""
+    """A fault that hits one call. ``delay`` is in seconds, drawn from its distribution; ``noise`` seeds its rubbish."""
 
     fault: Fault
     delay: float
@@ -195,18 +195,22 @@ class FaultPlan:
         self._armed: list[_Armed] = []
         self._number = 0
         self._queued: dict[str, float] = {}
+        self.revision = 0
+        """Grows when a fault comes into force, leaves it or fires."""
         for fault in faults:
             self.add(fault)
 
     def add(self, fault: Fault) -> int:
         """Put a fault in force and return its number."""
         self._number += 1
+        self.revision += 1
         self._armed.append(_Armed(self._number, fault))
         return self._number
 
     def remove(self, number: int) -> bool:
         """Take a fault out of force; `False` if it is not in force."""
         before = len(self._armed)
+        self.revision += 1
         self._armed = [one for one in self._armed if one.number != number]
         return len(self._armed) < before
 
@@ -214,6 +218,7 @@ class FaultPlan:
         """Take all faults out of force, queues included, and count from the start again."""
         self._armed.clear()
         self._queued.clear()
+        self.revision += 1
         self._number = 0
 
     def armed(self) -> list[tuple[Fault, int]]:
@@ -264,6 +269,7 @@ class FaultPlan:
                 uniform = (int.from_bytes(draw[8:16], "big") + 0.5) / 2**64
                 hits.append(Strike(fault, _delay(fault, uniform), draw[16:]))
         if hits:
+            self.revision += 1
             self._armed = [one for one in self._armed if not self._exhausted(one)]
         return hits
 

@@ -158,7 +158,10 @@ class Frontend:
                 late=late,
             )
             try:
-                return route.answer(call)
+                if entry.method == "GET":
+                    return route.answer(call)
+                with account.store.transaction():
+                    return route.answer(call)
             except Refusal as refusal:
                 return refusal.answer
 

@@ -23,6 +23,7 @@ from aelyst_async.sandbox.store import Store, StoreError
 
 if TYPE_CHECKING:
     from aiohttp import web
+    from typing_extensions import Self
 
 __all__ = ["DEFAULT_TOKEN", "Sandbox", "SandboxError", "is_loopback"]
 
@@ -134,7 +135,7 @@ class Sandbox(Account):
         for account in self._accounts.values():
             account.located_at("")
 
-    async def __aenter__(self) -> Sandbox:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

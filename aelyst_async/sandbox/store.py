@@ -29,9 +29,11 @@ CREATE TABLE contacts (
     account TEXT NOT NULL, vendor TEXT NOT NULL, id TEXT NOT NULL,
     email TEXT COLLATE NOCASE, phone TEXT,
     created_at REAL NOT NULL, updated_at REAL NOT NULL, visible_at REAL NOT NULL,
+    duplicate INTEGER NOT NULL DEFAULT 0,
     document TEXT NOT NULL,
     UNIQUE (account, vendor, id)
 );
+CREATE INDEX contacts_duplicate ON contacts (account, vendor) WHERE duplicate;
 CREATE INDEX contacts_by_email ON contacts (account, vendor, email, seq) WHERE email IS NOT NULL;
 CREATE INDEX contacts_by_phone ON contacts (account, vendor, phone, seq) WHERE phone IS NOT NULL;
 CREATE TABLE history (
@@ -49,14 +51,16 @@ CREATE TABLE messages (
     account TEXT NOT NULL, vendor TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL
 );
 CREATE INDEX messages_by_contact ON messages (account, vendor, id, seq);
-CREATE TABLE numbers (account TEXT NOT NULL, vendor TEXT NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (account, vendor));
+CREATE TABLE numbers (
+    account TEXT NOT NULL, vendor TEXT NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (account, vendor)
+);
 CREATE TABLE snapshots (
     account TEXT NOT NULL, name TEXT NOT NULL, at REAL NOT NULL, document TEXT NOT NULL, PRIMARY KEY (account, name)
 );
 """
 # The tables that hold an account's state, with the columns that a snapshot keeps.
 _STATE = {
-    "contacts": "seq, vendor, id, email, phone, created_at, updated_at, visible_at, document",
+    "contacts": "seq, vendor, id, email, phone, created_at, updated_at, visible_at, duplicate, document",
     "history": "seq, vendor, id, at, request, event, changes",
     "members": "vendor, list_id, id",
     "messages": "seq, vendor, id, document",
@@ -87,6 +91,10 @@ def _storable(text: object) -> str | None:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def _phone_or_none(phone: object) -> str | None:
+    return phone_key(phone) or None if isinstance(phone, str) else None
+
+
 @attrs.frozen(kw_only=True)
 class Record:
     """One contact. ``document`` is the vendor's JSON object; times are Unix seconds."""
@@ -110,28 +118,33 @@ class Store:
 
     def open(self) -> None:
         """Open or create the database. Raises `StoreError`."""
-        db = None
         try:
             db = sqlite3.connect(str(self.path or ":memory:"), isolation_level=None, timeout=5, cached_statements=256)
-            if self.path is not None:
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = NORMAL")
-            version: int = db.execute("PRAGMA user_version").fetchone()[0]
-            tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if version > _VERSION:
-                raise StoreError(f"{self.path} was written by a newer version of the sandbox")
-            if version == 0 and tables:
-                raise StoreError(f"{self.path} is a database of something else; choose another file")
-            if version == 0:
-                db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
         except sqlite3.Error as error:
-            if db is not None:
-                db.close()
-            raise StoreError(f"cannot use {self.path} as the sandbox's database: {error}") from None
-        except StoreError:
-            db.close()  # type: ignore[union-attr]
-            raise
+            raise StoreError(f"cannot open {self.path} as the sandbox's database: {error}") from None
+        try:
+            problem = self._prepare(db)
+        except sqlite3.Error as error:
+            problem = f"cannot use {self.path} as the sandbox's database: {error}"
+        if problem:
+            db.close()
+            raise StoreError(problem)
         self._db = db
+
+    def _prepare(self, db: sqlite3.Connection) -> str:
+        """Make the tables, or return why this database cannot be used."""
+        version: int = db.execute("PRAGMA user_version").fetchone()[0]
+        tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if version > _VERSION:
+            return f"{self.path} was written by a newer version of the sandbox"
+        if version == 0 and tables:
+            return f"{self.path} is a database of something else; choose another file"
+        if self.path is not None:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+        if version == 0:
+            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        return ""
 
     def close(self) -> None:
         """Close the database; a second call does nothing."""
@@ -189,21 +202,15 @@ class Store:
         request: int | None,
     ) -> Record:
         """Add a contact. Raises `sqlite3.IntegrityError` if the id is taken."""
+        email_key, number = _storable(email), _phone_or_none(phone)
         with self.transaction():
             cursor = self.db.execute(
-                "INSERT INTO contacts (account, vendor, id, email, phone, created_at, updated_at, visible_at, document)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    account,
-                    vendor,
-                    contact_id,
-                    _storable(email),
-                    phone_key(phone) or None if isinstance(phone, str) else None,
-                    now,
-                    now,
-                    visible_at,
-                    dump_json(document),
-                ),
+                "INSERT INTO contacts"
+                " (account, vendor, id, email, phone, created_at, updated_at, visible_at, document, duplicate)"
+                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8,"
+                " EXISTS (SELECT 1 FROM contacts WHERE account = ?1 AND vendor = ?2 AND email = ?4)"
+                " OR EXISTS (SELECT 1 FROM contacts WHERE account = ?1 AND vendor = ?2 AND phone = ?5))",
+                (account, vendor, contact_id, email_key, number, now, visible_at, dump_json(document)),
             )
             self._record_event(account, vendor, contact_id, now, request, "created", {})
         self.revision += 1
@@ -231,19 +238,26 @@ class Store:
             for key in {**before, **document}
             if before.get(key) != document.get(key) or (key in before) != (key in document)
         }
+        email_key, number = _storable(email), _phone_or_none(phone)
         with self.transaction():
+            old = self.db.execute("SELECT email, phone FROM contacts WHERE seq = ?", (record.seq,)).fetchone()
             self.db.execute(
                 "UPDATE contacts SET email = ?, phone = ?, updated_at = ?, document = ? WHERE seq = ?",
-                (
-                    _storable(email),
-                    phone_key(phone) or None if isinstance(phone, str) else None,
-                    now,
-                    dump_json(document),
-                    record.seq,
-                ),
+                (email_key, number, now, dump_json(document), record.seq),
             )
+            if old != (email_key, number):
+                for key, value in (("email", old[0]), ("phone", old[1]), ("email", email_key), ("phone", number)):
+                    if value is not None:
+                        self._mark_duplicates(f"{key} = ?", (account, vendor, value))
+                self._mark_duplicates("seq = ?", (account, vendor, record.seq))
             self._record_event(account, vendor, record.id, now, request, event, changes)
         self.revision += 1
+
+    def _mark_duplicates(self, clause: str, values: tuple[Any, ...]) -> None:
+        self.db.execute(
+            f"UPDATE contacts AS c SET duplicate = {_IS_DUPLICATE} WHERE account = ? AND vendor = ? AND {clause}",  # noqa: S608
+            values,
+        )
 
     def next_number(self, account: str, vendor: str) -> int:
         """Return 1, 2, 3… for the account's next contact; a number is never given twice, whatever was deleted."""
@@ -332,7 +346,7 @@ class Store:
 
     def duplicates(self, account: str, vendor: str) -> int:
         """Return how many contacts share their e-mail address or phone number with an older one."""
-        query = f"SELECT count(*) FROM contacts AS c WHERE account = ? AND vendor = ? AND {_IS_DUPLICATE}"  # noqa: S608
+        query = "SELECT count(*) FROM contacts WHERE account = ? AND vendor = ? AND duplicate"
         return int(self.db.execute(query, (account, vendor)).fetchone()[0])
 
     def page(
@@ -341,14 +355,14 @@ class Store:
         """Return the number of matches, and some of them, newest first, each with whether it is a duplicate."""
         where = "account = ?1 AND vendor = ?2"
         if only_duplicates:
-            where += f" AND ({_IS_DUPLICATE} OR {_HAS_DUPLICATE})"
+            where += f" AND (duplicate OR {_HAS_DUPLICATE})"
         if search:
             where += " AND (document LIKE ?3 ESCAPE '\\' OR id LIKE ?3 ESCAPE '\\')"
         pattern = "%" + re.sub(r"([\\%_])", r"\\\1", dump_json(search)[1:-1]) + "%"
         values: tuple[Any, ...] = (account, vendor, pattern) if search else (account, vendor)
         total = int(self.db.execute(f"SELECT count(*) FROM contacts AS c WHERE {where}", values).fetchone()[0])  # noqa: S608
         rows = self.db.execute(
-            f"SELECT {_RECORD}, {_IS_DUPLICATE} OR {_HAS_DUPLICATE} FROM contacts AS c WHERE {where}"  # noqa: S608
+            f"SELECT {_RECORD}, duplicate OR {_HAS_DUPLICATE} FROM contacts AS c WHERE {where}"  # noqa: S608
             f" ORDER BY seq DESC LIMIT {int(limit)} OFFSET {int(offset)}",
             values,
         )
@@ -418,7 +432,7 @@ class Store:
 
 def _same(key: str, order: str) -> str:
     return (
-        f"EXISTS (SELECT 1 FROM contacts AS o WHERE o.account = c.account AND o.vendor = c.vendor"
+        f"EXISTS (SELECT 1 FROM contacts AS o WHERE o.account = c.account AND o.vendor = c.vendor"  # noqa: S608
         f" AND o.{key} = c.{key} AND o.seq {order} c.seq)"
     )
 

@@ -160,8 +160,9 @@ class Match:
 class Vendor:
     """An API: where it lives, who may call it, what it answers and why.
 
-    ``credential`` takes the token out of a request (headers whose names are looked up without regard to case, and the query), `None` where
-    there is none. ``add`` puts a contact in as a test describes it. ``mint`` makes the text of the nth id.
+    ``credential`` takes the token out of a request (headers, whose names are looked up without regard to case, and
+    the query), `None` where there is none. ``add`` puts a contact in as a test describes it. ``mint`` makes the text
+    of the nth id.
     """
 
     name: str

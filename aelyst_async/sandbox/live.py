@@ -1,0 +1,76 @@
+"""What the inspector page sees live: a stream of server-sent events, in batches.
+
+A stream looks at the account a few times a second and sends what is new since its last look, so its cost does not
+grow with the number of requests, and a slow reader holds nothing up: there is no queue, only a position in the log.
+The event's id is that position; a page that lost the connection goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import attrs
+from aiohttp import web
+
+from aelyst_async.sandbox.account import Account
+from aelyst_async.sandbox.guard import SECURITY_HEADERS
+from aelyst_async.sandbox.store import dump_json
+
+__all__ = ["stream"]
+
+_LOOK = 0.2
+"""Seconds between two looks."""
+_IDLE = 1.0
+"""Seconds after which gauges and the clock are sent though nothing happened: quotas refill by themselves."""
+_MOST = 200
+"""Requests in one event; of more, the newest are sent and the others counted in ``skipped``."""
+
+
+async def stream(request: web.BaseRequest, account: Account, stopping: asyncio.Event, since: str) -> web.StreamResponse:
+    """Send events until the reader leaves or the server stops."""
+    headers = {**SECURITY_HEADERS, "X-Sandbox": "aelyst-async", "Content-Type": "text/event-stream; charset=utf-8"}
+    response = web.StreamResponse(headers=headers)
+    response.force_close()
+    await response.prepare(request)
+    evidence = account.evidence
+    known = since.isascii() and since.isdecimal() and int(since[:18]) <= evidence.finished
+    seen = int(since) if known else evidence.finished
+    state: tuple[int, ...] = ()
+    waited = _IDLE
+    with contextlib.suppress(ConnectionError):
+        while not stopping.is_set():
+            now_state = (
+                evidence.finished,
+                evidence.generation,
+                account.store.revision,
+                account.settings.revision,
+                account.plan.revision,
+            )
+            if now_state != state or waited >= _IDLE:
+                event = _event(account, seen, first=not state)
+                seen, state, waited = evidence.finished, now_state, 0.0
+                await response.write(f"id: {seen}\ndata: {dump_json(event)}\n\n".encode())
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stopping.wait(), _LOOK)
+            waited += _LOOK
+    return response
+
+
+def _event(account: Account, seen: int, *, first: bool) -> dict[str, Any]:
+    evidence = account.evidence
+    new = evidence.finished - seen
+    shown = [] if first and not new else [one.summary() for one in evidence.newest(min(new, _MOST))]
+    return {
+        "finished": evidence.finished,
+        "generation": evidence.generation,
+        "requests": shown,
+        "skipped": max(0, new - len(shown)),
+        "counters": account.counters.as_json(),
+        "quotas": [attrs.asdict(gauge) for gauge in account.quotas()[:_MOST]],
+        "faults": account.plan.listing(),
+        "contacts_revision": account.store.revision,
+        "switches_revision": account.settings.revision,
+        "clock": {"now": account.clock.now(), "frozen": account.clock.frozen},
+    }
