@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import inspect
 import os
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aelyst_async.errors import ConfigurationError
 from aelyst_async.gateway import ContactReader
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["credential_variable", "gateway_class", "open_gateway", "provider_names"]
 
@@ -23,6 +25,8 @@ _GROUP = "aelyst_async.providers"
 
 
 def _found() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # slow to import
+
     return {entry.name: entry for entry in entry_points(group=_GROUP)}
 
 
@@ -37,8 +41,12 @@ def gateway_class(provider: str) -> type[Any]:
     if entry is None:
         known = ", ".join(provider_names()) or "none: is aelyst-async installed with pip?"
         raise ConfigurationError(f"no provider named {provider!r}; installed: {known}")
-    kind = entry.load()
-    assert isinstance(kind, type)
+    try:
+        kind = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"the provider {provider!r} ({entry.value}) cannot be imported: {error}") from error
+    if not isinstance(kind, type):
+        raise ConfigurationError(f"the provider {provider!r} ({entry.value}) is not a class")
     return kind
 
 
@@ -75,7 +83,8 @@ def open_gateway(provider: str, /, **settings: Any) -> Any:
             f"{provider}: no setting named {', '.join(unknown)}; there are {', '.join(parameters)}"
         )
     gateway = kind(**settings)
-    assert isinstance(gateway, ContactReader)
+    if not isinstance(gateway, ContactReader):
+        raise ConfigurationError(f"the provider {provider!r} ({kind.__name__}) has no `provider` or no `get`")
     return gateway
 
 

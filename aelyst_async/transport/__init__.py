@@ -1,25 +1,20 @@
 """One exchange with a server: request → rate limiter → retry → aiohttp → response, with secrets kept out of sight.
 
-This package may be imported without aiohttp, which is loaded with the first request.
+======================  =====================================================================================
+`messages`              what an adapter asks and what a server answered, as values
+`transport`             one call from request to result: the loop around everything else
+`exchange`, `body`      one attempt; the only modules where aiohttp's exceptions exist
+`retry`                 when to try again, and when not
+`credentials`           where a credential comes from and how it rides on a request
+`redaction`             how it is taken out of text
+`session`, `settings`   the aiohttp session and what a caller may set
+`events`                what a call tells those who watch it
+======================  =====================================================================================
+
+Only the retry policy is imported here, because a program's first import should be quick; aiohttp itself is loaded
+with the first request.
 """
 
-from aelyst_async.transport.credentials import BearerAuth, CredentialSource, QueryAuth
-from aelyst_async.transport.events import Call, Done, Exchange, Hooks, Retry, Sending, Wait
-from aelyst_async.transport.messages import Request, Response
 from aelyst_async.transport.retry import RetryPolicy
 
-__all__ = [
-    "BearerAuth",
-    "Call",
-    "CredentialSource",
-    "Done",
-    "Exchange",
-    "Hooks",
-    "QueryAuth",
-    "Request",
-    "Response",
-    "Retry",
-    "RetryPolicy",
-    "Sending",
-    "Wait",
-]
+__all__ = ["RetryPolicy"]

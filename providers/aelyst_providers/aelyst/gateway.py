@@ -23,7 +23,9 @@ from aelyst_async.errors import (
 from aelyst_async.identifiers import ContactId, Email, Identifier, Phone, encode_segment, parse_identifier
 from aelyst_async.ratelimit import RateLimiter
 from aelyst_async.schema import ContactSchema
-from aelyst_async.transport import BearerAuth, CredentialSource, Request, RetryPolicy
+from aelyst_async.transport.credentials import BearerAuth, CredentialSource
+from aelyst_async.transport.messages import Request
+from aelyst_async.transport.retry import RetryPolicy
 from aelyst_providers.aelyst import wire
 from aelyst_providers.aelyst.models import AelystContact
 

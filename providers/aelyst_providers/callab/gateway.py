@@ -8,7 +8,9 @@ from aelyst_async.adapter import HttpGateway
 from aelyst_async.errors import ConfigurationError, InvalidIdentifierError
 from aelyst_async.identifiers import ContactId, Identifier, encode_segment, parse_identifier
 from aelyst_async.ratelimit import RateLimiter
-from aelyst_async.transport import BearerAuth, CredentialSource, Request, RetryPolicy
+from aelyst_async.transport.credentials import BearerAuth, CredentialSource
+from aelyst_async.transport.messages import Request
+from aelyst_async.transport.retry import RetryPolicy
 from aelyst_providers.callab import wire
 from aelyst_providers.callab.models import CallabContact
 

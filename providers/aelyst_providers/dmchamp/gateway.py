@@ -21,7 +21,9 @@ from aelyst_async.errors import (
 from aelyst_async.identifiers import ContactId, Email, Identifier, Phone, encode_segment, parse_identifier
 from aelyst_async.ratelimit import RateLimiter
 from aelyst_async.schema import ContactSchema
-from aelyst_async.transport import CredentialSource, QueryAuth, Request, RetryPolicy
+from aelyst_async.transport.credentials import CredentialSource, QueryAuth
+from aelyst_async.transport.messages import Request
+from aelyst_async.transport.retry import RetryPolicy
 from aelyst_providers.dmchamp import wire
 from aelyst_providers.dmchamp.models import DmChampContact
 
