@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow test-wheel lint check bench clean
+.PHONY: help demo test test-slow test-wheel test-oldest lint check bench clean
 
 help:
 	@echo "make demo       sync examples/people.csv into a sandbox on this machine, and read one contact back"
 	@echo "make test       the tests (under 5 minutes)"
 	@echo "make test-slow  the long tests"
+	@echo "make test-oldest the tests with the oldest dependencies that are permitted"
 	@echo "make test-wheel the tests against the built wheel"
 	@echo "make lint       ruff, mypy --strict, pyright"
 	@echo "make bench      the benchmarks, with the libraries they compare against"
@@ -40,6 +41,14 @@ test-wheel: $(VENV)/.test
 	build/wheel/venv/bin/python -m pip --disable-pip-version-check --quiet install "$$(ls $(CURDIR)/build/wheel/*.whl)[test]"
 	cp -r tests benchmarks examples docs pyproject.toml README.md CHANGELOG.md build/wheel/tree/
 	cd build/wheel/tree && ../venv/bin/python -m pytest -q -m "not slow and not checkout"
+
+# The lower bounds of pyproject.toml, on the oldest Python at hand.
+OLDEST ?= $(shell command -v python3.10 || echo $(PYTHON))
+test-oldest:
+	@rm -rf build/oldest
+	$(OLDEST) -m venv build/oldest
+	build/oldest/bin/python -m pip --disable-pip-version-check --quiet install -c tests/constraints-oldest.txt -e ".[test]"
+	build/oldest/bin/python -m pytest -q -m "not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
