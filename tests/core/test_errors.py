@@ -1,0 +1,146 @@
+"""The errors: the tree, what each one says, and that all of them survive pickling and copying."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+from typing import Any
+
+import attrs
+import pytest
+from multidict import CIMultiDict
+
+from aelyst_async import errors
+from aelyst_async.errors import ApiError, ContactsError, TransportError, error_class_for
+
+TREE = {
+    "ContactsError": "Exception",
+    "ApiError": "ContactsError",
+    "BadRequestError": "ApiError",
+    "AuthenticationError": "ApiError",
+    "ContactNotFoundError": "ApiError",
+    "ConflictError": "ApiError",
+    "RateLimitedError": "ApiError",
+    "QueuedError": "ApiError",
+    "ServerError": "ApiError",
+    "TransportError": "ContactsError",
+    "RequestTimeoutError": "TransportError",
+    "ResponseDecodeError": "ContactsError",
+    "InvalidIdentifierError": "ContactsError",
+    "UnsupportedFieldError": "ContactsError",
+    "UnsupportedOperationError": "ContactsError",
+    "ConfigurationError": "ContactsError",
+}
+
+ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, ContactsError)]
+
+
+def example(kind: type[ContactsError]) -> ContactsError:
+    full: dict[str, Any] = {}
+    if issubclass(kind, ApiError):
+        full = {
+            "status": 449, "code": "E1", "message": "no", "method": "PUT", "url": "https://x/y",
+            "headers": CIMultiDict({"X-A": "1"}), "body": "{}", "retry_after": 1.5, "attempts": 3,
+            "may_have_been_applied": True,
+        }  # fmt: skip
+    elif issubclass(kind, TransportError):
+        full = {"message": "no", "may_have_been_applied": True, "method": "PUT", "url": "https://x/y", "attempts": 3}
+    elif kind is errors.ResponseDecodeError:
+        full = {
+            "problem": "p", "status": 201, "method": "PUT", "url": "u", "body": "b", "attempts": 2,
+            "may_have_been_applied": True,
+        }  # fmt: skip
+    return kind(**full) if full else kind("words")
+
+
+def state(error: ContactsError) -> dict[str, Any]:
+    kind: Any = type(error)
+    return {field.name: getattr(error, field.name) for field in attrs.fields(kind)} if attrs.has(kind) else {}
+
+
+def test_the_tree_is_as_drawn() -> None:
+    assert {kind.__name__ for kind in ALL} == set(TREE)
+    for kind in ALL:
+        assert kind.__mro__[1].__name__ == TREE[kind.__name__]
+        assert kind.__name__ in (errors.__doc__ or "")
+        assert kind.__name__ in errors.__all__
+
+
+@pytest.mark.parametrize(
+    ("kind", "builtin"),
+    [
+        (errors.InvalidIdentifierError, ValueError),
+        (errors.UnsupportedFieldError, ValueError),
+        (errors.ConfigurationError, ValueError),
+        (errors.UnsupportedOperationError, TypeError),
+    ],
+)
+def test_what_a_python_user_would_catch(kind: type[ContactsError], builtin: type[Exception]) -> None:
+    with pytest.raises(builtin):
+        raise kind("words")
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("again", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"])  # fmt: skip
+def test_errors_survive(kind: type[ContactsError], again: Any) -> None:
+    error = example(kind)
+    vars(error)["__notes__"] = ["row 7"]  # what add_note does, from Python 3.11
+    other = again(error)
+    assert type(other) is kind
+    assert other is not error
+    assert (str(other), repr(other), other.args) == (str(error), repr(error), error.args)
+    assert state(other) == state(error)
+    assert other.__notes__ == ["row 7"]
+    assert other.__cause__ is None
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_pickle_protocol(protocol: int) -> None:
+    error = example(errors.ServerError)
+    assert state(pickle.loads(pickle.dumps(error, protocol))) == state(error)
+
+
+def test_headers_of_a_copy_are_still_case_insensitive() -> None:
+    error = pickle.loads(pickle.dumps(example(errors.RateLimitedError)))
+    assert error.headers["x-a"] == "1"
+
+
+def test_a_subclass_of_a_users_own_pickles() -> None:
+    error = pickle.loads(pickle.dumps(Mine(status=418, message="teapot")))
+    assert isinstance(error, Mine)
+    assert error.status == 418
+
+
+class Mine(ApiError):
+    pass
+
+
+def test_errors_are_hashable_and_compare_by_identity() -> None:
+    one, other = example(ApiError), example(ApiError)
+    assert one != other
+    assert len({one, other}) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, errors.BadRequestError), (401, errors.AuthenticationError), (403, errors.AuthenticationError),
+        (404, errors.ContactNotFoundError), (409, errors.ConflictError), (429, errors.RateLimitedError),
+        (449, errors.QueuedError), (500, errors.ServerError), (503, errors.ServerError), (599, errors.ServerError),
+        (302, ApiError), (418, ApiError), (422, ApiError), (600, ApiError), (100, ApiError),
+    ],
+)  # fmt: skip
+def test_classes_by_status(status: int, kind: type[ApiError]) -> None:
+    assert error_class_for(status) is kind
+
+
+def test_what_they_say() -> None:
+    error = errors.RateLimitedError(
+        status=429, code=7, message="slow", method="GET", url="https://x/y", retry_after=1.5, attempts=2
+    )
+    assert str(error) == "429 slow · code 7 · GET https://x/y · retry after 1.5 s · 2 attempts"
+    assert repr(error).startswith("RateLimitedError(")
+    lost = errors.RequestTimeoutError("late", may_have_been_applied=True, method="POST", url="https://x", attempts=1)
+    assert str(lost) == "late · POST https://x · the call may have taken effect"
+    assert "problem" in str(errors.ResponseDecodeError(problem="problem", body="x"))
