@@ -9,8 +9,7 @@ cattrs is slow to import, so this module is imported when an answer is first dec
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timezone
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -73,20 +72,28 @@ def _name(value: Any) -> str:
     return "null" if value is None else _NAMES.get(type(value), type(value).__name__)
 
 
-def rename(converter: cattrs.Converter, kind: type[Any], names: dict[str, str], **hooks: Callable[[Any], Any]) -> None:
+def rename(
+    converter: cattrs.Converter,
+    kind: type[Any],
+    names: dict[str, str],
+    *,
+    absent: Collection[str] = (),
+    **hooks: Callable[[Any], Any],
+) -> None:
     """Let `converter` read `kind` from JSON whose keys are ``names[attribute]`` (default: the attribute's own name).
 
-    `hooks` read single attributes. A key that is absent leaves the default; unknown keys are passed over; a null for
+    `absent` are the attributes that this API does not tell: should a key of that name turn up, it means something
+    else. `hooks` read single attributes. A key that is absent leaves the default; unknown keys are passed over; a null for
     an attribute with a default means the default, as "every field but the id may be null or absent".
     """
     overrides: dict[str, Any] = {}
     for name, field in attrs.fields_dict(attrs.resolve_types(kind)).items():
-        if name == "raw":
+        if name == "raw" or name in absent:
             overrides[name] = override(omit=True)
             continue
         read = hooks.get(name)
         # Nulls are taken out below, so what is left of "text or null" is "text": no need to ask cattrs each time.
-        hook = _strict_hook(field.type) if read is None else (lambda value, _, read=read: read(value))
+        hook = _strict_hook(field.type) if read is None else _untyped(read)
         overrides[name] = override(rename=names.get(name, name), struct_hook=hook)
     structure = make_dict_structure_fn(kind, converter, **overrides)
 
@@ -96,6 +103,10 @@ def rename(converter: cattrs.Converter, kind: type[Any], names: dict[str, str], 
         return structure({key: item for key, item in value.items() if item is not None}, target)
 
     converter.register_structure_hook(kind, without_nulls)
+
+
+def _untyped(read: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda value, _: read(value)
 
 
 def decode(converter: cattrs.Converter, value: Any, kind: type[C], response: Response, *, raw: Any) -> C:
@@ -144,7 +155,7 @@ def numeric_id(value: Any) -> str:
 
 def unix_datetime(value: Any) -> datetime:
     """Read Unix seconds as an aware datetime in UTC."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"expected Unix seconds, got {_name(value)}")
     try:
         return datetime.fromtimestamp(value, timezone.utc)

@@ -49,6 +49,8 @@ def _checked_text(value: object, kind: str) -> str:
 
 def _convert_id(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) >= 10**_MAX_LENGTH:  # str() refuses very long ones with an error of its own
+            raise InvalidIdentifierError(f"id: the number is longer than {_MAX_LENGTH} digits")
         value = str(value)
     text = _checked_text(value, "id")
     if text != text.strip():

@@ -19,7 +19,6 @@ one deadline; a wait that would end after it is not begun, and the error is rais
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import attrs
@@ -33,19 +32,22 @@ from aelyst_async.errors import (
     ServerError,
     TransportError,
 )
+from aelyst_async.transport.settings import LONGEST, shown
 
 __all__ = ["Backoff", "RetryPolicy"]
 
 
 def _positive(_: object, attribute: attrs.Attribute[float], value: object) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type,operator]
-        raise ConfigurationError(f"RetryPolicy: {attribute.name} must be a number of seconds above 0, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LONGEST:
+        raise ConfigurationError(
+            f"RetryPolicy: {attribute.name} must be a number of seconds above 0, at most {LONGEST:.0e}, "
+            f"not {shown(value)}"
+        )
 
 
 def _count(_: object, attribute: attrs.Attribute[int], value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"RetryPolicy: {attribute.name} must be a whole number from 1, not {value!r}")
+        raise ConfigurationError(f"RetryPolicy: {attribute.name} must be a whole number from 1, not {shown(value)}")
 
 
 @attrs.frozen(kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -12,13 +11,16 @@ from aelyst_async.errors import ConfigurationError
 if TYPE_CHECKING:
     from aiohttp import ClientTimeout
 
-__all__ = ["CONNECT_TIMEOUT", "TOTAL_TIMEOUT", "check_base_url", "check_seconds", "make_timeout"]
+__all__ = ["CONNECT_TIMEOUT", "LONGEST", "TOTAL_TIMEOUT", "check_base_url", "check_seconds", "make_timeout", "shown"]
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to get a connection: name look-up, TCP and TLS."""
 
 TOTAL_TIMEOUT = 30.0
 """Seconds for one attempt, from sending to the last byte of the answer."""
+
+LONGEST = 1e9
+"""Seconds. Thirty years are for ever, and what event loops add to their clocks without overflow."""
 
 
 def check_base_url(base_url: str, *, allow_insecure: bool) -> str:
@@ -59,10 +61,18 @@ def _is_loopback(host: str) -> bool:
 
 def check_seconds(value: object, name: str) -> float:
     """Return `value` as seconds above or at 0. Raises `ConfigurationError`."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0:  # type: ignore[arg-type,operator]
-        raise ConfigurationError(f"{name} must be a number of seconds, not {value!r}")
-    return float(value)  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LONGEST:
+        raise ConfigurationError(f"{name} must be a number of seconds from 0 to {LONGEST:.0e}, not {shown(value)}")
+    return float(value)
+
+
+def shown(value: object) -> str:
+    """Return a wrong value for an error message: its repr, cut short; the type where Python cannot write it."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a user's __repr__, or an int of too many digits
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def make_timeout(timeout: float | ClientTimeout | None) -> dict[str, Any]:

@@ -137,6 +137,7 @@ def _converter() -> cattrs.Converter:
             **{rule.name: rule.wire for rule in SCHEMA.rules},
             **{ours: theirs for theirs, ours in SCHEMA.read_only.items()},
         },
+        absent={"updated_at"},
         id=codec.numeric_id,
         created_at=codec.unix_datetime,
     )

@@ -35,6 +35,7 @@ def _converter() -> cattrs.Converter:
         converter,
         CallabContact,
         {"first_name": "firstname", "last_name": "lastname", "phone": "phone_number"},
+        absent={"email"},
         id=codec.numeric_id,
         metadata=_metadata,
         last_call_at=codec.iso_datetime,

@@ -6,6 +6,7 @@ id goes out as it is, a phone or an e-mail is looked up first, which costs a req
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
@@ -94,10 +95,10 @@ class DmChampGateway(HttpGateway):
         body = self.schema.encode(fields, "create")
         request = Request(method="POST", endpoint="/contacts", path="/contacts", json=body)
         receipt = await self._call(request, lambda response: wire.read_created(response, who), about=who)
-        names = [who, Phone(body["phoneNumber"])]
+        self._settling.begin([who, Phone(body["phoneNumber"])])
         if receipt.contact_id is not None:
-            names.append(ContactId(receipt.contact_id))
-        self._settling.begin(names)
+            with suppress(InvalidIdentifierError):  # an id that cannot be addressed needs no holding back
+                self._settling.begin([ContactId(receipt.contact_id)])
         if wait:
             await self._until_readable(who)
         return receipt
@@ -192,7 +193,8 @@ class DmChampGateway(HttpGateway):
 
     async def _id_of(self, who: Identifier) -> str:
         """Return the contact's id, looked up where `who` is a phone or an e-mail. Raises `ContactNotFoundError`."""
-        contact_id = who.value if isinstance(who, ContactId) else (await self.get(who)).id
+        # What the server calls an id goes into a path like anybody's: it is checked like anybody's.
+        contact_id = (who if isinstance(who, ContactId) else ContactId((await self.get(who)).id)).value
         if contact_id in _RESERVED:
             raise InvalidIdentifierError(f"dmchamp: {contact_id!r} is a route of the API, not a contact's id")
         return contact_id
@@ -221,4 +223,4 @@ def _complete(fields: ContactFields, identifier: Identifier | str | None) -> tup
 def _checked_list_id(list_id: str) -> str:
     if not isinstance(list_id, str) or not list_id.strip():
         raise InvalidIdentifierError(f"dmchamp: list_id must be a text that is not empty, not {list_id!r}")
-    return list_id
+    return ContactId(list_id).value  # the same rules: no control characters, no half of a surrogate pair

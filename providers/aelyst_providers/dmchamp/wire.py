@@ -61,6 +61,9 @@ SCHEMA = ContactSchema(
 
 _ID_NAMES = ("contactId", "contact_id", "id", "_id")
 
+_DEPTH = 3
+"""How many objects deep an id or a message is looked for: an answer must not decide about our recursion."""
+
 
 def _tag_names(value: Any) -> tuple[str, ...]:
     """Read the tags of a whole contact, which no page describes: names, or objects with a name."""
@@ -105,13 +108,13 @@ def _converter() -> cattrs.Converter:
     return converter
 
 
-def _words(body: Any) -> str | None:
+def _words(body: Any, depth: int = _DEPTH) -> str | None:
     """Find what an error body says: a bare text, ``message``, ``error`` or ``error.message``."""
     if isinstance(body, str):
         return body
-    if isinstance(body, dict):
+    if isinstance(body, dict) and depth:
         for name in ("message", "error", "data"):
-            if (words := _words(body.get(name))) is not None:
+            if (words := _words(body.get(name), depth - 1)) is not None:
                 return words
     return None
 
@@ -152,14 +155,15 @@ def _success(response: Response) -> Any:
     return response.json()
 
 
-def _contact_objects(body: Any) -> Iterator[dict[str, Any]]:
+def _contact_objects(body: Any, depth: int = _DEPTH) -> Iterator[dict[str, Any]]:
     """Yield the objects that may be or name the contact, the most specific first."""
     if isinstance(body, list):
         body = body[0] if len(body) == 1 else None
     if not isinstance(body, dict):
         return
-    for name in ("contact", "data"):
-        yield from _contact_objects(body.get(name))
+    if depth:
+        for name in ("contact", "data"):
+            yield from _contact_objects(body.get(name), depth - 1)
     yield body
 
 
