@@ -131,7 +131,12 @@ class Control:
             "account": account.name,
             "accounts": [one.name for one in self._sandbox.accounts()],
             "vendors": {
-                name: {"title": vendor.title, "base_url": account.base_url(name)} for name, vendor in VENDORS.items()
+                name: {
+                    "title": vendor.title,
+                    "base_url": account.base_url(name),
+                    "endpoints": [route.endpoint for route in vendor.routes],
+                }
+                for name, vendor in VENDORS.items()
             },
             "finished": account.evidence.finished,
             "clock": {"now": account.clock.now(), "frozen": account.clock.frozen},

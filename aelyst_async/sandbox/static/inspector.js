@@ -1,0 +1,436 @@
+// The inspector page. It shows what strangers typed, so one rule holds throughout: text reaches the document only as
+// text (`textContent` and text nodes); the Content-Security-Policy forbids every other way as well.
+
+const KEPT = 2000;   // requests kept for the filter
+const SHOWN = 300;   // rows in the table: more would cost time and be read by nobody
+const account = new URLSearchParams(location.search).get("account") || "default";
+const $ = (id) => document.getElementById(id);
+
+function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "class") node.className = value;
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value != null) node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child != null).map((child) => (child instanceof Node ? child : String(child))));
+  return node;
+}
+const typed = (text) => el("span", { class: "typed", dir: "auto" }, text);
+
+function problem(text) {
+  $("problem").hidden = !text;
+  $("problem").textContent = text || "";
+}
+function say(text) { $("said").textContent = text; }
+
+async function api(method, path, body) {
+  const url = new URL(`/_sandbox/${path}`, location.origin);
+  url.searchParams.set("account", account);
+  let answer;
+  try {
+    answer = await fetch(url, { method, body: body === undefined ? undefined : JSON.stringify(body) });
+  } catch {
+    throw new Error("The sandbox does not answer. Is it still running?");
+  }
+  const value = await answer.json();
+  if (!answer.ok) throw new Error(value.message || `${method} ${path}: ${answer.status}`);
+  return value;
+}
+// Run what a control does; an error is shown, not swallowed.
+async function act(work) {
+  try { const value = await work(); problem(""); return value; } catch (error) { problem(error.message); return undefined; }
+}
+function later(work, delay) {
+  let timer = 0;
+  return () => { clearTimeout(timer); timer = setTimeout(work, delay); };
+}
+
+const time = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
+const stamp = (seconds) => new Date(seconds * 1000).toLocaleString([], { hour12: false });
+const tone = (status) => (status == null || status >= 500 ? "bad" : status === 429 || status === 449 ? "warn" : status >= 400 ? "warn" : "good");
+const pathText = (path) => { try { return decodeURIComponent(path); } catch { return path; } };
+
+// Indent JSON without decoding it: a decoder would round long numbers, and the page would show what was never sent.
+function pretty(text) {
+  try { JSON.parse(text); } catch { return text; }
+  let out = "", depth = 0, inside = false;
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i];
+    if (inside) {
+      out += c;
+      if (c === "\\") out += text[++i];
+      else if (c === '"') inside = false;
+    } else if (c === '"') { inside = true; out += c; }
+    else if (c === "{" || c === "[") {
+      const rest = text.slice(i + 1).match(/^\s*[}\]]/);
+      if (rest) { out += c + rest[0].trim(); i += rest[0].length; }
+      else out += `${c}\n${"  ".repeat(++depth)}`;
+    } else if (c === "}" || c === "]") out += `\n${"  ".repeat(--depth)}${c}`;
+    else if (c === ",") out += `,\n${"  ".repeat(depth)}`;
+    else if (c === ":") out += ": ";
+    else if (!/\s/.test(c)) out += c;
+  }
+  // Escapes of ordinary characters are decoded for reading; controls and quotes stay as they are.
+  return out.replace(/(?<!\\)((?:\\\\)*)((?:\\u[0-9a-fA-F]{4})+)/g, (whole, before, escapes) => {
+    try {
+      const decoded = JSON.parse(`"${escapes}"`);
+      return /[\p{C}\u2028\u2029"\\]/u.test(decoded) ? whole : before + decoded;
+    } catch { return whole; }
+  });
+}
+const block = (text) => (text ? el("pre", { tabindex: "0", dir: "auto" }, pretty(text)) : el("p", { class: "empty" }, "none"));
+function fields(object) {
+  const list = el("dl", { class: "fields" });
+  for (const [name, value] of Object.entries(object)) {
+    list.append(el("dt", {}, typed(name)), el("dd", {}, typed(typeof value === "string" ? value : JSON.stringify(value))));
+  }
+  return list;
+}
+
+// --- tabs ------------------------------------------------------------------------------------------------------------
+const tabs = [...document.querySelectorAll('[role="tab"]')];
+const visible = (id) => !$(id).hidden;
+function choose(tab, focus) {
+  for (const one of tabs) {
+    const on = one === tab;
+    one.setAttribute("aria-selected", on);
+    one.tabIndex = on ? 0 : -1;
+    $(one.getAttribute("aria-controls")).hidden = !on;
+  }
+  if (focus) tab.focus();
+  const id = tab.getAttribute("aria-controls");
+  history.replaceState(null, "", `#${id}`);
+  if (id === "contacts") loadContacts();
+  if (id === "rules") loadRules();
+  if (id === "requests") drawRequests();
+  drawGauges();
+}
+for (const tab of tabs) {
+  tab.addEventListener("click", () => choose(tab));
+  tab.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const at = tabs.indexOf(tab);
+    const next = step ? tabs[(at + step + tabs.length) % tabs.length] : { Home: tabs[0], End: tabs.at(-1) }[event.key];
+    if (next) { event.preventDefault(); choose(next, true); }
+  });
+}
+document.addEventListener("keydown", (event) => {
+  const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
+  if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
+    const search = visible("contacts") ? $("contact-search") : visible("requests") ? $("request-filter") : null;
+    if (search) { event.preventDefault(); search.focus(); }
+  }
+  if (event.key === "Escape") {
+    for (const id of ["request-detail", "contact-detail"]) if (visible(id) && !$(id).closest("section").hidden) closeDetail(id);
+  }
+});
+
+function openDetail(id, title, ...content) {
+  const panel = $(id);
+  const close = el("button", { onclick: () => closeDetail(id) }, "Close");
+  panel.replaceChildren(el("header", {}, el("h2", {}, ...title), close), ...content);
+  panel.hidden = false;
+  panel.focus();
+}
+let cameFrom = null;
+function closeDetail(id) {
+  $(id).hidden = true;
+  for (const row of document.querySelectorAll(".chosen")) row.classList.remove("chosen");
+  if (cameFrom && cameFrom.isConnected) cameFrom.focus();
+}
+
+// --- requests ----------------------------------------------------------------------------------------------------------
+let kept = [];
+let lost = 0;
+let paused = false;
+let chosen = 0;
+
+function matches(request) {
+  const status = $("request-status").value;
+  if (status === "0" ? request.status != null : status && !String(request.status ?? "").startsWith(status)) return false;
+  const words = $("request-filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  if (!words.length) return true;
+  const text = `${request.vendor} ${request.method} ${request.path} ${pathText(request.path)} ${request.endpoint} ${request.status} ${request.fault}`.toLowerCase();
+  return words.every((word) => text.includes(word));
+}
+function requestRow(request, fresh) {
+  const open = el("button", { class: "open", "aria-label": `Open request ${request.number}` }, request.number);
+  const row = el("tr", { class: (fresh ? "fresh " : "") + (request.number === chosen ? "chosen" : ""), "data-number": request.number, title: time(request.at) },
+    el("td", { class: "number" }, open),
+    el("td", {}, el("span", { class: "method" }, request.method), typed(pathText(request.path)), el("span", { class: "vendor" }, `${request.vendor} · ${time(request.at)}`)),
+    el("td", { class: tone(request.status) }, request.status ?? "none"),
+    el("td", { class: "wide" }, request.fault ? typed(request.fault) : ""),
+    el("td", { class: "wide right" }, (request.duration * 1000).toFixed(1)));
+  row.addEventListener("click", () => openRequest(request.number, row, open));
+  return row;
+}
+function drawRequests() {
+  const found = kept.filter(matches);
+  const rows = $("request-rows");
+  rows.replaceChildren(...found.slice(-SHOWN).reverse().map((request) => requestRow(request, false)));
+  noteRequests(found.length);
+}
+function noteRequests(found) {
+  const parts = [];
+  if (!kept.length) parts.push("No requests yet. Point a client at one of the base URLs: they appear here as they come.");
+  else if (!found) parts.push("No request matches the filter.");
+  else if (found > SHOWN) parts.push(`The newest ${SHOWN} of ${found} are shown.`);
+  if (lost) parts.push(`${lost} came faster than the page reads and are not listed here.`);
+  $("request-note").textContent = parts.join(" ");
+}
+function addRequests(fresh, skipped) {
+  lost += skipped;
+  kept.push(...fresh);
+  if (kept.length > KEPT) kept = kept.slice(-KEPT);
+  if (paused || !visible("requests") || document.hidden) return;
+  const rows = $("request-rows");
+  rows.prepend(...fresh.filter(matches).reverse().map((request) => requestRow(request, true)));
+  while (rows.childElementCount > SHOWN) rows.lastElementChild.remove();
+  noteRequests(rows.childElementCount);
+}
+async function openRequest(number, row, opener) {
+  const full = await act(() => api("GET", `requests/${number}`));
+  if (!full) return;
+  for (const other of document.querySelectorAll("#request-rows .chosen")) other.classList.remove("chosen");
+  row.classList.add("chosen");
+  chosen = number;
+  cameFrom = opener;
+  const copy = el("button", { onclick: async () => {
+    try { await navigator.clipboard.writeText(full.curl); copy.textContent = "Copied"; say("Copied as curl"); }
+    catch { getSelection().selectAllChildren(command); say("Selected; copy it with the keyboard"); }
+    setTimeout(() => { copy.textContent = "Copy as curl"; }, 1500);
+  } }, "Copy as curl");
+  const command = el("pre", { tabindex: "0" }, full.curl);
+  openDetail("request-detail",
+    [el("span", { class: "method" }, full.method), typed(full.path)],
+    el("p", {}, el("strong", { class: tone(full.status) }, full.status ?? "no answer"), ` · ${full.endpoint || "no such route"} · ${(full.duration * 1000).toFixed(1)} ms · ${time(full.at)}`,
+      full.fault ? el("span", { class: "bad" }, ` · fault: ${full.fault}`) : null),
+    el("h3", {}, "Request body"), block(full.body),
+    el("h3", {}, full.status == null ? "Answer (never sent)" : "Answer body"), block(full.answer),
+    el("h3", {}, "Request headers"), fields(full.headers),
+    el("h3", {}, "Answer headers"), fields(full.answer_headers),
+    el("h3", {}, "As curl"), copy, command);
+}
+$("request-filter").addEventListener("input", later(drawRequests, 80));
+$("request-status").addEventListener("change", drawRequests);
+$("pause").addEventListener("click", () => {
+  paused = !paused;
+  $("pause").setAttribute("aria-pressed", paused);
+  $("pause").textContent = paused ? "Go on" : "Pause";
+  if (!paused) drawRequests();
+});
+$("clear-log").addEventListener("click", () => act(() => api("DELETE", "requests")));
+document.addEventListener("visibilitychange", () => { if (!document.hidden && visible("requests") && !paused) drawRequests(); });
+
+// --- contacts ----------------------------------------------------------------------------------------------------------
+let contactLimit = 100;
+let contactsSeen = -1;
+let loading = false;
+const first = (contact, names) => names.map((name) => contact[name]).find((value) => value != null && value !== "") ?? "";
+async function loadContacts() {
+  if (loading) { reloadContacts(); return; }
+  loading = true;
+  const vendor = $("contact-vendor").value;
+  const query = new URLSearchParams({ search: $("contact-search").value, limit: contactLimit });
+  if ($("contact-duplicates").checked) query.set("duplicates", "1");
+  const page = await act(() => api("GET", `contacts/${vendor}?${query}`));
+  loading = false;
+  if (!page || vendor !== $("contact-vendor").value) return;
+  const focused = document.activeElement?.dataset?.contact;
+  $("contact-rows").replaceChildren(...page.items.map((item) => contactRow(vendor, item)));
+  if (focused) document.querySelector(`[data-contact="${CSS.escape(focused)}"]`)?.focus();
+  $("contact-note").textContent = page.total
+    ? `${page.items.length < page.total ? `${page.items.length} of ` : ""}${page.total} contact${page.total === 1 ? "" : "s"}`
+    : "No contact here.";
+  $("contact-more").hidden = page.items.length >= page.total || contactLimit >= 1000;
+}
+const reloadContacts = later(() => { if (visible("contacts")) loadContacts(); }, 500);
+function contactRow(vendor, item) {
+  const c = item.contact;
+  const name = [first(c, ["firstName", "firstname"]), first(c, ["lastName", "lastname"])].filter(Boolean).join(" ");
+  const open = el("button", { class: "open", "data-contact": item.id, "aria-label": `Open contact ${item.id}` }, item.id);
+  const row = el("tr", {},
+    el("td", {}, open),
+    el("td", {}, typed(name), item.duplicate ? el("span", { class: "badge soft" }, "duplicate") : null),
+    el("td", { class: "wide" }, typed(first(c, ["email"]))),
+    el("td", { class: "wide" }, typed(first(c, ["phone", "phoneNumber", "phone_number"]))),
+    el("td", { class: "wide" }, time(item.updated_at)));
+  row.addEventListener("click", () => openContact(vendor, item.id, row, open));
+  return row;
+}
+async function openContact(vendor, id, row, opener) {
+  const full = await act(() => api("GET", `contacts/${vendor}/${encodeURIComponent(id)}`));
+  if (!full) return;
+  for (const other of document.querySelectorAll("#contact-rows .chosen")) other.classList.remove("chosen");
+  row.classList.add("chosen");
+  cameFrom = opener;
+  const events = full.history.map((event) => el("li", {},
+    el("strong", {}, typed(event.event)), ` · ${stamp(event.at)}`, event.request ? ` · request ${event.request}` : "",
+    ...Object.entries(event.changes).map(([name, [before, after]]) => el("div", {}, typed(name), ": ", typed(JSON.stringify(before) ?? "not there"), " → ", typed(JSON.stringify(after) ?? "not there")))));
+  openDetail("contact-detail", [typed(`${vendor} ${full.id}`)],
+    el("h3", {}, "Fields"), fields(full.contact),
+    full.lists.length ? el("h3", {}, "Lists") : null, full.lists.length ? typed(full.lists.join(", ")) : null,
+    full.messages.length ? el("h3", {}, "Messages") : null, full.messages.length ? block(JSON.stringify(full.messages)) : null,
+    el("h3", {}, "History"), el("ol", { class: "history" }, ...events));
+}
+$("contact-vendor").addEventListener("change", () => { contactLimit = 100; $("contact-detail").hidden = true; loadContacts(); });
+$("contact-search").addEventListener("input", later(() => { contactLimit = 100; loadContacts(); }, 150));
+$("contact-duplicates").addEventListener("change", loadContacts);
+$("contact-more").addEventListener("click", () => { contactLimit = 1000; loadContacts(); });
+
+// --- quotas, counters, clock ---------------------------------------------------------------------------------------------
+let gauges = [];
+function drawGauges() {
+  if (!visible("quotas")) return;
+  const shown = gauges.slice(0, 100);
+  $("gauges").replaceChildren(...(shown.length ? shown.map((gauge) => {
+    const label = `${gauge.vendor} · ${gauge.scope || "whole account"}`;
+    return el("li", {}, typed(pathText(label)),
+      el("meter", { min: 0, max: gauge.limit, low: gauge.limit * 0.2, high: gauge.limit * 0.5, optimum: gauge.limit, value: gauge.remaining, "aria-label": label }),
+      el("div", { class: "note" }, `${gauge.remaining} of ${gauge.limit} left`, gauge.retry_after ? ` · refused for ${gauge.retry_after.toFixed(1)} s` : ""));
+  }) : [el("li", { class: "empty" }, "No quota is in use right now.")]));
+}
+function drawCounters(counters) {
+  const sum = (numbers) => Object.values(numbers).reduce((a, b) => a + b, 0);
+  const rows = [["Requests", counters.requests], ["Refused (429)", counters.refused, counters.refused], ["Peak in 1 s", counters.peak],
+    ["In flight", `${counters.in_flight} (most ${counters.in_flight_peak})`], ["Contacts", sum(counters.contacts)],
+    ["Duplicates", sum(counters.duplicates), sum(counters.duplicates)]];
+  $("counters").replaceChildren(...rows.map(([name, value, alarm]) => el("div", { class: alarm ? "alarm" : "" }, el("dt", {}, name), el("dd", {}, value))));
+}
+function drawClock(clock) {
+  $("clock").textContent = `${stamp(clock.now)}${clock.frozen ? " (stands still)" : ""}`;
+  $("freeze").setAttribute("aria-pressed", clock.frozen);
+}
+for (const button of document.querySelectorAll("[data-advance]")) {
+  button.addEventListener("click", () => act(async () => drawClock(await api("POST", "clock", { advance: Number(button.dataset.advance) }))));
+}
+$("freeze").addEventListener("click", () => act(async () => drawClock(await api("POST", "clock", { frozen: $("freeze").getAttribute("aria-pressed") !== "true" }))));
+$("reset").addEventListener("click", () => {
+  if (confirm(`Delete everything in the account ${account}?`)) act(() => api("POST", "reset"));
+});
+
+// --- faults --------------------------------------------------------------------------------------------------------------
+const QUICK = [
+  ["Server errors", "10% of the calls answer 503", { kind: "status", status: 503, rate: 0.1 }],
+  ["Answers get lost", "10% of the calls take effect, then the connection breaks", { kind: "reset-after", rate: 0.1 }],
+  ["Slow network", "every answer takes about 0.3 s", { kind: "latency", seconds: 0.3, sigma: 0.5 }],
+  ["Too many requests", "20% of the calls answer 429 with Retry-After: 2", { kind: "status", status: 429, retry_after: 2, rate: 0.2 }],
+  ["Connections break", "10% of the calls are cut before they take effect", { kind: "reset", rate: 0.1 }],
+  ["Rubbish", "5% of the answers are no JSON", { kind: "garbage", rate: 0.05 }],
+];
+let faults = [];
+const same = (fault, wanted) => Object.keys(wanted).every((key) => fault[key] === wanted[key]) && Object.keys(fault).every((key) => key in wanted || ["number", "calls", "fired"].includes(key));
+const whenText = (fault) => (fault.rate != null ? `${+(fault.rate * 100).toFixed(3)}% of the calls` : fault.first ? `the next ${fault.first - fault.calls}` : fault.nth ? `call number ${fault.nth}` : fault.every ? `every ${fault.every}th call` : "every call");
+function faultText(fault) {
+  const { number, calls, fired, kind, vendor, endpoint, rate, first: next, nth, every, ...rest } = fault;
+  const options = Object.entries(rest).map(([name, value]) => `${name} ${value}`).join(", ");
+  return `${kind}${options ? ` (${options})` : ""}${vendor || endpoint ? ` at ${[vendor, endpoint].filter(Boolean).join(" ")}` : ""}`;
+}
+let faultsDrawn = "";
+function drawFaults() {
+  $("fault-count").hidden = !faults.length;
+  $("fault-count").textContent = faults.length;
+  const now = JSON.stringify(faults);
+  if (now === faultsDrawn) return;
+  faultsDrawn = now;
+  for (const button of $("quick").querySelectorAll("button")) {
+    const on = faults.some((fault) => same(fault, QUICK[button.dataset.quick][2]));
+    button.setAttribute("aria-checked", on);
+    button.textContent = on ? "On" : "Off";
+  }
+  $("clear-faults").hidden = !faults.length;
+  // Rows are kept while they stand for the same fault, so that a button does not lose the focus under the finger.
+  const list = $("fault-list");
+  const old = new Map([...list.children].map((item) => [item.dataset.number, item]));
+  list.replaceChildren(...(faults.length ? faults.map((fault) => {
+    const item = old.get(String(fault.number)) || el("li", { "data-number": fault.number },
+      el("span", {}, typed(faultText(fault)), el("small", {})),
+      el("button", { "aria-label": `Switch off ${faultText(fault)}`, onclick: () => act(() => api("DELETE", `faults/${fault.number}`).then(refreshFaults)) }, "Switch off"));
+    item.querySelector("small").textContent = `${whenText(fault)} · hit ${fault.fired} of ${fault.calls}`;
+    return item;
+  }) : [el("li", { class: "empty" }, "Nothing goes wrong.")]));
+}
+async function refreshFaults() { faults = await api("GET", "faults"); drawFaults(); }
+$("quick").append(...QUICK.map(([name, text], index) => el("li", {},
+  el("span", { id: `quick-${index}` }, name, el("small", {}, text)),
+  el("button", { role: "switch", "aria-checked": "false", "aria-labelledby": `quick-${index}`, "data-quick": index, onclick: () => act(async () => {
+    const on = faults.find((fault) => same(fault, QUICK[index][2]));
+    await (on ? api("DELETE", `faults/${on.number}`) : api("POST", "faults", QUICK[index][2]));
+    await refreshFaults();
+  }) }, "Off"))));
+$("fault-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const form = new FormData(event.target);
+  const fault = { kind: form.get("kind") };
+  const number = Number(form.get("number"));
+  fault[form.get("when")] = form.get("when") === "rate" ? number / 100 : number;
+  const [vendor, ...endpoint] = form.get("where").split(" ");
+  if (vendor) fault.vendor = vendor;
+  if (endpoint.length) fault.endpoint = endpoint.join(" ");
+  for (const name of ["status", "seconds", "retry_after"]) if (form.get(name) !== "") fault[name] = Number(form.get(name));
+  act(async () => { await api("POST", "faults", fault); await refreshFaults(); say("Fault switched on"); });
+});
+$("clear-faults").addEventListener("click", () => act(async () => { await api("DELETE", "faults"); await refreshFaults(); }));
+
+// --- rules ---------------------------------------------------------------------------------------------------------------
+let rulesSeen = -1;
+async function loadRules() {
+  const table = await act(() => api("GET", "switches"));
+  if (!table) return;
+  const draw = (rule) => {
+    const set = (value) => act(async () => { await api("PATCH", "switches", { [rule.name]: value }); say(`${rule.name} is ${value} now`); }).then(loadRules);
+    let control = null;
+    if (rule.free) control = el("input", { value: rule.value, "aria-label": rule.name, title: rule.values[0], onchange: (event) => set(event.target.value) });
+    else if (rule.values.length) {
+      control = el("select", { "aria-label": rule.name, onchange: (event) => set(event.target.value) },
+        ...rule.values.map((value) => el("option", { value, selected: value === rule.value }, value + (value === rule.default ? " (default)" : ""))));
+    }
+    return el("div", { class: rule.value !== rule.default ? "changed" : "" }, el("span", {}, el("code", {}, rule.name), ` ${rule.summary}`, el("small", {}, rule.source)), control);
+  };
+  $("assumed").replaceChildren(...table.filter((rule) => rule.basis === "assumed").map(draw));
+  $("documented").replaceChildren(...table.filter((rule) => rule.basis === "documented").map(draw));
+}
+
+// --- live ----------------------------------------------------------------------------------------------------------------
+let generation = 0;
+function receive(event) {
+  const news = JSON.parse(event.data);
+  if (generation && news.generation !== generation) { kept = []; lost = 0; drawRequests(); }
+  generation = news.generation;
+  if (news.requests.length || news.skipped) addRequests(news.requests, news.skipped);
+  drawCounters(news.counters);
+  gauges = news.quotas;
+  drawGauges();
+  faults = news.faults;
+  drawFaults();
+  drawClock(news.clock);
+  if (news.contacts_revision !== contactsSeen) { contactsSeen = news.contacts_revision; reloadContacts(); }
+  if (news.switches_revision !== rulesSeen) {
+    const again = rulesSeen >= 0 && visible("rules") && !$("rules").contains(document.activeElement);
+    rulesSeen = news.switches_revision;
+    if (again) loadRules();
+  }
+}
+async function start() {
+  const state = await act(() => api("GET", "state"));
+  if (!state) { setTimeout(start, 2000); return; }
+  $("account").replaceChildren(...state.accounts.map((name) => el("option", { selected: name === account }, name)));
+  $("contact-vendor").replaceChildren(...Object.entries(state.vendors).map(([name, vendor]) => el("option", { value: name }, vendor.title)));
+  $("fault-kind").replaceChildren(...state.fault_kinds.map((kind) => el("option", {}, kind)));
+  $("fault-where").replaceChildren(el("option", { value: "" }, "everywhere"),
+    ...Object.entries(state.vendors).flatMap(([name, vendor]) => [el("option", { value: name }, `${vendor.title}: everything`), ...vendor.endpoints.map((endpoint) => el("option", { value: `${name} ${endpoint}` }, `${vendor.title}: ${endpoint}`))]));
+  const log = await act(() => api("GET", "requests?limit=300"));
+  kept = log ? log.requests : [];
+  drawRequests();
+  drawCounters(state.counters);
+  const tab = $(`tab-${location.hash.slice(1)}`);
+  if (tab) choose(tab);
+  const source = new EventSource(`/_sandbox/events?account=${encodeURIComponent(account)}&since=${log ? log.finished : 0}`);
+  source.onopen = () => { $("live").textContent = "live"; $("live").classList.add("on"); problem(""); };
+  source.onerror = () => { $("live").textContent = "not connected, trying again…"; $("live").classList.remove("on"); };
+  source.onmessage = receive;
+}
+$("account").addEventListener("change", () => { location.search = `?account=${encodeURIComponent($("account").value)}`; });
+start();
