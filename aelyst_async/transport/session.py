@@ -9,6 +9,7 @@ What is decided here, and why:
 * A session of our own has no cookie jar (a jar carries one tenant's cookies to the next), obeys the proxies that
   the environment names, and drops idle connections after four seconds, before common servers do (five seconds): a
   connection that the server has just closed fails a POST in a way that cannot be told from a POST carried out.
+* No more requests are under way than there may be connections, whoever shares them.
 * aiohttp repeats a GET, PUT or DELETE once by itself when a pooled connection drops. Then one permit of the rate
   limiter pays for two requests and the count of attempts is wrong, so that is switched off: on a borrowed session
   only for our own requests, by a view that shares everything else.
@@ -22,13 +23,14 @@ import enum
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from aelyst_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession
+    from aiohttp import BaseConnector, ClientSession
 
-__all__ = ["SessionHolder", "SessionState"]
+__all__ = ["SessionHolder", "SessionState", "make_session"]
 
 CONNECTIONS = 100
 """Connections of one gateway at the most, and thus requests in flight."""
@@ -66,10 +68,13 @@ class SessionHolder:
         if self._borrowed is not None and self._borrowed.closed:
             raise ConfigurationError("the session that was passed in is closed; keep it open while the gateway is used")
         if self._loop is None:
-            self._loop = loop
-            self._slots = asyncio.Semaphore(CONNECTIONS)
+            # A session belongs to the loop it was made in; aiohttp tells that with a RuntimeError about tasks.
+            self._loop = getattr(self._borrowed, "_loop", loop)
+            self._check_loop(loop)
+            self._slots = _slots(self._borrowed)
             self.state = SessionState.OPEN
-        self._check_loop(loop)
+        else:
+            self._check_loop(loop)
         assert self._slots is not None
         return self._slots
 
@@ -109,18 +114,40 @@ class SessionHolder:
 
     def _own(self) -> ClientSession:
         if self._session is None:
-            import aiohttp
-
-            # With trust_env, aiohttp asks a thread for the proxy and for netrc before every request, which costs as
-            # much as the request. Where the environment names no proxy for our host there is nothing to ask: netrc
-            # is of no use beside our own Authorization.
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=_KEEPALIVE),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=proxy_applies(self._base_url),
-            )
+            self._session = make_session(self._base_url)
             self._session._retry_connection = False  # noqa: SLF001 - aiohttp has no public switch
         return self._session
+
+
+def make_session(base_url: str) -> ClientSession:
+    """Return a session fit for gateways of `base_url`. Whoever made it closes it."""
+    import aiohttp
+
+    # With trust_env, aiohttp asks a thread for the proxy and for netrc before every request, which costs as much as
+    # the request. Where the environment names no proxy for our host there is nothing to ask: netrc is of no use
+    # beside our own Authorization.
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=_KEEPALIVE),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=proxy_applies(base_url),
+    )
+
+
+_SHARED_SLOTS: WeakKeyDictionary[BaseConnector, asyncio.Semaphore] = WeakKeyDictionary()
+
+
+def _slots(borrowed: ClientSession | None) -> asyncio.Semaphore:
+    """Return as many slots as there may be connections. Gateways that borrow one pool share its slots: a request that
+    waits in aiohttp's own queue for a connection is timed out as if the server could not be reached.
+    """
+    connector = None if borrowed is None else borrowed.connector
+    limits = [] if connector is None else [limit for limit in (connector.limit, connector.limit_per_host) if limit]
+    if connector is None or not limits:
+        return asyncio.Semaphore(CONNECTIONS)
+    slots = _SHARED_SLOTS.get(connector)
+    if slots is None:
+        slots = _SHARED_SLOTS[connector] = asyncio.Semaphore(min(limits))
+    return slots
 
 
 def proxy_applies(url: str) -> bool:
