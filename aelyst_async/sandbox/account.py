@@ -7,6 +7,7 @@ the thread in which the server runs.
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -182,8 +183,8 @@ class Account:
             {vendor: self._store.duplicates(self.name, vendor) for vendor in VENDORS},
         )
 
-    def quotas(self) -> list[Gauge]:
-        """Return the state of every quota that is in use."""
+    def quotas(self, most: int | None = None) -> list[Gauge]:
+        """Return the state of the quotas that were asked, the one used last first, `most` of them."""
         self._sync_counters()
         now = self.clock.now()
         return [
@@ -194,8 +195,8 @@ class Account:
                 remaining=verdict.remaining,
                 retry_after=verdict.retry_after,
             )
-            for (vendor, _, scope), counter in self._counters.items()
-            if not counter.idle(now) and (verdict := counter.peek(now))
+            for (vendor, _, scope), counter in itertools.islice(reversed(self._counters.items()), most)
+            if (verdict := counter.peek(now))
         ]
 
     # --- start over --------------------------------------------------------------------------------------------
@@ -260,7 +261,7 @@ class Account:
             token,
             route.endpoint if scope == "endpoint" else f"{route.method} {path}" if scope == "path" else "",
         )
-        counter = self._counters.get(key)
+        counter = self._counters.pop(key, None)
         if counter is None:
             quota = parse_quota(self.settings[f"{vendor.name}.quota"])
             if quota is None:
@@ -269,7 +270,8 @@ class Account:
                 self._counters = {name: one for name, one in self._counters.items() if not one.idle(now)}
             kind: WindowKind = self.settings[f"{vendor.name}.quota_window"]  # type: ignore[assignment]
             refused_count = self.settings[f"{vendor.name}.refused_count"] == "yes"
-            counter = self._counters[key] = counter_for(quota, kind, refused_count=refused_count)
+            counter = counter_for(quota, kind, refused_count=refused_count)
+        self._counters[key] = counter
         return counter.take(now)
 
     def _sync_counters(self) -> None:

@@ -68,7 +68,7 @@ def _event(account: Account, seen: int, *, first: bool) -> dict[str, Any]:
         "requests": shown,
         "skipped": max(0, new - len(shown)),
         "counters": account.counters.as_json(),
-        "quotas": [attrs.asdict(gauge) for gauge in account.quotas()[:_MOST]],
+        "quotas": [attrs.asdict(gauge) for gauge in account.quotas(_MOST)],
         "faults": account.plan.listing(),
         "contacts_revision": account.store.revision,
         "switches_revision": account.settings.revision,

@@ -130,7 +130,7 @@ document.addEventListener("keydown", (event) => {
 function openDetail(id, title, ...content) {
   const panel = $(id);
   const close = el("button", { onclick: () => closeDetail(id) }, "Close");
-  panel.replaceChildren(el("header", {}, el("h2", {}, ...title), close), ...content);
+  panel.replaceChildren(el("header", {}, el("h2", {}, ...title), close), ...content.filter((node) => node != null));
   panel.hidden = false;
   panel.focus();
 }
@@ -174,7 +174,8 @@ function drawRequests() {
 }
 function noteRequests(found) {
   const parts = [];
-  if (!kept.length) parts.push("No requests yet. Point a client at one of the base URLs: they appear here as they come.");
+  $("begin").hidden = kept.length > 0;
+  if (!kept.length) parts.push("No requests yet. Point a client here: its requests appear as they come.");
   else if (!found) parts.push("No request matches the filter.");
   else if (found > SHOWN) parts.push(`The newest ${SHOWN} of ${found} are shown.`);
   if (lost) parts.push(`${lost} came faster than the page reads and are not listed here.`);
@@ -252,7 +253,7 @@ function contactRow(vendor, item) {
   const name = [first(c, ["firstName", "firstname"]), first(c, ["lastName", "lastname"])].filter(Boolean).join(" ");
   const open = el("button", { class: "open", "data-contact": item.id, "aria-label": `Open contact ${item.id}` }, item.id);
   const row = el("tr", {},
-    el("td", {}, open),
+    el("td", { class: "id" }, open),
     el("td", {}, typed(name), item.duplicate ? el("span", { class: "badge soft" }, "duplicate") : null),
     el("td", { class: "wide" }, typed(first(c, ["email"]))),
     el("td", { class: "wide" }, typed(first(c, ["phone", "phoneNumber", "phone_number"]))),
@@ -290,7 +291,7 @@ function drawGauges() {
     return el("li", {}, typed(pathText(label)),
       el("meter", { min: 0, max: gauge.limit, low: gauge.limit * 0.2, high: gauge.limit * 0.5, optimum: gauge.limit, value: gauge.remaining, "aria-label": label }),
       el("div", { class: "note" }, `${gauge.remaining} of ${gauge.limit} left`, gauge.retry_after ? ` · refused for ${gauge.retry_after.toFixed(1)} s` : ""));
-  }) : [el("li", { class: "empty" }, "No quota is in use right now.")]));
+  }) : [el("li", { class: "empty" }, "No quota was asked yet.")]));
 }
 function drawCounters(counters) {
   const sum = (numbers) => Object.values(numbers).reduce((a, b) => a + b, 0);
@@ -324,9 +325,9 @@ let faults = [];
 const same = (fault, wanted) => Object.keys(wanted).every((key) => fault[key] === wanted[key]) && Object.keys(fault).every((key) => key in wanted || ["number", "calls", "fired"].includes(key));
 const whenText = (fault) => (fault.rate != null ? `${+(fault.rate * 100).toFixed(3)}% of the calls` : fault.first ? `the next ${fault.first - fault.calls}` : fault.nth ? `call number ${fault.nth}` : fault.every ? `every ${fault.every}th call` : "every call");
 function faultText(fault) {
-  const { number, calls, fired, kind, vendor, endpoint, rate, first: next, nth, every, ...rest } = fault;
+  const { number, calls, fired, kind, status, vendor, endpoint, rate, first: next, nth, every, ...rest } = fault;
   const options = Object.entries(rest).map(([name, value]) => `${name} ${value}`).join(", ");
-  return `${kind}${options ? ` (${options})` : ""}${vendor || endpoint ? ` at ${[vendor, endpoint].filter(Boolean).join(" ")}` : ""}`;
+  return `${kind}${status ? ` ${status}` : ""}${options ? ` (${options})` : ""}${vendor || endpoint ? ` at ${[vendor, endpoint].filter(Boolean).join(" ")}` : ""}`;
 }
 let faultsDrawn = "";
 function drawFaults() {
@@ -418,6 +419,8 @@ async function start() {
   if (!state) { setTimeout(start, 2000); return; }
   $("account").replaceChildren(...state.accounts.map((name) => el("option", { selected: name === account }, name)));
   $("contact-vendor").replaceChildren(...Object.entries(state.vendors).map(([name, vendor]) => el("option", { value: name }, vendor.title)));
+  $("begin").replaceChildren(...Object.values(state.vendors).flatMap((vendor) => [el("dt", {}, vendor.title), el("dd", {}, el("code", {}, vendor.base_url))]),
+    el("dt", {}, "Credential"), el("dd", {}, el("code", {}, "sandbox-token"), " unless you set another"));
   $("fault-kind").replaceChildren(...state.fault_kinds.map((kind) => el("option", {}, kind)));
   $("fault-where").replaceChildren(el("option", { value: "" }, "everywhere"),
     ...Object.entries(state.vendors).flatMap(([name, vendor]) => [el("option", { value: name }, `${vendor.title}: everything`), ...vendor.endpoints.map((endpoint) => el("option", { value: `${name} ${endpoint}` }, `${vendor.title}: ${endpoint}`))]));

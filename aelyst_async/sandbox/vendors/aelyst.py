@@ -11,7 +11,7 @@ from typing import Any
 
 from aelyst_async.sandbox.assumptions import Behaviour, common_behaviours
 from aelyst_async.sandbox.store import Record
-from aelyst_async.sandbox.vendors.base import Call, Refusal, Reply, Route, Vendor, reply
+from aelyst_async.sandbox.vendors.base import Call, Refusal, Reply, Route, Vendor, phrase, reply
 
 __all__ = ["AELYST"]
 
@@ -47,7 +47,7 @@ _SHOWN_EMPTY: dict[str, Any] = {
 
 def error(status: int, message: str = "") -> Reply:
     """Return ``{code, message}``. The documented text wins; a detail is added to a validation error."""
-    text = _MESSAGES.get(status, message or "Error")
+    text = _MESSAGES.get(status, message or phrase(status))
     if status == 400 and message:
         text = f"{text} {message}"
     return reply(status, {"code": status, "message": text})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any, NoReturn, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -27,6 +28,7 @@ __all__ = [
     "decode_json",
     "decode_query",
     "decode_segment",
+    "phrase",
     "reply",
 ]
 
@@ -199,6 +201,14 @@ class Vendor:
             return Match(None, {}, tuple(sorted(set(allowed))))
         pairs = zip(best.segments, segments, strict=True)
         return Match(best, {name[1:-1]: value for name, value in pairs if name.startswith("{")})
+
+
+def phrase(status: int) -> str:
+    """Return the standard phrase of a status; some of the vendors' statuses have none."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
 
 
 def decode_segment(raw: str) -> str:

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from aelyst_async.sandbox.assumptions import Behaviour, common_behaviours
-from aelyst_async.sandbox.vendors.base import Call, Reply, Route, Vendor, reply
+from aelyst_async.sandbox.vendors.base import Call, Reply, Route, Vendor, phrase, reply
 
 __all__ = ["CALLAB"]
 
@@ -45,7 +45,7 @@ _TIMES = ("last_call_at", "created_at", "updated_at")
 def error(status: int, message: str = "") -> Reply:
     """Return the error envelope; ``data`` is an empty string."""
     default = {401: "Unauthorized", 404: "Contact not found", 429: "Too many requests"}
-    return reply(status, {"status": "error", "message": message or default.get(status, "Error"), "data": ""})
+    return reply(status, {"status": "error", "message": message or default.get(status, phrase(status)), "data": ""})
 
 
 def _enveloped(call: Call, status: int) -> Reply:

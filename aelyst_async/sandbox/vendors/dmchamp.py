@@ -12,7 +12,7 @@ from typing import Any
 
 from aelyst_async.sandbox.assumptions import Behaviour, common_behaviours
 from aelyst_async.sandbox.store import Record
-from aelyst_async.sandbox.vendors.base import Call, Refusal, Reply, Route, Vendor, reply
+from aelyst_async.sandbox.vendors.base import Call, Refusal, Reply, Route, Vendor, phrase, reply
 
 __all__ = ["DMCHAMP"]
 
@@ -53,7 +53,7 @@ def error(status: int, message: str = "") -> Reply:
     if status in {400, 413}:
         return reply(status, {"error": message or "Bad request"})
     default = {404: "Contact not found", 429: "Too many requests", 449: "In queue", 500: "Internal server error"}
-    return reply(status, {"success": False, "message": message or default.get(status, "Error")})
+    return reply(status, {"success": False, "message": message or default.get(status, phrase(status))})
 
 
 def _bad(call: Call, message: str) -> Refusal:
