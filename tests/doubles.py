@@ -77,6 +77,7 @@ class ScriptedSession:
     """
 
     closed = False
+    connector = None
 
     def __init__(self, script: Handler | list[Answer | Exception]) -> None:
         self.sent: list[Sent] = []

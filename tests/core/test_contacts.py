@@ -61,9 +61,9 @@ def test_by_position_only_where_promised() -> None:
     assert Tag("vip").description is None
     assert CustomField("a", 1) == CustomField(name="a", value=1)
     with pytest.raises(TypeError):
-        Contact("1")  # type: ignore[call-arg,misc]
+        Contact("1")  # type: ignore[call-arg]
     with pytest.raises(TypeError):
-        AelystFields("x")  # type: ignore[call-arg,misc]
+        AelystFields("x")  # type: ignore[call-arg]
 
 
 def test_raw_is_outside_repr_and_equality() -> None:

@@ -1,0 +1,216 @@
+"""Bodies: bounds, packing, and everything that is not the JSON that was asked for."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tracemalloc
+import zlib
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aelyst_async import errors
+from aelyst_async.transport.body import MAX_BODY, _Inflate
+from aelyst_providers.aelyst import AelystFields
+from tests.servers import Answer, Connection, RawServer, Seen, head, raw, reply
+from tests.transport.conftest import ONCE, Opener
+
+CONTACT = json.dumps({"id": 1, "firstName": "Ann"}).encode()
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+def chunked(*parts: bytes) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+GOOD: dict[str, Answer] = {
+    "plain": reply(200, CONTACT),
+    "identity": reply(200, CONTACT, {"Content-Encoding": "identity"}),
+    "gzip": reply(200, gzip.compress(CONTACT), {"Content-Encoding": "gzip"}),
+    "x-gzip, in capitals": reply(200, gzip.compress(CONTACT), {"Content-Encoding": "X-GZIP"}),
+    "gzip in two members": reply(
+        200, gzip.compress(CONTACT[:7]) + gzip.compress(CONTACT[7:]), {"Content-Encoding": "gzip"}
+    ),
+    "gzip with a tail": reply(200, gzip.compress(CONTACT) + b"\0" * 100_000, {"Content-Encoding": "gzip"}),
+    "deflate, as the RFC has it": reply(200, zlib.compress(CONTACT), {"Content-Encoding": "deflate"}),
+    "deflate, as some servers have it": reply(200, raw_deflate(CONTACT), {"Content-Encoding": "deflate"}),
+    "chunked": raw(head(200, [("Transfer-Encoding", "chunked")]) + chunked(CONTACT[:3], CONTACT[3:])),
+    "no length, to the end": raw(head(200) + CONTACT),
+    "another content type": reply(200, CONTACT, {"Content-Type": "text/plain"}),
+    "no content type": raw(head(200, [("Content-Length", str(len(CONTACT)))]) + CONTACT),
+    "UTF-8 with a byte order mark": reply(200, b"\xef\xbb\xbf" + CONTACT),
+    "UTF-16": reply(200, CONTACT.decode().encode("utf-16")),
+    "byte by byte": raw(
+        head(200, [("Content-Length", str(len(gzip.compress(CONTACT)))), ("Content-Encoding", "gzip")]),
+        *(bytes([byte]) for byte in gzip.compress(CONTACT)),
+    ),
+}
+
+
+@pytest.mark.parametrize("how", GOOD)
+async def test_a_good_body_however_it_comes(aelyst: Opener, how: str) -> None:
+    async with RawServer(GOOD[how]) as server:
+        contact = await aelyst(server.url, retry=ONCE).get("id:1")
+    assert (contact.id, contact.first_name) == ("1", "Ann")
+
+
+BAD: dict[str, tuple[Answer, str]] = {
+    "empty": (reply(200, b""), "the body is empty"),
+    "204": (reply(204), "the body is empty"),
+    "blanks": (reply(200, b"  \n"), "not JSON"),
+    "half": (reply(200, CONTACT[:-3]), "not JSON"),
+    "HTML": (reply(200, b"<html>hi</html>", {"Content-Type": "text/html"}), "not JSON"),
+    "latin-1": (reply(200, b'{"id": 1, "firstName": "\xe4"}'), "not JSON"),
+    "NaN": (reply(200, b'{"id": 1, "created_at": NaN}'), "not JSON"),
+    "minus infinity": (reply(200, b'{"id": 1, "x": -Infinity}'), "not JSON"),
+    "an int of 5,000 digits": (reply(200, b'{"id": ' + b"1" * 5000 + b"}"), "not JSON"),
+    "nested too deeply": (reply(200, b"[" * 200_000 + b"]" * 200_000), "nested too deeply"),
+    "another encoding": (reply(200, CONTACT, {"Content-Encoding": "br"}), "Content-Encoding 'br'"),
+    "two encodings": (reply(200, CONTACT, {"Content-Encoding": "gzip, br"}), "Content-Encoding 'gzip, br'"),
+    "not gzip at all": (reply(200, CONTACT, {"Content-Encoding": "gzip"}), "not valid gzip"),
+    "gzip that ends early": (reply(200, gzip.compress(CONTACT)[:-6], {"Content-Encoding": "gzip"}), "too early"),
+    "gzip that ends at once": (reply(200, gzip.compress(CONTACT)[:5], {"Content-Encoding": "gzip"}), "too early"),
+    "a wrong checksum": (
+        reply(200, gzip.compress(CONTACT)[:-8] + b"\0" * 8, {"Content-Encoding": "gzip"}), "not valid gzip",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", BAD)
+async def test_a_bad_body_is_a_decode_error_that_shows_it(aelyst: Opener, how: str) -> None:
+    answer, problem = BAD[how]
+    async with RawServer(answer) as server:
+        with pytest.raises(errors.ResponseDecodeError) as caught:
+            await aelyst(server.url).get("id:1")
+    assert problem in caught.value.problem
+    assert len(server.requests) == caught.value.attempts == 1
+    assert len(caught.value.body) <= 2049
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 429, 449, 500, 302])
+@pytest.mark.parametrize("how", [how for how in BAD if how != "204"])
+async def test_a_bad_body_does_not_hide_the_status(aelyst: Opener, how: str, status: int) -> None:
+    async def answer(connection: Connection, seen: Seen) -> bool:
+        class Patched:
+            reader, writer, number = connection.reader, connection.writer, connection.number
+
+            async def send(self, data: bytes) -> None:
+                await connection.send(data.replace(b"HTTP/1.1 200 OK", b"HTTP/1.1 %d X" % status, 1))
+
+        return await BAD[how][0](Patched(), seen)  # type: ignore[arg-type]
+
+    async with RawServer(answer) as server:
+        with pytest.raises(errors.ApiError) as caught:
+            await aelyst(server.url, retry=ONCE).get("id:1")
+    assert type(caught.value) is errors.error_class_for(status)
+    assert caught.value.status == status
+
+
+def of_size(pack: Callable[[bytes], bytes], encoding: str, size: int) -> Answer:
+    body = b'{"id": 1, "x": "' + b"a" * (size - 18) + b'"}'
+    assert len(body) == size
+    return reply(200, pack(body), {"Content-Encoding": encoding})
+
+
+PACKS = [(bytes, "identity"), (gzip.compress, "gzip"), (zlib.compress, "deflate"), (raw_deflate, "deflate")]
+
+
+@pytest.mark.parametrize(("pack", "encoding"), PACKS, ids=["plain", "gzip", "zlib", "deflate"])
+async def test_the_bound_is_exact(aelyst: Opener, pack: Callable[[bytes], bytes], encoding: str) -> None:
+    async with RawServer(of_size(pack, encoding, MAX_BODY), of_size(pack, encoding, MAX_BODY + 1)) as server:
+        gateway = aelyst(server.url, retry=ONCE)
+        assert (await gateway.get("id:1")).id == "1"
+        with pytest.raises(errors.ResponseDecodeError, match="larger than 8 MiB"):
+            await gateway.get("id:1")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, raw_deflate], ids=["gzip", "zlib", "deflate"])
+async def test_a_bomb_is_not_unpacked(aelyst: Opener, pack: Callable[[bytes], bytes]) -> None:
+    """200 MB out of 200 kB; two layers would be a thousand times that."""
+    bomb = pack(bytes(200_000_000))
+    assert len(bomb) < 250_000
+    encoding = "gzip" if pack is gzip.compress else "deflate"
+    async with RawServer(reply(200, bomb, {"Content-Encoding": encoding})) as server:
+        gateway = aelyst(server.url, retry=ONCE)
+        tracemalloc.start()
+        try:
+            with pytest.raises(errors.ResponseDecodeError, match="larger than 8 MiB"):
+                await gateway.get("id:1")
+            assert tracemalloc.get_traced_memory()[1] < 6 * MAX_BODY
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("start", "encoding"),
+    [(b"[", ""), (gzip.compress(b"{}"), "gzip"), (raw_deflate(b"{}"), "deflate")],
+    ids=["plain", "behind gzip's end", "behind deflate's end"],
+)
+async def test_an_endless_body_is_left(aelyst: Opener, start: bytes, encoding: str) -> None:
+    sent = 0
+
+    async def endless(connection: Connection, seen: Seen) -> bool:
+        nonlocal sent
+        await connection.send(head(200, [("Content-Encoding", encoding)] if encoding else []) + start)
+        for _ in range(1_000):
+            await connection.send(b"\0" * 65_536)
+            sent += 65_536
+        return False
+
+    async with RawServer(endless) as server:
+        with pytest.raises(errors.ResponseDecodeError, match="larger than 8 MiB"):
+            await aelyst(server.url, retry=ONCE, timeout=20).get("id:1")
+    assert sent < 4 * MAX_BODY
+
+
+async def test_a_body_left_unread_does_not_go_back_to_the_pool(aelyst: Opener) -> None:
+    async with RawServer(of_size(bytes, "identity", 4 * MAX_BODY), reply(200, CONTACT)) as server:
+        gateway = aelyst(server.url, retry=ONCE)
+        with pytest.raises(errors.ResponseDecodeError):
+            await gateway.get("id:1")
+        assert (await gateway.get("id:1")).first_name == "Ann"
+        assert server.connections == 2
+
+
+@given(st.binary(max_size=300), st.integers(1, 50), st.sampled_from([gzip.compress, zlib.compress, raw_deflate]))
+def test_unpacking_does_not_depend_on_where_the_chunks_end(
+    data: bytes, size: int, pack: Callable[[bytes], bytes]
+) -> None:
+    packed = pack(data)
+    unpacker = _Inflate()
+    out = b"".join(unpacker.feed(packed[at : at + size], MAX_BODY) for at in range(0, len(packed), size))
+    assert out == data
+    assert unpacker.complete()
+
+
+@given(st.lists(st.binary(max_size=50), min_size=1, max_size=5), st.integers(1, 60))
+def test_gzip_members(parts: list[bytes], size: int) -> None:
+    packed = b"".join(map(gzip.compress, parts))
+    unpacker = _Inflate()
+    out = b"".join(unpacker.feed(packed[at : at + size], MAX_BODY) for at in range(0, len(packed), size))
+    assert out == b"".join(parts)
+    assert unpacker.complete()
+
+
+@given(st.binary(max_size=100), st.integers(0, 40))
+def test_no_more_comes_out_than_there_is_room_for(data: bytes, room: int) -> None:
+    assert len(_Inflate().feed(gzip.compress(data) + gzip.compress(data), room)) <= room
+
+
+async def test_a_redirect_is_not_followed(aelyst: Opener) -> None:
+    async with RawServer(reply(302, b"", {"Location": "/elsewhere"})) as server:
+        gateway = aelyst(server.url)
+        for call in (lambda: gateway.get("id:1"), lambda: gateway.update("id:1", AelystFields(first_name="Ann"))):
+            with pytest.raises(errors.ApiError, match="redirects are not followed") as caught:
+                await call()
+            assert caught.value.status == 302
+            assert type(caught.value) is errors.ApiError
+    assert [seen.path for seen in server.requests] == ["/contact/id:1"] * 2
