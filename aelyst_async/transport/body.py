@@ -2,7 +2,7 @@
 
 A contact is a few kilobytes. A server, or whoever stands in its place, may send gigabytes, or a few kilobytes that
 unpack to gigabytes. aiohttp bounds neither, so its unpacking is switched off and done here, with a limit on what
-may come out at every step.
+may come in and on what may come out at every step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["ACCEPT_ENCODING", "MAX_BODY", "read_body"]
 
 MAX_BODY = 8 * 1024 * 1024
-"""Bytes of a body, after unpacking."""
+"""Bytes of a body, before and after unpacking."""
 
 ACCEPT_ENCODING = "gzip, deflate"
 
@@ -31,16 +31,18 @@ async def read_body(response: ClientResponse) -> tuple[bytes, str | None]:
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     unpacker = _Plain() if encoding in {"", "identity"} else _Inflate() if encoding in _PACKED else None
     body = bytearray()
-    if unpacker is None:
-        return b"", f"the body has the Content-Encoding {encoding[:40]!r}, which was not asked for"
+    received = 0
     async for chunk in response.content.iter_any():
+        if unpacker is None:
+            return b"", f"the body has the Content-Encoding {encoding[:40]!r}, which was not asked for"
+        received += len(chunk)
         try:
             body += unpacker.feed(chunk, MAX_BODY + 1 - len(body))
         except zlib.error:
             return bytes(body), f"the body is not valid {encoding}"
-        if len(body) > MAX_BODY:
+        if len(body) > MAX_BODY or received > MAX_BODY:
             return bytes(body[:MAX_BODY]), f"the body is larger than {MAX_BODY // 2**20} MiB"
-    if body and not unpacker.complete():
+    if received and unpacker is not None and not unpacker.complete():
         return bytes(body), f"the {encoding} body ends too early"
     return bytes(body), None
 
@@ -57,15 +59,29 @@ class _Inflate:
     """gzip, zlib, and the raw deflate that some servers send under the name of ``deflate``."""
 
     def __init__(self) -> None:
-        self._decompressor = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # recognises gzip and zlib headers
-        self._started = False
+        self._decompressor: zlib._Decompress | None = None
+        self._gzip = False
 
     def feed(self, chunk: bytes, room: int) -> bytes:
-        if not self._started and chunk:
-            self._started = True
-            if chunk[0] & 0x0F != 8 and chunk[:1] != b"\x1f":
-                self._decompressor = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-        return self._decompressor.decompress(chunk, room)
+        unpacked = b""
+        while chunk and len(unpacked) < room:
+            if self._decompressor is None:
+                self._decompressor = self._start(chunk[0])
+            elif self._decompressor.eof:
+                # gzip members may follow each other (RFC 1952, 2.2). Anything else behind the end is no part of the
+                # body, and must not be fed: the decompressor would hoard it.
+                if not (self._gzip and chunk[0] == 0x1F):
+                    break
+                self._decompressor = self._start(chunk[0])
+            unpacked += self._decompressor.decompress(chunk, room - len(unpacked))
+            chunk = self._decompressor.unused_data
+        return unpacked
 
     def complete(self) -> bool:
-        return self._decompressor.eof
+        return self._decompressor is not None and self._decompressor.eof
+
+    def _start(self, first: int) -> zlib._Decompress:
+        self._gzip = first == 0x1F
+        if self._gzip or first & 0x0F == 8:
+            return zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # recognises gzip and zlib headers
+        return zlib.decompressobj(wbits=-zlib.MAX_WBITS)

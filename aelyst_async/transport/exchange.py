@@ -78,6 +78,7 @@ async def exchange(
     # encoded=True: yarl would decode and re-encode, and with it change what %2F or %2B mean.
     url = URL(base_url + request.path + encode_query(request.query + query), encoded=True)
     failure: ContactsError
+    answered = False
     try:
         answer: ClientResponse = await session.request(
             request.method,
@@ -89,11 +90,16 @@ async def exchange(
             raise_for_status=False,
             auto_decompress=False,
         )
+        answered = True
         whole = False
         try:
             permit.observe(answer.status, answer.headers)
             content, problem = await read_body(answer)
             whole = problem is None
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
+            if 200 <= answer.status <= 299:
+                raise
+            content, problem = b"", "the body broke off"  # a refusal is known by its status; only its words are lost
         finally:
             # What was not read to its end must not be left in the pool.
             answer.release() if whole else answer.close()
@@ -110,13 +116,15 @@ async def exchange(
             problem=problem,
         )
     except Exception as error:  # noqa: BLE001 - nothing of aiohttp's may pass, whatever its class
-        failure, sent = _translate(error, request, redactor.scrub(shown), redactor)
+        failure, sent = _translate(error, request, redactor.scrub(shown), redactor, answered=answered)
     if not sent:
         permit.unsent()
     raise failure
 
 
-def _translate(error: Exception, request: Request, url: str, redactor: Redactor) -> tuple[ContactsError, bool]:
+def _translate(
+    error: Exception, request: Request, url: str, redactor: Redactor, *, answered: bool
+) -> tuple[ContactsError, bool]:
     """Return our error, and whether the request may have reached the server."""
     import aiohttp
 
@@ -146,7 +154,7 @@ def _translate(error: Exception, request: Request, url: str, redactor: Redactor)
         return failed(TransportError, "the answer is not valid HTTP", sent=True)
     if isinstance(error, (aiohttp.ClientError, OSError)):
         return failed(TransportError, f"the connection broke ({type(error).__name__})", sent=True)
-    if isinstance(error, (ValueError, TypeError)):
+    if isinstance(error, (ValueError, TypeError)) and not answered:
         # aiohttp's complaints about arguments, such as a netrc entry for the host beside our Authorization header.
         hint = "is there an entry for this host in ~/.netrc?"
         return ConfigurationError(f"aiohttp refused the request ({type(error).__name__}); {hint}"), False

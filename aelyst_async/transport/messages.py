@@ -99,7 +99,7 @@ class Response:
         problem = self.problem
         if problem is None:
             try:
-                return json.loads(self.body)
+                return json.loads(self.body, parse_constant=_not_json)
             except RecursionError:
                 problem = "the JSON is nested too deeply"
             except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, or an int of absurd length
@@ -118,10 +118,15 @@ class Response:
 
     def text(self) -> str:
         """Return the body for people: redacted, control characters escaped, cut at 2,048 characters."""
-        plain = self.redactor.scrub(self.body.decode("utf-8", "backslashreplace"))
-        # A lone surrogate (an escape in JSON) or a control character must not break or forge a log line.
-        shown = "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in plain[:_PREVIEW])
+        # As JSON is read: by the byte order that its first bytes show, or a UTF-16 body would hide its words.
+        plain = self.body.decode(json.detect_encoding(self.body), "backslashreplace")
+        shown = self._shown(plain)
         return shown + ("…" if len(plain) > _PREVIEW else "")
+
+    def _shown(self, text: str) -> str:
+        # A lone surrogate (an escape in JSON) or a control character must not break or forge a log line.
+        plain = self.redactor.preview(text, _PREVIEW)
+        return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in plain)
 
     def error(
         self, message: str | None = None, *, code: int | str | None = None, kind: type[ApiError] | None = None
@@ -130,8 +135,8 @@ class Response:
         kind = kind or error_class_for(self.status)
         return kind(
             status=self.status,
-            code=code,
-            message=self.redactor.scrub(message)[:_PREVIEW] if message else _reason(self.status),
+            code=self._shown(code) if isinstance(code, str) else code,
+            message=self._shown(message) if message else _reason(self.status),
             method=self.request.method,
             url=self.redactor.scrub(self.url),
             headers=self._shown_headers(),
@@ -152,7 +157,7 @@ class Response:
     def undecodable(self, problem: str) -> ResponseDecodeError:
         """Return the error for a success that cannot be understood."""
         return ResponseDecodeError(
-            problem=self.redactor.scrub(problem)[:_PREVIEW],
+            problem=self._shown(problem),
             status=self.status,
             method=self.request.method,
             url=self.redactor.scrub(self.url),
@@ -160,6 +165,11 @@ class Response:
             attempts=self.attempts,
             may_have_been_applied=self.request.changes,
         )
+
+
+def _not_json(constant: str) -> None:
+    # Python reads NaN and Infinity, which JSON does not have (RFC 8259, 6): they could not be written back.
+    raise ValueError(constant)
 
 
 def _reason(status: int) -> str:

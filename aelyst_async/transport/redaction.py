@@ -2,17 +2,16 @@
 
 The first line of defence is to put the credential into nothing but the request itself: our `Request` and our URLs
 never hold it, and aiohttp's exceptions, which do, are never passed on. What remains is the server: an error body
-or a header may echo the key, also percent-encoded or JSON-escaped. So every text of a server is scrubbed of every
-form of every credential in use before it enters an error.
+or a header may echo the key, in whatever way servers write text: percent-encoded (once or more often), with the
+escapes of JSON, Python or HTML, for all of its special characters or for some. So every text of a server is scrubbed
+of every credential in use before it enters an error, by a pattern that allows each character each of its escapes.
 """
 
 from __future__ import annotations
 
-import html
-import json
 import re
 from collections import deque
-from urllib.parse import quote, quote_plus
+from urllib.parse import unquote_plus
 
 __all__ = ["MASK", "Redactor"]
 
@@ -20,6 +19,9 @@ MASK = "***"
 
 _REMEMBERED = 16
 """Credentials kept in mind: a rotated one may still be echoed by an answer under way."""
+
+_LONGEST_ESCAPE = 16
+"""Characters that one character of a credential may be written with, at the most."""
 
 
 class Redactor:
@@ -33,31 +35,46 @@ class Redactor:
 
     def learn(self, secret: str) -> None:
         """Scrub `secret` from now on."""
-        if secret in self._known:
-            return
-        self._known.append(secret)
-        forms = {form for known in self._known for form in _forms(known)}
-        # The longest first: a form may contain another. Percent-encoding may use either case.
-        alternatives = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
-        self._pattern = re.compile(alternatives, re.IGNORECASE)
+        if secret not in self._known:
+            self._known.append(secret)
+            self._pattern = None
 
     def scrub(self, text: str) -> str:
         """Return `text` with every known credential replaced by ``***``."""
-        return text if self._pattern is None else self._pattern.sub(MASK, text)
+        if not self._known:
+            return text
+        if self._pattern is None:
+            # A server that decodes once too often echoes the decoded form. The longest first: one may begin another.
+            forms = {form for secret in self._known for form in (secret, unquote_plus(secret)) if form.strip()}
+            alternatives = "|".join(map(_pattern, sorted(forms, key=len, reverse=True)))
+            self._pattern = re.compile(alternatives, re.IGNORECASE)
+        return self._pattern.sub(MASK, text)
+
+    def preview(self, text: str, length: int) -> str:
+        """Return the first `length` characters of ``scrub(text)``, without scrubbing megabytes for them.
+
+        A text is cut before it is scrubbed, so a credential across the cut would not be found; what may hold the
+        beginning of one is left out.
+        """
+        margin = _LONGEST_ESCAPE * max(map(len, self._known), default=0)
+        cut = 2 * length + margin
+        if len(text) <= cut:
+            return self.scrub(text)[:length]
+        return self.scrub(text[:cut])[: -margin or None][:length]
 
     def __repr__(self) -> str:
         return f"<Redactor of {len(self._known)} credentials>"
 
 
-def _forms(secret: str) -> set[str]:
-    escaped = json.dumps(secret)[1:-1]
-    return {
-        secret,
-        quote(secret, safe=""),
-        quote_plus(secret),
-        quote(secret),
-        escaped,
-        escaped.replace("/", "\\/"),
-        html.escape(secret),
-        repr(secret)[1:-1],
-    }
+def _pattern(secret: str) -> str:
+    return "".join(re.escape(character) if character.isalnum() else _escapes(character) for character in secret)
+
+
+def _escapes(character: str) -> str:
+    r"""Return a pattern for every way of writing `character`: ``/ \/ %2F %252F \u002f \x2f &#47; &#x2f;``…"""
+    code = ord(character)
+    named = {"&": "|amp", "<": "|lt", ">": "|gt", '"': "|quot", "'": "|apos"}.get(character, "")
+    return (
+        rf"(?:\\{{0,4}}{re.escape(character)}|%(?:25){{0,3}}{code:02x}|\\{{1,4}}(?:u00|x){code:02x}"
+        rf"|&(?:amp;)?(?:#0{{0,4}}{code}|#x0{{0,4}}{code:x}{named});)"
+    )

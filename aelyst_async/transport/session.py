@@ -67,14 +67,16 @@ class SessionHolder:
             raise ConfigurationError("this gateway is closed; make a new one")
         if self._borrowed is not None and self._borrowed.closed:
             raise ConfigurationError("the session that was passed in is closed; keep it open while the gateway is used")
+        if getattr(self._borrowed, "_loop", loop) is not loop:
+            # aiohttp would complain too, of "a timeout context manager outside a task".
+            raise ConfigurationError(
+                "the session that was passed in was made in another event loop; make it in this one"
+            )
         if self._loop is None:
-            # A session belongs to the loop it was made in; aiohttp tells that with a RuntimeError about tasks.
-            self._loop = getattr(self._borrowed, "_loop", loop)
-            self._check_loop(loop)
+            self._loop = loop
             self._slots = _slots(self._borrowed)
             self.state = SessionState.OPEN
-        else:
-            self._check_loop(loop)
+        self._check_loop(loop)
         assert self._slots is not None
         return self._slots
 

@@ -66,6 +66,15 @@ def check_seconds(value: object, name: str) -> float:
     return float(value)
 
 
+def connect_within(total: float) -> float:
+    """Return the seconds of `total` that may go into connecting.
+
+    Never all of them: aiohttp cannot tell a total time-out while connecting (the request surely never left) from one
+    while waiting for the answer (a create may have been carried out), so connecting must time out first.
+    """
+    return min(CONNECT_TIMEOUT, 0.9 * total)
+
+
 def shown(value: object) -> str:
     """Return a wrong value for an error message: its repr, cut short; the type where Python cannot write it."""
     try:
@@ -93,5 +102,5 @@ def make_timeout(timeout: float | ClientTimeout | None) -> dict[str, Any]:
         if value == 0:
             raise ConfigurationError(f"timeout {name} is 0, which means no time at all; leave it out for the default")
     given.setdefault("total", TOTAL_TIMEOUT)
-    given.setdefault("connect", min(CONNECT_TIMEOUT, given["total"]))
+    given.setdefault("connect", connect_within(given["total"]))
     return given

@@ -31,6 +31,7 @@ from aelyst_async.transport.messages import Request, Response
 from aelyst_async.transport.redaction import Redactor
 from aelyst_async.transport.retry import Backoff, RetryPolicy, with_attempts
 from aelyst_async.transport.session import SessionHolder
+from aelyst_async.transport.settings import connect_within
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
@@ -244,7 +245,8 @@ class Transport:
         if left >= self._timeout["total"]:
             return self._timeout
         left = max(left, 0.001)
-        return {name: min(value, left) for name, value in self._timeout.items()}
+        bounded = {name: min(value, left) for name, value in self._timeout.items()}
+        return {**bounded, "connect": min(bounded["connect"], connect_within(left))}
 
     def _log(
         self,
