@@ -1,75 +1,411 @@
-"""A first bucket: obeys Remaining and Retry-After, spreads what is left over the time seen."""
+"""When one more request may go: pure arithmetic. Every method is told the time; none reads a clock.
+
+Three laws, by what is known of the server (`memory` says how it is known)::
+
+                 first answer with Limit and Remaining
+      ┌───────┐ ────────────────────────────▶ ┌──────────┐  forgets all at once, twice   ┌───────┐
+      │ blind │                               │ scouting │ ────────────────────────────▶ │ fixed │
+      └───────┘ ◀──── none for a long time ── └──────────┘ ◀── a window ends late ────── └───────┘
+     no headers: additive                          │                                       ▲   │
+     increase, cut when refused                    │ forgets one by one                    │   │ the other
+                                                   ▼                                       │   ▼ way shows
+                                              ┌────────┐ ──────────────────────────────────┘
+                                              │ smooth │ ◀──────────────────────────────────
+                                              └────────┘
+      any of them ── 429 ──▶ paused until Retry-After is over, then one request alone, then on
+
+**Credit.** The answer to request *i* says that *i + R* of ours are authorised (`memory` numbers them). What has been
+sent since is taken off: ``credit = i + R - sent``. It needs no clock and no window, and holds for every rule of
+counting. The rest is about *when* to spend it, and what may be presumed before the next answer is in.
+
+- *scouting*: the window is unknown, so the credit is spent evenly on a logarithmic scale: for any window, the most of
+  the first one is used, and enough is left to see it end.
+- *fixed*: what is left is spread evenly up to the end of the window. Nothing is presumed until the latest moment at
+  which the window may have ended; after that a new quota is.
+- *smooth*: what was sent a window ago comes back as it was sent. That is presumed for the requests whose answers are
+  still out, but no more than has come in on average; standing credit is worked off over a fraction of a window.
+
+**Reserve.** Each request remembers what credit we believed in when it left; its answer says what was true. The worst
+disappointment of late is kept as a reserve: neighbours who spend the same quota, requests that overtake each other
+and rules that no law fits show there and nowhere else.
+"""
 
 from __future__ import annotations
 
 import math
 
+from aelyst_async.ratelimit.blind import Blind
 from aelyst_async.ratelimit.headers import QuotaHeaders
+from aelyst_async.ratelimit.memory import Boundaries, Extremum, SendLog
 
 __all__ = ["Bucket"]
 
+_SOON = 0.05
+"""Seconds: the shortest window that is reckoned with."""
+
+_FIRST_GUESS = 1.0
+"""Seconds after which an empty quota is asked again when nothing is known of its window."""
+
+
+class _Sent:
+    """A request that is out."""
+
+    __slots__ = ("at", "believed", "number")
+
+    def __init__(self, number: int, at: float, believed: float) -> None:
+        self.number = number
+        self.at = at
+        self.believed = believed
+
 
 class Bucket:
-    """State of one quota. Every method takes the time; none reads a clock."""
+    """The state of one quota, and the time of the next request that it permits."""
 
     def __init__(self) -> None:
         self.limit: int | None = None
         self.remaining: int | None = None
         self.paused_until = -math.inf
-        self.in_flight = 0
         self.sent = 0
         self.refused = 0
-        self._authorised = 1
-        self._empty_since = 0.0
+        self.state = "learning"
+        self._out: dict[int, _Sent] = {}
+        self._ticket = 0
+        self._log = SendLog()
+        self._last = -math.inf
+        self._blind = Blind()
+        self._alone = False  # after a refusal: one request at a time until an answer is good
+        self._refusals = 0
+        self._round_trip = 0.05
+        # The newest answer, in the order of sending.
+        self._seen = 0
+        self._seen_at = -math.inf
+        self._allowed = 0  # i + R
+        self._forgotten = 0  # G
+        self._remembered = 0  # U
+        # What is known of the window.
+        self._origin = -math.inf
+        self._at_least = 0.0
+        self._bounds = Boundaries()
+        self._ages = Extremum(largest=True)
+        self._forgot_ages = Extremum(largest=False)
+        self._at_once = 0.0
+        self._one_by_one = 0.0
+        self._weighed_at = -math.inf
+        self._inflow: list[tuple[float, int]] = []
+        # What we got wrong.
+        self._reserve = 0.0
+        self._reserve_at = -math.inf
+        self._slip = 0.0
+
+    # -- what it tells ----------------------------------------------------------------------------------------------
 
     @property
-    def rate(self) -> float | None:
-        return None
+    def in_flight(self) -> int:
+        """Requests that are out."""
+        return len(self._out)
 
     @property
     def window(self) -> float | None:
+        """The window in seconds, once known."""
+        if self.state == "fixed":
+            return (self._bounds.window_low + self._bounds.window_high) / 2
+        if self.state == "smooth":
+            return self._gate_window()[1]
         return None
 
     @property
-    def state(self) -> str:
-        return "learning" if self.limit is None else "smooth"
+    def rate(self) -> float | None:
+        """Requests per second that the quota allows in the long run, once known."""
+        if self.state == "blind":
+            return self._blind.rate
+        window = self.window
+        return None if window is None or self.limit is None or window <= 0 else self.limit / window
+
+    # -- when -------------------------------------------------------------------------------------------------------
 
     def ready_at(self, now: float) -> float:
         """Return when one more request may go: `now` or earlier, later, or inf: when an answer has come."""
         if self.paused_until > now:
             return self.paused_until
-        if self.sent < self._authorised or self.limit is None and self.in_flight < 4:
-            return now
-        if self.in_flight:
-            return math.inf
-        if self.limit is None:
-            return now
-        return self._empty_since + 1.0
+        if self._alone and self._out:
+            return self._patience()
+        if self.limit is None or self.state == "blind":
+            return self._blind.ready_at(now, len(self._out))
+        if self.state == "fixed":
+            ready = self._ready_fixed(now)
+        elif self.state == "smooth":
+            ready = self._ready_smooth(now)
+        else:
+            ready = self._ready_scouting(now)
+        return ready
+
+    def _patience(self) -> float:
+        """Return when to stop waiting for the one answer that is out."""
+        return self._last + max(2.0, 8 * self._round_trip)
+
+    def _spare(self, now: float) -> float:
+        """Return the reserve as it is now: it fades over a few windows."""
+        if self._reserve < 0.05:
+            return 0.0
+        scale = 4 * (self.window or 1.0)
+        reserve = self._reserve * math.exp(-(now - self._reserve_at) / scale)
+        return 0.0 if reserve < 0.5 else min(math.ceil(reserve - 0.5), (self.limit or 1) // 4)
+
+    def _ready_scouting(self, now: float) -> float:
+        credit = self._allowed - self._log.count - self._spare(now)
+        known = self._bounds.low > -math.inf
+        since = max(self._last - self._origin, self._at_least, _SOON)
+        if credit < 1:
+            return self._ask_again(since)
+        if credit <= 3 and credit < (self.limit or 0):
+            return self._last + since * (0.5 if known else 1.0)
+        return self._last + since / ((2.0 if known else 1.0) * credit)
+
+    def _ask_again(self, since: float) -> float:
+        """Return when an empty quota is tried again."""
+        if self._out:
+            return self._patience() if self._limit_is_tiny() else math.inf
+        return self._last + max(since, _FIRST_GUESS if self._at_least <= 0 else 0.0)
+
+    def _limit_is_tiny(self) -> bool:
+        return False
+
+    def _ready_fixed(self, now: float) -> float:
+        bounds, limit = self._bounds, self.limit or 1
+        margin = self._margin(bounds.window_high)
+        early, late = bounds.low + bounds.window_low, bounds.high + bounds.window_high + margin
+        spare = self._spare(now)
+        if now < late:
+            credit = self._allowed - self._log.count - spare
+            if credit < 1:
+                return late
+            middle = max((early + late - margin) / 2, self._last)
+            return min(self._last + (middle - self._last) / credit, late)
+        if self._seen_at >= late:
+            # An answer from after the end, and no new window: `answer` has seen to it; go by the credit.
+            return self._ready_scouting(now)
+        if bounds.confirmed < 2:
+            return math.inf if self._out and self._last >= late else late
+        # A new window is presumed. Whatever left after the earliest possible end may count in it.
+        credit = limit - (self._log.count - self._log.sent_by(early)) - spare
+        if credit < 1:
+            return math.inf if self._out else self._last + bounds.window_high
+        return max(late, self._last + bounds.window_high / limit)
+
+    def _margin(self, window: float) -> float:
+        return 0.0005 + 0.003 * window + self._slip
+
+    def _gate_window(self) -> tuple[float, float]:
+        """Return the lower and the upper bound of the window of a server that forgets one by one."""
+        horizon = 2.5 * (self._ages.get(-math.inf) or 0.0)
+        low = self._ages.get(self._seen_at - horizon) or 0.0
+        high = self._forgot_ages.get(self._seen_at - horizon)
+        if high is None or high < low:
+            high = low
+        return low, max(high, 0.001)
+
+    def _returned(self, at: float, window: float, margin: float) -> int:
+        """Return how many requests a sliding log gives back between the newest answer and `at`."""
+        base = max(self._log.sent_by(self._seen_at - window), self._forgotten)
+        return max(0, self._log.sent_by(at - window - margin) - base)
+
+    def _ready_smooth(self, now: float) -> float:
+        limit = self.limit or 1
+        low, high = self._gate_window()
+        margin = self._margin(high)
+        spare = self._spare(now)
+        credit = self._allowed - self._log.count - spare
+        pace = 0.9 * high / limit
+        if credit >= 1:
+            return self._last + min(pace, high / 8 / credit)
+        base = max(self._log.sent_by(self._seen_at - high), self._forgotten)
+        needed = base + 1 - int(credit)
+        ready = self._log.time(needed) + high + margin if self._log.known(needed) else math.inf
+        if high - low > 0.015 * high and self._log.known(needed + 1):
+            # The bounds are wide apart: with one to spare, try between them.
+            ready = min(ready, self._log.time(needed + 1) + (low + high) / 2 + margin)
+        flow = self._flow()
+        if flow > 0:
+            ready = max(ready, self._seen_at + (-credit) / flow)
+        if math.isinf(ready):
+            return math.inf if self._out else self._last + high
+        return max(ready, self._last + pace)
+
+    def _flow(self) -> float:
+        """Return what has come in per second of late."""
+        if len(self._inflow) < 2:
+            return 0.0
+        (began, first), (ended, last) = self._inflow[0], self._inflow[-1]
+        return max(0.0, (last - first) / (ended - began)) if ended > began else 0.0
+
+    # -- what happens -----------------------------------------------------------------------------------------------
 
     def send(self, now: float) -> int:
-        """Count a request that leaves now, and return its number."""
+        """Count a request that leaves now, and return its ticket."""
+        number = self._log.append(now, 2 * (self.limit or 64))
+        if number == 1:
+            self._origin = now
+        self._last = now
         self.sent += 1
-        self.in_flight += 1
-        if self.sent >= self._authorised:
-            self._empty_since = now
-        return self.sent
+        self._ticket += 1
+        self._out[self._ticket] = _Sent(number, now, self._believed(now))
+        self._blind.send(now)
+        return self._ticket
 
-    def unsent(self, number: int, now: float) -> None:  # noqa: ARG002
+    def _believed(self, now: float) -> float:
+        """Return what `_allowed` would be if this request's answer were in."""
+        if self.limit is None:
+            return math.nan
+        if self.state == "smooth":
+            high = self._gate_window()[1]
+            return self._allowed + self._returned(now, high, 0.0)
+        if self.state == "fixed" and now >= self._bounds.high + self._bounds.window_high:
+            return math.nan
+        return self._allowed
+
+    def unsent(self, ticket: int, now: float) -> None:
+        """Take a request back that never left."""
+        self._discount(self._out.pop(ticket))
         self.sent -= 1
-        self.in_flight -= 1
+        self._blind.unsent(now)
 
-    def lost(self, number: int, now: float) -> None:  # noqa: ARG002
-        self.in_flight -= 1
+    def _discount(self, one: _Sent) -> None:
+        self._log.remove(one.number)
+        for other in self._out.values():
+            if other.number > one.number:
+                other.number -= 1
+        if self._seen >= one.number:
+            self._seen -= 1
+            self._allowed -= 1
+            self._forgotten -= 1
 
-    def answer(self, number: int, now: float, status: int, quota: QuotaHeaders) -> None:  # noqa: ARG002
-        self.in_flight -= 1
+    def lost(self, ticket: int, now: float) -> None:
+        """A request got no answer: it counts, since it may have been counted."""
+        del self._out[ticket]
+        self._blind.lost(now)
+
+    def answer(self, ticket: int, now: float, status: int, quota: QuotaHeaders) -> None:
+        """Learn from an answer."""
+        one = self._out.pop(ticket)
+        self._round_trip += ((now - one.at) - self._round_trip) / 8
         if status == 429:
-            self.refused += 1
-            self.paused_until = max(self.paused_until, now + (1.0 if quota.retry_after is None else quota.retry_after))
-            self._authorised = self.sent + 1
+            self._refuse(one, now, quota)
             return
+        self._refusals = 0
+        self._alone = False
+        self._blind.accepted(now, one.at)
+        if quota.limit is None or quota.remaining is None:
+            if self.limit is None:
+                self.state = "blind"
+            return
+        if self.limit is None or self.state == "blind":
+            self.state = "scouting"
+        self.limit, self.remaining = quota.limit, quota.remaining
+        self._learn(one, quota.limit, quota.remaining, now)
+
+    def _refuse(self, one: _Sent, now: float, quota: QuotaHeaders) -> None:
+        self.refused += 1
+        wait = quota.retry_after
+        if wait is None:
+            wait = self._own_wait()
+        self.paused_until = max(self.paused_until, now + wait)
+        if one.at < self._last_refusal_end():
+            pass
+        self._refusals += 1
+        self._blind.refused(now, wait)
+        self._alone = True
         if quota.limit is not None:
-            self.limit = quota.limit
-        if quota.remaining is not None:
-            self.remaining = quota.remaining
-            self._authorised = self.sent - self.in_flight + quota.remaining
+            self.limit = quota.limit if self.limit is not None else self.limit
+            self.remaining = 0
+        window = self.window
+        if window is not None and not math.isnan(one.believed):
+            self._disappointed(one.believed - (one.number - 1), now)
+        elif self.state == "fixed":
+            self._slip = min(max(2 * self._slip, 0.004 * self._bounds.window_high), 0.05 * self._bounds.window_high)
+            self._bounds.doubt(one.at - self._bounds.high)
+            if not self._bounds.known:
+                self.state = "scouting"
+        self._at_least = max(self._at_least, one.at - self._log.time(self._forgotten + 1))
+        self._discount(one)
+        self._allowed = min(self._allowed, self._log.count) + 1
+        if window is None:
+            self._origin = max(self._origin, self.paused_until)
+
+    def _last_refusal_end(self) -> float:
+        return -math.inf
+
+    def _own_wait(self) -> float:
+        """Return the seconds to wait after a refusal that does not say."""
+        window = self.window
+        guess = max(1.0, 2 * self._round_trip) if window is None else max(window / 4, 2 * self._round_trip)
+        return guess * float(2 ** min(self._refusals, 6))
+
+    def _disappointed(self, by: float, now: float) -> None:
+        if by > self._spare(now):
+            self._reserve, self._reserve_at = float(by), now
+
+    def _learn(self, one: _Sent, limit: int, remaining: int, now: float) -> None:
+        allowed, remembered = one.number + remaining, limit - remaining
+        forgotten = one.number - remembered
+        log = self._log
+        if forgotten >= 0 and self.state != "fixed":
+            self._ages.push(one.at, one.at - log.time(forgotten + 1))
+            if forgotten >= 1 and log.known(forgotten):
+                self._forgot_ages.push(one.at, one.at - log.time(forgotten))
+        if not math.isnan(one.believed):
+            self._disappointed(one.believed - allowed, now)
+        if one.number <= self._seen:
+            self._bounds.refine(one.number, one.at, after=forgotten >= self._forgotten - max(1, 0.1 * limit))
+            return
+        self._weigh(one, forgotten, remembered)
+        self._seen, self._seen_at = one.number, one.at
+        self._allowed, self._forgotten, self._remembered = allowed, forgotten, remembered
+        self._note_inflow(one.at, allowed)
+        self._judge()
+
+    def _note_inflow(self, at: float, allowed: int) -> None:
+        step = max((self.window or _SOON) / 16, 0.001)
+        flow = self._inflow
+        if not flow or at - flow[-1][0] >= step:
+            flow.append((at, allowed))
+            if len(flow) > 9:
+                del flow[0]
+
+    def _weigh(self, one: _Sent, forgotten: int, remembered: int) -> None:
+        """Compare with the answer before: how much was forgotten, and did it go at once?"""
+        gone = forgotten - self._forgotten
+        if not self._seen or gone <= 0:
+            late = self._bounds.high + self._bounds.window_high + self._margin(self._bounds.window_high)
+            if self.state == "fixed" and one.at > late and gone <= 0:
+                self._bounds.doubt(one.at - self._bounds.high)
+                if not self._bounds.known:
+                    self.state = "scouting"
+                    self._origin = self._bounds.high
+                    self._at_least = self._bounds.window_low
+            return
+        limit = self.limit or 1
+        between = one.number - self._seen
+        age = self._seen_at - self._log.time(self._forgotten + 1)
+        all_at_once = gone >= 0.6 * self._remembered and remembered <= max(between + 2, 0.3 * limit)
+        close = one.at - self._seen_at <= 0.3 * age
+        if all_at_once and (close or self.state != "smooth"):
+            self._bounds.found(self._seen_at, one.at, (self._seen, one.number))
+            self._origin = one.at
+            self._at_least = max(age, self._bounds.window_low)
+        if close and self._remembered >= 2:
+            if all_at_once:
+                self._at_once += gone
+            else:
+                self._one_by_one += gone
+            if self._at_once + self._one_by_one > 2 * limit:
+                self._at_once /= 2
+                self._one_by_one /= 2
+
+    def _judge(self) -> None:
+        """Decide for a law."""
+        limit = self.limit or 1
+        total = self._at_once + self._one_by_one
+        if total >= max(2.0, 0.05 * limit) and self._one_by_one > 0.3 * total:
+            self.state = "smooth"
+        elif self._bounds.known and (self.state != "smooth" or self._at_once > 0.8 * total):
+            self.state = "fixed"

@@ -1,0 +1,160 @@
+"""What the server still remembers: the two facts from which a window is read without being told.
+
+Number our requests in the order of sending; request *i* was sent at ``s[i]``. Its answer says ``Remaining = R`` of
+``Limit = L``, so the server remembered ``U = L - R`` requests when it counted *i*, and has forgotten the first
+``G = i - U`` of ours. (A neighbour's requests make ``U`` larger and ``G`` smaller.) Hence, whatever the rule:
+
+- the server's memory reaches back at least to the oldest request it remembers: ``W > s[i] - s[G + 1]``;
+- and, if it forgets one by one, no further than the youngest it has forgotten: ``W <= s[i] - s[G]``.
+
+*How* it forgets tells the rule. A **fixed** window forgets nearly everything between two requests that follow each
+other closely, and the moment lies between their two send times; two such moments are a window apart. A **sliding**
+log forgets one by one, as the requests were sent a window ago, and a **token bucket** one by one, evenly. The last
+two need no distinction: sent evenly, they look alike, and a cap by the measured inflow keeps the one from being
+taken for the other.
+
+All times are *send* times: the way to the server cancels out, as long as it is about the same for each request.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_right
+from collections import deque
+
+__all__ = ["Boundaries", "Extremum", "SendLog"]
+
+_MOST = 1 << 17
+"""Send times kept at most, 8 bytes each."""
+
+
+class SendLog:
+    """The send times of our latest requests, by number (from 1)."""
+
+    __slots__ = ("_base", "_times", "count")
+
+    def __init__(self) -> None:
+        self._times = array("d")
+        self._base = 0  # number of the request before the first one kept
+        self.count = 0
+
+    def append(self, now: float, keep: int) -> int:
+        """Note a request; forget all but the latest `keep` or so. Return its number."""
+        times = self._times
+        if len(times) > 2 * min(keep, _MOST) + 64:
+            cut = len(times) - min(keep, _MOST)
+            del times[:cut]
+            self._base += cut
+        # Never backwards: bisection relies on it.
+        times.append(now if not times or now >= times[-1] else times[-1])
+        self.count += 1
+        return self.count
+
+    def remove(self, number: int) -> None:
+        """Take a request out, as if it had never been sent; later ones move up."""
+        at = number - self._base - 1
+        if at >= 0:
+            del self._times[at]
+        else:
+            self._base -= 1
+        self.count -= 1
+
+    def time(self, number: int) -> float:
+        """Return when a request was sent; for one older than all kept, the oldest kept; for a future one, inf."""
+        at = number - self._base - 1
+        if at >= len(self._times):
+            return math.inf
+        return self._times[max(at, 0)] if self._times else -math.inf
+
+    def known(self, number: int) -> bool:
+        """Whether this request's time is kept."""
+        return self._base < number <= self.count
+
+    def sent_by(self, at: float) -> int:
+        """Return the number of the last request sent at or before `at`."""
+        return self._base + bisect_right(self._times, at)
+
+
+class Extremum:
+    """The largest (or smallest) value of the last while."""
+
+    __slots__ = ("_sign", "_values")
+
+    def __init__(self, *, largest: bool) -> None:
+        self._sign = 1.0 if largest else -1.0
+        self._values: deque[tuple[float, float]] = deque()
+
+    def push(self, now: float, value: float) -> None:
+        """Take a value in."""
+        value *= self._sign
+        values = self._values
+        while values and values[-1][1] <= value:
+            values.pop()
+        values.append((now, value))
+
+    def get(self, since: float) -> float | None:
+        """Return the extreme value of those pushed after `since`; the last one, if all are older."""
+        values = self._values
+        while len(values) > 1 and values[0][0] < since:
+            values.popleft()
+        return values[0][1] * self._sign if values else None
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._values.clear()
+
+
+class Boundaries:
+    """The moments at which a fixed window began anew, as intervals of send times, and the window between them."""
+
+    __slots__ = ("confirmed", "high", "low", "numbers", "window_high", "window_low")
+
+    def __init__(self) -> None:
+        self.low = -math.inf
+        self.high = -math.inf
+        self.numbers = (0, 0)
+        self.window_low = 0.0
+        self.window_high = math.inf
+        self.confirmed = 0
+
+    @property
+    def known(self) -> bool:
+        """Whether a window's length is known, if only within bounds."""
+        return self.window_high < math.inf
+
+    def found(self, low: float, high: float, numbers: tuple[int, int]) -> None:
+        """A window began after `low` (when request ``numbers[0]`` was sent) and not after `high`."""
+        if self.low > -math.inf:
+            least, most = low - self.high, high - self.low
+            times = 1
+            if self.known:
+                middle = (self.window_low + self.window_high) / 2
+                times = max(1, round((least + most) / 2 / middle))
+            least, most = max(least / times, 0.0), most / times
+            shrunk_low, shrunk_high = max(least, self.window_low), min(most, self.window_high)
+            if shrunk_low <= shrunk_high * 1.000001:
+                self.window_low, self.window_high = shrunk_low, max(shrunk_low, shrunk_high)
+                self.confirmed += 1
+            else:  # the window has changed, or is counted from its first request: what was just seen holds
+                self.window_low, self.window_high = least, most
+                self.confirmed = min(self.confirmed, 1)
+            # The start cannot lie before the last one plus a window; it may lie later (see `anchored` above).
+            low = max(low, min(self.low + times * self.window_low, high))
+        self.low, self.high, self.numbers = low, high, numbers
+
+    def refine(self, number: int, at: float, *, after: bool) -> None:
+        """A late answer shows on which side of the last boundary a request in between was counted."""
+        first, second = self.numbers
+        if first < number < second:
+            if after:
+                self.numbers, self.high = (first, number), min(self.high, at)
+            else:
+                self.numbers, self.low = (number, second), max(self.low, min(at, self.high))
+
+    def doubt(self, elapsed: float) -> None:
+        """A window that should have ended has not: it is longer than `elapsed`."""
+        self.confirmed = 0
+        self.window_low = max(self.window_low, elapsed)
+        if self.window_high <= self.window_low:
+            self.window_high = math.inf
