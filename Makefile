@@ -43,7 +43,7 @@ test-wheel: $(VENV)/.test
 	cd build/wheel/tree && ../venv/bin/python -m pytest -q -m "not slow and not checkout"
 
 # The lower bounds of pyproject.toml, on the oldest Python at hand.
-OLDEST ?= $(shell command -v python3.10 || echo $(PYTHON))
+OLDEST ?= $(shell python3.10 -c 'import sys; print(sys.executable)' 2>/dev/null || echo $(PYTHON))
 test-oldest:
 	@rm -rf build/oldest
 	$(OLDEST) -m venv build/oldest
