@@ -1,0 +1,250 @@
+"""Gateways that live as long as the app: opened in the loop that serves, handed out by `Depends`, closed at the end.
+
+::
+
+    gateway = AppGateway(lambda: open_gateway("aelyst"))
+    jobs = Jobs(journal="jobs.db")
+    app = FastAPI(lifespan=lifespans(gateway, jobs, my_own_lifespan))
+
+A gateway made at import is bound to no loop, but one *used* at import, or in a test's loop, is bound to the wrong
+one. And ``lifespan=`` takes one function, which is why two libraries that each want it are at odds: `lifespans` makes
+one of many, nested like ``async with``, so the last to be entered is the first to be left. `attach` adds to an app
+that stands already.
+
+The lifespan of a mounted sub-app is never run (by ASGI's design: only the outermost app hears of it). Whoever asks
+for a gateway then gets an error that says so, not a request that hangs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
+
+from aelyst_async.adapter import HttpGateway
+from aelyst_async.errors import ConfigurationError
+from aelyst_async.fastapi.jobs import Jobs
+from aelyst_async.fastapi.workers import warn_of_split_quota
+from aelyst_async.ratelimit import RateLimiter
+from aelyst_async.transport.credentials import CredentialSource
+from aelyst_async.transport.events import Exchange
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+    from fastapi import FastAPI
+
+__all__ = ["AppGateway", "HasLifespan", "Lifespan", "TenantGateways", "attach", "lifespans"]
+
+G = TypeVar("G")
+
+Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Any]]
+"""What FastAPI takes as ``lifespan=``: app → async context manager, yielding None or the lifespan's state."""
+
+
+class HasLifespan(Protocol):
+    """What `lifespans` takes besides functions."""
+
+    def lifespan(self, app: Any = None) -> AbstractAsyncContextManager[Any]:
+        """Open, yield, close."""
+        ...
+
+
+def lifespans(*parts: HasLifespan | Lifespan) -> Lifespan:
+    """Return one lifespan of many, entered in order and left in reverse; the states that they yield are united.
+
+    Jobs must come after the gateways that they use, so that they are drained before those close. Raises
+    `ConfigurationError` if they do not.
+    """
+    first_jobs = next((position for position, part in enumerate(parts) if isinstance(part, Jobs)), len(parts))
+    if any(isinstance(part, (AppGateway, TenantGateways)) for part in parts[first_jobs:]):
+        raise ConfigurationError("lifespans: name the gateways before the jobs, or they close before the jobs are done")
+    functions: list[Lifespan] = []
+    for part in parts:
+        function: Any = getattr(part, "lifespan", part)
+        functions.append(function)
+
+    @asynccontextmanager
+    async def united(app: Any) -> AsyncIterator[dict[str, Any]]:
+        state: dict[str, Any] = {}
+        async with AsyncExitStack() as stack:
+            for function in functions:
+                told = await stack.enter_async_context(function(app))
+                if isinstance(told, Mapping):
+                    state.update(told)
+            yield state
+
+    return united
+
+
+def attach(app: FastAPI, *parts: HasLifespan | Lifespan) -> None:
+    """Add to the lifespan of an app that is made already: `parts` are entered before its own and left after it."""
+    app.router.lifespan_context = lifespans(*parts, app.router.lifespan_context)
+
+
+class AppGateway(Generic[G]):
+    """One gateway for the whole app. ``Annotated[AelystGateway, Depends(gateway)]`` is its type in a route.
+
+    `factory` makes it, when the app starts: a plain or an async function without arguments. ``telemetry``: trace and
+    measure it with OpenTelemetry; None means: where OpenTelemetry is installed.
+    """
+
+    def __init__(self, factory: Callable[[], G | Awaitable[G]], *, telemetry: bool | None = None) -> None:
+        self._factory = factory
+        self._telemetry = telemetry
+        self._gateway: G | None = None
+        self._refused = False
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002 - as the framework calls it
+        """Make the gateway, close it at the end."""
+        if self._gateway is not None:
+            raise ConfigurationError("this AppGateway is open already; one serves one app at a time")
+        async with AsyncExitStack() as stack:
+            made = self._factory()
+            gateway = cast("G", await made if inspect.isawaitable(made) else made)
+            if hasattr(gateway, "__aexit__"):
+                await stack.enter_async_context(gateway)  # type: ignore[arg-type]
+            stack.callback(_watch(gateway, self._telemetry))
+            self._refused = False
+            if isinstance(gateway, HttpGateway):
+                stack.callback(gateway.subscribe(self._heard))
+            warn_of_split_quota(getattr(gateway, "limiter", None), type(gateway).__name__)
+            self._gateway = gateway
+            try:
+                yield
+            finally:
+                self._gateway = None
+
+    def current(self) -> G:
+        """Return the gateway, wherever the app is running: in a job, in a background task.
+
+        Raises `ConfigurationError` outside the lifespan.
+        """
+        if self._gateway is None:
+            raise ConfigurationError(_outside("AppGateway"))
+        return self._gateway
+
+    async def __call__(self) -> G:
+        """Return the gateway: the dependency. Raises `ConfigurationError` outside the lifespan."""
+        # async, because FastAPI sends plain functions through a thread.
+        return self.current()
+
+    def problem(self) -> str | None:
+        """Return why the gateway is of no use now, or None: not open, or its credential was refused last."""
+        if self._gateway is None:
+            return "gateway: not open"
+        return "gateway: the credential is refused" if self._refused else None
+
+    def _heard(self, exchange: Exchange) -> None:
+        if exchange.status is not None and exchange.status < 500:
+            self._refused = exchange.status == 401
+
+
+class TenantGateways(Generic[G]):
+    """A gateway for each credential, over one connection pool and one rate limiter.
+
+    `make` is a gateway class (or what is called like one) and `settings` are for all; ``base_url`` among them. Of the
+    gateways the `limit` last used are kept; one that is dropped while a request uses it serves that request to its
+    end, since the connections are the pool's.
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., G],
+        *,
+        limit: int = 256,
+        limiter: RateLimiter | None = None,
+        telemetry: bool | None = None,
+        **settings: Any,
+    ) -> None:
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+            raise ConfigurationError(f"TenantGateways: limit must be a whole number from 1, not {limit!r}")
+        self._make = make
+        self._limit = limit
+        self._settings = settings
+        self._telemetry = telemetry
+        self._limiter = RateLimiter() if limiter is None else limiter
+        self._session: ClientSession | None = None
+        self._gateways: OrderedDict[str, tuple[CredentialSource, G, Callable[[], None]]] = OrderedDict()
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002 - as the framework calls it
+        """Open the pool, close it and all gateways at the end."""
+        from aelyst_async.transport.session import make_session
+
+        if self._session is not None:
+            raise ConfigurationError("these TenantGateways are open already; one serves one app at a time")
+        warn_of_split_quota(self._limiter, "TenantGateways")
+        async with make_session(self._base_url()) as session:
+            self._session = session
+            try:
+                yield
+            finally:
+                self._session = None
+                while self._gateways:
+                    _, (_, gateway, unwatch) = self._gateways.popitem()
+                    unwatch()
+                    if isinstance(gateway, HttpGateway):
+                        await gateway.aclose()
+
+    def get(self, credential: CredentialSource, *, key: str | None = None) -> G:
+        """Return the tenant's gateway, made on first use.
+
+        `key` names the tenant (default: the credential itself). With a key, a new credential text replaces the
+        gateway; a callable is kept as it was first given, since it is asked before every attempt. Raises
+        `ConfigurationError` outside the lifespan, for a callable without a key, and for a credential that cannot be.
+        """
+        if self._session is None:
+            raise ConfigurationError(_outside("TenantGateways"))
+        if key is None:
+            if not isinstance(credential, str):
+                raise ConfigurationError("TenantGateways: a credential that is a callable needs key=, a tenant's name")
+            key = credential
+        found = self._gateways.get(key)
+        if found is not None and (found[0] == credential or (callable(credential) and callable(found[0]))):
+            self._gateways.move_to_end(key)
+            return found[1]
+        gateway = self._make(credential, session=self._session, limiter=self._limiter, **self._settings)
+        if found is not None:
+            found[2]()
+        self._gateways[key] = (credential, gateway, _watch(gateway, self._telemetry))
+        self._gateways.move_to_end(key)
+        if len(self._gateways) > self._limit:
+            _, (_, _, unwatch) = self._gateways.popitem(last=False)
+            unwatch()
+        return gateway
+
+    def _base_url(self) -> str:
+        parameter = inspect.signature(self._make).parameters.get("base_url")
+        return str(self._settings.get("base_url", "" if parameter is None else parameter.default))
+
+    def __len__(self) -> int:
+        return len(self._gateways)
+
+    def __repr__(self) -> str:
+        return f"<TenantGateways {len(self)} of at most {self._limit}>"
+
+    def problem(self) -> str | None:
+        """Return why no gateway can be had now, or None."""
+        return "gateways: not open" if self._session is None else None
+
+
+def _watch(gateway: object, telemetry: bool | None) -> Callable[[], None]:
+    """Trace and measure the gateway if that is wanted; return what ends it."""
+    from aelyst_async.telemetry import available, instrument
+
+    wanted = available() if telemetry is None else telemetry
+    return instrument(gateway) if wanted and isinstance(gateway, HttpGateway) else _nothing
+
+
+def _nothing() -> None:
+    pass
+
+
+def _outside(name: str) -> str:
+    return (
+        f"this {name} is used outside its lifespan: pass its lifespan to the app that is served. The lifespan of a "
+        "mounted sub-app is never run: give it to the outermost app (see docs/fastapi.md)"
+    )
