@@ -161,8 +161,8 @@ class Account:
         `options` are those of `Fault`: ``endpoint``, ``vendor``, ``retry_after``, ``seconds``, ``applied``…
         """
         if isinstance(what, int):
-            return self.plan.add(Fault("status", status=what, first=times, **options))
-        return self.plan.add(Fault(what, first=times, **options))  # type: ignore[arg-type]
+            return self.add_fault(Fault("status", status=what, first=times, **options))
+        return self.add_fault(Fault(what, first=times, **options))  # type: ignore[arg-type]
 
     def advance(self, seconds: float) -> float:
         """Move the account's clock on; returns its new time in Unix seconds."""
@@ -290,7 +290,13 @@ class Account:
 
 
 def _as_fault(fault: Fault | str) -> Fault:
-    return parse_fault(fault) if isinstance(fault, str) else fault
+    """Read a fault, and refuse one that would never hit: a misspelt endpoint is an error, not silence."""
+    fault = parse_fault(fault) if isinstance(fault, str) else fault
+    vendors = list(VENDORS.values()) if fault.vendor is None else [_vendor(fault.vendor)]
+    endpoints = [route.endpoint for vendor in vendors for route in vendor.routes]
+    if fault.endpoint is not None and not any(fault.matches(fault.vendor or "", one) for one in endpoints):
+        raise ValueError(f"no endpoint {fault.endpoint!r}; there are: {', '.join(endpoints)}")
+    return fault
 
 
 def _vendor(name: str) -> Vendor:

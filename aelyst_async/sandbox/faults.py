@@ -47,18 +47,29 @@ _BEFORE = frozenset({"status", "html", "reset", "queued"})
 _DELAYS = frozenset({"latency", "late"})
 
 
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{name}: {value!r} is not a number")  # noqa: TRY004 - it comes from JSON or a command line
+    return value
+
+
 def _rate(_: Fault, attribute: Any, value: float | None) -> None:
-    if value is not None and not 0 <= value <= 1:
+    if value is not None and not 0 <= _number(attribute.name, value) <= 1:
         raise ValueError(f"{attribute.name}: {value!r} is not between 0 and 1")
 
 
 def _positive(_: Fault, attribute: Any, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise ValueError(f"{attribute.name}: {value!r} is not 1 or more")
+    if value is not None and (_number(attribute.name, value) < 1 or value != int(value)):
+        raise ValueError(f"{attribute.name}: {value!r} is not a whole number, 1 or more")
+
+
+def _status(_: Fault, attribute: Any, value: int | None) -> None:
+    if value is not None and not (200 <= _number(attribute.name, value) <= 599 and value == int(value)):
+        raise ValueError(f"{attribute.name}: {value!r} is not between 200 and 599")
 
 
 def _duration(_: Fault, attribute: Any, value: float | None) -> None:
-    if value is not None and not 0 <= value < 1e7:
+    if value is not None and not 0 <= _number(attribute.name, value) < 1e7:
         raise ValueError(f"{attribute.name}: {value!r} is not a number of seconds")
 
 
@@ -80,18 +91,20 @@ class Fault:
     nth: int | None = attrs.field(default=None, validator=_positive)
     first: int | None = attrs.field(default=None, validator=_positive)
     every: int | None = attrs.field(default=None, validator=_positive)
-    status: int | None = None
+    status: int | None = attrs.field(default=None, validator=_status)
     retry_after: float | None = attrs.field(default=None, validator=_duration)
-    retry_after_form: Literal["seconds", "date"] = "seconds"
+    retry_after_form: Literal["seconds", "date"] = attrs.field(
+        default="seconds", validator=attrs.validators.in_(("seconds", "date"))
+    )
     seconds: float | None = attrs.field(default=None, validator=_duration)
     sigma: float = attrs.field(default=0.0, validator=_duration)
-    applied: bool = False
+    applied: bool = attrs.field(default=False, validator=attrs.validators.in_((False, True)))
 
     def __attrs_post_init__(self) -> None:
         if sum(value is not None for value in (self.rate, self.nth, self.first, self.every)) > 1:
             raise ValueError("give one of rate, nth, first and every")
-        if self.status is not None and not 200 <= self.status <= 599:
-            raise ValueError(f"status: {self.status!r} is not between 200 and 599")
+        if self.status is not None and self.kind not in {"status", "html"}:
+            raise ValueError(f"status: a fault of the kind {self.kind!r} has none")
         if self.applied and self.kind not in {"status", "html"}:
             raise ValueError(f"applied: the kind {self.kind!r} already says whether the operation takes place")
 

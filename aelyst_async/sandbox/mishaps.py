@@ -67,8 +67,9 @@ async def send_slowly(
     step = max(1, -(-len(body) // _CHUNKS))
     # A client that has given up is nobody's error.
     with contextlib.suppress(ConnectionError):
-        for start in range(0, len(body), step):
-            await asyncio.sleep(seconds / _CHUNKS)
+        starts = range(0, len(body), step)
+        for start in starts:
+            await asyncio.sleep(seconds / len(starts))
             await response.write(body[start : start + step])
         await response.write_eof()
     return response
