@@ -1,0 +1,296 @@
+"""When a call is repeated, after how long, and how often: in virtual time, by the table in `transport.retry`."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aelyst_async import RetryPolicy, errors
+from aelyst_async.errors import ContactsError
+from aelyst_async.transport.retry import Backoff
+from aelyst_providers.aelyst import AelystFields, AelystGateway
+from aelyst_providers.callab import CallabGateway
+from tests.doubles import Answer, ScriptedSession, free_limiter, scripted
+from tests.virtual_time import run, virtual
+
+ANN = AelystFields(first_name="Ann")
+CALLS: dict[str, Callable[[AelystGateway], Awaitable[Any]]] = {
+    "GET": lambda gateway: gateway.get("id:1"),
+    "PUT": lambda gateway: gateway.update("id:1", ANN),
+    "POST": lambda gateway: gateway.create(ANN, identifier="phone:+1"),
+}
+GOOD = {
+    "GET": Answer(200, {"id": 1}),
+    "PUT": Answer(200, {"contactId": 1}),
+    "POST": Answer(200, {"code": "200", "message": "ok"}),
+}
+DISCONNECTED = aiohttp.ServerDisconnectedError()
+BROKEN = aiohttp.ClientPayloadError("broken")
+LATE = aiohttp.SocketTimeoutError("late")
+NO_CONNECTION = aiohttp.ConnectionTimeoutError("no connection")
+
+
+def play(*script: Answer | Exception, **settings: Any) -> tuple[ScriptedSession, AelystGateway]:
+    session, lent = scripted(list(script))
+    settings = {"limiter": free_limiter()[1], "settle": 0, **settings}
+    return session, AelystGateway("token", base_url="http://127.0.0.1:9", session=lent, **settings)
+
+
+def refused(status: int, retry_after: str | None = None) -> Answer:
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    return Answer(status, {"code": status, "message": "no"}, headers)
+
+
+# What goes wrong; which methods are repeated; the error in the end; and whether a write may have been applied then.
+RULES: list[tuple[Answer | Exception, str, type[ContactsError], bool]] = [
+    (refused(429), "GET PUT POST", errors.RateLimitedError, False),
+    (refused(429, "1"), "GET PUT POST", errors.RateLimitedError, False),
+    (refused(449), "GET PUT POST", errors.QueuedError, False),
+    (refused(500), "GET PUT", errors.ServerError, True),
+    (refused(502), "GET PUT", errors.ServerError, True),
+    (refused(503), "GET PUT", errors.ServerError, True),
+    (refused(599), "GET PUT", errors.ServerError, True),
+    (refused(501), "", errors.ServerError, True),
+    (refused(505), "", errors.ServerError, True),
+    (refused(400), "", errors.BadRequestError, False),
+    (refused(401), "", errors.AuthenticationError, False),
+    (refused(403), "", errors.AuthenticationError, False),
+    (refused(404), "", errors.ContactNotFoundError, False),
+    (refused(408), "", errors.ApiError, False),
+    (refused(409), "", errors.ConflictError, False),
+    (refused(418), "", errors.ApiError, False),
+    (refused(301), "", errors.ApiError, False),
+    (Answer(200, b"nonsense"), "", errors.ResponseDecodeError, True),
+    (DISCONNECTED, "GET PUT", errors.TransportError, True),
+    (BROKEN, "GET PUT", errors.TransportError, True),
+    (LATE, "GET PUT", errors.RequestTimeoutError, True),
+    (ConnectionResetError(104, "reset"), "GET PUT", errors.TransportError, True),
+    (NO_CONNECTION, "GET PUT POST", errors.RequestTimeoutError, False),
+]
+
+
+@pytest.mark.parametrize("method", CALLS)
+@pytest.mark.parametrize(("fault", "repeated", "kind", "applied"), RULES, ids=map(str, range(len(RULES))))
+def test_the_table(
+    method: str, fault: Answer | Exception, repeated: str, kind: type[ContactsError], applied: bool
+) -> None:
+    async def fails() -> None:
+        session, gateway = play(fault, retry=RetryPolicy(max_attempts=4, total=10_000))
+        with pytest.raises(kind) as caught:
+            await CALLS[method](gateway)
+        error: Any = caught.value
+        assert type(error) is kind
+        assert session.methods == [method] * (4 if method in repeated else 1)
+        assert error.attempts == len(session.sent)
+        assert error.may_have_been_applied is (applied and method != "GET")
+        assert error.__cause__ is error.__context__ is None
+
+    async def recovers() -> None:
+        session, gateway = play(fault, fault, GOOD[method], retry=RetryPolicy(max_attempts=4, total=10_000))
+        await CALLS[method](gateway)
+        assert len(session.sent) == 3
+
+    async def once() -> None:
+        session, gateway = play(fault, retry=RetryPolicy(max_attempts=1))
+        with pytest.raises(kind):
+            await CALLS[method](gateway)
+        assert len(session.sent) == 1
+
+    run(fails())
+    run(once())
+    if method in repeated:
+        run(recovers())
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("1", 1), ("17", 17), ("1.5", 1.5), ("0", 0), (" 2 ", 2)])
+@virtual
+async def test_not_before_retry_after(header: str, seconds: float) -> None:
+    session, gateway = play(refused(429, header), GOOD["GET"], retry=RetryPolicy(base=0.5))
+    await gateway.get("id:1")
+    assert seconds - 1e-9 <= session.gaps[0] <= max(seconds, 0.5) + 0.01
+
+
+@virtual
+async def test_retry_after_as_a_date() -> None:
+    session, gateway = play(refused(429, formatdate(time.time() + 30, usegmt=True)), GOOD["GET"])
+    await gateway.get("id:1")
+    assert 28 <= session.gaps[0] <= 31
+
+
+@pytest.mark.parametrize("header", ["soon", "-5", "nan", "inf", "-inf", "", "1e400", "9" * 400, "Thu, 99 Foo 2026"])
+@virtual
+async def test_a_retry_after_that_says_nothing_is_passed_over(header: str) -> None:
+    session, gateway = play(refused(429, header), GOOD["GET"], retry=RetryPolicy(base=0.5))
+    try:
+        await gateway.get("id:1")
+    except errors.RateLimitedError as error:  # a wait of 10^400 seconds may also be taken at its word
+        assert header in {"1e400", "9" * 400}
+        assert error.attempts == 1
+    else:
+        assert session.gaps[0] <= 0.5 + 0.01
+
+
+@virtual
+async def test_a_retry_after_beyond_the_deadline_fails_at_once() -> None:
+    session, gateway = play(refused(429, "1000"), GOOD["GET"], retry=RetryPolicy(total=900))
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(errors.RateLimitedError) as caught:
+        await gateway.get("id:1")
+    assert asyncio.get_running_loop().time() - began < 1
+    assert caught.value.retry_after == 1000
+    assert caught.value.attempts == len(session.sent) == 1
+
+
+@virtual
+async def test_retry_after_of_a_503_is_kept_too() -> None:
+    session, gateway = play(refused(503, "20"), GOOD["GET"])
+    await gateway.get("id:1")
+    assert session.gaps[0] >= 20
+
+
+@virtual
+async def test_queued_waits_minutes() -> None:
+    policy = RetryPolicy(max_attempts=5, total=100_000)
+    for _ in range(20):
+        session, gateway = play(Answer(449, b"currently in queue, no JSON"), retry=policy)
+        with pytest.raises(errors.QueuedError) as caught:
+            await gateway.update("id:1", ANN)
+        assert caught.value.attempts == len(session.sent) == 5
+        # Half of each value of the schedule 60, 120, 240, 300 is certain, the other half is drawn.
+        for gap, value in zip(session.gaps, [60, 120, 240, 300], strict=True):
+            assert value / 2 <= gap <= value + 0.01
+
+
+@virtual
+async def test_queued_may_be_left_to_the_caller() -> None:
+    session, gateway = play(refused(449), retry=RetryPolicy(queued=False))
+    with pytest.raises(errors.QueuedError):
+        await gateway.update("id:1", ANN)
+    assert len(session.sent) == 1
+
+
+@virtual
+async def test_queued_does_not_use_up_the_quick_schedule() -> None:
+    session, gateway = play(refused(449), refused(500), GOOD["GET"], retry=RetryPolicy(base=0.5))
+    await gateway.get("id:1")
+    assert session.gaps[0] >= 30
+    assert session.gaps[1] <= 0.5 + 0.01
+
+
+@virtual
+async def test_full_jitter() -> None:
+    """Draws are uniform from zero to 0.5, 1, 2, 4 … 30 seconds: neither all the same nor beyond."""
+    policy = RetryPolicy(max_attempts=9, base=0.5, cap=30)
+    columns: list[list[float]] = []
+    for _ in range(200):
+        session, gateway = play(refused(500), retry=policy)
+        with pytest.raises(errors.ServerError):
+            await gateway.get("id:1")
+        columns.append(session.gaps)
+    for draws, largest in zip(zip(*columns, strict=True), [0.5, 1, 2, 4, 8, 16, 30, 30], strict=True):
+        assert max(draws) <= largest + 1e-6
+        assert min(draws) < 0.1 * largest
+        assert 0.4 * largest < sum(draws) / len(draws) < 0.6 * largest
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.sampled_from([0, 1, 2, 3, 4]), min_size=1, max_size=30),
+    st.integers(1, 12),
+    st.floats(0.1, 2_000),
+    st.sampled_from(list(CALLS)),
+)
+def test_whatever_happens_attempts_are_exact_and_the_deadline_holds(
+    faults: list[int], most: int, total: float, method: str
+) -> None:
+    kinds: list[Answer | Exception] = [refused(429), refused(429, "3"), refused(449), refused(500), NO_CONNECTION]
+
+    async def main() -> None:
+        session, gateway = play(
+            *(kinds[fault] for fault in faults), GOOD[method], retry=RetryPolicy(max_attempts=most, total=total)
+        )
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            await CALLS[method](gateway)
+        except (errors.ApiError, errors.TransportError) as error:
+            assert error.attempts == len(session.sent)
+        assert len(session.sent) <= most
+        assert loop.time() - began <= total + 0.01
+        if method == "POST":
+            sent = len(session.sent)
+            assert 3 not in faults[: sent - 1], "repeated after a 500"
+
+    run(main())
+
+
+@virtual
+async def test_an_error_in_a_200_is_repeated_by_the_same_rules() -> None:
+    """Callab sends errors as 200; what it means decides, not the status line."""
+    session, lent = scripted([Answer(200, {"status": "error", "message": "Contact not found", "data": ""})])
+    gateway = CallabGateway("t", base_url="http://127.0.0.1:9", session=lent, limiter=free_limiter()[1])
+    with pytest.raises(errors.ContactNotFoundError) as caught:
+        await gateway.get("id:1")
+    assert len(session.sent) == caught.value.attempts == 1
+
+
+@virtual
+async def test_repeats_say_so_to_the_limiter() -> None:
+    limiter, lent = free_limiter()
+    _, gateway = play(refused(429, "2"), NO_CONNECTION, GOOD["PUT"], limiter=lent)
+    await gateway.update("phone:+60 1", ANN)
+    assert [permit.asked["retry"] for permit in limiter.permits] == [False, True, True]
+    assert {permit.asked["endpoint"] for permit in limiter.permits} == {"PUT /contact/{identifier}"}
+    assert {permit.asked["path"] for permit in limiter.permits} == {"/contact/phone:%2B601"}
+    assert len({permit.asked["account"] for permit in limiter.permits}) == 1
+    assert "token" not in limiter.permits[0].asked["account"]
+    assert [permit.status for permit in limiter.permits] == [429, None, 200]
+    assert [permit.was_unsent for permit in limiter.permits] == [False, True, False]
+    assert all(permit.left for permit in limiter.permits)
+
+
+@virtual
+async def test_with_retry_is_a_view() -> None:
+    session, gateway = play(refused(500), retry=RetryPolicy(max_attempts=1))
+    patient = gateway.with_retry(RetryPolicy(max_attempts=3))
+    with pytest.raises(errors.ServerError):
+        await patient.get("id:1")
+    assert len(session.sent) == 3
+    with pytest.raises(errors.ServerError):
+        await gateway.get("id:1")
+    assert len(session.sent) == 4
+    assert patient.limiter is gateway.limiter
+    await patient.aclose()
+    with pytest.raises(errors.ConfigurationError, match="closed"):
+        await gateway.get("id:1")
+
+
+@pytest.mark.parametrize("name", ["total", "base", "cap", "queued_base", "queued_cap"])
+@pytest.mark.parametrize("value", [0, -1, None, "1", float("nan"), float("inf"), True, 10**400])
+def test_a_policy_that_cannot_work_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(errors.ConfigurationError, match=name):
+        RetryPolicy(**{name: value})
+
+
+@pytest.mark.parametrize("value", [0, -1, None, "1", 1.5, True, float("nan")])
+def test_attempts_that_cannot_be_are_refused(value: Any) -> None:
+    with pytest.raises(errors.ConfigurationError, match="max_attempts"):
+        RetryPolicy(max_attempts=value)
+
+
+@given(st.floats(0.001, 10), st.floats(0.001, 100))
+def test_delays_never_exceed_the_cap(base: float, cap: float) -> None:
+    backoff = Backoff(RetryPolicy(base=base, cap=cap))
+    error = errors.ServerError(status=500)
+    for delay in itertools.islice(iter(lambda: backoff.delay(error, repeatable=True), None), 12):
+        assert delay is not None
+        assert 0 <= delay <= cap + 1e-9
