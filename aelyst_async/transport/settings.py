@@ -41,7 +41,7 @@ def check_base_url(base_url: str, *, allow_insecure: bool) -> str:
         raise ConfigurationError("base_url must not hold a user name or password; pass the credential by itself")
     if parts.query or parts.fragment or "?" in base_url or "#" in base_url:
         raise ConfigurationError("base_url must not hold a query or a fragment")
-    if not base_url.isascii() or any(character <= " " for character in base_url):
+    if not all("!" <= character <= "~" for character in base_url):
         raise ConfigurationError("base_url must be ASCII without blanks; percent-encode the rest")
     if parts.scheme == "http" and not allow_insecure and not _is_loopback(host):
         raise ConfigurationError(
