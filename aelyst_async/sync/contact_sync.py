@@ -1,0 +1,253 @@
+"""`ContactSync`: the room's front door. It puts the parts together for one run and takes them apart again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from aelyst_async.errors import ContactsError
+from aelyst_async.gateway import ContactGateway
+from aelyst_async.sync.committer import Committer
+from aelyst_async.sync.delivery import Courier, Pauses
+from aelyst_async.sync.duplicates import Duplicates
+from aelyst_async.sync.engine import Deliverer, Engine, ErrorBudget
+from aelyst_async.sync.errors import JournalError, MappingError, SyncError
+from aelyst_async.sync.failures import FailuresFile
+from aelyst_async.sync.journal import Journal
+from aelyst_async.sync.mapping import Empty, Key, Mapper, schema_of
+from aelyst_async.sync.quota import Traffic
+from aelyst_async.sync.reading import Reader
+from aelyst_async.sync.report import Progress, SyncReport, Tally
+from aelyst_async.sync.scout import LocalScout, RemoteScout
+from aelyst_async.sync.sizing import Sizer
+from aelyst_async.sync.sources import ContactSource, as_source
+
+__all__ = ["ContactSync"]
+
+
+class ContactSync:
+    """Brings a table of contacts into an API: `run` returns a `SyncReport`.
+
+    `journal`: the path of the SQLite file that remembers what went in (None: nothing is remembered, every row is
+    sent). `key`: what contacts are matched by. `concurrency`: the most rows in flight; how many there are follows
+    from the quota and the latency. `mapping`, `empty`, `region`: as `Mapper` says. `duplicates`: which of several
+    rows with one key stands (``"last"``, ``"first"``, ``"error"``: none). `failures`: where failed rows are written.
+    `refresh`: send unchanged rows too. `verify`: share (0 to 1) of the unchanged rows that are compared with the
+    vendor's data. `max_errors`: a number of failed rows, or a share such as 0.05, that ends the run. `drain`:
+    seconds that `stop` gives what is in flight. `max_attempts`: tries of a row. `assume_new`: create what the journal
+    does not know without asking whether it exists (for an account known to be empty). `progress`: called with a
+    `Progress` a few times a second. `rebind`: accept that the journal's credential was replaced.
+
+    Raises `MappingError` for a setting that cannot work, `SyncError` as its tree says, and `AuthenticationError`.
+    """
+
+    def __init__(
+        self,
+        gateway: ContactGateway,
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        key: Key = "email",
+        concurrency: int = 64,
+        mapping: Mapping[str, str] | Iterable[str] | Callable[[Mapping[str, Any]], Any] | None = None,
+        empty: Empty = "skip",
+        region: str | None = None,
+        duplicates: Duplicates = "last",
+        failures: str | os.PathLike[str] | None = None,
+        refresh: bool = False,
+        verify: float = 0.0,
+        max_errors: int | float | None = None,
+        drain: float = 20.0,
+        max_attempts: int = 5,
+        assume_new: bool = False,
+        pauses: Pauses = Pauses(),  # noqa: B008 - frozen
+        progress: Callable[[Progress], None] | None = None,
+        rebind: bool = False,
+    ) -> None:
+        if not isinstance(gateway, ContactGateway):
+            name = getattr(gateway, "provider", type(gateway).__name__)
+            raise MappingError(f"{name} only reads contacts, so it cannot be the target of a sync")
+        if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
+            raise MappingError(f"concurrency must be a whole number from 1, not {concurrency!r}")
+        if duplicates not in {"last", "first", "error"}:
+            raise MappingError(f"duplicates is last, first or error, not {duplicates!r}")
+        if not 0 <= verify <= 1:
+            raise MappingError(f"verify is a share from 0 to 1, not {verify!r}")
+        self.gateway = gateway
+        self.mapper = Mapper(schema_of(gateway), key=key, mapping=mapping, empty=empty, region=region)
+        self._journal_path = None if journal is None else Path(journal)
+        self._concurrency = concurrency
+        self._duplicates: Duplicates = duplicates
+        self._failures_path = None if failures is None else Path(failures)
+        self._refresh = refresh
+        self._verify = verify
+        self._budget = _budget(max_errors)
+        self._drain = drain
+        self._max_attempts = max_attempts
+        self._assume_new = assume_new
+        self._pauses = pauses
+        self._progress = progress
+        self._rebind = rebind
+        self._engine: Engine | None = None
+        self._asked: str | None = None
+        self._look_first = True
+
+    def stop(self, reason: str = "interrupted") -> None:
+        """End the run: finish what is in flight, save, report. To be called in the loop's thread."""
+        self._asked = reason
+        if self._engine is not None:
+            self._engine.stop(reason)
+
+    def abort(self) -> None:
+        """End the run now: what is in flight is cancelled; the journal knows what may have happened."""
+        self._asked = "interrupted"
+        if self._engine is not None:
+            self._engine.abort()
+
+    async def run(self, rows: Any, *, dry_run: bool = False, remote: bool = False) -> SyncReport:
+        """Sync `rows`: a path, a `ContactSource`, a data frame, or an (async) iterable of mappings.
+
+        `dry_run`: decide only, send nothing; with `remote`, one get for each row that the journal cannot decide.
+        Raises `SyncError`, `AuthenticationError`; the error's ``report`` attribute is the report so far.
+        """
+        async with AsyncExitStack() as stack:
+            source = await as_source(rows)
+            stack.callback(source.close)
+            self._check_paths(source)
+            journal, resumed = await self._open_journal(source, dry_run=dry_run)
+            if journal is not None:
+                stack.callback(journal.close)
+            reader = Reader(
+                source,
+                self.mapper,
+                duplicates=self._duplicates,
+                look_up=None if journal is None else journal.look_up,
+                refresh=self._refresh,
+                verify=0.0 if dry_run else self._verify,
+            )
+            stack.callback(reader.close)
+            await asyncio.get_running_loop().run_in_executor(None, reader.survey)
+            if journal is not None and not dry_run:
+                resumed = journal.begin(
+                    source=source.name,
+                    fingerprint=reader.fingerprint,
+                    arguments={"key": self.mapper.key, "rows": reader.total, "duplicates": self._duplicates},
+                )
+            return await self._run(source, reader, journal, dry_run=dry_run, remote=remote, resumed=resumed)
+
+    async def _run(
+        self,
+        source: ContactSource,
+        reader: Reader,
+        journal: Journal | None,
+        *,
+        dry_run: bool,
+        remote: bool,
+        resumed: bool,
+    ) -> SyncReport:
+        gateway: Any = self._patient_gateway()
+        tally = Tally()
+        sizer = Sizer(self._concurrency)
+        traffic = Traffic(gateway, tally, sizer)
+        failures = FailuresFile(None if dry_run and self._failures_path is None else self._failures_path)
+        error: ContactsError | None = None
+        engine: Engine | None = None
+        try:
+            async with Committer(None if dry_run else journal) as committer:
+                courier = Courier(
+                    gateway, self.mapper, committer, pauses=self._pauses, max_attempts=self._max_attempts,
+                    assume_new=self._assume_new,
+                )  # fmt: skip
+                courier.look_first = self._look_first
+                deliverer: Deliverer = courier
+                if dry_run:
+                    deliverer = RemoteScout(courier, gateway, self.mapper) if remote else LocalScout()
+                engine = self._engine = Engine(
+                    reader, deliverer, committer=committer, failures=failures, tally=tally, traffic=traffic,
+                    sizer=sizer, drain=self._drain, budget=self._budget, progress=self._progress,
+                )  # fmt: skip
+                committer.progress = lambda: attrs.asdict(engine.snapshot())
+                if self._asked is not None:
+                    engine.stop(self._asked)
+                try:
+                    await engine.run()
+                except ContactsError as reason:
+                    error = reason
+            if error is None and committer.error is not None:
+                error = JournalError(str(committer.error))
+        finally:
+            self._engine = None
+            traffic.close()
+            complete = error is None and engine is not None and engine.stopped is None
+            path = failures.close(complete=complete and not dry_run)
+        report = tally.report(
+            pending=engine.pending,
+            dry_run=dry_run,
+            run=None if journal is None else journal.run or None,
+            source=source.name,
+            target=self.mapper.schema.provider,
+            total=reader.total,
+            failures=path,
+            journal=None if journal is None else journal.path,
+            quota_used=engine.quota_used,
+            stopped=engine.stopped,
+            resumed=resumed,
+        )
+        if journal is not None and not dry_run:
+            try:
+                journal.end(2 if error is not None else report.exit_code, report.to_dict())
+            except JournalError:
+                if error is None:
+                    raise
+        if error is not None:
+            error.report = report  # type: ignore[attr-defined]
+            raise error
+        return report
+
+    def _patient_gateway(self) -> Any:
+        """Return the gateway without retries of its own: the engine has better ones, which hold no slot."""
+        with_retry = getattr(self.gateway, "with_retry", None)
+        if not callable(with_retry):
+            return self.gateway
+        from aelyst_async.transport.retry import RetryPolicy
+
+        return with_retry(RetryPolicy(max_attempts=1, queued=False))
+
+    async def _open_journal(self, source: ContactSource, *, dry_run: bool) -> tuple[Journal | None, bool]:
+        path = self._journal_path
+        if path is None or (dry_run and not path.exists()):
+            return None, False
+        account = getattr(self.gateway, "account", None)
+        journal = await asyncio.get_running_loop().run_in_executor(None, Journal.open, path)
+        try:
+            name = await account(journal.salt) if callable(account) else None
+            journal.bind(self.mapper.schema.provider, name, key=self.mapper.key, rebind=self._rebind)
+        except BaseException:
+            journal.close()
+            raise
+        return journal, False
+
+    def _check_paths(self, source: ContactSource) -> None:
+        """Refuse to write over the source."""
+        if source.path is None:
+            return
+        for path, option in ((self._failures_path, "--failures"), (self._journal_path, "--journal")):
+            if path is not None and path.absolute() == source.path.absolute():
+                raise SyncError(f"{option} {path} is the source itself; name another file")
+
+
+def _budget(max_errors: int | float | None) -> ErrorBudget:
+    if max_errors is None:
+        return ErrorBudget()
+    if isinstance(max_errors, bool) or max_errors < 0:
+        raise MappingError(f"max_errors is a number of rows or a share such as 0.05, not {max_errors!r}")
+    if isinstance(max_errors, int):
+        return ErrorBudget(number=max_errors)
+    if max_errors > 1:
+        raise MappingError(f"max_errors as a share is at most 1.0, not {max_errors!r}")
+    return ErrorBudget(share=max_errors)

@@ -1,0 +1,370 @@
+"""One row's way to the vendor: what to call, and what its answer means.
+
+The rule behind every branch: a *create* may be repeated only if it surely did not happen. So its INTENT is on the
+disk before it leaves, and whatever leaves it in doubt (no answer, a reset, a time-out, a 5xx) leads to a look-up,
+`settle` seconds later, because a contact that was just created may not be visible yet. Two look-ups have to miss it
+before it is created again. An update may always be repeated.
+
+An answer that says "not now" (429, 449, 503) is no failure of the row: it is parked and costs no attempt.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+import time
+from typing import Any
+
+import attrs
+
+from aelyst_async.contacts import UNSET, Contact, ContactFields, WriteReceipt
+from aelyst_async.errors import (
+    ApiError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    ContactNotFoundError,
+    ContactsError,
+    InvalidIdentifierError,
+    QueuedError,
+    RateLimitedError,
+    ResponseDecodeError,
+    ServerError,
+    TransportError,
+    UnsupportedFieldError,
+)
+from aelyst_async.gateway import ContactGateway
+from aelyst_async.identifiers import ContactId, Identifier
+from aelyst_async.sync.committer import Committer
+from aelyst_async.sync.journal import Attempt, Dead, Settled
+from aelyst_async.sync.mapping import Mapper
+from aelyst_async.sync.reading import Work
+
+__all__ = ["Courier", "Kind", "Pauses", "Verdict"]
+
+
+class Kind(enum.Enum):
+    """What is to be done with a row after an attempt."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+    LATER = "later"
+    STOP = "stop"
+
+
+@attrs.frozen
+class Verdict:
+    """What became of an attempt. ``delay``: seconds until the next one. ``unreachable``: nobody answered."""
+
+    kind: Kind
+    delay: float = 0.0
+    rule: str = ""
+    message: str = ""
+    status: int | None = None
+    error: ContactsError | None = None
+    unreachable: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Pauses:
+    """How long a row waits, in seconds.
+
+    ``settle``: from a write in doubt to the look-up. ``base`` / ``cap``: the exponential backoff of attempts.
+    ``queued`` / ``queued_cap``: of a 449, "try again in a few minutes". ``patience``: for how long a row may be put
+    off ("not now") before it counts as failed.
+    """
+
+    settle: float = 5.0
+    base: float = 0.5
+    cap: float = 30.0
+    queued: float = 60.0
+    queued_cap: float = 300.0
+    patience: float = 3600.0
+
+
+class Courier:
+    """Delivers rows through one gateway. `look_first`: whether a row in doubt is looked up (off: to show why it is)."""
+
+    look_first = True
+
+    def __init__(
+        self,
+        gateway: ContactGateway,
+        mapper: Mapper,
+        committer: Committer,
+        *,
+        pauses: Pauses,
+        max_attempts: int,
+        assume_new: bool = False,
+    ) -> None:
+        self._gateway = gateway
+        self._mapper = mapper
+        self._committer = committer
+        self._pauses = pauses
+        self._max_attempts = max_attempts
+        self._assume_new = assume_new
+        self._random = random.Random()  # noqa: S311 - jitter
+
+    def first_delay(self, work: Work) -> float:
+        """Return the seconds before a row may be tried at all, and mark one whose fate an earlier run left open."""
+        entry = work.entry
+        if entry is None:
+            return 0.0
+        settle = self._pauses.settle
+        if entry.state == "INTENT" and entry.operation == "create":
+            # Of a process that died. When exactly its request left is not known, only that it is over.
+            work.ambiguous = True
+            return settle
+        since = time.time() - entry.at
+        if entry.state == "AMBIGUOUS":
+            work.ambiguous = True
+            return min(settle, max(0.0, settle - since))
+        if entry.state == "DONE" and entry.operation == "create":
+            return min(settle, max(0.0, settle - since))
+        return 0.0
+
+    async def attempt(self, work: Work) -> Verdict:
+        """Make one attempt. Raises `JournalError`."""
+        who = self._mapper.identifier(work.values)
+        operation = "verify" if work.verify else "look-up" if work.ambiguous else "write"
+        try:
+            if work.verify:
+                return await self._verify(work, who)
+            if work.ambiguous:
+                return await self._resolve(work, who)
+            return await self._write(work, who)
+        except ContactsError as error:
+            if self._committer.error is not None:
+                raise
+            verdict = self._judge(work, error)
+            number = work.attempts + work.pauses
+            outcome = f"{type(error).__name__}: {verdict.message or error}"[:500]
+            self._committer.put(Attempt(work.key, number, operation, getattr(error, "status", None), outcome))
+            return verdict
+
+    async def _write(self, work: Work, who: Identifier) -> Verdict:
+        fields = self._mapper.fields(work.values)
+        entry = work.entry
+        if entry is not None and entry.contact_id is not None:
+            receipt = await self._update_by_id(work, ContactId(entry.contact_id), fields)
+            if receipt is not None:
+                return self._done(work, receipt, Kind.UPDATED)
+        await self._intend(work, "create")
+        if entry is None and self._assume_new:
+            return self._done(work, await self._create(who, fields), None)
+        return self._done(work, await self._gateway.upsert(who, fields), None)
+
+    async def _update_by_id(self, work: Work, who: ContactId, fields: ContactFields) -> WriteReceipt | None:
+        """Update a contact whose id is known; None where that leaves in doubt whether it still exists."""
+        only_create = self._mapper.schema.create_only(fields)
+        changes = attrs.evolve(fields, **dict.fromkeys(only_create, UNSET))
+        await self._intend(work, "update")
+        try:
+            return await self._gateway.update(who, changes)
+        except (ContactNotFoundError, BadRequestError, ResponseDecodeError, InvalidIdentifierError, UnsupportedFieldError):
+            return None
+
+    async def _create(self, who: Identifier, fields: ContactFields) -> WriteReceipt:
+        try:
+            return await self._gateway.create(fields, identifier=who)
+        except ConflictError:
+            pass
+        return await self._gateway.upsert(who, fields)
+
+    async def _resolve(self, work: Work, who: Identifier) -> Verdict:
+        """Look a row up whose write is in doubt, and decide."""
+        fields = self._mapper.fields(work.values)
+        contact = None
+        if self.look_first:
+            try:
+                contact = await self._gateway.get(who)
+            except ContactNotFoundError:
+                work.looks += 1
+                if work.looks < 2:
+                    return Verdict(Kind.LATER, delay=self._pauses.settle)
+        if contact is None:
+            work.looks = 0
+            work.ambiguous = False
+            await self._intend(work, "create")
+            return self._done(work, await self._create(who, fields), None)
+        if self.matches(contact, fields):
+            created = self._was_created(work, contact)
+            return self._done(work, WriteReceipt(identifier=who, contact_id=contact.id, created=created), None)
+        work.ambiguous = False
+        receipt = await self._update_by_id(work, ContactId(contact.id), fields)
+        if receipt is None:
+            await self._intend(work, "create")
+            receipt = await self._gateway.upsert(who, fields)
+        return self._done(work, receipt, Kind.CREATED if work.created else Kind.UPDATED)
+
+    async def _verify(self, work: Work, who: Identifier) -> Verdict:
+        """Look whether a contact still is what was sent; if not, send it."""
+        try:
+            contact = await self._gateway.get(who)
+        except ContactNotFoundError:
+            contact = None
+        if contact is not None and self.matches(contact, self._mapper.fields(work.values)):
+            return Verdict(Kind.UNCHANGED)
+        work.verify = False
+        return await self._write(work, who)
+
+    def matches(self, contact: Contact, fields: ContactFields) -> bool:
+        """Whether the contact has all that `fields` say. What the API does not show does not match."""
+        for name, value in fields.given():
+            shown: Any = getattr(contact, name, UNSET)
+            rule = self._mapper.schema.rule(name)
+            if rule is not None and rule.kind == "custom_fields":
+                if value is None or not shown:
+                    if value or shown:
+                        return False
+                    continue
+                has = {item.name: item.value for item in shown}
+                wanted = {item["name"]: item["value"] for item in rule.encode(value)}
+                if any(name not in has or not _same(has[name], item) for name, item in wanted.items()):
+                    return False
+            elif value is None or value == "":
+                if shown not in {None, "", UNSET}:
+                    return False
+            elif not _same(shown, value):
+                return False
+        return True
+
+    @staticmethod
+    def _was_created(work: Work, contact: Contact) -> bool:
+        if work.created is not None:
+            return work.created
+        if work.entry is None or contact.created_at is None:
+            return True
+        return contact.created_at.timestamp() > work.entry.at - 60
+
+    async def _intend(self, work: Work, operation: str) -> None:
+        entry = work.entry
+        contact_id = None if entry is None else entry.contact_id
+        self._settle(work, "INTENT", operation, contact_id=contact_id)
+        await self._committer.durable()
+
+    def _settle(
+        self,
+        work: Work,
+        state: str,
+        operation: str | None,
+        *,
+        contact_id: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        confirmed = work.hash if state == "DONE" else None
+        was_dead = work.entry is not None and work.entry.state in {"DEAD", "AMBIGUOUS", "PARKED", "INTENT"}
+        self._committer.put(
+            Settled(work.key, state, operation, confirmed, contact_id, work.row, status, work.attempts, was_dead)
+        )
+
+    def _done(self, work: Work, receipt: WriteReceipt, kind: Kind | None) -> Verdict:
+        if kind is None:
+            new = receipt.created or (receipt.created is None and work.entry is None)
+            kind = Kind.CREATED if new else Kind.UPDATED
+        entry = work.entry
+        contact_id = receipt.contact_id or (None if entry is None or kind is Kind.CREATED else entry.contact_id)
+        operation = "create" if kind is Kind.CREATED else "update"
+        self._settle(work, "DONE", operation, contact_id=contact_id, status=200)
+        return Verdict(kind, status=200)
+
+    def judge_read(self, work: Work, error: ContactsError) -> Verdict:
+        """Say what an error of a get means for the row."""
+        return self._judge(work, error)
+
+    def _judge(self, work: Work, error: ContactsError) -> Verdict:
+        """Say what an error means for the row."""
+        status = error.status if isinstance(error, ApiError) else None
+        if isinstance(error, AuthenticationError):
+            return Verdict(Kind.STOP, error=error, status=status)
+        doubt = _in_doubt(error)
+        if doubt:
+            work.ambiguous = True
+            work.looks = 0
+            work.created = True if getattr(error, "method", "") == "POST" else work.created
+        if isinstance(error, (RateLimitedError, QueuedError)) or status == 503:
+            return self._put_off(work, error, status)
+        if isinstance(error, TransportError) and not error.may_have_been_applied:
+            # The network's trouble, not the row's: no attempt is counted, the engine watches over the whole.
+            work.pauses += 1
+            return Verdict(Kind.LATER, delay=self._backoff(work.pauses), error=error, unreachable=True)
+        # Not there for an update, yet there for a create: it is not visible yet. A create that finds no route is final.
+        late = isinstance(error, ConflictError) or (
+            isinstance(error, ContactNotFoundError) and error.method != "POST"
+        )
+        again = doubt or late or isinstance(error, (ServerError, TransportError, ResponseDecodeError))
+        if again:
+            work.attempts += 1
+            if work.attempts < self._max_attempts:
+                self._settle(work, "AMBIGUOUS" if work.ambiguous else "PARKED", "create", status=status)
+                delay = self._backoff(work.attempts)
+                if doubt or late:
+                    delay = max(delay, self._pauses.settle)
+                return Verdict(
+                    Kind.LATER, delay=delay, error=error, status=status, unreachable=isinstance(error, TransportError)
+                )
+        else:
+            work.attempts += 1
+        return self._give_up(work, _rule(error), str(_words(error)), status)
+
+    def _put_off(self, work: Work, error: ContactsError, status: int | None) -> Verdict:
+        loop_now = time.monotonic()
+        if work.parked_since is None:
+            work.parked_since = loop_now
+        elif loop_now - work.parked_since > self._pauses.patience:
+            return self._give_up(work, _rule(error), f"put off for over {self._pauses.patience:g} s: {_words(error)}", status)
+        work.pauses += 1
+        self._settle(work, "AMBIGUOUS" if work.ambiguous else "PARKED", "create", status=status)
+        if isinstance(error, QueuedError):
+            value = min(self._pauses.queued_cap, self._pauses.queued * 2 ** min(work.pauses - 1, 16))
+            delay = value / 2 + self._random.uniform(0, value / 2)
+        else:
+            delay = self._backoff(work.pauses)
+        if work.ambiguous:
+            delay = max(delay, self._pauses.settle)
+        return Verdict(Kind.LATER, delay=max(delay, getattr(error, "retry_after", None) or 0.0), error=error, status=status)
+
+    def _give_up(self, work: Work, rule: str, message: str, status: int | None) -> Verdict:
+        # A create in doubt stays AMBIGUOUS: the next run looks before it sends.
+        self._settle(work, "AMBIGUOUS" if work.ambiguous else "DEAD", "create", status=status)
+        self._committer.put(
+            Dead(work.key, work.row, work.line, rule, message, status, work.attempts, work.values)
+        )
+        return Verdict(Kind.FAILED, rule=rule, message=message, status=status)
+
+    def _backoff(self, number: int) -> float:
+        value = min(self._pauses.cap, self._pauses.base * 2 ** min(number - 1, 16))
+        return value / 2 + self._random.uniform(0, value / 2)
+
+
+def _in_doubt(error: ContactsError) -> bool:
+    """Whether a create may have happened although it failed."""
+    if not getattr(error, "may_have_been_applied", False):
+        return False
+    # A PUT or DELETE can be sent again without asking; a gateway that does not say what it sent is taken as a POST.
+    return getattr(error, "method", "") not in {"PUT", "DELETE", "GET", "HEAD", "PATCH"}
+
+
+def _same(shown: Any, sent: Any) -> bool:
+    if isinstance(shown, bool) or isinstance(sent, bool):
+        return shown is sent
+    return bool(shown == sent)
+
+
+def _rule(error: ContactsError) -> str:
+    if isinstance(error, ApiError):
+        return "queued" if isinstance(error, QueuedError) else f"http-{error.status}"
+    return {"UnsupportedFieldError": "field", "InvalidIdentifierError": "identifier"}.get(type(error).__name__, "no-answer")
+
+
+def _words(error: ContactsError) -> str:
+    """Return the vendor's words where there are any, without the URL: the row says whom it is about."""
+    if isinstance(error, ApiError):
+        return f"{error.status} {error.message}".strip()
+    if isinstance(error, TransportError):
+        return error.message
+    if isinstance(error, ResponseDecodeError):
+        return f"the answer cannot be understood: {error.problem}"
+    return str(error)

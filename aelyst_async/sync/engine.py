@@ -1,0 +1,391 @@
+"""The engine: rows in, requests out, at most so many at once, and an end that can come at any moment.
+
+::
+
+    Reader (thread) ──chunks──▶ ready ──▶ dispatcher ──▶ one task a row: Courier.attempt ──▶ verdict
+                                             ▲                                                │
+                                             └──── parked (a heap by time) ◀── not now ───────┘
+
+The dispatcher starts tasks while fewer are in flight than the `Sizer` wants, parked rows that are due first. A row
+that waits holds no slot. A key stands for one row only (`aelyst_async.sync.duplicates`), so no two requests for one
+contact are ever in flight together.
+
+`stop` ends the reading, lets what is in flight finish for `drain` seconds, and leaves the rest to the next run;
+`abort` cancels at once. Both are safe at any moment: the journal knows what may have happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from aelyst_async.errors import AuthenticationError, ContactsError
+from aelyst_async.sync.committer import Committer
+from aelyst_async.sync.delivery import Kind, Verdict
+from aelyst_async.sync.errors import SyncError, SyncStoppedError
+from aelyst_async.sync.failures import FailuresFile
+from aelyst_async.sync.mapping import Problem
+from aelyst_async.sync.quota import Traffic
+from aelyst_async.sync.reading import Chunk, Reader, Work, work_data
+from aelyst_async.sync.report import Progress, Tally
+from aelyst_async.sync.sizing import Sizer
+
+__all__ = ["Deliverer", "Engine", "ErrorBudget"]
+
+_LOW_WATER = 500
+"""Rows ready below which the next chunk is read."""
+
+_MAX_PARKED = 5_000
+"""Rows put off beyond which no more are read: what bounds the memory when the vendor takes nothing."""
+
+_TICK = 0.2
+_HOPELESS_START = 3.0
+"""Seconds without any answer from the start after which the host counts as unreachable."""
+
+_HOPELESS = 120.0
+"""The same in the middle of a run."""
+
+
+class Deliverer(Protocol):
+    """What makes an attempt on a row: `Courier`, or in a dry run `Scout`."""
+
+    def first_delay(self, work: Work) -> float:
+        """Return the seconds before the row may be tried."""
+        ...
+
+    async def attempt(self, work: Work) -> Verdict:
+        """Make one attempt."""
+        ...
+
+
+class ErrorBudget:
+    """How many rows may fail before the run stops: a number, or a share of the rows (after the first 100)."""
+
+    def __init__(self, number: int | None = None, share: float | None = None) -> None:
+        self._number = number
+        self._share = share
+
+    def spent(self, failed: int, decided: int) -> bool:
+        """Whether too many have failed."""
+        if self._number is not None and failed > self._number:
+            return True
+        return self._share is not None and decided >= 100 and failed > self._share * decided
+
+
+class Engine:
+    """One run. `run` returns when every row is decided, or early, with the reason in `stopped` or an exception."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        deliverer: Deliverer,
+        *,
+        committer: Committer,
+        failures: FailuresFile,
+        tally: Tally,
+        traffic: Traffic,
+        sizer: Sizer,
+        drain: float,
+        budget: ErrorBudget,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.stopped: str | None = None
+        self._reader = reader
+        self._deliverer = deliverer
+        self._committer = committer
+        self._failures = failures
+        self._tally = tally
+        self._traffic = traffic
+        self._sizer = sizer
+        self._drain = drain
+        self._budget = budget
+        self._progress = progress
+        self._ready: deque[Work] = deque()
+        self._parked: list[tuple[float, int, Work]] = []
+        self._serial = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._hungry = asyncio.Event()
+        self._exhausted = False
+        self._stopping = False
+        self._abort = False
+        self._fatal: BaseException | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._dark_since: float | None = None
+        self._dark_failures = 0
+        self._answers_seen = 0
+        self._sent = 0
+        self._pace = 0.0
+        self._pace_mark = (0.0, 0)
+        self._rates: dict[str, tuple[float, int]] = {}
+
+    def stop(self, reason: str) -> None:
+        """Stop reading, finish what is in flight, leave the rest. Callable at any time in the loop's thread."""
+        if not self._stopping:
+            self._stopping = True
+            self.stopped = reason
+            self._wake.set()
+
+    def abort(self) -> None:
+        """Cancel what is in flight, too."""
+        self._abort = True
+        self.stop("interrupted")
+        for task in self._tasks:
+            task.cancel()
+        self._wake.set()
+
+    @property
+    def pending(self) -> int:
+        """The rows that were read and have no outcome."""
+        return self._tally.read - self._tally.decided
+
+    async def run(self) -> None:
+        """Run to the end. Raises what ends the run: `AuthenticationError`, `SyncError`."""
+        self._committer.on_error = lambda: self._fail(self._committer.error)
+        producer = asyncio.create_task(self._produce())
+        ticker = asyncio.create_task(self._tick())
+        try:
+            await self._dispatch()
+            await self._finish()
+        finally:
+            for task in (producer, ticker, *self._tasks):
+                task.cancel()
+            await asyncio.gather(producer, ticker, *self._tasks, return_exceptions=True)
+            if self._timer is not None:
+                self._timer.cancel()
+        self._report_progress()
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def _produce(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while not (self._exhausted or self._stopping):
+                if len(self._ready) >= _LOW_WATER or len(self._parked) >= _MAX_PARKED:
+                    self._hungry.clear()
+                    await self._hungry.wait()
+                    continue
+                chunk = await loop.run_in_executor(None, self._reader.next_chunk)
+                self._take_in(chunk)
+        except Exception as error:  # noqa: BLE001 - ends the run, raised by run()
+            self._fail(error)
+
+    def _take_in(self, chunk: Chunk) -> None:
+        tally = self._tally
+        tally.read += chunk.read
+        tally.unchanged += chunk.unchanged
+        tally.skipped += chunk.skipped
+        for refused in chunk.refused:
+            tally.failed += 1
+            for problem in refused.problems:
+                tally.reason(f"{problem.column}: {problem.rule}" if problem.column else f"{problem.rule}: {problem.message}")
+            self._failures.add(
+                row=refused.row, line=refused.line, key=refused.key, problems=refused.problems, status=None,
+                attempts=0, data=refused.data,
+            )  # fmt: skip
+        for work in chunk.work:
+            delay = self._deliverer.first_delay(work)
+            if delay > 0:
+                self._park(work, delay)
+            else:
+                self._ready.append(work)
+        self._exhausted = chunk.last
+        self._check_budget()
+        self._wake.set()
+
+    async def _dispatch(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            limit = self._width()
+            while len(self._tasks) < limit and (work := self._next()) is not None:
+                task = asyncio.create_task(self._deliver(work))
+                self._tasks.add(task)
+                task.add_done_callback(self._landed)
+            self._sizer.saturated = len(self._tasks) >= limit
+            if self._exhausted and not (self._ready or self._parked or self._tasks):
+                return
+            await self._wake.wait()
+
+    def _width(self) -> int:
+        # With nobody answering, one request at a time asks whether they are back.
+        return 1 if self._dark_failures >= 3 else self._sizer.limit
+
+    def _next(self) -> Work | None:
+        if self._parked:
+            due = self._parked[0][0]
+            now = asyncio.get_running_loop().time()
+            if due <= now:
+                self._hungry.set()
+                return heapq.heappop(self._parked)[2]
+            self._set_timer(due)
+        if self._ready:
+            if len(self._ready) <= _LOW_WATER:
+                self._hungry.set()
+            return self._ready.popleft()
+        self._hungry.set()
+        return None
+
+    def _set_timer(self, due: float) -> None:
+        if self._timer is not None:
+            if not self._timer.cancelled() and self._timer.when() <= due and not self._timer_fired:
+                return
+            self._timer.cancel()
+        self._timer_fired = False
+        self._timer = asyncio.get_running_loop().call_at(due, self._ring)
+
+    _timer_fired = True
+
+    def _ring(self) -> None:
+        self._timer_fired = True
+        self._wake.set()
+
+    def _park(self, work: Work, delay: float) -> None:
+        self._serial += 1
+        due = asyncio.get_running_loop().time() + delay
+        heapq.heappush(self._parked, (due, self._serial, work))
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._wake.set()
+
+    async def _deliver(self, work: Work) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            verdict = await self._deliverer.attempt(work)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - ends the run, raised by run()
+            self._fail(error)
+            return
+        if not self._traffic.told:
+            self._sizer.observe(loop.time() - started)
+        self._watch_line(verdict)
+        self._settle(work, verdict)
+
+    def _settle(self, work: Work, verdict: Verdict) -> None:
+        tally = self._tally
+        kind = verdict.kind
+        if kind is Kind.LATER:
+            self._park(work, verdict.delay)
+            return
+        if kind is Kind.STOP:
+            self._fail(verdict.error)
+            return
+        self._sent += 1
+        if kind is Kind.CREATED:
+            tally.created += 1
+        elif kind is Kind.UPDATED:
+            tally.updated += 1
+        elif kind is Kind.UNCHANGED:
+            tally.unchanged += 1
+        else:
+            tally.failed += 1
+            tally.reason(verdict.message)
+            try:
+                self._failures.add(
+                    row=work.row, line=work.line, key=work.key,
+                    problems=[Problem(None, verdict.rule, verdict.message)],
+                    status=verdict.status, attempts=work.attempts, data=work_data(work),
+                )  # fmt: skip
+            except SyncError as error:
+                self._fail(error)
+            self._check_budget()
+
+    def _check_budget(self) -> None:
+        if self._budget.spent(self._tally.failed, self._tally.decided):
+            self.stop(f"{self._tally.failed:,} of {self._tally.decided:,} rows failed, more than --max-errors allows")
+
+    def _watch_line(self, verdict: Verdict) -> None:
+        """Notice when nobody answers any more: first go slowly, then give up."""
+        now = asyncio.get_running_loop().time()
+        if not verdict.unreachable or self._traffic.answers > self._answers_seen:
+            self._answers_seen = max(self._traffic.answers, self._answers_seen + (not verdict.unreachable))
+            self._dark_since, self._dark_failures = None, 0
+            if verdict.unreachable:
+                return
+            return
+        if self._dark_since is None:
+            self._dark_since = now
+        self._dark_failures += 1
+        patience = _HOPELESS if self._answers_seen else _HOPELESS_START
+        if self._dark_failures >= 4 and now - self._dark_since >= patience:
+            words = getattr(verdict.error, "message", None) or str(verdict.error)
+            self._fail(SyncStoppedError(f"no answer for {now - self._dark_since:.0f} s: {words}"))
+
+    def _fail(self, error: BaseException | None) -> None:
+        if self._fatal is None:
+            self._fatal = error
+        if isinstance(error, AuthenticationError):
+            reason = f"the credential was refused ({error.status})"
+        else:
+            reason = str(error) if isinstance(error, ContactsError) else f"a bug: {type(error).__name__}"
+        self.stop(reason)
+
+    async def _finish(self) -> None:
+        """Let what is in flight end, for `drain` seconds."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._drain
+        while self._tasks and not self._abort and (left := deadline - loop.time()) > 0:
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), min(left, 0.5))
+            except (asyncio.TimeoutError, TimeoutError):
+                pass
+            await asyncio.sleep(0)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            self._rates = self._traffic.rates()
+            self._traffic.refresh(self._rates)
+            try:
+                self._failures.flush()
+            except SyncError as error:
+                self._fail(error)
+            elapsed, decided = self._tally.elapsed, self._tally.decided
+            mark_time, mark_count = self._pace_mark
+            if elapsed - mark_time >= 1.0:
+                pace = (decided - mark_count) / (elapsed - mark_time)
+                self._pace = pace if not self._pace else 0.7 * self._pace + 0.3 * pace
+                self._pace_mark = (elapsed, decided)
+            self._wake.set()
+            self._report_progress()
+
+    @property
+    def quota_used(self) -> float | None:
+        """The share of the quota that the run has used."""
+        return self._traffic.used(self._rates)
+
+    def snapshot(self) -> Progress:
+        """Return how far the run is."""
+        tally = self._tally
+        unread = self._reader.total - tally.read
+        share = (self._sent + self.pending) / tally.read if tally.read else 1.0
+        left = self.pending + unread * share
+        elapsed = tally.elapsed
+        pace = self._pace or (tally.decided / elapsed if elapsed > 0.5 else 0.0)
+        return Progress(
+            total=self._reader.total,
+            read=tally.read,
+            created=tally.created,
+            updated=tally.updated,
+            unchanged=tally.unchanged,
+            failed=tally.failed,
+            skipped=tally.skipped,
+            in_flight=len(self._tasks),
+            waiting=len(self._parked),
+            concurrency=self._width(),
+            rate=pace,
+            eta=self._traffic.eta(self._rates, sent=self._sent, left=left, pace=pace),
+            quota=min((rate for rate, _ in self._rates.values()), default=None),
+            requests=sum(tally.requests.values()),
+            elapsed=elapsed,
+        )
+
+    def _report_progress(self) -> None:
+        if self._progress is not None:
+            self._progress(self.snapshot())

@@ -1,0 +1,43 @@
+"""What stops a sync. A row that fails is not an error of the run: it stands in the failures file.
+
+::
+
+    SyncError (a ContactsError)
+    ├── SourceError        the file or stream cannot be read as a table of contacts
+    ├── MappingError       a column, a mapping or a setting does not fit the target
+    ├── JournalError       the journal cannot be used
+    │   └── JournalLockedError   another process is using it
+    └── SyncStoppedError   the run ended early: the target refused the credential, is gone, or too many rows failed
+
+Every message is one line that says what is wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+from aelyst_async.errors import ContactsError
+
+__all__ = ["JournalError", "JournalLockedError", "MappingError", "SourceError", "SyncError", "SyncStoppedError"]
+
+
+class SyncError(ContactsError):
+    """The root of what stops a sync."""
+
+
+class SourceError(SyncError, ValueError):
+    """The source cannot be read: not there, not UTF-8, no table, damaged, changed while it was read."""
+
+
+class MappingError(SyncError, ValueError):
+    """A column that the target does not have or take, two columns for one field, a setting that cannot work."""
+
+
+class JournalError(SyncError):
+    """The journal is damaged, of another version, of another account, or cannot be written."""
+
+
+class JournalLockedError(JournalError):
+    """Another process holds the journal; the message names it."""
+
+
+class SyncStoppedError(SyncError):
+    """The run ended before the source did. What was in flight is finished and saved; the same command goes on."""

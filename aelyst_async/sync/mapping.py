@@ -1,0 +1,380 @@
+"""From a row of the source to the fields of a contact: which column is which field, and what is wrong with a row.
+
+A column names a field by our name (``first_name``), by the vendor's (``firstName``), or by a mapping; a custom field
+is ``custom_fields.NAME``, with a type where it is not a text: ``custom_fields.Age:number``. What the target does not
+have, and what it only shows, is refused before the first row.
+
+Columns are resolved once for a table and once for each set of keys among records, into a `Layout`: a list of steps
+(position, field, rule). Reading a row then is one call per cell that is not empty. All problems of a row are
+collected, with the column they stand in.
+
+What is hashed to tell a changed row from an unchanged one is the mapped payload: names and values as they will be
+sent, in one fixed order, with the version of the rules that made them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from aelyst_async.contacts import UNSET, ContactFields
+from aelyst_async.identifiers import Email, Identifier, Phone
+from aelyst_async.schema import ContactSchema, FieldRule
+from aelyst_async.sync.errors import MappingError
+from aelyst_async.sync.values import CUSTOM_TYPES, Rule, fold_email, is_empty, phone_rule, rule_for
+
+__all__ = ["Empty", "Key", "Layout", "Mapped", "Mapper", "Problem", "schema_of"]
+
+Key: TypeAlias = Literal["email", "phone"]
+Empty: TypeAlias = Literal["skip", "clear"]
+
+RULES_VERSION = 1
+"""Raised when a rule of `values` gives another value for the same cell: then every row counts as changed."""
+
+_CUSTOM = "custom_fields"
+_LAYOUTS = 512
+"""Sets of record keys whose layout is remembered."""
+
+
+@attrs.frozen
+class Problem:
+    """What is wrong with a row: the column (None: the row as a whole), the rule in one word, and words for people."""
+
+    column: str | None
+    rule: str
+    message: str
+
+
+@attrs.frozen
+class Mapped:
+    """A row that fits: the values to send, the match key as it is compared, and the hash of the payload."""
+
+    values: list[tuple[str, Any]]
+    key: str
+    hash: bytes
+
+
+@attrs.frozen
+class _Step:
+    position: int
+    column: str
+    target: str
+    rule: Rule
+    kind: str
+    nullable: bool
+
+
+def schema_of(gateway: Any) -> ContactSchema:
+    """Return the gateway's schema; for one that has none, the four fields that every provider knows."""
+    schema = getattr(gateway, "schema", None)
+    if isinstance(schema, ContactSchema):
+        return schema
+    kinds: dict[str, Literal["email", "phone"]] = {"email": "email", "phone": "phone"}
+    return ContactSchema(
+        provider=str(getattr(gateway, "provider", "") or type(gateway).__name__),
+        fields_type=ContactFields,
+        rules=tuple(
+            FieldRule(name=field.name, wire=field.name, kind=kinds.get(field.name, "text"))
+            for field in attrs.fields(ContactFields)
+        ),
+    )
+
+
+class Mapper:
+    """How rows become contacts of one API.
+
+    `mapping`: column → field ("" leaves the column out), pairs of the same, texts ``COLUMN=FIELD``, or a callable
+    from a row (a mapping) to a mapping of fields. `empty`: what an empty cell means. `region`: the country of phone
+    numbers written without a country code. Raises `MappingError`.
+    """
+
+    def __init__(
+        self,
+        schema: ContactSchema,
+        *,
+        key: Key = "email",
+        mapping: Mapping[str, str] | Iterable[str] | Callable[[Mapping[str, Any]], Any] | None = None,
+        empty: Empty = "skip",
+        region: str | None = None,
+    ) -> None:
+        if key not in {"email", "phone"}:
+            raise MappingError(f"the key is email or phone, not {key!r}")
+        if empty not in {"skip", "clear"}:
+            raise MappingError(f"an empty cell is to skip or to clear, not {empty!r}")
+        if schema.rule(key) is None:
+            raise MappingError(f"{schema.provider} has no field {key!r} to match contacts by")
+        self.schema = schema
+        self.key = key
+        self.transform = mapping if callable(mapping) else None
+        self._clears = empty == "clear"
+        self._phone = phone_rule(region)
+        self._chosen: dict[str, str] = {}
+        self._texts: list[str] = []
+        if isinstance(mapping, Mapping):
+            self._chosen = dict(mapping)
+        elif mapping is not None and not callable(mapping):
+            self._texts = list(mapping)
+            for text in self._texts:
+                if "=" not in text:
+                    raise MappingError(f"--map {text}: expected COLUMN=FIELD (nothing after = leaves the column out)")
+        self._layouts: dict[tuple[str, ...], Layout] = {}
+
+    def layout(self, columns: Sequence[str], *, table: bool = True) -> Layout:
+        """Return how rows with these columns are read. Raises `MappingError`, for a table also where a mapping names
+        a column that is not there or the key has no column.
+        """
+        chosen = self._choices(columns, check=table)
+        steps: dict[str, _Step] = {}
+        for position, column in enumerate(columns):
+            wanted = chosen.get(column, column)
+            if wanted == "":
+                continue
+            step = self._step(position, column, wanted, mapped=column in chosen)
+            other = steps.setdefault(step.target, step)
+            if other is not step:
+                raise MappingError(
+                    f"the columns {other.column!r} and {column!r} both mean {step.target}; leave one out: --map {column!r}="
+                )
+        if table and self.key not in steps:
+            raise MappingError(
+                f"no column for the key {self.key!r}; there are {', '.join(map(repr, columns))}: "
+                f"name one with --map COLUMN={self.key}, or choose another --key"
+            )
+        return Layout(self, tuple(sorted(steps.values(), key=lambda step: step.target)))
+
+    def read(self, columns: tuple[str, ...] | None, cells: Any) -> Mapped | list[Problem]:
+        """Return what a row of a source means. Raises `MappingError` for a table whose columns do not fit."""
+        if self.transform is not None:
+            cells = self.transform(dict(zip(columns, cells, strict=True)) if columns is not None else cells)
+            if isinstance(cells, ContactFields):
+                cells = {name: value for name, value in cells.given()}  # noqa: C416 - given() yields pairs
+            if not isinstance(cells, Mapping):
+                return [Problem(None, "mapping", f"the mapping returned {type(cells).__name__}, not a mapping")]
+            columns = None
+        if columns is not None:
+            layout = self._layouts.get(columns) or self._remember(columns, self.layout(columns))
+            return layout.read(cells)
+        try:
+            record = _flat(cells)
+        except ValueError as error:
+            return [Problem(_CUSTOM, "type", str(error))]
+        names = tuple(record)
+        try:
+            found = self._layouts.get(names) or self._remember(names, self.layout(names, table=False))
+        except MappingError as error:
+            return [Problem(None, "unknown", str(error))]
+        return found.read(list(record.values()))
+
+    def check_first(self, record: Mapping[str, Any]) -> None:
+        """Raise `MappingError` if the first record does not fit: then the mistake is the file's, not the row's."""
+        if self.transform is None:
+            try:
+                flat = _flat(record)
+            except ValueError:
+                return
+            self.layout(tuple(flat), table=False)
+
+    def fields(self, values: Iterable[tuple[str, Any]]) -> ContactFields:
+        """Return the values as the provider's `ContactFields`."""
+        given: dict[str, Any] = {}
+        customs: list[Any] = []
+        for target, value in values:
+            name, dot, custom = target.partition(".")
+            if dot and name == _CUSTOM:
+                rule = self.schema.rule(_CUSTOM)
+                assert rule is not None and rule.item is not None
+                customs.append(rule.item(custom, value))
+            else:
+                given[name] = value
+        if customs:
+            given[_CUSTOM] = tuple(customs)
+        return self.schema.fields_type(**given)
+
+    def identifier(self, values: Iterable[tuple[str, Any]]) -> Identifier:
+        """Return the identifier in the key column, as it is written there."""
+        value = next(value for target, value in values if target == self.key)
+        return Email(value) if self.key == "email" else Phone(value)
+
+    def _remember(self, columns: tuple[str, ...], layout: Layout) -> Layout:
+        if len(self._layouts) >= _LAYOUTS:
+            self._layouts.clear()
+        self._layouts[columns] = layout
+        return layout
+
+    def _choices(self, columns: Sequence[str], *, check: bool) -> dict[str, str]:
+        chosen = dict(self._chosen)
+        for text in self._texts:
+            # A column's name may hold "=": the split is where the left side is a column.
+            cuts = [index for index, character in enumerate(text) if character == "="]
+            cut = next((index for index in cuts if text[:index].strip() in columns), cuts[0])
+            chosen[text[:cut].strip()] = text[cut + 1 :].strip()
+        if check:
+            for column in chosen:
+                if column not in columns:
+                    raise MappingError(
+                        f"--map {column}={chosen[column]}: no column {column!r}; there are {', '.join(map(repr, columns))}"
+                    )
+        return chosen
+
+    def _step(self, position: int, column: str, wanted: str, *, mapped: bool) -> _Step:
+        name, dot, custom = wanted.partition(".")
+        if dot and name in {_CUSTOM, "customFields"}:
+            return self._custom_step(position, column, custom)
+        rule = self.schema.rule(wanted)
+        if rule is None and not mapped:
+            # "First Name" is first_name, "Email" is email.
+            rule = self.schema.rule(wanted.strip().lower().replace(" ", "_").replace("-", "_"))
+        if rule is not None:
+            check = self._phone if rule.kind == "phone" else rule_for(rule.kind)
+            if rule.kind == "custom_fields":
+                check = _no_whole
+            return _Step(position, column, rule.name, check, rule.kind, rule.nullable)
+        leave_out = f"leave it out with --map {column!r}="
+        read_only = {*self.schema.read_only, *self.schema.read_only.values()}
+        if wanted in read_only:
+            raise MappingError(f"column {column!r}: {self.schema.provider} shows {wanted} but takes no changes to it; {leave_out}")
+        known = [rule.name for rule in self.schema.rules if rule.kind != "custom_fields"]
+        if self._has_custom:
+            known.append("custom_fields.NAME")
+        near = difflib.get_close_matches(wanted.lower(), known, 1, 0.6)
+        guess = f" (did you mean {near[0]}?)" if near else ""
+        said = f"column {column!r}" if wanted == column else f"column {column!r} is mapped to {wanted!r}: that"
+        raise MappingError(
+            f"{said} is no field of {self.schema.provider}{guess}; name one with --map {column!r}=FIELD or {leave_out}; "
+            f"fields: {', '.join(known)}"
+        )
+
+    @property
+    def _has_custom(self) -> bool:
+        rule = self.schema.rule(_CUSTOM)
+        return rule is not None and rule.item is not None
+
+    def _custom_step(self, position: int, column: str, custom: str) -> _Step:
+        if not self._has_custom:
+            raise MappingError(f"column {column!r}: {self.schema.provider} has no custom fields; leave it out with --map {column!r}=")
+        name, colon, kind = custom.rpartition(":")
+        typed: str | None = None
+        if colon and kind in CUSTOM_TYPES:
+            custom, typed = name, kind
+        elif colon and kind.isalpha() and name:
+            raise MappingError(
+                f"column {column!r}: {kind!r} is no type of a custom field; there are {', '.join(CUSTOM_TYPES)} "
+                f"(for a name with a colon, add :text)"
+            )
+        if not custom.strip():
+            raise MappingError(f"column {column!r}: the custom field has no name")
+        check = rule_for("custom_fields", custom_type=typed)
+        return _Step(position, column, f"{_CUSTOM}.{custom}", check, typed or "text", nullable=True)
+
+    @property
+    def clears(self) -> bool:
+        """Whether an empty cell clears the field."""
+        return self._clears
+
+
+class Layout:
+    """The columns of one table, or one set of record keys, resolved."""
+
+    def __init__(self, mapper: Mapper, steps: tuple[_Step, ...]) -> None:
+        self._mapper = mapper
+        self._steps = steps
+        self._plain = tuple((step.position, step.target, step.rule, step) for step in steps)
+        self._key = mapper.key
+        self._key_step = next((step for step in steps if step.target == self._key), None)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The fields that are written, in the order in which they are hashed."""
+        return tuple(step.target for step in self._steps)
+
+    def key_of(self, cells: Sequence[Any]) -> str | None:
+        """Return the match key of a row as `read` would, or None where it has none: cheap, for the first reading."""
+        step = self._key_step
+        if step is None:
+            return None
+        try:
+            return self._folded(step.rule(cells[step.position]))
+        except ValueError:
+            return None
+
+    def read(self, cells: Sequence[Any]) -> Mapped | list[Problem]:
+        """Return what the row means, or everything that is wrong with it."""
+        values: list[tuple[str, Any]] = []
+        problems: list[Problem] = []
+        key: str | None = None
+        for position, target, rule, step in self._plain:
+            cell = cells[position]
+            if cell is None:  # JSON's null is meant
+                value = None
+            elif cell == "" or is_empty(cell):
+                if not self._mapper.clears or target == self._key:
+                    continue
+                value = None
+            else:
+                try:
+                    value = rule(cell)
+                except ValueError as error:
+                    problems.append(Problem(step.column, step.kind, str(error)))
+                    continue
+                if target == self._key:
+                    key = self._folded(value)
+            if value is None and target != self._key and not step.nullable:
+                problems.append(Problem(step.column, "null", f"{target} cannot be cleared"))
+                continue
+            if value is None and target == self._key:
+                continue
+            values.append((target, value))
+        column = self._key if self._key_step is None else self._key_step.column
+        if key is None and not any(problem.column == column for problem in problems):
+            problems.append(Problem(column, "required", f"empty: without the {self._key} the contact cannot be matched"))
+        if problems or key is None:
+            return problems
+        return Mapped(values, key, digest(values))
+
+    def _folded(self, value: str) -> str:
+        if self._key == "email":
+            return f"email:{value.lower() if value.isascii() else fold_email(value)}"
+        return f"phone:{value}"
+
+
+_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode
+_VERSION = f"rules {RULES_VERSION}".encode()
+
+
+def digest(values: list[tuple[str, Any]]) -> bytes:
+    """Return the hash (16 bytes) of a mapped payload under the rules' version."""
+    return blake2b(_encode(values).encode("ascii"), digest_size=16, key=_VERSION).digest()
+
+
+def _no_whole(value: Any) -> Any:
+    raise ValueError("give each custom field its own column: custom_fields.NAME")
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record with its custom fields (an object, or a list of names and values) as keys of their own."""
+    if not all(isinstance(name, str) for name in record):
+        raise ValueError("a field's name must be text")
+    given = next((name for name in (_CUSTOM, "customFields") if name in record), None)
+    if given is None or record[given] is None or record[given] is UNSET:
+        return {name: value for name, value in record.items() if value is not UNSET}
+    flat = {name: value for name, value in record.items() if name != given and value is not UNSET}
+    custom = record[given]
+    if isinstance(custom, Mapping):
+        pairs = list(custom.items())
+    elif isinstance(custom, (list, tuple)) and all(
+        isinstance(item, Mapping) and isinstance(item.get("name"), str) for item in custom
+    ):
+        pairs = [(item["name"], item.get("value")) for item in custom]
+    else:
+        raise ValueError('custom_fields: expected {"NAME": VALUE} or [{"name": …, "value": …}]')
+    for name, value in pairs:
+        target = f"{_CUSTOM}.{name}"
+        if target in flat:
+            raise ValueError(f"the custom field {name!r} is given twice")
+        flat[target] = value
+    return flat

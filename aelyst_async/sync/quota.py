@@ -1,0 +1,81 @@
+"""What a run knows of the target's quota and speed: from the limiter's snapshot and from each request's story.
+
+The ETA is computed from the quota, not from how fast the last minute went: a run that has just begun, or is waiting
+for a window, knows as well when it will end. For each endpoint: the requests that the rows to come will need (as many
+per row as the rows so far) divided by the learned rate; the slowest endpoint decides. Without a quota the rate of the
+last seconds does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from aelyst_async.sync.report import Tally
+from aelyst_async.sync.sizing import Sizer
+
+__all__ = ["Traffic"]
+
+
+class Traffic:
+    """Listens to a gateway's requests, if it tells of them, and to its limiter, if it has one."""
+
+    def __init__(self, gateway: Any, tally: Tally, sizer: Sizer) -> None:
+        self._limiter = getattr(gateway, "limiter", None)
+        self._tally = tally
+        self._sizer = sizer
+        self._by_endpoint: Counter[str] = Counter()
+        self.answers = 0
+        subscribe = getattr(gateway, "subscribe", None)
+        self.told = callable(subscribe)
+        self._unsubscribe: Callable[[], None] | None = subscribe(self._heard) if callable(subscribe) else None
+
+    def close(self) -> None:
+        """Listen no more. Idempotent."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+
+    def _heard(self, exchange: Any) -> None:
+        outcome = exchange.error if exchange.status is None else exchange.status
+        self._tally.requests[f"{exchange.method} {outcome}"] += 1
+        self._tally.waited += exchange.waited
+        self._tally.network += exchange.duration
+        self._by_endpoint[f"{exchange.method} {exchange.endpoint}"] += 1
+        if exchange.status is not None:
+            self.answers += 1
+            self._sizer.observe(exchange.duration)
+
+    def rates(self) -> dict[str, tuple[float, int]]:
+        """Return endpoint → (learned requests per second, waiting) of the endpoints this run uses."""
+        if self._limiter is None or not hasattr(self._limiter, "snapshot"):
+            return {}
+        return {
+            bucket.endpoint: (bucket.rate, bucket.waiting)
+            for bucket in self._limiter.snapshot()
+            if bucket.rate and bucket.path is None and self._by_endpoint[bucket.endpoint]
+        }
+
+    def refresh(self, rates: dict[str, tuple[float, int]]) -> None:
+        """Tell the sizer the rate of the endpoint that is used most."""
+        used = {endpoint: rate for endpoint, (rate, _) in rates.items()}
+        self._sizer.rate = sum(used.values()) if used else None
+
+    def eta(self, rates: dict[str, tuple[float, int]], *, sent: int, left: float, pace: float) -> float | None:
+        """Return the seconds until `left` rows more are in, after `sent` rows; `pace` is the rows per second now."""
+        if left <= 0:
+            return 0.0
+        slowest = left / pace if pace > 0 else None
+        if rates and sent:
+            by_quota = max(left * self._by_endpoint[endpoint] / sent / rate for endpoint, (rate, _) in rates.items())
+            # A quota says how fast it can go at best; what lies beyond is the network's or the server's slowness.
+            return max(by_quota, slowest or 0.0) if slowest is not None and slowest < 4 * by_quota else by_quota
+        return slowest
+
+    def used(self, rates: dict[str, tuple[float, int]]) -> float | None:
+        """Return the share of the busiest endpoint's quota that the run has used, or None without a quota."""
+        elapsed = self._tally.elapsed
+        if not rates or elapsed <= 0:
+            return None
+        return max(min(1.0, self._by_endpoint[endpoint] / (rate * elapsed)) for endpoint, (rate, _) in rates.items())

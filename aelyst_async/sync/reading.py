@@ -1,0 +1,212 @@
+"""The two readings of a source, on a thread: count and index first, then decide row by row.
+
+Deciding needs no request. A row is *refused* (a rule is broken), a *duplicate* (another row stands for its key),
+*unchanged* (the journal says that the vendor confirmed exactly this payload) or *work*. Rows are decided in chunks:
+one look-up in the journal for each chunk, and the event loop is never held up by a file.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from aelyst_async.sync.duplicates import Duplicates, DuplicatesIndex
+from aelyst_async.sync.errors import SourceError
+from aelyst_async.sync.journal import Entry
+from aelyst_async.sync.mapping import Layout, Mapped, Mapper, Problem
+from aelyst_async.sync.sources import BadRow, ContactSource
+
+__all__ = ["Chunk", "Reader", "Refused", "Work"]
+
+_CHUNK = 1_000
+"""Rows decided at once."""
+
+
+@attrs.define
+class Work:
+    """A row to be sent, and what has become of it so far."""
+
+    row: int
+    line: int | None
+    key: str
+    values: list[tuple[str, Any]]
+    hash: bytes
+    data: Any
+    entry: Entry | None
+    attempts: int = 0
+    looks: int = 0
+    verify: bool = False
+    ambiguous: bool = False
+    parked_since: float | None = None
+    pauses: int = 0
+    created: bool | None = None
+
+
+@attrs.frozen
+class Refused:
+    """A row that is not sent, with everything that is wrong with it."""
+
+    row: int
+    line: int | None
+    key: str | None
+    problems: list[Problem]
+    data: Any
+
+
+@attrs.define
+class Chunk:
+    """The decisions on the next rows. ``read`` counts them all."""
+
+    read: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    refused: list[Refused] = attrs.Factory(list)
+    work: list[Work] = attrs.Factory(list)
+    last: bool = False
+
+
+class Reader:
+    """Reads one source for one target. `look_up` asks the journal for many keys at once (None: there is none)."""
+
+    def __init__(
+        self,
+        source: ContactSource,
+        mapper: Mapper,
+        *,
+        duplicates: Duplicates,
+        look_up: Callable[[Sequence[str]], Mapping[str, Entry]] | None,
+        refresh: bool,
+        verify: float,
+    ) -> None:
+        self.total = 0
+        self._source = source
+        self._mapper = mapper
+        self._duplicates = duplicates
+        self._index = DuplicatesIndex(duplicates)
+        self._look_up = look_up
+        self._refresh = refresh
+        self._verify = verify
+        self._random = random.Random()  # noqa: S311 - a sample, no secret
+        self._rows: Iterator[tuple[int | None, Any]] | None = None
+        self._row = 0
+        self._fingerprint: str | None = None
+
+    def survey(self) -> int:
+        """Do the first reading: count the rows, find the keys that repeat, meet every fault of the file as a whole.
+
+        Return the number of rows. Raises `SourceError`, `MappingError`.
+        """
+        self._fingerprint = self._source.fingerprint()
+        mapper, index = self._mapper, self._index
+        layout: Layout | None = None
+        row = 0
+        for row, (_, cells) in enumerate(self._source.open(), 1):
+            columns = self._source.columns
+            if layout is None and row == 1:
+                if columns is not None and mapper.transform is None:
+                    layout = mapper.layout(columns)
+                elif isinstance(cells, Mapping):
+                    mapper.check_first(cells)
+            if isinstance(cells, BadRow):
+                continue
+            if layout is not None:
+                key = layout.key_of(cells)
+                # Only a row that will be sent may stand for its key.
+                if key is not None and index.suspect(key) and isinstance(layout.read(cells), Mapped):
+                    index.add(key, row)
+            elif isinstance(mapped := mapper.read(columns, cells), Mapped) and index.suspect(mapped.key):
+                index.add(mapped.key, row)
+        if row == 0 and self._source.columns is not None and mapper.transform is None:
+            mapper.layout(self._source.columns)
+        index.seal()
+        self.total = row
+        return row
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What the source was at the first reading."""
+        return self._fingerprint
+
+    def next_chunk(self) -> Chunk:
+        """Decide the next rows. Raises `SourceError` if the source is no longer what it was."""
+        if self._rows is None:
+            self._rows = self._source.open()
+        chunk = Chunk()
+        candidates: list[Work] = []
+        columns: tuple[str, ...] | None = None
+        for line, cells in self._rows:
+            columns = self._source.columns
+            self._row += 1
+            chunk.read += 1
+            self._decide(self._row, line, columns, cells, chunk, candidates)
+            if chunk.read >= _CHUNK:
+                break
+        else:
+            chunk.last = True
+            if self._row != self.total or self._source.fingerprint() != self._fingerprint:
+                raise SourceError(f"{self._source.name} was changed while it was read; run the same command again")
+        if candidates:
+            known = {} if self._look_up is None else self._look_up([work.key for work in candidates])
+            for work in candidates:
+                self._compare(work, known.get(work.key), chunk)
+        return chunk
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        close = getattr(self._rows, "close", None)
+        if close is not None:
+            close()
+
+    def _decide(
+        self,
+        row: int,
+        line: int | None,
+        columns: tuple[str, ...] | None,
+        cells: Any,
+        chunk: Chunk,
+        candidates: list[Work],
+    ) -> None:
+        if isinstance(cells, BadRow):
+            data = _as_data(columns, cells.data)
+            chunk.refused.append(Refused(row, line, None, [Problem(None, cells.rule, cells.message)], data))
+            return
+        mapped = self._mapper.read(columns, cells)
+        if not isinstance(mapped, Mapped):
+            chunk.refused.append(Refused(row, line, None, mapped, _as_data(columns, cells)))
+            return
+        rival = self._index.rival(mapped.key, row)
+        if rival is None:
+            data = cells if columns is None else (columns, cells)
+            candidates.append(Work(row, line, mapped.key, mapped.values, mapped.hash, data, None))
+        elif self._duplicates == "error":
+            problem = Problem(self._mapper.key, "duplicate", f"row {rival} has the same {self._mapper.key}")
+            chunk.refused.append(Refused(row, line, mapped.key, [problem], _as_data(columns, cells)))
+        else:
+            chunk.skipped += 1
+
+    def _compare(self, work: Work, entry: Entry | None, chunk: Chunk) -> None:
+        work.entry = entry
+        if entry is not None and entry.state == "DONE" and entry.hash == work.hash and not self._refresh:
+            if not self._verify or self._random.random() >= self._verify:
+                chunk.unchanged += 1
+                return
+            work.verify = True
+        chunk.work.append(work)
+
+
+def _as_data(columns: tuple[str, ...] | None, cells: Any) -> Any:
+    """Return a row as the failures file shows it: column → cell, what is beyond the columns under ``""``."""
+    if columns is None or not isinstance(cells, (list, tuple)):
+        return cells
+    data = dict(zip(columns, cells))  # noqa: B905 - a row with too few cells is shown as it is
+    if len(cells) > len(columns):
+        data[""] = list(cells[len(columns) :])
+    return data
+
+
+def work_data(work: Work) -> Any:
+    """Return the row of `work` as the failures file shows it."""
+    return _as_data(*work.data) if isinstance(work.data, tuple) else work.data
