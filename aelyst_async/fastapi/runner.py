@@ -104,6 +104,7 @@ class Runner:
         self._adopter: asyncio.Task[None] | None = None
         self._stopped = False  # nothing new is begun
         self._cutting = False  # what runs is being cancelled
+        self._closed = False  # the store is
         self._pace = 0.0  # seconds that a job takes, smoothed
         self._counted = dict.fromkeys(("submitted", "merged", "refused", "done", "failed", "retried"), 0)
 
@@ -257,6 +258,8 @@ class Runner:
             try:
                 return await operation()
             except JournalError as error:
+                if self._closed:
+                    raise asyncio.CancelledError from None  # a job that has outlived the drain
                 logger.error("%s; trying again in %g s", error, _JOURNAL_PAUSE)
             await asyncio.sleep(_JOURNAL_PAUSE)
 
@@ -299,6 +302,9 @@ class Runner:
             self._stopped = self._cutting = True
             if self._adopter is not None:
                 await asyncio.wait([self._adopter])
+            for timer in self._paused.values():
+                timer.cancel()
+            self._closed = True
             await self.store.close()
         self._report(len(cut))
 

@@ -1,0 +1,532 @@
+"""Jobs, in memory and in a journal alike: order, merging, bounds, contexts, failures, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+from typing import Any
+
+import pytest
+
+from aelyst_async.contacts import ContactFields
+from aelyst_async.errors import ConfigurationError, ServerError, TransportError
+from aelyst_async.fastapi import (
+    InvalidJobError,
+    JobQueueFullError,
+    Jobs,
+    JobsClosedError,
+    union,
+)
+from aelyst_providers.aelyst import AelystFields, CustomField
+from tests.fastapi.helpers import MakeJobs, ended, until
+
+
+async def test_a_job_runs_with_its_arguments_and_its_status_says_so(make: MakeJobs) -> None:
+    seen: list[tuple[str, Any]] = []
+    jobs = make()
+
+    @jobs.register
+    async def note(who: str, fields: Any) -> None:
+        seen.append((who, fields))
+
+    async with jobs:
+        job = await jobs.submit("a", note, who="ann", fields={"x": [1, None, "é"]})
+        (status,) = await ended(jobs, job.id)
+    assert seen == [("ann", {"x": [1, None, "é"]})]
+    assert (status.name, status.state, status.submissions, status.starts) == ("note", "done", 1, 1)
+    assert status.finished_at is not None
+    assert status.submitted_at <= status.finished_at
+    assert not job.merged
+
+
+async def test_one_key_runs_one_at_a_time_and_in_order_while_others_overlap(make: MakeJobs) -> None:
+    order: dict[str, list[int]] = {"a": [], "b": []}
+    now: set[str] = set()
+    most = 0
+    jobs = make()
+
+    @jobs.register(merge=None)
+    async def work(key: str, number: int) -> None:
+        nonlocal most
+        assert key not in now, "two of one key at a time"
+        now.add(key)
+        most = max(most, len(now))
+        await asyncio.sleep(0.002)
+        order[key].append(number)
+        now.remove(key)
+
+    async with jobs:
+        ids = []
+        for number in range(20):
+            for key in ("a", "b"):
+                ids.append((await jobs.submit(key, work, key=key, number=number)).id)
+        statuses = await ended(jobs, *ids)
+    assert [status.state for status in statuses] == ["done"] * 40
+    assert order == {"a": list(range(20)), "b": list(range(20))}
+    assert most == 2
+
+
+async def test_waiting_submissions_of_a_key_are_merged_and_none_is_merged_into_a_running_one(make: MakeJobs) -> None:
+    runs: list[dict[str, Any]] = []
+    gate = asyncio.Event()
+    jobs = make()
+
+    @jobs.register
+    async def save(fields: dict[str, Any]) -> None:
+        runs.append(fields)
+        await gate.wait()
+
+    async with jobs:
+        first = await jobs.submit("ann", save, fields={"first": "Ann", "phone": "1"})
+        await until(lambda: runs)
+        rest = [await jobs.submit("ann", save, fields={"phone": str(n), f"f{n}": n}) for n in range(10)]
+        gate.set()
+        statuses = await ended(jobs, first.id, rest[0].id)
+        stats = jobs.stats()
+    assert runs == [{"first": "Ann", "phone": "1"}, {"phone": "9", **{f"f{n}": n for n in range(10)}}]
+    assert len({job.id for job in rest}) == 1
+    assert rest[0].id != first.id
+    assert [job.merged for job in rest] == [False] + [True] * 9
+    assert [status.submissions for status in statuses] == [1, 10]
+    assert (stats.submitted, stats.merged, stats.done, stats.waiting, stats.running) == (11, 9, 2, 0, 0)
+
+
+async def test_another_function_of_the_key_is_not_merged_and_keeps_its_turn(make: MakeJobs) -> None:
+    runs: list[str] = []
+    gate = asyncio.Event()
+    jobs = make()
+
+    @jobs.register
+    async def hold() -> None:
+        await gate.wait()
+
+    @jobs.register
+    async def save(value: int) -> None:
+        runs.append(f"save {value}")
+
+    @jobs.register
+    async def tag(value: int) -> None:
+        runs.append(f"tag {value}")
+
+    async with jobs:
+        await jobs.submit("k", hold)
+        ids = [(await jobs.submit("k", function, value=n)).id for n, function in enumerate([save, save, tag, save])]
+        gate.set()
+        await ended(jobs, *ids)
+    assert runs == ["save 1", "tag 2", "save 3"]
+
+
+async def test_a_full_queue_refuses_new_keys_but_still_merges(make: MakeJobs) -> None:
+    gate = asyncio.Event()
+    jobs = make(capacity=3, concurrency=1, drain_timeout=5)
+
+    @jobs.register
+    async def hold(value: int = 0) -> None:
+        await gate.wait()
+
+    async with jobs:
+        accepted = [await jobs.submit(str(n), hold, value=n) for n in range(3)]
+        assert jobs.problem() == "jobs: the queue is full"
+        with pytest.raises(JobQueueFullError) as refusal:
+            await jobs.submit("3", hold)
+        assert 1 <= refusal.value.retry_after <= 60
+        assert (await jobs.submit("2", hold, value=7)).merged
+        assert jobs.stats().refused == 1
+        gate.set()
+        await ended(jobs, *[job.id for job in accepted])
+        assert jobs.problem() is None
+        await jobs.submit("3", hold)
+
+
+async def test_a_burst_never_overshoots_the_capacity(make: MakeJobs) -> None:
+    gate = asyncio.Event()
+    jobs = make(capacity=50, concurrency=4, drain_timeout=5)
+
+    @jobs.register
+    async def hold() -> None:
+        await gate.wait()
+
+    async with jobs:
+        results = await asyncio.gather(*[jobs.submit(f"k{n}", hold) for n in range(200)], return_exceptions=True)
+        assert sum(isinstance(result, JobQueueFullError) for result in results) == 150
+        assert sum(not isinstance(result, BaseException) for result in results) == 50
+        gate.set()
+
+
+async def test_concurrency_is_a_bound_that_is_reached(make: MakeJobs) -> None:
+    running = most = 0
+    jobs = make(concurrency=7)
+
+    @jobs.register
+    async def work() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+
+    async with jobs:
+        ids = [(await jobs.submit(str(n), work)).id for n in range(40)]
+        await ended(jobs, *ids)
+    assert most == 7
+
+
+async def test_a_job_runs_in_the_context_of_its_latest_submission(make: MakeJobs) -> None:
+    request: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="none")
+    seen: list[str] = []
+    gate = asyncio.Event()
+    jobs = make()
+
+    @jobs.register
+    async def look(key: str) -> None:
+        seen.append(request.get())
+        await gate.wait()
+
+    async with jobs:
+        for value in ("first", "second", "third"):
+            request.set(value)
+            await jobs.submit("k", look, key="k")
+            await until(lambda: seen)
+        request.set("outside")
+        gate.set()
+        await until(lambda: len(seen) == 2)
+    assert seen == ["first", "third"]
+
+
+async def test_a_failing_job_is_logged_counted_and_hurts_no_other(
+    make: MakeJobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = make()
+
+    @jobs.register(merge=None)
+    async def fail(kind: str) -> None:
+        if kind == "bug":
+            raise ZeroDivisionError("a bug")
+        if kind == "cancel":
+            raise asyncio.CancelledError
+        if kind == "api":
+            raise ServerError(status=501, message="secret-contact", url="http://x/contact/ann@example.com")
+
+    async with jobs:
+        kinds = ["bug", "cancel", "fine"]
+        ids = [(await jobs.submit("same key", fail, kind=kind)).id for kind in kinds]
+        statuses = await ended(jobs, *ids)
+        stats = jobs.stats()
+    assert [(status.state, status.error) for status in statuses] == [
+        ("failed", "ZeroDivisionError"), ("failed", "CancelledError"), ("done", None),
+    ]  # fmt: skip
+    assert (stats.failed, stats.done) == (2, 1)
+    assert f"job {ids[0]} (fail) failed" in caplog.text
+    assert "a bug" in caplog.text, "the traceback of a bug is there"
+
+
+async def test_a_temporary_failure_is_tried_again_and_its_key_waits_while_others_go_on(make: MakeJobs) -> None:
+    log: list[str] = []
+    jobs = make(retry_base=0.05, max_starts=3)
+
+    @jobs.register(merge=None)
+    async def work(name: str, fails: int) -> None:
+        tries = sum(entry == name for entry in log)
+        log.append(name)
+        if tries < fails:
+            raise TransportError("down")
+
+    async with jobs:
+        ids = [
+            (await jobs.submit("a", work, name="a1", fails=2)).id,
+            (await jobs.submit("a", work, name="a2", fails=0)).id,
+            (await jobs.submit("b", work, name="b1", fails=99)).id,
+        ]
+        statuses = await ended(jobs, *ids)
+        stats = jobs.stats()
+    assert [(status.state, status.starts, status.error) for status in statuses] == [
+        ("done", 3, None), ("done", 1, None), ("failed", 3, "TransportError"),
+    ]  # fmt: skip
+    assert [entry for entry in log if entry.startswith("a")] == ["a1", "a1", "a1", "a2"]
+    assert stats.retried == 4
+
+
+async def test_the_text_of_an_api_error_stays_out_of_the_log_and_its_status_is_told(
+    make: MakeJobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = make(max_starts=1)
+
+    @jobs.register
+    async def fail() -> None:
+        raise ServerError(status=503, message="no, ann@example.com", url="http://x/contact/ann@example.com")
+
+    with caplog.at_level(logging.DEBUG):
+        async with jobs:
+            (status,) = await ended(jobs, (await jobs.submit("k", fail)).id)
+    assert (status.error, status.error_status) == ("ServerError", 503)
+    assert "ServerError" in caplog.text
+    assert "ann@example.com" not in caplog.text
+
+
+async def test_a_failed_job_can_be_submitted_again_with_its_arguments(make: MakeJobs) -> None:
+    works = False
+    seen: list[int] = []
+    jobs = make()
+
+    @jobs.register
+    async def work(value: int) -> None:
+        if not works:
+            raise ValueError("not yet")
+        seen.append(value)
+
+    async with jobs:
+        job = await jobs.submit("k", work, value=7)
+        await ended(jobs, job.id)
+        works = True
+        again = await jobs.resubmit(job.id)
+        await ended(jobs, again.id)
+        with pytest.raises(InvalidJobError):
+            await jobs.resubmit(again.id)
+        with pytest.raises(InvalidJobError):
+            await jobs.resubmit("no such job")
+    assert seen == [7]
+
+
+async def test_a_cancelled_submitter_loses_nothing(make: MakeJobs) -> None:
+    seen: list[int] = []
+    jobs = make()
+
+    @jobs.register(merge=None)
+    async def work(value: int) -> None:
+        seen.append(value)
+
+    async with jobs:
+        for value in range(20):
+            task = asyncio.create_task(jobs.submit("k", work, value=value))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        last = await jobs.submit("k", work, value=99)
+        await ended(jobs, last.id)
+    # What was accepted ran, in order, and nothing was stuck in front of the last.
+    assert seen[-1] == 99
+    assert seen == sorted(seen)
+
+
+async def test_the_drain_waits_for_what_runs(make: MakeJobs) -> None:
+    done: list[str] = []
+    jobs = make(drain_timeout=5)
+
+    @jobs.register
+    async def work() -> None:
+        await asyncio.sleep(0.05)
+        done.append("done")
+
+    async with jobs:
+        await jobs.submit("k", work)
+        await asyncio.sleep(0.02)
+    assert done == ["done"]
+    assert jobs.stats().done == 1
+
+
+async def test_the_drain_is_bounded_even_against_a_job_that_does_not_heed_its_cancellation(
+    make: MakeJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aelyst_async.fastapi.runner._CANCEL_GRACE", 0.1)
+    stubborn_may_end = asyncio.Event()
+    jobs = make(drain_timeout=0.1)
+
+    @jobs.register
+    async def stubborn() -> None:
+        while not stubborn_may_end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await stubborn_may_end.wait()
+
+    clock = asyncio.get_running_loop().time
+    async with jobs:
+        await jobs.submit("k", stubborn)
+        await asyncio.sleep(0.05)
+        began = clock()
+    assert 0.1 < clock() - began < 2
+    stubborn_may_end.set()
+    await asyncio.sleep(0.05)
+
+
+async def test_submitting_outside_the_lifespan_or_while_draining_is_an_error_that_says_so(make: MakeJobs) -> None:
+    refusals: list[Exception] = []
+    jobs = make(drain_timeout=5)
+
+    @jobs.register
+    async def work(again: bool = False) -> None:
+        await asyncio.sleep(0.05)
+        if again:
+            try:
+                await jobs.submit("other", work)
+            except JobsClosedError as error:
+                refusals.append(error)
+
+    with pytest.raises(JobsClosedError, match="mounted sub-app"):
+        await jobs.submit("k", work)
+    assert jobs.problem() == "jobs: not open"
+    async with jobs:
+        assert jobs.problem() is None
+        with pytest.raises(ConfigurationError, match="open already"):
+            await jobs.__aenter__()
+        await jobs.submit("k", work, again=True)
+        await asyncio.sleep(0.02)
+    assert len(refusals) == 1
+    assert "shutting down" in str(refusals[0])
+
+
+async def test_jobs_can_be_opened_again_after_they_were_closed(make: MakeJobs) -> None:
+    seen: list[int] = []
+    jobs = make()
+
+    @jobs.register
+    async def work(value: int) -> None:
+        seen.append(value)
+
+    for value in range(3):
+        async with jobs:
+            await ended(jobs, (await jobs.submit("k", work, value=value)).id)
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 513, "\ud800", 7, None])
+async def test_a_key_that_cannot_be_kept_is_refused(make: MakeJobs, key: Any) -> None:
+    jobs = make()
+
+    @jobs.register
+    async def work() -> None: ...
+
+    async with jobs:
+        with pytest.raises(InvalidJobError):
+            await jobs.submit(key, work)
+        assert jobs.stats().submitted == 0
+
+
+@pytest.mark.parametrize("key", ["\x00", "'; DROP TABLE job; --", "é" * 512, "🤦" * 100, "k\nk"])
+async def test_a_hostile_key_is_just_a_key(make: MakeJobs, key: str) -> None:
+    seen: list[str] = []
+    jobs = make()
+
+    @jobs.register
+    async def work(value: str) -> None:
+        seen.append(value)
+
+    async with jobs:
+        await ended(jobs, (await jobs.submit(key, work, value=key)).id)
+    assert seen == [key]
+
+
+async def test_only_coroutine_functions_and_free_names_are_taken(make: MakeJobs) -> None:
+    jobs = make()
+
+    @jobs.register
+    async def work() -> None: ...
+
+    with pytest.raises(ConfigurationError, match="not a coroutine function"):
+        jobs.register(lambda: None)  # type: ignore[arg-type,return-value]
+
+    async def other() -> None: ...
+
+    with pytest.raises(ConfigurationError, match="already"):
+        jobs.register(name="work")(other)
+    async with jobs:
+        with pytest.raises(ConfigurationError, match="not a coroutine function"):
+            await jobs.submit("k", print)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"concurrency": 0}, {"capacity": True}, {"max_starts": 1.5}, {"drain_timeout": -1}, {"keep": float("nan")}],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(settings))):
+        Jobs(**settings)
+
+
+async def test_without_a_journal_what_waits_is_run_in_the_drain_and_what_is_lost_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seen: list[int] = []
+
+    async def work(value: int) -> None:
+        await asyncio.sleep(0.01)
+        seen.append(value)
+
+    async def forever() -> None:
+        await asyncio.sleep(3600)
+
+    async with Jobs(concurrency=1, drain_timeout=5) as jobs:
+        for value in range(10):
+            await jobs.submit(str(value), work, value=value)
+    assert seen == list(range(10))
+    assert not caplog.records
+
+    async with Jobs(concurrency=1, drain_timeout=0.05) as jobs:
+        for value in range(3):
+            await jobs.submit(str(value), forever)
+    assert "3 jobs are lost, 1 of them were cut off" in caplog.text
+
+
+async def test_without_a_journal_any_coroutine_function_and_arguments_do() -> None:
+    seen: list[ContactFields] = []
+    gate = asyncio.Event()
+
+    class Service:
+        async def save(self, fields: ContactFields) -> None:
+            await gate.wait()
+            seen.append(fields)
+
+    service = Service()
+    async with Jobs(drain_timeout=5) as jobs:
+        await jobs.submit("k", service.save, fields=AelystFields(first_name="A"))
+        await asyncio.sleep(0.01)
+        await jobs.submit("k", service.save, fields=AelystFields(first_name="B", phone=None))
+        await jobs.submit("k", service.save, fields=AelystFields(first_name="C", email="c@d.e"))
+        gate.set()
+    assert seen == [AelystFields(first_name="A"), AelystFields(first_name="C", phone=None, email="c@d.e")]
+
+
+def test_union_keeps_what_only_the_older_has_at_every_depth() -> None:
+    assert union({"a": {"x": 1, "y": 2}, "b": [1]}, {"a": {"y": None}, "b": [2], "c": 3}) == {
+        "a": {"x": 1, "y": None},
+        "b": [2],
+        "c": 3,
+    }
+    older = AelystFields(first_name="Ann", custom_fields=(CustomField("a", 1), CustomField("b", 2)))
+    newer = AelystFields(last_name="Lee", custom_fields=(CustomField("b", 3), CustomField("c", 4)))
+    assert union(older, newer) == AelystFields(
+        first_name="Ann",
+        last_name="Lee",
+        custom_fields=(CustomField("a", 1), CustomField("b", 3), CustomField("c", 4)),
+    )
+    assert union(older, AelystFields(custom_fields=None)).custom_fields is None
+    assert union(ContactFields(first_name="x"), AelystFields(last_name="y")) == AelystFields(last_name="y")
+    assert union((1, 2), (3,)) == (3,)
+
+
+async def test_a_merge_function_of_ones_own_decides_and_its_errors_are_the_submitters(make: MakeJobs) -> None:
+    seen: list[list[int]] = []
+    gate = asyncio.Event()
+    jobs = make(drain_timeout=5)
+
+    def collect(older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
+        if newer["items"] == ["bad"]:
+            raise ValueError("cannot be merged")
+        return {"items": older["items"] + newer["items"]}
+
+    @jobs.register(merge=collect)
+    async def work(items: list[int]) -> None:
+        await gate.wait()
+        seen.append(items)
+
+    async with jobs:
+        await jobs.submit("k", work, items=[0])
+        await asyncio.sleep(0.02)
+        job = await jobs.submit("k", work, items=[1])
+        await jobs.submit("k", work, items=[2])
+        with pytest.raises(InvalidJobError):
+            await jobs.submit("k", work, items=["bad"])
+        gate.set()
+        await ended(jobs, job.id)
+    assert seen == [[0], [1, 2]]
