@@ -65,7 +65,9 @@ class Blind:
             self._refused += 1
             return
         let_through = self._good / max(now + wait - self._began, 0.05)
-        if self.rate is None:
+        if not self._good and self.rate is None:
+            pass  # refused from the start: the pause alone says how fast
+        elif self.rate is None:
             self.rate = max(0.97 * let_through, 0.01)
         else:
             self.rate = max(min(0.95 * self.rate, max(let_through, 0.5 * self.rate)), 0.01)

@@ -40,8 +40,8 @@ from aelyst_async.ratelimit.memory import Boundaries, Extremum, SendLog
 
 __all__ = ["Bucket"]
 
-_SOON = 0.05
-"""Seconds: the shortest window that is reckoned with."""
+_SOON = (0.004, 0.05)
+"""Seconds, from and to: the credit of the very start is spent within two round trips or so."""
 
 _FIRST_GUESS = 1.0
 """Seconds after which an empty quota is asked again when nothing is known of its window."""
@@ -75,7 +75,8 @@ class Bucket:
         self._blind = Blind()
         self._alone = False  # after a refusal: one request at a time until an answer is good
         self._refusals = 0
-        self._round_trip = 0.05
+        self._round_trip = 0.0
+        self._soon = _SOON[1]
         # The newest answer, in the order of sending.
         self._seen = 0
         self._seen_at = -math.inf
@@ -85,16 +86,18 @@ class Bucket:
         # What is known of the window.
         self._origin = -math.inf
         self._at_least = 0.0
+        self._not_before = -math.inf
         self._bounds = Boundaries()
         self._ages = Extremum(largest=True)
         self._forgot_ages = Extremum(largest=False)
         self._at_once = 0.0
         self._one_by_one = 0.0
-        self._weighed_at = -math.inf
+        self._most_forgotten = 0
         self._inflow: list[tuple[float, int]] = []
         # What we got wrong.
         self._reserve = 0.0
         self._reserve_at = -math.inf
+        self._settled_at = -math.inf
         self._slip = 0.0
 
     # -- what it tells ----------------------------------------------------------------------------------------------
@@ -147,18 +150,20 @@ class Bucket:
         """Return the reserve as it is now: it fades over a few windows."""
         if self._reserve < 0.05:
             return 0.0
-        scale = 4 * (self.window or 1.0)
+        scale = 1.5 * (self.window or 1.0)
         reserve = self._reserve * math.exp(-(now - self._reserve_at) / scale)
-        return 0.0 if reserve < 0.5 else min(math.ceil(reserve - 0.5), (self.limit or 1) // 4)
+        return 0.0 if reserve < 0.5 else float(min(math.ceil(reserve - 0.5), (self.limit or 1) // 4))
 
     def _ready_scouting(self, now: float) -> float:
         credit = self._allowed - self._log.count - self._spare(now)
         known = self._bounds.low > -math.inf
-        since = max(self._last - self._origin, self._at_least, _SOON)
+        since = max(self._last - self._origin, self._at_least, self._soon)
         if credit < 1:
             return self._ask_again(since)
-        if credit <= 3 and credit < (self.limit or 0):
-            return self._last + since * (0.5 if known else 1.0)
+        if credit <= 7 and credit < (self.limit or 0):
+            # The last few are for seeing the window end: they go at times that grow by a factor.
+            factor = 0.3 if credit > 3 else 0.5 if credit > 1 else 1.0
+            return self._last + since * (factor / 2 if known else factor)
         return self._last + since / ((2.0 if known else 1.0) * credit)
 
     def _ask_again(self, since: float) -> float:
@@ -179,8 +184,12 @@ class Bucket:
             credit = self._allowed - self._log.count - spare
             if credit < 1:
                 return late
-            middle = max((early + late - margin) / 2, self._last)
-            return min(self._last + (middle - self._last) / credit, late)
+            if credit < 2 and late - early > 0.01 * bounds.window_high:
+                # The last one goes where the end is expected: on whichever side it is counted, it tells.
+                return max(self._last, (early + late - margin) / 2)
+            # All but the last by the earliest end; in a hurry, still not in one burst.
+            left = max(early - self._last, 0.25 * (late - self._last), 0.0)
+            return self._last + left / credit
         if self._seen_at >= late:
             # An answer from after the end, and no new window: `answer` has seen to it; go by the credit.
             return self._ready_scouting(now)
@@ -197,9 +206,9 @@ class Bucket:
 
     def _gate_window(self) -> tuple[float, float]:
         """Return the lower and the upper bound of the window of a server that forgets one by one."""
-        horizon = 2.5 * (self._ages.get(-math.inf) or 0.0)
-        low = self._ages.get(self._seen_at - horizon) or 0.0
-        high = self._forgot_ages.get(self._seen_at - horizon)
+        oldest = self._ages.get(-math.inf) or 0.0
+        low = self._ages.get(self._seen_at - 4 * oldest) or 0.0
+        high = self._forgot_ages.get(self._seen_at - 16 * oldest)
         if high is None or high < low:
             high = low
         return low, max(high, 0.001)
@@ -216,17 +225,18 @@ class Bucket:
         spare = self._spare(now)
         credit = self._allowed - self._log.count - spare
         pace = 0.9 * high / limit
-        if credit >= 1:
-            return self._last + min(pace, high / 8 / credit)
         base = max(self._log.sent_by(self._seen_at - high), self._forgotten)
+        if credit >= 1:
+            ready = self._last + min(pace, high / 8 / credit)
+            if credit < 2 and high - low > 0.015 * high and self._log.known(base + 1):
+                # The bounds are wide apart: the one to spare is best sent between them.
+                ready = max(ready, self._log.time(base + 1) + (low + high) / 2)
+            return ready
         needed = base + 1 - int(credit)
         ready = self._log.time(needed) + high + margin if self._log.known(needed) else math.inf
-        if high - low > 0.015 * high and self._log.known(needed + 1):
-            # The bounds are wide apart: with one to spare, try between them.
-            ready = min(ready, self._log.time(needed + 1) + (low + high) / 2 + margin)
         flow = self._flow()
         if flow > 0:
-            ready = max(ready, self._seen_at + (-credit) / flow)
+            ready = max(ready, self._seen_at + ((1.0 if high <= low else 0.7) - credit) / flow)
         if math.isinf(ready):
             return math.inf if self._out else self._last + high
         return max(ready, self._last + pace)
@@ -278,6 +288,7 @@ class Bucket:
             self._seen -= 1
             self._allowed -= 1
             self._forgotten -= 1
+            self._most_forgotten -= 1
 
     def lost(self, ticket: int, now: float) -> None:
         """A request got no answer: it counts, since it may have been counted."""
@@ -287,6 +298,9 @@ class Bucket:
     def answer(self, ticket: int, now: float, status: int, quota: QuotaHeaders) -> None:
         """Learn from an answer."""
         one = self._out.pop(ticket)
+        if self._round_trip <= 0:
+            self._round_trip = max(now - one.at, 1e-4)
+            self._soon = min(max(2 * self._round_trip, _SOON[0]), _SOON[1])
         self._round_trip += ((now - one.at) - self._round_trip) / 8
         if status == 429:
             self._refuse(one, now, quota)
@@ -326,6 +340,10 @@ class Bucket:
             if not self._bounds.known:
                 self.state = "scouting"
         self._at_least = max(self._at_least, one.at - self._log.time(self._forgotten + 1))
+        self._not_before = max(self._not_before, one.at)
+        if wait >= 2 and wait == int(wait):
+            # Whole seconds are seconds rounded up: the end is within the last one.
+            self._not_before = max(self._not_before, self.paused_until - 1.05 - self._round_trip)
         self._discount(one)
         self._allowed = min(self._allowed, self._log.count) + 1
         if window is None:
@@ -341,8 +359,8 @@ class Bucket:
         return guess * float(2 ** min(self._refusals, 6))
 
     def _disappointed(self, by: float, now: float) -> None:
-        if by > self._spare(now):
-            self._reserve, self._reserve_at = float(by), now
+        if by > self._spare(now) and now > self._settled_at:
+            self._reserve, self._reserve_at = min(float(by), 0.1 * (self.limit or 1) + 1), now
 
     def _learn(self, one: _Sent, limit: int, remaining: int, now: float) -> None:
         allowed, remembered = one.number + remaining, limit - remaining
@@ -364,7 +382,7 @@ class Bucket:
         self._judge()
 
     def _note_inflow(self, at: float, allowed: int) -> None:
-        step = max((self.window or _SOON) / 16, 0.001)
+        step = max((self.window or self._soon) / 16, 0.001)
         flow = self._inflow
         if not flow or at - flow[-1][0] >= step:
             flow.append((at, allowed))
@@ -386,17 +404,24 @@ class Bucket:
         limit = self.limit or 1
         between = one.number - self._seen
         age = self._seen_at - self._log.time(self._forgotten + 1)
-        all_at_once = gone >= 0.6 * self._remembered and remembered <= max(between + 2, 0.3 * limit)
+        news = forgotten - self._most_forgotten
+        all_at_once = (
+            gone >= 0.6 * self._remembered
+            and news >= 0.6 * (self._seen - self._most_forgotten)
+            and remembered <= max(between + 1, 0.3 * limit)
+        )
         close = one.at - self._seen_at <= 0.3 * age
         if all_at_once and (close or self.state != "smooth"):
-            self._bounds.found(self._seen_at, one.at, (self._seen, one.number))
+            self._bounds.found(max(self._seen_at, self._not_before), one.at, (self._seen, one.number))
             self._origin = one.at
             self._at_least = max(age, self._bounds.window_low)
-        if close and self._remembered >= 2:
-            if all_at_once:
-                self._at_once += gone
-            else:
-                self._one_by_one += gone
+        # Against the most that was ever forgotten: requests that overtake each other make `gone` swing.
+        if news > 0:
+            self._most_forgotten = forgotten
+            if not all_at_once:
+                self._one_by_one += news
+            elif close and self._remembered >= 2:
+                self._at_once += news
             if self._at_once + self._one_by_one > 2 * limit:
                 self._at_once /= 2
                 self._one_by_one /= 2
@@ -405,7 +430,16 @@ class Bucket:
         """Decide for a law."""
         limit = self.limit or 1
         total = self._at_once + self._one_by_one
-        if total >= max(2.0, 0.05 * limit) and self._one_by_one > 0.3 * total:
+        before = self.state
+        near = 0.001 + self._round_trip / 8
+        crowd = self._log.sent_by(self._seen_at + near) - self._log.sent_by(self._seen_at - near) - 1
+        if total >= max(2.0, 0.05 * limit, 2 * crowd) and self._one_by_one > 0.3 * total:
             self.state = "smooth"
-        elif self._bounds.known and (self.state != "smooth" or self._at_once > 0.8 * total):
+        elif (
+            self._bounds.known
+            and self._bounds.window_high <= 2 * self._bounds.window_low
+            and (before != "smooth" or self._at_once > 0.8 * total)
+        ):
             self.state = "fixed"
+        if self.state != before:
+            self._settled_at = self._seen_at + (self.window or 0.0)

@@ -108,7 +108,7 @@ class Extremum:
 class Boundaries:
     """The moments at which a fixed window began anew, as intervals of send times, and the window between them."""
 
-    __slots__ = ("confirmed", "high", "low", "numbers", "window_high", "window_low")
+    __slots__ = ("_first", "_times", "confirmed", "drifts", "high", "low", "numbers", "window_high", "window_low")
 
     def __init__(self) -> None:
         self.low = -math.inf
@@ -117,6 +117,10 @@ class Boundaries:
         self.window_low = 0.0
         self.window_high = math.inf
         self.confirmed = 0
+        self.drifts = False
+        """Windows do not follow each other without a gap: each begins with its first request."""
+        self._first = (math.nan, math.nan)
+        self._times = 0
 
     @property
     def known(self) -> bool:
@@ -125,23 +129,37 @@ class Boundaries:
 
     def found(self, low: float, high: float, numbers: tuple[int, int]) -> None:
         """A window began after `low` (when request ``numbers[0]`` was sent) and not after `high`."""
-        if self.low > -math.inf:
-            least, most = low - self.high, high - self.low
-            times = 1
-            if self.known:
-                middle = (self.window_low + self.window_high) / 2
-                times = max(1, round((least + most) / 2 / middle))
-            least, most = max(least / times, 0.0), most / times
-            shrunk_low, shrunk_high = max(least, self.window_low), min(most, self.window_high)
-            if shrunk_low <= shrunk_high * 1.000001:
-                self.window_low, self.window_high = shrunk_low, max(shrunk_low, shrunk_high)
-                self.confirmed += 1
-            else:  # the window has changed, or is counted from its first request: what was just seen holds
-                self.window_low, self.window_high = least, most
-                self.confirmed = min(self.confirmed, 1)
-            # The start cannot lie before the last one plus a window; it may lie later (see `anchored` above).
-            low = max(low, min(self.low + times * self.window_low, high))
+        if self.low == -math.inf:
+            self.low, self.high, self.numbers = low, high, numbers
+            self._restart(low, high)
+            return
+        times = 1
+        if self.known:
+            times = max(1, round((low + high - self.low - self.high) / (self.window_low + self.window_high)))
+        predicted = self.high + times * self.window_high
+        self._times += times
+        one = ((low - self.high) / times, (high - self.low) / times)
+        # From the first one that was seen: the more windows in between, the less its own width matters.
+        all_of_them = ((low - self._first[1]) / self._times, (high - self._first[0]) / self._times)
+        least = max(0.0, one[0], all_of_them[0], self.window_low)
+        most = min(one[1], all_of_them[1], self.window_high)
+        if least <= most * 1.000001:
+            low = max(low, min(self.low + times * least, high))
+            self.window_low, self.window_high = least, max(least, most)
+            self.confirmed += 1
+            if low > predicted + 0.0005:
+                self.drifts = True
+            elif not self.drifts and self.confirmed >= 3:
+                high = max(low, min(high, predicted))
+        else:  # the window has changed, or each begins with its first request: what was just seen holds
+            self.window_low, self.window_high = max(one[0], 0.0), one[1]
+            self.confirmed = min(self.confirmed, 1)
+            self._restart(low, high)
         self.low, self.high, self.numbers = low, high, numbers
+
+    def _restart(self, low: float, high: float) -> None:
+        self._first = (low, high)
+        self._times = 0
 
     def refine(self, number: int, at: float, *, after: bool) -> None:
         """A late answer shows on which side of the last boundary a request in between was counted."""
@@ -155,6 +173,7 @@ class Boundaries:
     def doubt(self, elapsed: float) -> None:
         """A window that should have ended has not: it is longer than `elapsed`."""
         self.confirmed = 0
+        self.drifts = True
         self.window_low = max(self.window_low, elapsed)
         if self.window_high <= self.window_low:
             self.window_high = math.inf
