@@ -61,7 +61,7 @@ class ContactSync:
         failures: str | os.PathLike[str] | None = None,
         refresh: bool = False,
         verify: float = 0.0,
-        max_errors: int | float | None = None,
+        max_errors: float | None = None,
         drain: float = 20.0,
         max_attempts: int = 5,
         assume_new: bool = False,
@@ -241,7 +241,7 @@ class ContactSync:
                 raise SyncError(f"{option} {path} is the source itself; name another file")
 
 
-def _budget(max_errors: int | float | None) -> ErrorBudget:
+def _budget(max_errors: float | None) -> ErrorBudget:
     if max_errors is None:
         return ErrorBudget()
     if isinstance(max_errors, bool) or max_errors < 0:

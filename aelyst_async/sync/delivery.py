@@ -163,7 +163,13 @@ class Courier:
         await self._intend(work, "update")
         try:
             return await self._gateway.update(who, changes)
-        except (ContactNotFoundError, BadRequestError, ResponseDecodeError, InvalidIdentifierError, UnsupportedFieldError):
+        except (
+            ContactNotFoundError,
+            BadRequestError,
+            ResponseDecodeError,
+            InvalidIdentifierError,
+            UnsupportedFieldError,
+        ):
             return None
 
     async def _create(self, who: Identifier, fields: ContactFields) -> WriteReceipt:
@@ -291,9 +297,7 @@ class Courier:
             work.pauses += 1
             return Verdict(Kind.LATER, delay=self._backoff(work.pauses), error=error, unreachable=True)
         # Not there for an update, yet there for a create: it is not visible yet. A create that finds no route is final.
-        late = isinstance(error, ConflictError) or (
-            isinstance(error, ContactNotFoundError) and error.method != "POST"
-        )
+        late = isinstance(error, ConflictError) or (isinstance(error, ContactNotFoundError) and error.method != "POST")
         again = doubt or late or isinstance(error, (ServerError, TransportError, ResponseDecodeError))
         if again:
             work.attempts += 1
@@ -314,7 +318,9 @@ class Courier:
         if work.parked_since is None:
             work.parked_since = loop_now
         elif loop_now - work.parked_since > self._pauses.patience:
-            return self._give_up(work, _rule(error), f"put off for over {self._pauses.patience:g} s: {_words(error)}", status)
+            return self._give_up(
+                work, _rule(error), f"put off for over {self._pauses.patience:g} s: {_words(error)}", status
+            )
         work.pauses += 1
         self._settle(work, "AMBIGUOUS" if work.ambiguous else "PARKED", "create", status=status)
         if isinstance(error, QueuedError):
@@ -324,14 +330,14 @@ class Courier:
             delay = self._backoff(work.pauses)
         if work.ambiguous:
             delay = max(delay, self._pauses.settle)
-        return Verdict(Kind.LATER, delay=max(delay, getattr(error, "retry_after", None) or 0.0), error=error, status=status)
+        return Verdict(
+            Kind.LATER, delay=max(delay, getattr(error, "retry_after", None) or 0.0), error=error, status=status
+        )
 
     def _give_up(self, work: Work, rule: str, message: str, status: int | None) -> Verdict:
         # A create in doubt stays AMBIGUOUS: the next run looks before it sends.
         self._settle(work, "AMBIGUOUS" if work.ambiguous else "DEAD", "create", status=status)
-        self._committer.put(
-            Dead(work.key, work.row, work.line, rule, message, status, work.attempts, work.values)
-        )
+        self._committer.put(Dead(work.key, work.row, work.line, rule, message, status, work.attempts, work.values))
         return Verdict(Kind.FAILED, rule=rule, message=message, status=status)
 
     def _backoff(self, number: int) -> float:
@@ -356,7 +362,9 @@ def _same(shown: Any, sent: Any) -> bool:
 def _rule(error: ContactsError) -> str:
     if isinstance(error, ApiError):
         return "queued" if isinstance(error, QueuedError) else f"http-{error.status}"
-    return {"UnsupportedFieldError": "field", "InvalidIdentifierError": "identifier"}.get(type(error).__name__, "no-answer")
+    return {"UnsupportedFieldError": "field", "InvalidIdentifierError": "identifier"}.get(
+        type(error).__name__, "no-answer"
+    )
 
 
 def _words(error: ContactsError) -> str:

@@ -181,7 +181,9 @@ class Engine:
         for refused in chunk.refused:
             tally.failed += 1
             for problem in refused.problems:
-                tally.reason(f"{problem.column}: {problem.rule}" if problem.column else f"{problem.rule}: {problem.message}")
+                tally.reason(
+                    f"{problem.column}: {problem.rule}" if problem.column else f"{problem.rule}: {problem.message}"
+                )
             self._failures.add(
                 row=refused.row, line=refused.line, key=refused.key, problems=refused.problems, status=None,
                 attempts=0, data=refused.data,

@@ -36,7 +36,7 @@ import attrs
 from aelyst_async.sync.errors import JournalError
 from aelyst_async.sync.lock import FileLock
 
-__all__ = ["Attempt", "Dead", "Entry", "Journal", "Settled", "connect_read_only"]
+__all__ = ["Attempt", "Dead", "Entry", "Journal", "Settled", "connect_read_only", "explained"]
 
 VERSION = 1
 _APPLICATION = 0x61656C79
@@ -137,7 +137,7 @@ class Journal:
         lock = FileLock(file.with_name(file.name + "-lock"))
         lock.acquire()
         try:
-            with _explained(file):
+            with explained(file):
                 os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
                 connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=10.0)
                 try:
@@ -157,7 +157,7 @@ class Journal:
 
     def bind(self, provider: str, account: str | None, *, key: str, rebind: bool = False) -> None:
         """Bind a new journal to its target, or check that an old one belongs to it. Raises `JournalError`."""
-        with _explained(self.path):
+        with explained(self.path):
             bound = self._meta("provider")
             if bound is None or rebind:
                 self._connection.executemany(
@@ -174,11 +174,13 @@ class Journal:
                     "--journal, or, if only the token was replaced, add --rebind"
                 )
             if self._meta("key") != key:
-                raise JournalError(f"{name} matches contacts by {self._meta('key')}, not by {key}; name another one with --journal")
+                raise JournalError(
+                    f"{name} matches contacts by {self._meta('key')}, not by {key}; name another one with --journal"
+                )
 
     def begin(self, *, source: str, fingerprint: str | None, arguments: Mapping[str, Any]) -> bool:
         """Begin a run. Return whether the last one did not end by itself."""
-        with _explained(self.path):
+        with explained(self.path):
             last = self._connection.execute("SELECT ended FROM run ORDER BY id DESC LIMIT 1").fetchone()
             now = time.time()
             cursor = self._connection.execute(
@@ -190,7 +192,7 @@ class Journal:
 
     def end(self, exit_code: int, report: Mapping[str, Any]) -> None:
         """End the run with its report."""
-        with _explained(self.path):
+        with explained(self.path):
             now = time.time()
             self._connection.execute(
                 "UPDATE run SET ended = ?, seen = ?, exit = ?, report = ? WHERE id = ?",
@@ -199,7 +201,7 @@ class Journal:
 
     def look_up(self, keys: Sequence[str]) -> dict[str, Entry]:
         """Return what is known of `keys`. Has a connection of its own, so it may run beside `apply`."""
-        with _explained(self.path):
+        with explained(self.path):
             if self._reader is None:
                 self._reader = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10.0)
             found: dict[str, Entry] = {}
@@ -214,9 +216,7 @@ class Journal:
                     found[key] = Entry(*entry)
             return found
 
-    def apply(
-        self, writes: Iterable[Settled | Attempt | Dead], progress: Mapping[str, Any] | None = None
-    ) -> None:
+    def apply(self, writes: Iterable[Settled | Attempt | Dead], progress: Mapping[str, Any] | None = None) -> None:
         """Commit `writes` as one transaction. Raises `JournalError`; then none of them is written."""
         now = time.time()
         run = self.run
@@ -240,7 +240,7 @@ class Journal:
                     (write.key, run, write.row, write.line, write.rule, write.message, write.status, write.attempts,
                      payload, now)
                 )  # fmt: skip
-        with _explained(self.path):
+        with explained(self.path):
             execute = self._connection.execute
             many = self._connection.executemany
             execute("BEGIN IMMEDIATE")
@@ -263,14 +263,6 @@ class Journal:
                     execute("ROLLBACK")
                 raise
 
-    def dead_rows(self) -> list[Dead]:
-        """Return the rows that were given up and have not gone in since."""
-        with _explained(self.path):
-            rows = self._connection.execute(
-                "SELECT key, row, line, rule, message, status, attempts, payload FROM dead ORDER BY row, key"
-            ).fetchall()
-            return [Dead(*row[:7], [(name, value) for name, value in json.loads(row[7])]) for row in rows]
-
     def close(self) -> None:
         """Close the file and give the lock back. Idempotent."""
         try:
@@ -281,7 +273,7 @@ class Journal:
             self._lock.release()
 
     def _meta(self, name: str) -> Any:
-        with _explained(self.path):
+        with explained(self.path):
             found = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if found is None else found[0]
 
@@ -291,8 +283,10 @@ def connect_read_only(path: str | os.PathLike[str]) -> sqlite3.Connection:
     file = Path(path)
     if not file.is_file():
         raise JournalError(f"{file}: no such journal")
-    with _explained(file):
-        connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10.0)
+    with explained(file):
+        connection = sqlite3.connect(
+            f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10.0
+        )
         try:
             _check_kind(connection, file)
         except BaseException:
@@ -329,24 +323,19 @@ def _check_kind(connection: sqlite3.Connection, file: Path) -> None:
 
 
 @contextmanager
-def _explained(file: Path) -> Iterator[None]:
+def explained(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn SQLite's and the system's errors into one `JournalError` line."""
+    file = Path(path)
     try:
         yield
         return
     except sqlite3.Error as error:
         words = str(error)
-        kind = type(error)
     except OSError as error:
-        words = f"cannot open {file}: {(error.strerror or type(error).__name__).lower()}"
-        kind = OSError
-    if kind is OSError:
-        raise JournalError(words)
+        raise JournalError(f"cannot open {file}: {(error.strerror or type(error).__name__).lower()}") from None
     if "full" in words or "disk I/O" in words:
-        raise JournalError(f"{file.name} cannot be written ({words}): free some space and run the same command again")
-    if "readonly" in words or "unable to open" in words:
-        raise JournalError(f"{file}: {words}")
-    if issubclass(kind, sqlite3.DatabaseError) and ("malformed" in words or "not a database" in words):
+        words = f"cannot be written ({words}): free some space and run the same command again"
+    if "malformed" in words or "not a database" in words:
         raise JournalError(_damaged(file, words))
     raise JournalError(f"{file.name}: {words}")
 

@@ -37,6 +37,9 @@ RULES_VERSION = 1
 """Raised when a rule of `values` gives another value for the same cell: then every row counts as changed."""
 
 _CUSTOM = "custom_fields"
+_UNTYPED = "any"
+"""The "type" of a custom field whose name comes from a nested object: its value has a type already."""
+
 _LAYOUTS = 512
 """Sets of record keys whose layout is remembered."""
 
@@ -237,7 +240,9 @@ class Mapper:
         leave_out = f"leave it out with --map {column!r}="
         read_only = {*self.schema.read_only, *self.schema.read_only.values()}
         if wanted in read_only:
-            raise MappingError(f"column {column!r}: {self.schema.provider} shows {wanted} but takes no changes to it; {leave_out}")
+            raise MappingError(
+                f"column {column!r}: {self.schema.provider} shows {wanted} but takes no changes to it; {leave_out}"
+            )
         known = [rule.name for rule in self.schema.rules if rule.kind != "custom_fields"]
         if self._has_custom:
             known.append("custom_fields.NAME")
@@ -256,11 +261,15 @@ class Mapper:
 
     def _custom_step(self, position: int, column: str, custom: str) -> _Step:
         if not self._has_custom:
-            raise MappingError(f"column {column!r}: {self.schema.provider} has no custom fields; leave it out with --map {column!r}=")
+            raise MappingError(
+                f"column {column!r}: {self.schema.provider} has no custom fields; leave it out with --map {column!r}="
+            )
         name, colon, kind = custom.rpartition(":")
         typed: str | None = None
         if colon and kind in CUSTOM_TYPES:
             custom, typed = name, kind
+        elif colon and kind == _UNTYPED:
+            custom = name
         elif colon and kind.isalpha() and name:
             raise MappingError(
                 f"column {column!r}: {kind!r} is no type of a custom field; there are {', '.join(CUSTOM_TYPES)} "
@@ -304,6 +313,18 @@ class Layout:
 
     def read(self, cells: Sequence[Any]) -> Mapped | list[Problem]:
         """Return what the row means, or everything that is wrong with it."""
+        values, problems, key = self.values(cells)
+        column = self._key if self._key_step is None else self._key_step.column
+        if key is None and not any(problem.column == column for problem in problems):
+            problems.append(
+                Problem(column, "required", f"empty: without the {self._key} the contact cannot be matched")
+            )
+        if problems or key is None:
+            return problems
+        return Mapped(values, key, digest(values))
+
+    def values(self, cells: Sequence[Any]) -> tuple[list[tuple[str, Any]], list[Problem], str | None]:
+        """Return the values to send, what is wrong with the others, and the match key if the row has one."""
         values: list[tuple[str, Any]] = []
         problems: list[Problem] = []
         key: str | None = None
@@ -329,12 +350,7 @@ class Layout:
             if value is None and target == self._key:
                 continue
             values.append((target, value))
-        column = self._key if self._key_step is None else self._key_step.column
-        if key is None and not any(problem.column == column for problem in problems):
-            problems.append(Problem(column, "required", f"empty: without the {self._key} the contact cannot be matched"))
-        if problems or key is None:
-            return problems
-        return Mapped(values, key, digest(values))
+        return values, problems, key
 
     def _folded(self, value: str) -> str:
         if self._key == "email":
@@ -373,7 +389,7 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     else:
         raise ValueError('custom_fields: expected {"NAME": VALUE} or [{"name": …, "value": …}]')
     for name, value in pairs:
-        target = f"{_CUSTOM}.{name}"
+        target = f"{_CUSTOM}.{name}:{_UNTYPED}"
         if target in flat:
             raise ValueError(f"the custom field {name!r} is given twice")
         flat[target] = value

@@ -112,7 +112,7 @@ class Reader:
                     mapper.check_first(cells)
             if isinstance(cells, BadRow):
                 continue
-            if layout is not None:
+            if layout is not None and not isinstance(cells, Mapping):
                 key = layout.key_of(cells)
                 # Only a row that will be sent may stand for its key.
                 if key is not None and index.suspect(key) and isinstance(layout.read(cells), Mapped):

@@ -204,10 +204,13 @@ class _FileSource(ContactSource):
                     yield line, cells
                 elif any(cells):
                     more = "more" if len(cells) > width else "fewer"
-                    yield line, BadRow(
-                        "cells",
-                        f"{len(cells)} cells, {more} than the {width} columns (a cell with a {reader.dialect.delimiter!r} needs quotes)",
-                        cells,
+                    yield (
+                        line,
+                        BadRow(
+                            "cells",
+                            f"{len(cells)} cells, {more} than the {width} columns (a cell with a {reader.dialect.delimiter!r} needs quotes)",
+                            cells,
+                        ),
                     )
         except csv.Error as error:
             words = str(error)
@@ -225,7 +228,9 @@ class _FileSource(ContactSource):
         if len(columns) == 1 and self._delimiter is None:
             for other in ";\t|":
                 if other in columns[0]:
-                    raise SourceError(f"{self.name}: the columns look separated by {other!r}; add --delimiter {other!r}")
+                    raise SourceError(
+                        f"{self.name}: the columns look separated by {other!r}; add --delimiter {other!r}"
+                    )
 
     def _json_lines(self, text: io.TextIOWrapper) -> Iterator[RawRow]:
         line = 0

@@ -1,0 +1,69 @@
+"""The command ``aelyst``: argparse, one module a command, nothing heavy imported before a command runs.
+
+A command module has ``add_parser(subparsers)``, which sets ``run``: a function from the parsed arguments to the exit
+code. Exit codes: 0 all went well; 1 some rows or the call failed; 2 usage, file or credential; 130 and 143
+interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+from aelyst_async.cli import contacts, related, sandbox, sync
+
+__all__ = ["main"]
+
+_DESCRIPTION = "Keep people in sync with contacts APIs: Aelyst, DM Champ, Callab AI, and a sandbox on this machine."
+
+_EPILOG = """\
+credentials come from the environment: AELYST_TOKEN, DMCHAMP_API_KEY, CALLAB_TOKEN
+try it without an account:  aelyst sync people.csv --to sandbox
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = _parser().parse_args(words)
+    except SystemExit as end:  # argparse has printed what is to be said
+        return end.code if isinstance(end.code, int) else 2
+    arguments.words = words
+    try:
+        code = int(arguments.run(arguments))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing is wrong, and nothing more can be said.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="aelyst",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (sync, contacts, related, sandbox):
+        command.add_parser(subparsers)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from aelyst_async.version import __version__
+
+        print(f"aelyst-async {__version__}")
+        parser.exit(0)

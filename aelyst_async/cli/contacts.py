@@ -1,0 +1,133 @@
+"""``aelyst get``, ``create``, ``update``, ``upsert``: one contact at a time.
+
+Fields are ``FIELD=VALUE`` by the same rules as a column of a sync: our names or the vendor's,
+``custom_fields.NAME:TYPE=VALUE``, and nothing after ``=`` clears.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from aelyst_async.cli.target import CommandError, add_target, open_target, printable, run_async
+
+if TYPE_CHECKING:
+    from aelyst_async.contacts import ContactFields
+
+__all__ = ["add_parser", "jsonable", "show"]
+
+_IDENTIFIER = "email:ann@example.com, phone:+60123456789 or id:123"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the four commands."""
+    get = subparsers.add_parser("get", help="show a contact", description="Show a contact.")
+    get.add_argument("identifier", metavar="IDENTIFIER", help=_IDENTIFIER)
+    add_target(get, "--from")
+    get.add_argument("--json", action="store_true", help="print JSON")
+    get.set_defaults(run=lambda arguments: run_async(lambda: _get(arguments), "get"))
+    for name, words in (
+        ("create", "create a contact"),
+        ("update", "change the fields given, keep the others"),
+        ("upsert", "update a contact, or create it where there is none"),
+    ):
+        parser = subparsers.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
+        parser.add_argument("identifier", metavar="IDENTIFIER", help=_IDENTIFIER)
+        parser.add_argument(
+            "fields", metavar="FIELD=VALUE", nargs="+",
+            help="first_name=Ann, custom_fields.Age:number=41; nothing after = clears the field",
+        )  # fmt: skip
+        add_target(parser, "--to")
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.set_defaults(run=lambda arguments, name=name: run_async(lambda: _write(arguments, name), name))
+
+
+async def _get(arguments: argparse.Namespace) -> int:
+    async with AsyncExitStack() as stack:
+        gateway = await open_target(arguments.provider, arguments.base_url, stack)
+        contact = await gateway.get(arguments.identifier)
+    show(contact, as_json=arguments.json)
+    return 0
+
+
+async def _write(arguments: argparse.Namespace, operation: str) -> int:
+    from aelyst_async.gateway import ContactGateway
+    from aelyst_async.identifiers import parse_identifier
+
+    who = parse_identifier(arguments.identifier)
+    async with AsyncExitStack() as stack:
+        gateway = await open_target(arguments.provider, arguments.base_url, stack)
+        if not isinstance(gateway, ContactGateway):
+            raise CommandError(f"{arguments.provider} only reads contacts, so it cannot {operation} one")
+        fields = _fields(gateway, arguments.fields)
+        if operation == "create":
+            receipt = await gateway.create(fields, identifier=who)
+        elif operation == "update":
+            receipt = await gateway.update(who, fields)
+        else:
+            receipt = await gateway.upsert(who, fields)
+    if arguments.json:
+        show(receipt, as_json=True)
+    else:
+        done = "written" if receipt.created is None else "created" if receipt.created else "updated"
+        print(
+            f"{done} {printable(str(who))}" + (f" (id {printable(receipt.contact_id)})" if receipt.contact_id else "")
+        )
+        if receipt.not_applied:
+            print(f"not applied to a contact that exists: {', '.join(receipt.not_applied)}")
+    return 0
+
+
+def _fields(gateway: Any, pairs: list[str]) -> ContactFields:
+    from aelyst_async.sync.mapping import Mapper, schema_of
+
+    names, values = [], []
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise CommandError(f"{pair!r}: write FIELD=VALUE")
+        names.append(name.strip())
+        values.append(value)
+    mapper = Mapper(schema_of(gateway), empty="clear")
+    read, problems, _ = mapper.layout(names, table=False).values(values)
+    if problems:
+        raise CommandError("; ".join(f"{problem.column}: {problem.message}" for problem in problems))
+    return mapper.fields(read)
+
+
+def jsonable(value: Any) -> Any:
+    """Return a model as JSON-ready values, without the raw answer."""
+    import attrs
+
+    if attrs.has(type(value)):
+        return {
+            field.name: jsonable(getattr(value, field.name))
+            for field in attrs.fields(type(value))
+            if field.name != "raw"
+        }
+    if isinstance(value, (list, tuple)):
+        return [jsonable(item) for item in value]
+    if isinstance(value, dict):
+        return {str(name): jsonable(item) for name, item in value.items()}
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    isoformat = getattr(value, "isoformat", None)
+    return isoformat() if isoformat is not None else str(value)
+
+
+def show(value: Any, *, as_json: bool = False) -> None:
+    """Print a model: JSON, or a line for each field that has a value."""
+    plain = jsonable(value)
+    if as_json:
+        print(json.dumps(plain, ensure_ascii=False, indent=2))
+        return
+    width = max((len(name) for name in plain), default=0)
+    for name, item in plain.items():
+        if name == "custom_fields":
+            for custom in item:
+                print(f"{name + '.' + printable(str(custom['name'])):<{width}}  {printable(str(custom['value']))}")
+        elif item is not None and item != []:
+            text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
+            print(f"{name:<{width}}  {printable(text)}")

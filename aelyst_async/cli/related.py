@@ -1,0 +1,85 @@
+"""``aelyst tags``, ``messages``, ``lists``: what hangs on a contact, where the provider has it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import AsyncExitStack
+from typing import Any
+
+from aelyst_async.cli.target import CommandError, add_target, open_target, printable, run_async
+
+__all__ = ["add_parser"]
+
+_IDENTIFIER = "email:ann@example.com, phone:+60123456789 or id:123"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the three commands."""
+    for name, words in (("tags", "show the tags of a contact"), ("messages", "show the messages of a contact")):
+        parser = subparsers.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
+        parser.add_argument("identifier", metavar="IDENTIFIER", help=_IDENTIFIER)
+        add_target(parser, "--from")
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.set_defaults(run=lambda arguments, name=name: run_async(lambda: _read(arguments, name), name))
+    lists = subparsers.add_parser(
+        "lists", help="put a contact on a list, or take it off", description="Put a contact on a list, or take it off."
+    )
+    lists.add_argument("action", choices=["add", "remove"])
+    lists.add_argument("identifier", metavar="IDENTIFIER", help=_IDENTIFIER)
+    lists.add_argument("list_id", metavar="LIST", help="the id of the list")
+    add_target(lists, "--to")
+    lists.set_defaults(run=lambda arguments: run_async(lambda: _lists(arguments), "lists"))
+
+
+async def _read(arguments: argparse.Namespace, what: str) -> int:
+    from aelyst_async.cli.contacts import jsonable
+    from aelyst_async.gateway import MessageGateway, TagGateway
+
+    async with AsyncExitStack() as stack:
+        gateway = await open_target(arguments.provider, arguments.base_url, stack)
+        if what == "tags":
+            if not isinstance(gateway, TagGateway):
+                raise CommandError(f"{arguments.provider} has no tags")
+            items: tuple[Any, ...] = await gateway.tags(arguments.identifier)
+        else:
+            if not isinstance(gateway, MessageGateway):
+                raise CommandError(f"{arguments.provider} has no messages")
+            items = await gateway.messages(arguments.identifier)
+    if arguments.json:
+        # An API may tell more of a message than the model has: then the item as it came says it.
+        print(json.dumps([_whole(item, jsonable(item)) for item in items], ensure_ascii=False, indent=2))
+        return 0
+    for item in items:
+        print(printable(_line(item)))
+    return 0
+
+
+def _whole(item: Any, plain: Any) -> Any:
+    raw = getattr(item, "raw", None)
+    return plain if raw is None else {**plain, "raw": raw}
+
+
+def _line(item: Any) -> str:
+    if hasattr(item, "name"):
+        return item.name if item.description is None else f"{item.name}: {item.description}"
+    when = "" if item.created_at is None else f"{item.created_at.isoformat()} "
+    direction = "" if item.direction is None else f"[{item.direction}] "
+    text = item.text if item.text is not None else json.dumps(item.raw, ensure_ascii=False, default=str)
+    return f"{when}{direction}{text}"
+
+
+async def _lists(arguments: argparse.Namespace) -> int:
+    from aelyst_async.gateway import ListGateway
+
+    async with AsyncExitStack() as stack:
+        gateway = await open_target(arguments.provider, arguments.base_url, stack)
+        if not isinstance(gateway, ListGateway):
+            raise CommandError(f"{arguments.provider} has no lists")
+        if arguments.action == "add":
+            await gateway.add_to_list(arguments.identifier, arguments.list_id)
+        else:
+            await gateway.remove_from_list(arguments.identifier, arguments.list_id)
+    done = "added to" if arguments.action == "add" else "removed from"
+    print(f"{printable(arguments.identifier)} {done} {printable(arguments.list_id)}")
+    return 0

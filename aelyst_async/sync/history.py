@@ -1,0 +1,75 @@
+"""What a journal tells to others: the state of its runs, and the rows that were given up. Reads only."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+from aelyst_async.sync.errors import JournalError
+from aelyst_async.sync.journal import connect_read_only, explained
+
+__all__ = ["given_up", "status"]
+
+
+def given_up(path: str | os.PathLike[str]) -> tuple[str, str, list[dict[str, Any]]]:
+    """Return the provider, the key, and the mapped rows that were given up. Raises `JournalError`."""
+    connection = connect_read_only(path)
+    try:
+        with explained(path):
+            meta = dict(connection.execute("SELECT name, value FROM meta"))
+            rows = [
+                _record(json.loads(payload))
+                for (payload,) in connection.execute("SELECT payload FROM dead ORDER BY row, key")
+            ]
+    finally:
+        connection.close()
+    if "provider" not in meta:
+        raise JournalError(f"{path}: no run has been made with this journal")
+    return str(meta["provider"]), str(meta["key"]), rows
+
+
+def _record(values: list[list[Any]]) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    for target, value in values:
+        name, dot, custom = target.partition(".")
+        if dot:
+            record.setdefault(name, {})[custom] = value
+        else:
+            record[name] = value
+    return record
+
+
+def status(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the journal's last run and its contacts by state. Raises `JournalError`."""
+    connection = connect_read_only(path)
+    try:
+        with explained(path):
+            meta = dict(connection.execute("SELECT name, value FROM meta"))
+            states = dict(connection.execute("SELECT state, count(*) FROM contact GROUP BY state ORDER BY state"))
+            dead = connection.execute("SELECT count(*) FROM dead").fetchone()[0]
+            reasons = connection.execute(
+                "SELECT message, count(*) FROM dead GROUP BY message ORDER BY count(*) DESC, message LIMIT 10"
+            ).fetchall()
+            run = connection.execute(
+                "SELECT id, started, ended, seen, pid, host, source, exit, report FROM run ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+    finally:
+        connection.close()
+    last: dict[str, Any] | None = None
+    if run is not None:
+        names = ("id", "started", "ended", "seen", "pid", "host", "source", "exit")
+        last = dict(zip(names, run[:8], strict=True))
+        last["report"] = None if run[8] is None else json.loads(run[8])
+        last["state"] = "ended" if run[2] is not None else "running" if time.time() - run[3] < 10 else "interrupted"
+    return {
+        "version": 1,
+        "journal": str(path),
+        "provider": meta.get("provider"),
+        "key": meta.get("key"),
+        "contacts": states,
+        "given_up": dead,
+        "reasons": [{"reason": reason, "rows": count} for reason, count in reasons],
+        "run": last,
+    }
