@@ -123,10 +123,10 @@ def show(value: Any, *, as_json: bool = False) -> None:
     if as_json:
         print(json.dumps(plain, ensure_ascii=False, indent=2))
         return
-    width = max((len(name) for name in plain), default=0)
+    width = max((len(name) for name in plain if plain[name] not in (None, [])), default=0)
     for name, item in plain.items():
         if name == "custom_fields":
-            for custom in item:
+            for custom in item or ():
                 print(f"{name + '.' + printable(str(custom['name'])):<{width}}  {printable(str(custom['value']))}")
         elif item is not None and item != []:
             text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)

@@ -50,5 +50,6 @@ def _print_run(run: dict[str, Any]) -> None:
     print(f"{done:,} of {report.get('total', 0):,} rows" + (f": {counts}" if counts else ""))
     if run["state"] == "running" and report.get("eta") is not None:
         print(
-            f"{duration(report['eta'])} left, {report.get('in_flight', 0)} in flight, {report.get('waiting', 0)} waiting"
+            f"{duration(report['eta'])} left, "
+            f"{report.get('in_flight', 0)} in flight, {report.get('waiting', 0)} waiting"
         )

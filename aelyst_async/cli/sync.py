@@ -90,13 +90,10 @@ def run_command(arguments: argparse.Namespace) -> int:
     from aelyst_async.errors import ContactsError
 
     try:
-        if arguments.of is not None:
-            if arguments.file == "status":
-                from aelyst_async.cli.status import print_status
+        if arguments.of is not None and arguments.file == "status":
+            from aelyst_async.cli.status import print_status
 
-                return print_status(arguments.of, as_json=arguments.json)
-            if arguments.file != "retry":
-                raise CommandError(f"one file at a time; unexpected argument {arguments.of!r}")
+            return print_status(arguments.of, as_json=arguments.json)
         return _in_loop(arguments)
     except CommandError as error:
         message, code = str(error), error.code
@@ -107,6 +104,8 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 
 def _in_loop(arguments: argparse.Namespace) -> int:
+    if arguments.of is not None and arguments.file != "retry":
+        raise CommandError(f"one file at a time; unexpected argument {arguments.of!r}")
     factory: Any = None
     with contextlib.suppress(ImportError):
         import uvloop

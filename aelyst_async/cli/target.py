@@ -98,9 +98,11 @@ async def _probe(root: str) -> str | None:
 
     timeout = aiohttp.ClientTimeout(total=3)
     try:
-        async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session:
-            async with session.get(f"{root}/aelyst/v1/contact/id:0", allow_redirects=False) as answer:
-                return None if _SANDBOX_HEADER in answer.headers else "something else than a sandbox answers there"
+        async with (
+            aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
+            session.get(f"{root}/aelyst/v1/contact/id:0", allow_redirects=False) as answer,
+        ):
+            return None if _SANDBOX_HEADER in answer.headers else "something else than a sandbox answers there"
     except (aiohttp.InvalidURL, ValueError):
         return "not an address such as http://127.0.0.1:8787"
     except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
@@ -113,11 +115,8 @@ def explain(error: ContactsError) -> tuple[str, int]:
     from aelyst_async.sync.errors import SyncError
 
     if isinstance(error, errors.AuthenticationError):
-        return (
-            f"the credential was refused ({printable(str(error.status))} {printable(error.message)}); "
-            "check AELYST_TOKEN, DMCHAMP_API_KEY or CALLAB_TOKEN",
-            2,
-        )
+        words = f"the credential was refused ({error.status} {printable(error.message)})"
+        return f"{words}; check AELYST_TOKEN, DMCHAMP_API_KEY or CALLAB_TOKEN", 2
     if isinstance(error, errors.ContactNotFoundError):
         return f"no such contact ({printable(error.message)})", 1
     if isinstance(error, (errors.ConfigurationError, errors.InvalidIdentifierError, errors.UnsupportedFieldError)):

@@ -6,6 +6,7 @@ whether it is skipped or clears. Needs the extra ``parquet``.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,10 @@ _BATCH = 2_000
 
 def _pyarrow() -> Any:
     try:
-        import pyarrow
-        import pyarrow.parquet
+        importlib.import_module("pyarrow.parquet")
+        return importlib.import_module("pyarrow")
     except ImportError:
         raise SourceError("Parquet and data frames need pyarrow: pip install 'aelyst-async[parquet]'") from None
-    return pyarrow
 
 
 class _Batches(ContactSource):
@@ -49,6 +49,7 @@ class ParquetSource(_Batches):
         self.path = path
 
     def fingerprint(self) -> str | None:
+        """Return a text that changes when the file does."""
         try:
             stat = self._file().stat()
         except OSError as error:
@@ -60,6 +61,7 @@ class ParquetSource(_Batches):
         return self.path
 
     def open(self) -> Iterator[RawRow]:
+        """Yield the rows from the start. Raises `SourceError`."""
         arrow = _pyarrow()
         try:
             with arrow.parquet.ParquetFile(self._file()) as file:
@@ -79,6 +81,7 @@ class ArrowSource(_Batches):
         self._table = table
 
     def open(self) -> Iterator[RawRow]:
+        """Yield the rows from the start. Raises `SourceError`."""
         arrow = _pyarrow()
         table = self._table if hasattr(self._table, "__arrow_c_stream__") else self._table.to_arrow()
         reader = arrow.RecordBatchReader.from_stream(table)

@@ -8,6 +8,7 @@ put before it is on the disk.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
@@ -41,7 +42,7 @@ class Committer:
         self._task: asyncio.Task[None] | None = None
         self._thread: ThreadPoolExecutor | None = None
 
-    async def __aenter__(self) -> Committer:
+    async def __aenter__(self) -> Committer:  # noqa: PYI034 - no Self before 3.11
         if self._journal is not None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="aelyst-journal")
             self._task = asyncio.create_task(self._run())
@@ -85,10 +86,8 @@ class Committer:
                 await self._wake.wait()
             self._wake.clear()
             if not (self._waiters or self._closing or len(self._writes) >= _ENOUGH):
-                try:
+                with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), _LINGER)
-                except (asyncio.TimeoutError, TimeoutError):
-                    pass
                 self._wake.clear()
             writes, self._writes = self._writes, []
             waiters, self._waiters = self._waiters, []
@@ -120,7 +119,7 @@ async def _uncancelled(task: asyncio.Task[None]) -> None:
     while not task.done():
         try:
             await asyncio.shield(task)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # noqa: PERF203
             cancelled = True
     if cancelled:
         raise asyncio.CancelledError

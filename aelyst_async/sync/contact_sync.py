@@ -119,7 +119,8 @@ class ContactSync:
             source = await as_source(rows)
             stack.callback(source.close)
             self._check_paths(source)
-            journal, resumed = await self._open_journal(source, dry_run=dry_run)
+            journal = await self._open_journal(dry_run=dry_run)
+            resumed = False
             if journal is not None:
                 stack.callback(journal.close)
             reader = Reader(
@@ -218,10 +219,10 @@ class ContactSync:
 
         return with_retry(RetryPolicy(max_attempts=1, queued=False))
 
-    async def _open_journal(self, source: ContactSource, *, dry_run: bool) -> tuple[Journal | None, bool]:
+    async def _open_journal(self, *, dry_run: bool) -> Journal | None:
         path = self._journal_path
         if path is None or (dry_run and not path.exists()):
-            return None, False
+            return None
         account = getattr(self.gateway, "account", None)
         journal = await asyncio.get_running_loop().run_in_executor(None, Journal.open, path)
         try:
@@ -230,7 +231,7 @@ class ContactSync:
         except BaseException:
             journal.close()
             raise
-        return journal, False
+        return journal
 
     def _check_paths(self, source: ContactSource) -> None:
         """Refuse to write over the source."""

@@ -341,7 +341,7 @@ class Courier:
         return Verdict(Kind.FAILED, rule=rule, message=message, status=status)
 
     def _backoff(self, number: int) -> float:
-        value = min(self._pauses.cap, self._pauses.base * 2 ** min(number - 1, 16))
+        value: float = min(self._pauses.cap, self._pauses.base * 2.0 ** min(number - 1, 16))
         return value / 2 + self._random.uniform(0, value / 2)
 
 

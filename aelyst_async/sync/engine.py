@@ -17,6 +17,7 @@ contact are ever in flight together.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 from collections import deque
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from aelyst_async.sync.quota import Traffic
 from aelyst_async.sync.reading import Chunk, Reader, Work, work_data
 from aelyst_async.sync.report import Progress, Tally
 from aelyst_async.sync.sizing import Sizer
+from aelyst_async.sync.values import REASONS
 
 __all__ = ["Deliverer", "Engine", "ErrorBudget"]
 
@@ -52,7 +54,7 @@ _HOPELESS = 120.0
 class Deliverer(Protocol):
     """What makes an attempt on a row: `Courier`, or in a dry run `Scout`."""
 
-    def first_delay(self, work: Work) -> float:
+    def first_delay(self, work: Work, /) -> float:
         """Return the seconds before the row may be tried."""
         ...
 
@@ -181,9 +183,8 @@ class Engine:
         for refused in chunk.refused:
             tally.failed += 1
             for problem in refused.problems:
-                tally.reason(
-                    f"{problem.column}: {problem.rule}" if problem.column else f"{problem.rule}: {problem.message}"
-                )
+                words = REASONS.get(problem.rule, problem.message)
+                tally.reason(f"{problem.column}: {words}" if problem.column else words)
             self._failures.add(
                 row=refused.row, line=refused.line, key=refused.key, problems=refused.problems, status=None,
                 attempts=0, data=refused.data,
@@ -333,10 +334,8 @@ class Engine:
         deadline = loop.time() + self._drain
         while self._tasks and not self._abort and (left := deadline - loop.time()) > 0:
             self._wake.clear()
-            try:
+            with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), min(left, 0.5))
-            except (asyncio.TimeoutError, TimeoutError):
-                pass
             await asyncio.sleep(0)
 
     async def _tick(self) -> None:

@@ -79,5 +79,6 @@ class FailuresFile:
 
     def _unwritable(self, error: OSError) -> SyncError:
         return SyncError(
-            f"cannot write the failures file {self.path}: {(error.strerror or '').lower()}; name another with --failures"
+            f"cannot write the failures file {self.path}: {(error.strerror or '').lower()}; "
+            "name another with --failures"
         )

@@ -184,7 +184,8 @@ class Journal:
             last = self._connection.execute("SELECT ended FROM run ORDER BY id DESC LIMIT 1").fetchone()
             now = time.time()
             cursor = self._connection.execute(
-                "INSERT INTO run (started, seen, pid, host, source, fingerprint, arguments) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO run (started, seen, pid, host, source, fingerprint, arguments) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (now, now, os.getpid(), socket.gethostname(), source, fingerprint, json.dumps(dict(arguments))),
             )
             self.run = int(cursor.lastrowid or 0)
@@ -248,7 +249,8 @@ class Journal:
                 many("INSERT OR REPLACE INTO contact VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", contacts)
                 if attempts:
                     many(
-                        "INSERT INTO attempt (run, key, number, operation, status, outcome, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                        "INSERT INTO attempt (run, key, number, operation, status, outcome, at) "
+                        "VALUES (?, ?, ?, ?, ?, ?, ?)",
                         attempts,
                     )
                 if revived:
@@ -299,8 +301,8 @@ def _prepare(connection: sqlite3.Connection, file: Path) -> None:
     # A process that died while making the file leaves one without tables.
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(
-            f"BEGIN; PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {VERSION}; {_SCHEMA} "
+        connection.executescript(  # constants and our own hex digits
+            f"BEGIN; PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {VERSION}; {_SCHEMA} "  # noqa: S608
             f"INSERT INTO meta VALUES ('salt', '{secrets.token_hex(16)}'); COMMIT;"
         )
     else:
@@ -318,7 +320,8 @@ def _check_kind(connection: sqlite3.Connection, file: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != VERSION:
         raise JournalError(
-            f"{file.name} has version {version}, this program writes version {VERSION}: upgrade aelyst-async, or name another journal"
+            f"{file.name} has version {version}, this program writes version {VERSION}: upgrade aelyst-async, "
+            "or name another journal"
         )
 
 

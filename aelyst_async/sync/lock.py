@@ -38,7 +38,8 @@ class FileLock:
                 holder = self._holder()
                 os.close(descriptor)
                 raise JournalLockedError(
-                    f"{self._path.name.removesuffix('-lock')} is in use by {holder}; wait for it, or stop it (Ctrl-C saves its work)"
+                    f"{self._path.name.removesuffix('-lock')} is in use by {holder}; wait for it, "
+                    "or stop it (Ctrl-C saves its work)"
                 )
             try:
                 same = os.path.samestat(os.fstat(descriptor), self._path.stat())

@@ -141,7 +141,8 @@ class Mapper:
             other = steps.setdefault(step.target, step)
             if other is not step:
                 raise MappingError(
-                    f"the columns {other.column!r} and {column!r} both mean {step.target}; leave one out: --map {column!r}="
+                    f"the columns {other.column!r} and {column!r} both mean {step.target}; "
+                    f"leave one out: --map {column!r}="
                 )
         if table and self.key not in steps:
             raise MappingError(
@@ -190,7 +191,8 @@ class Mapper:
             name, dot, custom = target.partition(".")
             if dot and name == _CUSTOM:
                 rule = self.schema.rule(_CUSTOM)
-                assert rule is not None and rule.item is not None
+                assert rule is not None
+                assert rule.item is not None
                 customs.append(rule.item(custom, value))
             else:
                 given[name] = value
@@ -217,10 +219,10 @@ class Mapper:
             cut = next((index for index in cuts if text[:index].strip() in columns), cuts[0])
             chosen[text[:cut].strip()] = text[cut + 1 :].strip()
         if check:
-            for column in chosen:
+            for column, field in chosen.items():
                 if column not in columns:
                     raise MappingError(
-                        f"--map {column}={chosen[column]}: no column {column!r}; there are {', '.join(map(repr, columns))}"
+                        f"--map {column}={field}: no column {column!r}; there are {', '.join(map(repr, columns))}"
                     )
         return chosen
 
@@ -250,8 +252,8 @@ class Mapper:
         guess = f" (did you mean {near[0]}?)" if near else ""
         said = f"column {column!r}" if wanted == column else f"column {column!r} is mapped to {wanted!r}: that"
         raise MappingError(
-            f"{said} is no field of {self.schema.provider}{guess}; name one with --map {column!r}=FIELD or {leave_out}; "
-            f"fields: {', '.join(known)}"
+            f"{said} is no field of {self.schema.provider}{guess}; name one with --map {column!r}=FIELD "
+            f"or {leave_out}; fields: {', '.join(known)}"
         )
 
     @property
@@ -367,7 +369,7 @@ def digest(values: list[tuple[str, Any]]) -> bytes:
     return blake2b(_encode(values).encode("ascii"), digest_size=16, key=_VERSION).digest()
 
 
-def _no_whole(value: Any) -> Any:
+def _no_whole(_: Any) -> Any:
     raise ValueError("give each custom field its own column: custom_fields.NAME")
 
 

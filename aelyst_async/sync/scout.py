@@ -19,7 +19,7 @@ def _known(work: Work) -> bool:
 class LocalScout:
     """Decides from the journal alone: what it knows would be updated, what it does not would be created."""
 
-    def first_delay(self, work: Work) -> float:
+    def first_delay(self, _: Work) -> float:
         """Return 0: nothing is sent."""
         return 0.0
 
@@ -36,7 +36,7 @@ class RemoteScout:
         self._gateway = gateway
         self._mapper = mapper
 
-    def first_delay(self, work: Work) -> float:
+    def first_delay(self, _: Work) -> float:
         """Return 0: nothing is sent."""
         return 0.0
 

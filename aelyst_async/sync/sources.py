@@ -77,7 +77,10 @@ class ContactSource:
 
 
 def read_contacts(
-    path: str | os.PathLike[str] | IO[bytes], *, format: Format | None = None, delimiter: str | None = None
+    path: str | os.PathLike[str] | IO[bytes],
+    *,
+    format: Format | None = None,
+    delimiter: str | None = None,
 ) -> ContactSource:
     """Return a file as a source: CSV, TSV, JSON lines (both also gzipped) or Parquet; ``-`` is standard input.
 
@@ -102,13 +105,13 @@ class _FileSource(ContactSource):
     """CSV or JSON lines, in a file or copied from a stream to a temporary one."""
 
     def __init__(
-        self, name: str, path: Path | None, stream: IO[bytes] | None, format: str | None, delimiter: str | None
+        self, name: str, path: Path | None, stream: IO[bytes] | None, kind: str | None, delimiter: str | None
     ) -> None:
         self.name = str(name)
         self.path = path
         self._stream = stream
         self._copy: IO[bytes] | None = None
-        self._format = format
+        self._format = kind
         self._delimiter = delimiter
 
     def fingerprint(self) -> str | None:
@@ -148,7 +151,7 @@ class _FileSource(ContactSource):
                     raise SourceError(f"{self.path} is a directory; name a CSV, JSONL or Parquet file")
                 return stack.enter_context(self.path.open("rb"))
             if self._copy is None:
-                copy = tempfile.TemporaryFile(prefix="aelyst-")
+                copy = tempfile.TemporaryFile(prefix="aelyst-")  # noqa: SIM115 - closed by close()
                 shutil.copyfileobj(self._stream or sys.stdin.buffer, copy, 1 << 16)
                 self._copy = copy
         except FileNotFoundError:
@@ -165,7 +168,7 @@ class _FileSource(ContactSource):
             raise SourceError(f"{self.name} is UTF-16; save it as UTF-8 (in Excel: 'CSV UTF-8'), or use iconv")
         text = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
         try:
-            kind = self._kind(text, binary)
+            kind = self._kind(binary)
             if kind == "jsonl":
                 yield from self._json_lines(text)
             else:
@@ -174,7 +177,7 @@ class _FileSource(ContactSource):
             with contextlib.suppress(ValueError):
                 text.detach()
 
-    def _kind(self, text: io.TextIOWrapper, binary: io.BufferedReader) -> str:
+    def _kind(self, binary: io.BufferedReader) -> str:
         if self._format is not None:
             return self._format
         name = self.name.lower().removesuffix(".gz")
@@ -208,7 +211,8 @@ class _FileSource(ContactSource):
                         line,
                         BadRow(
                             "cells",
-                            f"{len(cells)} cells, {more} than the {width} columns (a cell with a {reader.dialect.delimiter!r} needs quotes)",
+                            f"{len(cells)} cells, {more} than the {width} columns "
+                            f"(a cell with a {self._delimiter or delimiter!r} in it needs quotes)",
                             cells,
                         ),
                     )
@@ -267,11 +271,12 @@ class _FileSource(ContactSource):
             for number, piece in enumerate(iter(lambda: binary.readline(_MAX_LINE), b""), 1):
                 try:
                     piece.decode()
-                except UnicodeDecodeError as error:
+                except UnicodeDecodeError as error:  # noqa: PERF203
                     where = f", line {number}, byte {error.start + 1} (0x{piece[error.start]:02X})"
                     break
         return SourceError(
-            f"{self.name}{where}: not UTF-8; save it as UTF-8 (in Excel: 'CSV UTF-8') or convert it (iconv -f WINDOWS-1252 -t UTF-8)"
+            f"{self.name}{where}: not UTF-8; save it as UTF-8 (in Excel: 'CSV UTF-8') "
+            "or convert it (iconv -f WINDOWS-1252 -t UTF-8)"
         )
 
 
@@ -290,7 +295,7 @@ class _Spool(ContactSource):
     """Mappings of a one-time iterable, copied to a temporary file, one pickle each."""
 
     def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="aelyst-")
+        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="aelyst-")  # noqa: SIM115 - closed by close()
 
     def add(self, item: Any) -> None:
         pickle.dump(_record(item), self._file, pickle.HIGHEST_PROTOCOL)
@@ -300,7 +305,7 @@ class _Spool(ContactSource):
         while True:
             try:
                 yield None, pickle.load(self._file)  # noqa: S301 - our own temporary file
-            except EOFError:
+            except EOFError:  # noqa: PERF203
                 return
 
     def close(self) -> None:

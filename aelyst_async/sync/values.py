@@ -1,7 +1,8 @@
 """From a cell to a value: the rules that a vendor's 400 would otherwise cost a request for.
 
 A rule takes a text (from CSV) or a JSON value (from JSONL, data frames, code) and returns the value to send, or
-raises `ValueError` with words for the person who owns the file. The rules come from the seed pages *Create* and
+raises `ValueError` (always that, the caller turns it into a problem of the row) with words for whoever owns the file.
+The rules come from the seed pages *Create* and
 *Update a contact* (the "Formatting rules"), ISO 639-1 and ISO 3166-1 alpha-2 as those pages name them, E.164 for
 phones. Texts are sent as they stand, blanks included; values of every other kind are trimmed first.
 """
@@ -20,7 +21,7 @@ from typing import Any, TypeAlias
 
 from aelyst_async.sync.errors import MappingError
 
-__all__ = ["CUSTOM_TYPES", "Rule", "is_empty", "phone_rule", "rule_for"]
+__all__ = ["CUSTOM_TYPES", "REASONS", "Rule", "fold_email", "is_empty", "phone_rule", "rule_for"]
 
 Rule: TypeAlias = Callable[[Any], Any]
 
@@ -49,10 +50,26 @@ _TRUE = frozenset({"true", "yes", "1", "on", "checked"})
 _FALSE = frozenset({"false", "no", "0", "off", "unchecked"})
 
 _LANGUAGES = frozenset(
-    ["aa", "ab", "ae", "af", "ak", "am", "an", "ar", "as", "av", "ay", "az", "ba", "be", "bg", "bh", "bi", "bm", "bn", "bo", "br", "bs", "ca", "ce", "ch", "co", "cr", "cs", "cu", "cv", "cy", "da", "de", "dv", "dz", "ee", "el", "en", "eo", "es", "et", "eu", "fa", "ff", "fi", "fj", "fo", "fr", "fy", "ga", "gd", "gl", "gn", "gu", "gv", "ha", "he", "hi", "ho", "hr", "ht", "hu", "hy", "hz", "ia", "id", "ie", "ig", "ii", "ik", "io", "is", "it", "iu", "ja", "jv", "ka", "kg", "ki", "kj", "kk", "kl", "km", "kn", "ko", "kr", "ks", "ku", "kv", "kw", "ky", "la", "lb", "lg", "li", "ln", "lo", "lt", "lu", "lv", "mg", "mh", "mi", "mk", "ml", "mn", "mr", "ms", "mt", "my", "na", "nb", "nd", "ne", "ng", "nl", "nn", "no", "nr", "nv", "ny", "oc", "oj", "om", "or", "os", "pa", "pi", "pl", "ps", "pt", "qu", "rm", "rn", "ro", "ru", "rw", "sa", "sc", "sd", "se", "sg", "sh", "si", "sk", "sl", "sm", "sn", "so", "sq", "sr", "ss", "st", "su", "sv", "sw", "ta", "te", "tg", "th", "ti", "tk", "tl", "tn", "to", "tr", "ts", "tt", "tw", "ty", "ug", "uk", "ur", "uz", "ve", "vi", "vo", "wa", "wo", "xh", "yi", "yo", "za", "zh", "zu"]
+    (  # noqa: SIM905 - a page of codes, to be compared with the standard
+        "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz "
+        "ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik "
+        "io is it iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml "
+        "mn mr ms mt my na nb nd ne ng nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd "
+        "se sg sh si sk sl sm sn so sq sr ss st su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve "
+        "vi vo wa wo xh yi yo za zh zu"
+    ).split()
 )
 _COUNTRIES = frozenset(
-    ["AD", "AE", "AF", "AG", "AI", "AL", "AM", "AO", "AQ", "AR", "AS", "AT", "AU", "AW", "AX", "AZ", "BA", "BB", "BD", "BE", "BF", "BG", "BH", "BI", "BJ", "BL", "BM", "BN", "BO", "BQ", "BR", "BS", "BT", "BV", "BW", "BY", "BZ", "CA", "CC", "CD", "CF", "CG", "CH", "CI", "CK", "CL", "CM", "CN", "CO", "CR", "CU", "CV", "CW", "CX", "CY", "CZ", "DE", "DJ", "DK", "DM", "DO", "DZ", "EC", "EE", "EG", "EH", "ER", "ES", "ET", "FI", "FJ", "FK", "FM", "FO", "FR", "GA", "GB", "GD", "GE", "GF", "GG", "GH", "GI", "GL", "GM", "GN", "GP", "GQ", "GR", "GS", "GT", "GU", "GW", "GY", "HK", "HM", "HN", "HR", "HT", "HU", "ID", "IE", "IL", "IM", "IN", "IO", "IQ", "IR", "IS", "IT", "JE", "JM", "JO", "JP", "KE", "KG", "KH", "KI", "KM", "KN", "KP", "KR", "KW", "KY", "KZ", "LA", "LB", "LC", "LI", "LK", "LR", "LS", "LT", "LU", "LV", "LY", "MA", "MC", "MD", "ME", "MF", "MG", "MH", "MK", "ML", "MM", "MN", "MO", "MP", "MQ", "MR", "MS", "MT", "MU", "MV", "MW", "MX", "MY", "MZ", "NA", "NC", "NE", "NF", "NG", "NI", "NL", "NO", "NP", "NR", "NU", "NZ", "OM", "PA", "PE", "PF", "PG", "PH", "PK", "PL", "PM", "PN", "PR", "PS", "PT", "PW", "PY", "QA", "RE", "RO", "RS", "RU", "RW", "SA", "SB", "SC", "SD", "SE", "SG", "SH", "SI", "SJ", "SK", "SL", "SM", "SN", "SO", "SR", "SS", "ST", "SV", "SX", "SY", "SZ", "TC", "TD", "TF", "TG", "TH", "TJ", "TK", "TL", "TM", "TN", "TO", "TR", "TT", "TV", "TW", "TZ", "UA", "UG", "UM", "US", "UY", "UZ", "VA", "VC", "VE", "VG", "VI", "VN", "VU", "WF", "WS", "YE", "YT", "ZA", "ZM", "ZW"]
+    (  # noqa: SIM905
+        "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW "
+        "BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI "
+        "FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN "
+        "IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME "
+        "MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF "
+        "PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV "
+        "SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE "
+        "YT ZA ZM ZW"
+    ).split()
 )
 
 
@@ -68,7 +85,7 @@ def _shown(value: Any) -> str:
 
 def _trimmed(value: Any, what: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"expected {what} as text, got {type(value).__name__}")
+        raise ValueError(f"expected {what} as text, got {type(value).__name__}")  # noqa: TRY004
     return value.strip()
 
 
@@ -77,7 +94,7 @@ def text(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        raise ValueError(f"expected text, got {type(value).__name__}")
+        raise ValueError(f"expected text, got {type(value).__name__}")  # noqa: TRY004
     if len(value) > _MAX_TEXT:
         raise ValueError(f"{len(value):,} characters; at most {_MAX_TEXT:,} are sent")
     if (found := _BAD_TEXT.search(value)) is not None:
@@ -160,7 +177,7 @@ def url(value: Any) -> str:
 def number(value: Any) -> int | float:
     """Return a number. Raises where JSON's numbers would change it (more than 15 significant digits)."""
     if isinstance(value, bool):
-        raise ValueError("expected a number, got true or false")
+        raise ValueError("expected a number, got true or false")  # noqa: TRY004
     if isinstance(value, (int, float)):
         if not math.isfinite(value):
             raise ValueError("a number must be finite")
@@ -193,7 +210,7 @@ def checkbox(value: Any) -> bool:
 def day(value: Any) -> str:
     """Return a date as ``yyyy-mm-dd``. A datetime is refused: its day depends on a time zone."""
     if isinstance(value, datetime):
-        raise ValueError("a date and time; send a date only, its day depends on the time zone")
+        raise ValueError("a date and time; send a date only, its day depends on the time zone")  # noqa: TRY004
     if isinstance(value, date):
         return value.isoformat()
     written = _trimmed(value, "a date")
@@ -242,7 +259,7 @@ def json_object(value: Any) -> dict[str, Any]:
         except (ValueError, RecursionError):
             raise ValueError(f"{_shown(value)} is not JSON") from None
     if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, got {type(value).__name__}")
+        raise ValueError(f"expected a JSON object, got {type(value).__name__}")  # noqa: TRY004
     return value
 
 
@@ -254,6 +271,17 @@ _CUSTOM_RULES: dict[str, Rule] = {
     "text": text, "number": number, "checkbox": checkbox, "date": day, "time": clock, "list": option, "url": url,
     "email": email,
 }  # fmt: skip
+
+
+REASONS = {
+    "cells": "too many or too few cells", "checkbox": "neither true nor false", "bool": "neither true nor false",
+    "country": "not a country code", "date": "not a date", "duplicate": "the key occurs more than once",
+    "email": "not an e-mail address", "json": "not a JSON object", "language": "not a language code",
+    "null": "cannot be cleared", "number": "not a number", "phone": "not a phone number", "required": "empty",
+    "text": "not a text that can be sent", "time": "not a time", "type": "of the wrong type",
+    "unknown": "no such field", "url": "not a web address",
+}  # fmt: skip
+"""The rules that a row can break, in words for a summary of many rows."""
 
 
 def rule_for(kind: str, *, custom_type: str | None = None) -> Rule:

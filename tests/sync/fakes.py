@@ -49,16 +49,12 @@ class FakeGateway:
             stored = self._find(who)
             return Contact(id=stored.id, **stored.fields)
 
-    async def create(
-        self, fields: ContactFields, *, identifier: Identifier | str | None = None
-    ) -> WriteReceipt:
+    async def create(self, fields: ContactFields, *, identifier: Identifier | str | None = None) -> WriteReceipt:
         assert identifier is not None
         who = parse_identifier(identifier)
         async with _Call(self, "POST", who):
             now = asyncio.get_running_loop().time()
-            self.contacts.append(
-                Stored(str(len(self.contacts) + 1), dict(fields.given()), now + self.visible_after)
-            )
+            self.contacts.append(Stored(str(len(self.contacts) + 1), dict(fields.given()), now + self.visible_after))
             return WriteReceipt(identifier=who, created=True)
 
     async def update(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
@@ -128,9 +124,7 @@ class _Call:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._leave()
         if kind is None and self.verdict == "lost":
-            raise errors.TransportError(
-                message="connection reset", may_have_been_applied=True, method=self.method
-            )
+            raise errors.TransportError(message="connection reset", may_have_been_applied=True, method=self.method)
 
     def _leave(self) -> None:
         self.gateway.in_flight -= 1
