@@ -1,17 +1,21 @@
 """Async-first client for contacts APIs: one gateway protocol, one learning rate limiter, a bulk sync, a sandbox.
 
-Importing this package imports neither aiohttp nor cattrs: both are slow to import and are loaded when a request is
-first made.
+Each name is imported when it is first used (PEP 562), so that a program, and above all `aelyst --help`, pays for what
+it uses. Neither aiohttp nor cattrs, both slow to import, is loaded before a request is made.
 """
 
-from aelyst_async import errors
-from aelyst_async.bulk import Outcome, get_many, upsert_many
-from aelyst_async.contacts import UNSET, Contact, ContactFields, Message, Tag, Unset, WriteReceipt
-from aelyst_async.gateway import ContactGateway, ContactReader, ListGateway, MessageGateway, TagGateway
-from aelyst_async.identifiers import ContactId, Email, Phone, parse_identifier
-from aelyst_async.ratelimit import RateLimiter
-from aelyst_async.registry import open_gateway
-from aelyst_async.transport import RetryPolicy
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aelyst_async import errors
+    from aelyst_async.bulk import Outcome, get_many, upsert_many
+    from aelyst_async.contacts import UNSET, Contact, ContactFields, Message, Tag, Unset, WriteReceipt
+    from aelyst_async.gateway import ContactGateway, ContactReader, ListGateway, MessageGateway, TagGateway
+    from aelyst_async.identifiers import ContactId, Email, Phone, parse_identifier
+    from aelyst_async.ratelimit import RateLimiter
+    from aelyst_async.registry import open_gateway
+    from aelyst_async.transport import RetryPolicy
 
 __all__ = [
     "UNSET",
@@ -38,3 +42,22 @@ __all__ = [
     "parse_identifier",
     "upsert_many",
 ]
+
+_HOMES = ("contacts", "identifiers", "gateway", "transport", "ratelimit", "registry", "bulk")
+"""Where the names live, the quickest to import first."""
+
+
+def __getattr__(name: str) -> object:
+    if name == "errors":
+        return import_module("aelyst_async.errors")  # which binds it here
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"aelyst_async.{home}")
+            if name in module.__all__:
+                globals()[name] = value = getattr(module, name)
+                return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
