@@ -236,7 +236,10 @@ class Journal:
                     raise  # the disk's or the file's fault, so everybody's
                 except Exception as error:  # noqa: BLE001 - the asker's own
                     db.execute("ROLLBACK TO request")
-                    answers.append((request.answer, None, error))
+                    refused = (
+                        JournalError(f"the journal refuses: {error}") if isinstance(error, sqlite3.Error) else error
+                    )
+                    answers.append((request.answer, None, refused))
                 db.execute("RELEASE request")
             self._prune(db)
             count = f"SELECT count(*) FROM job WHERE owner = ? AND {_OPEN}"  # noqa: S608 - a constant
@@ -274,11 +277,11 @@ class Journal:
         mine = owner == self._me
         if self._count >= capacity:
             return None
-        self._count += mine
         db.execute(
             "INSERT INTO job (id, key, name, arguments, state, owner, submitted_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (job.id, job.key, job.name, arguments, "waiting", owner, time.time()),
         )
+        self._count += mine
         return Added(job.id, merged=False, mine=mine, head=last is None)
 
     def _start(self, db: sqlite3.Connection, job_id: str) -> Started | None:

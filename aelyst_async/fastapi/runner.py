@@ -189,21 +189,24 @@ class Runner:
         self._pump()
 
     async def _run(self, job_id: str) -> None:
-        started = await self._insist(lambda: self.store.start(job_id))
-        if started is None:
-            return
         clock = asyncio.get_running_loop().time
+        started: Started | None = None
         began = clock()
         failure: BaseException | None = None
         try:
+            started = await self._insist(lambda: self.store.start(job_id))
+            if started is None:
+                return
+            began = clock()
             await self._function(started)(**started.arguments)
         except asyncio.CancelledError as error:
-            if self._cutting:
+            if self._cutting or started is None:
                 await self._put_back(job_id, uncounted=True)
                 raise
             failure = error
         except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and hurts no other job
             failure = error
+        assert started is not None
         taken = clock() - began
         self._pace = taken if self._pace == 0.0 else 0.9 * self._pace + 0.1 * taken
         try:

@@ -291,8 +291,9 @@ class MemoryStore:
     async def put_back(self, job_id: str, *, uncounted: bool) -> None:
         """See `Store`."""
         record = self._open[job_id]
-        record.state = "waiting"
-        record.starts -= uncounted
+        if record.state == "running":
+            record.state = "waiting"
+            record.starts -= uncounted
 
     async def adopt(self) -> list[str]:
         """Nothing outlives a process here."""

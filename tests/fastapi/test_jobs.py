@@ -424,7 +424,7 @@ async def test_only_coroutine_functions_and_free_names_are_taken(make: MakeJobs)
     async def work() -> None: ...
 
     with pytest.raises(ConfigurationError, match="not a coroutine function"):
-        jobs.register(lambda: None)  # type: ignore[arg-type,return-value]
+        jobs.register(lambda: None)  # type: ignore[type-var]
 
     async def other() -> None: ...
 

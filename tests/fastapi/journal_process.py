@@ -1,0 +1,46 @@
+"""A process that runs jobs of a journal and writes down what it does: started, and killed, by test_journal.py.
+
+``python journal_process.py JOURNAL LOG NAME`` then reads commands, one a line, and answers each with a line:
+``submit KEY VALUE SECONDS`` (the job appends "NAME KEY VALUE begin" to LOG, sleeps, appends "… end"), ``quit``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from aelyst_async.fastapi import Jobs
+
+
+async def main(journal: str, log: str, name: str) -> None:
+    jobs = Jobs(journal=journal, concurrency=20, drain_timeout=5, max_starts=3)
+
+    def write(text: str) -> None:
+        # One write with O_APPEND: lines of several processes do not mix, and a kill loses none.
+        descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(descriptor, f"{name} {text}\n".encode())
+        os.close(descriptor)
+
+    @jobs.register(merge=None)
+    async def work(key: str, value: str, seconds: float) -> None:
+        write(f"{key} {value} begin")
+        if value == "poison":
+            os.kill(os.getpid(), 9)
+        await asyncio.sleep(seconds)
+        write(f"{key} {value} end")
+
+    loop = asyncio.get_running_loop()
+    async with jobs:
+        print("open", flush=True)  # noqa: T201 - the protocol with the test
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            command, *rest = line.split()
+            if command == "quit":
+                break
+            key, value, seconds = rest
+            job = await jobs.submit(key, work, key=key, value=value, seconds=float(seconds))
+            print(job.id, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
