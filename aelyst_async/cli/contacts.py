@@ -45,9 +45,12 @@ def add_parser(subparsers: Any) -> None:
 
 
 async def _get(arguments: argparse.Namespace) -> int:
+    from aelyst_async.identifiers import parse_identifier
+
+    who = parse_identifier(arguments.identifier)
     async with AsyncExitStack() as stack:
         gateway = await open_target(arguments.provider, arguments.base_url, stack)
-        contact = await gateway.get(arguments.identifier)
+        contact = await gateway.get(who)
     show(contact, as_json=arguments.json)
     return 0
 

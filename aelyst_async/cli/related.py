@@ -36,16 +36,19 @@ async def _read(arguments: argparse.Namespace, what: str) -> int:
     from aelyst_async.cli.contacts import jsonable
     from aelyst_async.gateway import MessageGateway, TagGateway
 
+    from aelyst_async.identifiers import parse_identifier
+
+    who = parse_identifier(arguments.identifier)
     async with AsyncExitStack() as stack:
         gateway = await open_target(arguments.provider, arguments.base_url, stack)
         if what == "tags":
             if not isinstance(gateway, TagGateway):
                 raise CommandError(f"{arguments.provider} has no tags")
-            items: tuple[Any, ...] = await gateway.tags(arguments.identifier)
+            items: tuple[Any, ...] = await gateway.tags(who)
         else:
             if not isinstance(gateway, MessageGateway):
                 raise CommandError(f"{arguments.provider} has no messages")
-            items = await gateway.messages(arguments.identifier)
+            items = await gateway.messages(who)
     if arguments.json:
         # An API may tell more of a message than the model has: then the item as it came says it.
         print(json.dumps([_whole(item, jsonable(item)) for item in items], ensure_ascii=False, indent=2))
@@ -72,14 +75,17 @@ def _line(item: Any) -> str:
 async def _lists(arguments: argparse.Namespace) -> int:
     from aelyst_async.gateway import ListGateway
 
+    from aelyst_async.identifiers import parse_identifier
+
+    who = parse_identifier(arguments.identifier)
     async with AsyncExitStack() as stack:
         gateway = await open_target(arguments.provider, arguments.base_url, stack)
         if not isinstance(gateway, ListGateway):
             raise CommandError(f"{arguments.provider} has no lists")
         if arguments.action == "add":
-            await gateway.add_to_list(arguments.identifier, arguments.list_id)
+            await gateway.add_to_list(who, arguments.list_id)
         else:
-            await gateway.remove_from_list(arguments.identifier, arguments.list_id)
+            await gateway.remove_from_list(who, arguments.list_id)
     done = "added to" if arguments.action == "add" else "removed from"
     print(f"{printable(arguments.identifier)} {done} {printable(arguments.list_id)}")
     return 0

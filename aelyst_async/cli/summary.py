@@ -62,7 +62,7 @@ def lines(report: SyncReport, *, resume: str) -> list[str]:
         out.append("why rows failed:")
         out += [f"{count:>{width},} × {printable(reason)}" for reason, count in report.reasons]
     if report.stopped is not None:
-        out.append(f"stopped: {printable(report.stopped)}")
+        out.append(f"ended early: {printable(report.stopped)}")
     if report.stopped is not None or report.pending:
         out.append(f"to go on: {printable(resume)}")
     elif report.failed and not dry:

@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aelyst_async.cli.target import CommandError, explain, open_target, printable
+from aelyst_async.cli.target import CommandError, check_writer, explain, open_target, printable
 
 if TYPE_CHECKING:
     from aelyst_async.errors import ContactsError
@@ -133,6 +133,11 @@ async def _sync(arguments: argparse.Namespace) -> int:
     provider, rows = _retried(arguments, settings) if retry else (arguments.provider, _source(arguments))
     if provider is None:
         raise CommandError("--to is missing: aelyst, dmchamp, sandbox, or another provider that can write")
+    verify = _share(arguments.verify, "--verify") if arguments.verify else 0.0
+    max_errors = _max_errors(arguments.max_errors)
+    if not retry:
+        _check_file(arguments.file)
+    check_writer(provider)
     async with AsyncExitStack() as stack:
         embedded: list[str] = []
         gateway = await open_target(provider, arguments.base_url, stack, embed=embedded.append)
@@ -151,8 +156,8 @@ async def _sync(arguments: argparse.Namespace) -> int:
             failures=None if arguments.dry_run and arguments.failures is None else failures,
             concurrency=arguments.concurrency,
             refresh=arguments.refresh,
-            verify=_share(arguments.verify, "--verify") if arguments.verify else 0.0,
-            max_errors=_max_errors(arguments.max_errors),
+            verify=verify,
+            max_errors=max_errors,
             drain=arguments.drain,
             assume_new=arguments.assume_new,
             rebind=arguments.rebind,
@@ -195,11 +200,18 @@ def _tell(
     elif number is not None and report is not None and not report.complete:
         code = 128 + number
     resume = shlex.join(["aelyst", *arguments.words])
-    if report is not None and (report.rows or trouble is None):
+    if report is not None and (trouble is None or arguments.json or not _nothing_written(report)):
         print_report(report, resume=resume, code=code, as_json=arguments.json)
+    elif report is not None and message is not None:
+        message += "; no contact was written"
     if message is not None:
         print(f"aelyst sync: {message}", file=sys.stderr)
     return code
+
+
+def _nothing_written(report: SyncReport) -> bool:
+    """Whether nothing was written: then the reason says all there is to say."""
+    return not (report.created or report.updated or report.unchanged)
 
 
 class _Signals:
@@ -233,6 +245,17 @@ class _Signals:
         else:
             self.number = number
             self._sync.abort()
+
+
+def _check_file(file: str) -> None:
+    """Refuse what is no file before anything is opened or started."""
+    path = Path(file)
+    if file == "-":
+        return
+    if path.is_dir():
+        raise CommandError(f"{file} is a directory; name a CSV, JSONL or Parquet file")
+    if not path.exists():
+        raise CommandError(f"{file}: no such file")
 
 
 def _source(arguments: argparse.Namespace) -> Any:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aelyst_async.errors import ContactsError
 
-__all__ = ["CommandError", "add_target", "explain", "open_target", "printable", "run_async"]
+__all__ = ["CommandError", "add_target", "check_writer", "explain", "open_target", "printable", "run_async"]
 
 _SANDBOX_URL = "http://127.0.0.1:8787"
 _EMBEDDED_QUOTA = "1000/s"
@@ -90,6 +90,14 @@ async def open_target(
     gateway = open_gateway("aelyst", token=DEFAULT_TOKEN, base_url=f"{root}/aelyst/v1")
     await stack.enter_async_context(gateway)
     return gateway
+
+
+def check_writer(provider: str) -> None:
+    """Refuse a provider that only reads as the target of a sync. Raises `CommandError`, `ConfigurationError`."""
+    from aelyst_async.registry import gateway_class
+
+    if provider != "sandbox" and not hasattr(gateway_class(provider), "upsert"):
+        raise CommandError(f"{provider} only reads contacts, so it cannot be the target of a sync")
 
 
 async def _probe(root: str) -> str | None:

@@ -39,6 +39,7 @@ class Committer:
         self._waiters: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
         self._closing = False
+        self._beat = False
         self._task: asyncio.Task[None] | None = None
         self._thread: ThreadPoolExecutor | None = None
 
@@ -65,6 +66,11 @@ class Committer:
         if len(self._writes) in {1, _ENOUGH}:
             self._wake.set()
 
+    def beat(self) -> None:
+        """Have the progress written soon, even if nothing else is."""
+        self._beat = True
+        self._wake.set()
+
     async def durable(self) -> None:
         """Return when everything put so far is on the disk. Raises `JournalError`."""
         if self._journal is None:
@@ -80,7 +86,7 @@ class Committer:
         loop = asyncio.get_running_loop()
         assert self._journal is not None
         while True:
-            if not (self._writes or self._waiters):
+            if not (self._writes or self._waiters or self._beat):
                 if self._closing:
                     return
                 await self._wake.wait()
@@ -94,7 +100,8 @@ class Committer:
             progress = None if self.progress is None else self.progress()
             if self.error is None:
                 try:
-                    if writes:
+                    if writes or self._beat:
+                        self._beat = False
                         await loop.run_in_executor(self._thread, self._journal.apply, writes, progress)
                 except JournalError as error:
                     self.error = error

@@ -234,7 +234,10 @@ class ContactSync:
         return journal
 
     def _check_paths(self, source: ContactSource) -> None:
-        """Refuse to write over the source."""
+        """Refuse to write over the source, or where nothing can be written."""
+        failures = self._failures_path
+        if failures is not None and not failures.absolute().parent.is_dir():
+            raise SyncError(f"--failures {failures}: no such directory; name another file")
         if source.path is None:
             return
         for path, option in ((self._failures_path, "--failures"), (self._journal_path, "--journal")):

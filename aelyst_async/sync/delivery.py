@@ -284,6 +284,8 @@ class Courier:
         """Say what an error means for the row."""
         status = error.status if isinstance(error, ApiError) else None
         if isinstance(error, AuthenticationError):
+            if not work.ambiguous:
+                self._settle(work, "PARKED", "create", status=status)
             return Verdict(Kind.STOP, error=error, status=status)
         doubt = _in_doubt(error)
         if doubt:
@@ -295,6 +297,7 @@ class Courier:
         if isinstance(error, TransportError) and not error.may_have_been_applied:
             # The network's trouble, not the row's: no attempt is counted, the engine watches over the whole.
             work.pauses += 1
+            self._settle(work, "AMBIGUOUS" if work.ambiguous else "PARKED", "create")
             return Verdict(Kind.LATER, delay=self._backoff(work.pauses), error=error, unreachable=True)
         # Not there for an update, yet there for a create: it is not visible yet. A create that finds no route is final.
         late = isinstance(error, ConflictError) or (isinstance(error, ContactNotFoundError) and error.method != "POST")

@@ -44,6 +44,9 @@ _MAX_PARKED = 5_000
 """Rows put off beyond which no more are read: what bounds the memory when the vendor takes nothing."""
 
 _TICK = 0.2
+_BEAT = 2.0
+"""Seconds between two signs of life in the journal, for those who ask from another terminal."""
+
 _HOPELESS_START = 3.0
 """Seconds without any answer from the start after which the host counts as unreachable."""
 
@@ -115,7 +118,9 @@ class Engine:
         self._stopping = False
         self._abort = False
         self._fatal: BaseException | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_due = 0.0
+        self._next_beat = 0.0
         self._dark_since: float | None = None
         self._dark_failures = 0
         self._answers_seen = 0
@@ -213,8 +218,9 @@ class Engine:
             await self._wake.wait()
 
     def _width(self) -> int:
-        # With nobody answering, one request at a time asks whether they are back.
-        return 1 if self._dark_failures >= 3 else self._sizer.limit
+        # One request finds out whether the credential is good and the host is there; with nobody answering any more,
+        # one at a time asks whether they are back.
+        return 1 if not self._answers_seen or self._dark_failures >= 3 else self._sizer.limit
 
     def _next(self) -> Work | None:
         if self._parked:
@@ -233,16 +239,14 @@ class Engine:
 
     def _set_timer(self, due: float) -> None:
         if self._timer is not None:
-            if not self._timer.cancelled() and self._timer.when() <= due and not self._timer_fired:
+            if self._timer_due <= due:
                 return
             self._timer.cancel()
-        self._timer_fired = False
+        self._timer_due = due
         self._timer = asyncio.get_running_loop().call_at(due, self._ring)
 
-    _timer_fired = True
-
     def _ring(self) -> None:
-        self._timer_fired = True
+        self._timer = None
         self._wake.set()
 
     def _park(self, work: Work, delay: float) -> None:
@@ -353,6 +357,9 @@ class Engine:
                 pace = (decided - mark_count) / (elapsed - mark_time)
                 self._pace = pace if not self._pace else 0.7 * self._pace + 0.3 * pace
                 self._pace_mark = (elapsed, decided)
+            if elapsed >= self._next_beat:
+                self._next_beat = elapsed + _BEAT
+                self._committer.beat()
             self._wake.set()
             self._report_progress()
 

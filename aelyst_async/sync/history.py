@@ -62,7 +62,9 @@ def status(path: str | os.PathLike[str]) -> dict[str, Any]:
         names = ("id", "started", "ended", "seen", "pid", "host", "source", "exit")
         last = dict(zip(names, run[:8], strict=True))
         last["report"] = None if run[8] is None else json.loads(run[8])
-        last["state"] = "ended" if run[2] is not None else "running" if time.time() - run[3] < 10 else "interrupted"
+        # A run signs every other second.
+        alive = time.time() - run[3] < 15
+        last["state"] = "ended" if run[2] is not None else "running" if alive else "interrupted"
     return {
         "version": 1,
         "journal": str(path),

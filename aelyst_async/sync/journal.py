@@ -159,7 +159,9 @@ class Journal:
         """Bind a new journal to its target, or check that an old one belongs to it. Raises `JournalError`."""
         with explained(self.path):
             bound = self._meta("provider")
-            if bound is None or rebind:
+            # A journal in which nothing has happened yet (a wrong token, a wrong address) binds nobody.
+            blank = self._connection.execute("SELECT 1 FROM contact WHERE state <> 'PARKED' LIMIT 1").fetchone() is None
+            if bound is None or blank or rebind:
                 self._connection.executemany(
                     "INSERT OR REPLACE INTO meta VALUES (?, ?)",
                     [("provider", provider), ("account", account), ("key", key)],
