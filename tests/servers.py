@@ -140,6 +140,7 @@ class RawServer:
         self.in_flight = 0
         self.peak = 0
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._arrival = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -156,6 +157,12 @@ class RawServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def saw(self, count: int) -> None:
+        """Return when `count` requests have arrived."""
+        while len(self.requests) < count:
+            self._arrival.clear()
+            await self._arrival.wait()
+
     def next_answer(self) -> Answer:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
@@ -169,6 +176,7 @@ class RawServer:
             while True:
                 seen = await _read_request(connection)
                 self.requests.append(seen)
+                self._arrival.set()
                 self.in_flight += 1
                 self.peak = max(self.peak, self.in_flight)
                 try:

@@ -46,9 +46,8 @@ async def test_sources(aelyst: Opener, source: Any, expected: str) -> None:
 
 async def test_a_key_in_the_query_arrives_as_it_is() -> None:
     key = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~%2B"
-    async with RawServer(reply(200, {"contactId": "a"})) as server:
-        async with DmChampGateway(key, base_url=server.url, limiter=free_limiter()[1]) as gateway:
-            await gateway.get("phone:+1")
+    async with RawServer(reply(200, {"contactId": "a"})) as server, DmChampGateway(key, base_url=server.url) as gateway:
+        await gateway.get("phone:+1")
     assert server.requests[0].query == {"phoneNumber": "+1", "apiKey": key}
     assert "authorization" not in server.requests[0].headers
 
@@ -63,10 +62,12 @@ async def test_a_rotated_credential_is_used_by_the_next_attempt(aelyst: Opener) 
 async def test_rotation_keeps_what_the_limiter_has_learned() -> None:
     keys = iter(["one", "two", "three"])
     limiter, lent = free_limiter()
-    async with RawServer(FOUND) as server:
-        async with AelystGateway(lambda: next(keys), base_url=server.url, limiter=lent) as gateway:
-            await gateway.get("id:1")
-            await gateway.get("id:1")
+    async with (
+        RawServer(FOUND) as server,
+        AelystGateway(lambda: next(keys), base_url=server.url, limiter=lent) as gateway,
+    ):
+        await gateway.get("id:1")
+        await gateway.get("id:1")
     assert len({permit.asked["account"] for permit in limiter.permits}) == 1
 
 

@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -87,8 +87,8 @@ def test_the_table(
         session, gateway = play(fault, retry=RetryPolicy(max_attempts=4, total=10_000))
         with pytest.raises(kind) as caught:
             await CALLS[method](gateway)
-        error: Any = caught.value
-        assert type(error) is kind
+        assert type(caught.value) is kind
+        error = cast(Any, caught.value)
         assert session.methods == [method] * (4 if method in repeated else 1)
         assert error.attempts == len(session.sent)
         assert error.may_have_been_applied is (applied and method != "GET")
@@ -126,27 +126,23 @@ async def test_retry_after_as_a_date() -> None:
     assert 28 <= session.gaps[0] <= 31
 
 
-@pytest.mark.parametrize("header", ["soon", "-5", "nan", "inf", "-inf", "", "1e400", "9" * 400, "Thu, 99 Foo 2026"])
+@pytest.mark.parametrize("header", ["soon", "-5", "nan", "inf", "-inf", "", "1e400", "Thu, 99 Foo 2026"])
 @virtual
 async def test_a_retry_after_that_says_nothing_is_passed_over(header: str) -> None:
     session, gateway = play(refused(429, header), GOOD["GET"], retry=RetryPolicy(base=0.5))
-    try:
-        await gateway.get("id:1")
-    except errors.RateLimitedError as error:  # a wait of 10^400 seconds may also be taken at its word
-        assert header in {"1e400", "9" * 400}
-        assert error.attempts == 1
-    else:
-        assert session.gaps[0] <= 0.5 + 0.01
+    await gateway.get("id:1")
+    assert session.gaps[0] <= 0.5 + 0.01
 
 
+@pytest.mark.parametrize(("header", "seconds"), [("1000", 1000), ("9" * 400, 1e9)])
 @virtual
-async def test_a_retry_after_beyond_the_deadline_fails_at_once() -> None:
-    session, gateway = play(refused(429, "1000"), GOOD["GET"], retry=RetryPolicy(total=900))
+async def test_a_retry_after_beyond_the_deadline_fails_at_once(header: str, seconds: float) -> None:
+    session, gateway = play(refused(429, header), GOOD["GET"], retry=RetryPolicy(total=900))
     began = asyncio.get_running_loop().time()
     with pytest.raises(errors.RateLimitedError) as caught:
         await gateway.get("id:1")
     assert asyncio.get_running_loop().time() - began < 1
-    assert caught.value.retry_after == 1000
+    assert caught.value.retry_after == seconds
     assert caught.value.attempts == len(session.sent) == 1
 
 
@@ -220,10 +216,12 @@ def test_whatever_happens_attempts_are_exact_and_the_deadline_holds(
         )
         loop = asyncio.get_running_loop()
         began = loop.time()
+        failure: Any = None
         try:
             await CALLS[method](gateway)
         except (errors.ApiError, errors.TransportError) as error:
-            assert error.attempts == len(session.sent)
+            failure = error
+        assert failure is None or failure.attempts == len(session.sent)
         assert len(session.sent) <= most
         assert loop.time() - began <= total + 0.01
         if method == "POST":

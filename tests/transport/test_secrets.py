@@ -1,0 +1,381 @@
+"""No credential anywhere: every fault, echoed in every way, with everything logged, and every error taken apart.
+
+The credentials hold what needs escaping, around a core of letters that no escape changes. If the core turns up in a
+log record, an error, a repr, a pickle or (where the server does not echo it) the variables of a traceback's frames,
+a test fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import html
+import json
+import logging
+import pickle
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aelyst_async import Email, Phone, RetryPolicy, errors
+from aelyst_async.errors import ContactsError
+from aelyst_async.transport.redaction import MASK, Redactor
+from aelyst_providers.aelyst import AelystFields, AelystGateway
+from aelyst_providers.callab import CallabGateway
+from aelyst_providers.dmchamp import DmChampFields, DmChampGateway
+from tests.doubles import free_limiter
+from tests.servers import Answer, Connection, RawServer, Seen, hang, head, raw, reply, reset, stop
+
+CORE = "hunter2hunter2"
+SECRET = f"{CORE}/+=\"'&<>\\?#%41~{CORE}"
+
+
+def percent(text: str) -> str:
+    return "".join(f"%{ord(character):02x}" for character in text)
+
+
+def every_special(form: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda text: "".join(character if character.isalnum() else form(character) for character in text)
+
+
+FORMS: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "percent": lambda text: quote(text, safe=""),
+    "percent, but not /": quote,
+    "form": quote_plus,
+    "percent, small letters": every_special(percent),
+    "percent twice": lambda text: quote(quote(text, safe=""), safe=""),
+    "percent thrice": lambda text: quote(quote(quote(text, safe=""), safe=""), safe=""),
+    "JSON": lambda text: json.dumps(text)[1:-1],
+    "JSON in JSON": lambda text: json.dumps(json.dumps(text)[1:-1])[1:-1],
+    "JSON with \\/": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+    "JSON with \\u": every_special(lambda character: f"\\u{ord(character):04X}"),
+    "percent in JSON": lambda text: json.dumps(quote(text))[1:-1],
+    "HTML": html.escape,
+    "HTML, decimal": every_special(lambda character: f"&#{ord(character)};"),
+    "HTML, padded hex": every_special(lambda character: f"&#x{ord(character):04X};"),
+    "HTML of HTML": lambda text: html.escape(html.escape(text)),
+    "repr": lambda text: repr(text)[1:-1],
+    "repr of repr": lambda text: repr(repr(text)),
+    "swapped case": str.swapcase,
+    "some characters only": lambda text: text.replace("&", "\\u0026").replace("<", "\\u003c").replace("'", "\\u0027"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_way_of_writing_is_found(form: str) -> None:
+    redactor = Redactor()
+    redactor.learn(SECRET)
+    text = FORMS[form](SECRET)
+    assert redactor.scrub(f"before {text} after").lower().count("hunter2") == 0
+    assert redactor.scrub(f"before {text} after").startswith("before ")
+    assert redactor.scrub(f"before {text} after").endswith(" after")
+
+
+credentials = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
+
+
+@given(credentials, st.sampled_from(sorted(FORMS)), st.text(max_size=20), st.text(max_size=20))
+def test_any_credential_in_any_form(secret: str, form: str, before: str, after: str) -> None:
+    redactor = Redactor()
+    redactor.learn(secret)
+    text = FORMS[form](secret)
+    scrubbed = redactor.scrub(before + text + after)
+    assert MASK in scrubbed
+    if form == "plain" and secret not in MASK * 3:
+        assert secret not in scrubbed
+
+
+@given(st.lists(credentials, min_size=1, max_size=20, unique=True))
+def test_sixteen_credentials_are_kept_in_mind(secrets: list[str]) -> None:
+    redactor = Redactor()
+    for secret in secrets:
+        redactor.learn(secret)
+    assert redactor.scrub("") == ""
+    for secret in secrets[-16:]:
+        assert MASK in redactor.scrub(f"<{secret}>")
+    assert not any(secret in repr(redactor) for secret in secrets if len(secret) > 12)
+
+
+@given(st.integers(0, 5_000), st.integers(1, 3_000), st.text(alphabet="ab%/", max_size=5))
+def test_a_preview_never_shows_a_part(position: int, length: int, filler: str) -> None:
+    secret = "S3CR3T/" * 20
+    redactor = Redactor()
+    redactor.learn(secret)
+    shown = redactor.preview("x" * position + quote(secret, safe="") * 50 + filler, length)
+    assert "S3CR3T" not in shown
+    assert len(shown) <= length
+
+
+def test_a_preview_of_megabytes_is_quick_and_full() -> None:
+    redactor = Redactor()
+    redactor.learn(SECRET)
+    assert redactor.preview("x" * 8_000_000, 2048) == "x" * 2048
+    assert redactor.preview(SECRET * 100_000, 2048).replace(MASK, "") == ""
+
+
+def test_a_credential_of_backslashes_takes_no_time_without_bound() -> None:
+    redactor = Redactor()
+    redactor.learn("a" + "\\" * 30 + "/" * 30 + "b")
+    text = ("a" + "\\" * 2_000 + "/" * 2_000) * 20
+    assert redactor.scrub(text) == text
+
+
+# ---- faults over the wire -------------------------------------------------------------------------------------------
+
+
+def echo(make: Callable[[Seen], bytes]) -> Answer:
+    async def answer(connection: Connection, seen: Seen) -> bool:
+        await connection.send(make(seen))
+        return False
+
+    return answer
+
+
+def answered(status: int, body: object, headers: list[tuple[str, str]] | None = None) -> bytes:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return head(status, [("Content-Length", str(len(content))), *(headers or [])]) + content
+
+
+def in_error(form: Callable[[str], str], status: int) -> Answer:
+    text = form(SECRET)
+    return echo(
+        lambda seen: answered(status, {"code": text, "error_code": text, "message": f"bad key {text}", "error": text})
+    )
+
+
+def header_safe(form: Callable[[str], str]) -> str:
+    return form(SECRET).replace("\n", "")
+
+
+FAULTS: dict[str, Answer] = {
+    "reset": reset,
+    "stop": stop,
+    "hang": hang,
+    "garbage that echoes": echo(lambda seen: f"{SECRET} {seen.target} {seen.headers}\r\n\r\n".encode()),
+    "status line that echoes": echo(lambda seen: f"HTTP/1.1 400 {SECRET}\r\nContent-Length: 0\r\n\r\n".encode()),
+    "header line that is broken": echo(lambda seen: f"HTTP/1.1 200 OK\r\n{SECRET}\r\n\r\n".encode()),
+    "header name that echoes": echo(lambda seen: f"HTTP/1.1 400 OK\r\n{SECRET}: 1\r\n\r\n".encode()),
+    "header that is too long": echo(lambda seen: f"HTTP/1.1 200 OK\r\nX: {SECRET * 2_000}\r\n\r\n".encode()),
+    "length that echoes": echo(lambda seen: f"HTTP/1.1 200 OK\r\nContent-Length: {SECRET}\r\n\r\n".encode()),
+    "chunk size that echoes": echo(
+        lambda seen: f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{SECRET}\r\n".encode()
+    ),
+    "redirect to a place with it": echo(
+        lambda seen: answered(302, b"", [("Location", f"https://evil.example/?k={quote(SECRET)}&t={seen.target}")])
+    ),
+    "cookie with it": echo(
+        lambda seen: answered(401, b"", [("Set-Cookie", f"key={quote(SECRET)}"), ("X-Key", SECRET)])
+    ),
+    "encoding that echoes": echo(lambda seen: answered(200, b"x", [("Content-Encoding", SECRET)])),
+    "retry-after that echoes": echo(lambda seen: answered(429, b"", [("Retry-After", SECRET)])),
+    "the whole request, as 400": echo(lambda seen: answered(400, json.dumps([seen.target, seen.headers]).encode())),
+    "the whole request, as 200": echo(lambda seen: answered(200, json.dumps([seen.target, seen.headers]).encode())),
+    "the whole request, no JSON": echo(lambda seen: answered(200, f"{seen.target} {seen.headers}".encode())),
+    "a model with it in a wrong place": echo(
+        lambda seen: answered(200, {"id": [SECRET], "contactId": [SECRET], "data": {"id": {SECRET: 1}}, "status": "ok"})
+    ),
+    "in a bare JSON text": echo(lambda seen: answered(401, json.dumps(f"key {SECRET} is wrong").encode())),
+    "success that is none": echo(lambda seen: answered(200, {"success": False, "status": "error", "message": SECRET})),
+    "in UTF-16": echo(lambda seen: answered(400, json.dumps({"message": SECRET}).encode("utf-16"))),
+    "in gzip": echo(lambda seen: answered(400, gzip.compress(SECRET.encode()), [("Content-Encoding", "gzip")])),
+    "at the end of a long body": echo(lambda seen: answered(500, b"x" * 2_000 + SECRET.encode() * 200)),
+    "half a body": echo(lambda seen: answered(200, json.dumps([SECRET]).encode())[:-3]),
+    "key of an object": echo(lambda seen: answered(200, {SECRET: {SECRET: SECRET}})),
+    "nested": raw(b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 100_000),
+    **{f"{status}, {name}": in_error(form, status) for name, form in FORMS.items() for status in (400, 500)},
+    **{
+        f"header, {name}": echo(lambda seen, form=form: answered(503, b"", [("X-Echo", header_safe(form))]))  # type: ignore[misc]
+        for name, form in FORMS.items()
+    },
+}  # fmt: skip
+
+ANN = AelystFields(first_name="Ann")
+POLICY = RetryPolicy(max_attempts=2, base=0.001, cap=0.001, queued_base=0.001, total=5)
+
+CALLS: dict[str, tuple[str, Callable[[Any], Awaitable[Any]]]] = {
+    "aelyst get": ("aelyst", lambda gateway: gateway.get("email:ann@example.com")),
+    "aelyst create": ("aelyst", lambda gateway: gateway.create(ANN, identifier="phone:+1")),
+    "aelyst upsert": ("aelyst", lambda gateway: gateway.upsert("phone:+1", ANN)),
+    "dmchamp get": ("dmchamp", lambda gateway: gateway.get("phone:+1")),
+    "dmchamp create": ("dmchamp", lambda gateway: gateway.create(DmChampFields(phone="+1"))),
+    "dmchamp lists": ("dmchamp", lambda gateway: gateway.add_to_list("id:1", "l")),
+    "dmchamp messages": ("dmchamp", lambda gateway: gateway.messages("id:1")),
+    "callab get": ("callab", lambda gateway: gateway.get("id:1")),
+}
+
+
+class Records(logging.Handler):
+    """Keeps everything that anybody logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.NOTSET)
+        self.text: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.text += [record.getMessage(), repr(record.args), repr(vars(record))]
+        if record.exc_info and record.exc_info[1] is not None:
+            self.text += list(taken_apart(record.exc_info[1]))
+
+
+@pytest.fixture
+def records() -> Iterator[Records]:
+    handler = Records()
+    root = logging.getLogger()
+    loggers = [root, *(logging.getLogger(name) for name in ("asyncio", "aiohttp", "aelyst_async"))]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+    root.addHandler(handler)
+    yield handler
+    root.removeHandler(handler)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+@pytest_asyncio.fixture
+async def gateways() -> AsyncIterator[Callable[[str, str], Any]]:
+    opened: list[Any] = []
+
+    def make(provider: str, url: str) -> Any:
+        kind: Any = {"aelyst": AelystGateway, "dmchamp": DmChampGateway, "callab": CallabGateway}[provider]
+        opened.append(kind(SECRET, base_url=url, retry=POLICY, limiter=free_limiter()[1], timeout=0.3, settle=0))
+        return opened[-1]
+
+    yield make
+    for gateway in opened:
+        await gateway.aclose()
+
+
+def taken_apart(error: BaseException, seen: set[int] | None = None) -> Iterator[str]:
+    """Yield all text that an error, its causes, contexts and attributes can show."""
+    seen = set() if seen is None else seen
+    if id(error) in seen:
+        return
+    seen.add(id(error))
+    yield from (str(error), repr(error), repr(error.args), repr(vars(error)), repr(getattr(error, "__notes__", "")))
+    yield "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    if isinstance(error, ContactsError):
+        yield repr(pickle.dumps(error, 0))
+        headers = getattr(error, "headers", {})
+        yield repr(list(headers.items()))
+    for other in (error.__cause__, error.__context__, *error.args):
+        if isinstance(other, BaseException):
+            yield from taken_apart(other, seen)
+
+
+def assert_clean(texts: list[str]) -> None:
+    for text in texts:
+        at = text.lower().find("hunter2")
+        assert at < 0, text[max(0, at - 200) : at + 200]
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_no_fault_shows_the_credential(
+    call: str, records: Records, gateways: Callable[[str, str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider, make_call = CALLS[call]
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0.000_001  # asyncio logs every callback, with its arguments
+    texts: list[str] = []
+    failed = 0
+    for name, fault in FAULTS.items():
+        if name == "hang" and "get" not in call:
+            continue
+        async with RawServer(fault) as server:
+            gateway = gateways(provider, server.url)
+            heard: list[str] = []
+            gateway.subscribe(*[lambda event, heard=heard: heard.append(repr(event))])
+            try:
+                await make_call(gateway)
+            except ContactsError as error:
+                failed += 1
+                texts += taken_apart(error)
+            texts += [
+                repr(gateway),
+                repr(vars(gateway)),
+                repr(vars(gateway._transport)),
+                await gateway.account(),
+                *heard,
+            ]
+            assert server.requests, name
+            assert CORE in (server.requests[0].target + server.requests[0].headers.get("authorization", "")), name
+            assert heard
+    loop.set_debug(False)
+    assert failed > 0.9 * len(FAULTS)
+    assert any("aelyst" in text or "attempt" in text for text in records.text), "nothing was logged: nothing was tested"
+    assert any(text.startswith("Executing") for text in records.text), "asyncio's debug records are missing"
+    assert_clean(texts)
+    assert_clean(records.text)
+
+
+QUIET = ["reset", "stop", "hang", "nested"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_the_variables_of_a_traceback_do_not_hold_it(call: str, gateways: Callable[[str, str], Any]) -> None:
+    """Error trackers and `pytest --showlocals` print the variables of each frame."""
+    provider, make_call = CALLS[call]
+    frames: set[str] = set()
+    for fault in (*map(FAULTS.get, QUIET), reply(404), reply(429), reply(200, b"nonsense")):
+        assert fault is not None
+        async with RawServer(fault) as server:
+            with pytest.raises(ContactsError) as caught:
+                await make_call(gateways(provider, server.url))
+        for frame, _ in traceback.walk_tb(caught.value.__traceback__):
+            if "/tests/" not in frame.f_code.co_filename:
+                frames.add(frame.f_code.co_name)
+                assert_clean([f"{name}={value!r}" for name, value in frame.f_locals.items()])
+    assert {"exchange", "_attempt", "call", "json"} <= frames
+
+
+async def test_no_connection_shows_nothing(records: Records, gateways: Callable[[str, str], Any]) -> None:
+    for url in ("http://127.0.0.1:1", "https://127.0.0.1:1", "https://nowhere.invalid"):
+        with pytest.raises(errors.TransportError) as caught:
+            await gateways("dmchamp", url).get(Email("a@b.c"))
+        assert_clean(list(taken_apart(caught.value)))
+    assert_clean(records.text)
+
+
+async def test_a_plain_key_as_the_name_of_a_header() -> None:
+    answer = echo(lambda seen: f"HTTP/1.1 400 OK\r\n{CORE}: 1\r\nContent-Length: 0\r\n\r\n".encode())
+    async with RawServer(answer) as server, AelystGateway(CORE, base_url=server.url) as gateway:
+        with pytest.raises(errors.BadRequestError) as caught:
+            await gateway.get("id:1")
+    assert_clean(list(taken_apart(caught.value)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+async def test_what_aiohttp_refuses_shows_nothing(records: Records) -> None:
+    """A session that adds its own authorisation: aiohttp complains with a ValueError."""
+    async with aiohttp.ClientSession(auth=aiohttp.BasicAuth("u", CORE)) as session:
+        gateway = AelystGateway(SECRET, base_url="http://127.0.0.1:9", session=session, limiter=free_limiter()[1])
+        with pytest.raises(errors.ConfigurationError) as caught:
+            await gateway.get(Phone("+1"))
+    assert_clean(list(taken_apart(caught.value)))
+    assert_clean(records.text)
+
+
+def test_the_search_finds_what_is_there() -> None:
+    """A test of the tests: each hiding place is looked into."""
+
+    inner = ValueError(SECRET)
+    caused, noted, in_context = errors.TransportError("x"), errors.TransportError("x"), errors.TransportError("x")
+    caused.__cause__ = inner
+    in_context.__context__ = inner
+    vars(noted)["__notes__"] = [SECRET]
+    hiding = [
+        caused, in_context, noted, errors.TransportError(SECRET), errors.TransportError("x", url=SECRET),
+        errors.ApiError(status=400, headers={"X": SECRET}), errors.ApiError(status=400, code=SECRET),
+    ]  # fmt: skip
+    for error in hiding:
+        with pytest.raises(AssertionError):
+            assert_clean(list(taken_apart(error)))

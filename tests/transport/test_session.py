@@ -1,0 +1,177 @@
+"""The session's life: made late, closed once, never closed when borrowed, never shared across loops."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import warnings
+from typing import Any
+
+import aiohttp
+import pytest
+
+from aelyst_async import errors
+from aelyst_async.transport.session import proxy_applies
+from aelyst_providers.aelyst import AelystGateway
+from aelyst_providers.callab import CallabGateway
+from aelyst_providers.dmchamp import DmChampGateway
+from tests.doubles import free_limiter
+from tests.servers import RawServer, reply
+from tests.transport.conftest import Opener
+
+FOUND = reply(200, {"id": 1})
+
+
+def test_a_gateway_is_made_without_a_loop() -> None:
+    for kind in (AelystGateway, DmChampGateway, CallabGateway):
+        assert "new" in repr(kind("t"))
+
+
+async def test_own_session_is_made_late_and_closed(aelyst: Opener) -> None:
+    async with RawServer(FOUND) as server:
+        async with AelystGateway("t", base_url=server.url, limiter=free_limiter()[1]) as gateway:
+            assert "new" in repr(gateway)
+            assert server.connections == 0
+            await gateway.get("id:1")
+            assert "open" in repr(gateway)
+            await gateway.get("id:1")
+            assert server.connections == 1
+        assert "closed" in repr(gateway)
+        await gateway.aclose()
+        await gateway.aclose()
+        with pytest.raises(errors.ConfigurationError, match="closed"):
+            await gateway.get("id:1")
+        assert len(server.requests) == 2
+
+
+async def test_closing_what_was_never_used_is_fine() -> None:
+    async with AelystGateway("t"):
+        pass
+
+
+async def test_a_borrowed_session_is_left_open(aelyst: Opener) -> None:
+    async with RawServer(FOUND) as server, aiohttp.ClientSession() as session:
+        gateway = aelyst(server.url, session=session)
+        await gateway.get("id:1")
+        await gateway.aclose()
+        assert not session.closed
+        async with session.get(server.url) as answer:
+            assert answer.status == 200
+        with pytest.raises(errors.ConfigurationError, match="closed"):
+            await gateway.get("id:1")
+
+
+async def test_a_borrowed_session_that_is_closed(aelyst: Opener) -> None:
+    session = aiohttp.ClientSession()
+    await session.close()
+    with pytest.raises(errors.ConfigurationError, match="session that was passed in is closed"):
+        await aelyst("http://127.0.0.1:9", session=session).get("id:1")
+
+
+async def test_the_lenders_settings_do_not_change_ours(aelyst: Opener) -> None:
+    async with (
+        RawServer(reply(404, {"code": 404, "message": "Contact not found"}), FOUND) as server,
+        aiohttp.ClientSession(
+            raise_for_status=True,
+            headers={"Authorization": "Bearer other", "X-Mine": "1"},
+            timeout=aiohttp.ClientTimeout(total=0.001),
+            auto_decompress=True,
+        ) as session,
+    ):
+        gateway = aelyst(server.url, session=session)
+        with pytest.raises(errors.ContactNotFoundError):
+            await gateway.get("id:1")
+        await gateway.get("id:1")
+    assert server.requests[0].headers["authorization"] == "Bearer token-1"
+    assert server.requests[0].headers["x-mine"] == "1"
+
+
+async def test_no_warning_is_left_behind(aelyst: Opener) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        async with RawServer(FOUND) as server, aiohttp.ClientSession() as session:
+            for lent in (None, session):
+                gateway = aelyst(server.url, session=lent)
+                await asyncio.gather(*(gateway.get("id:1") for _ in range(20)))
+                await gateway.aclose()
+                del gateway
+            gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+
+
+async def test_cookies_are_not_kept(aelyst: Opener) -> None:
+    async with RawServer(reply(200, {"id": 1}, {"Set-Cookie": "tenant=7; Path=/"})) as server:
+        gateway = aelyst(server.url.replace("127.0.0.1", "localhost"))
+        for _ in range(2):
+            await gateway.get("id:1")
+    assert len(server.requests) == 2
+    assert all("cookie" not in seen.headers for seen in server.requests)
+
+
+def test_a_second_loop_is_told_so() -> None:
+    async def first() -> AelystGateway:
+        async with RawServer(FOUND) as server:
+            gateway = AelystGateway("t", base_url=server.url, limiter=free_limiter()[1])
+            await gateway.get("id:1")
+            assert gateway._transport._session._session is not None
+            await gateway._transport._session._session.close()
+            return gateway
+
+    gateway = asyncio.run(first())
+
+    async def second() -> None:
+        for call in (gateway.get("id:1"), gateway.aclose()):
+            with pytest.raises(errors.ConfigurationError, match="another event loop"):
+                await call
+
+    asyncio.run(second())
+
+
+def test_a_borrowed_session_of_another_loop_is_told_so() -> None:
+    async def first() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession()
+
+    async def second(session: aiohttp.ClientSession) -> None:
+        async with AelystGateway("t", base_url="http://127.0.0.1:9", session=session) as gateway:
+            with pytest.raises(errors.ConfigurationError, match="another event loop"):
+                await gateway.get("id:1")
+
+    loop = asyncio.new_event_loop()
+    session = loop.run_until_complete(first())
+    asyncio.run(second(session))
+    loop.run_until_complete(session.close())
+    loop.close()
+
+
+async def test_many_gateways_on_one_pool_do_not_time_out_in_its_queue() -> None:
+    """A borrowed pool of two connections, forty requests of two gateways: none is taken for "no connection"."""
+
+    async def slow(connection: Any, seen: Any) -> bool:
+        await asyncio.sleep(0.02)
+        return await FOUND(connection, seen)
+
+    connector = aiohttp.TCPConnector(limit=2)
+    async with RawServer(slow) as server, aiohttp.ClientSession(connector=connector) as session:
+        settings: dict[str, Any] = {
+            "base_url": server.url, "session": session, "timeout": 0.3, "limiter": free_limiter()[1],
+        }  # fmt: skip
+        gateways = [AelystGateway("a", **settings), AelystGateway("b", **settings)]
+        await asyncio.gather(*(gateway.get("id:1") for gateway in gateways for _ in range(20)))
+    assert len(server.requests) == 40
+    assert server.peak <= 2
+
+
+def test_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not proxy_applies("https://api.example.com")
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "localhost,.internal.example")
+    assert proxy_applies("https://api.example.com")
+    assert not proxy_applies("http://api.example.com")
+    assert not proxy_applies("https://api.internal.example")
+
+
+async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, aelyst: Opener) -> None:
+    async with RawServer(FOUND) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        await aelyst("http://127.0.0.7:9/v1").get("id:1")
+    assert proxy.requests[0].target == "http://127.0.0.7:9/v1/contact/id:1"
