@@ -21,6 +21,7 @@ MAX_BODY = 8 * 1024 * 1024
 ACCEPT_ENCODING = "gzip, deflate"
 
 _PACKED = frozenset({"gzip", "x-gzip", "deflate"})
+_OTHERS = frozenset({"br", "zstd", "compress", "dcb", "dcz"})
 
 
 async def read_body(response: ClientResponse) -> tuple[bytes, str | None]:
@@ -34,7 +35,8 @@ async def read_body(response: ClientResponse) -> tuple[bytes, str | None]:
     received = 0
     async for chunk in response.content.iter_any():
         if unpacker is None:
-            return b"", f"the body has the Content-Encoding {encoding[:40]!r}, which was not asked for"
+            named = encoding if encoding in _OTHERS else "an unknown one"
+            return b"", f"the body has a Content-Encoding ({named}) that was not asked for"
         received += len(chunk)
         try:
             body += unpacker.feed(chunk, MAX_BODY + 1 - len(body))

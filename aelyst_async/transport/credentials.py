@@ -18,6 +18,17 @@ __all__ = ["Auth", "BearerAuth", "Credential", "CredentialSource", "QueryAuth"]
 CredentialSource: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
 
+class Secret(str):
+    """A credential's text that does not show itself in a ``repr``: a traceback printed with its frames' variables, as
+    error trackers do, has ``'***'`` in its place.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 class Auth(Protocol):
     """Puts a credential on a request."""
 
@@ -64,13 +75,11 @@ class Credential:
 
     def __init__(self, source: CredentialSource, name: str) -> None:
         self._name = name
-        if not callable(source):
-            _check(source, name)
-        self._source = source
+        self._source = source if callable(source) else _check(source, name)
 
-    async def resolve(self) -> str:
+    async def resolve(self) -> Secret:
         """Return the credential as it is now. Raises `ConfigurationError`."""
-        if isinstance(self._source, str):
+        if isinstance(self._source, Secret):
             return self._source
         failure: str | None = None
         value: object = None
@@ -97,7 +106,7 @@ def fingerprint(secret: str, *context: str, key: bytes = b"") -> str:
     return digest.hexdigest()
 
 
-def _check(value: object, name: str) -> str:
+def _check(value: object, name: str) -> Secret:
     if not isinstance(value, str):
         raise ConfigurationError(f"{name}: expected text or a callable returning text, got {type(value).__name__}")
     if not value:
@@ -105,4 +114,4 @@ def _check(value: object, name: str) -> str:
     if not all("!" <= character <= "~" for character in value):
         # A line break would end the header; a blank around a key read from a file is the usual accident.
         raise ConfigurationError(f"{name} holds a blank, a line break or a character outside ASCII; strip it")
-    return value
+    return Secret(value)

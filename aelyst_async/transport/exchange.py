@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aelyst_async.errors import ConfigurationError, ContactsError, RequestTimeoutError, TransportError
 from aelyst_async.ratelimit.headers import parse_retry_after
 from aelyst_async.transport.body import ACCEPT_ENCODING, read_body
-from aelyst_async.transport.messages import Request, Response
+from aelyst_async.transport.credentials import Auth, Secret
+from aelyst_async.transport.messages import Request, Response, encode_query
 from aelyst_async.transport.redaction import Redactor
 from aelyst_async.version import __version__
 
@@ -49,8 +50,8 @@ async def exchange(
     request: Request,
     *,
     base_url: str,
-    query: tuple[tuple[str, str], ...],
-    headers: dict[str, str],
+    auth: Auth,
+    secret: Secret,
     timeout: dict[str, Any],
     redactor: Redactor,
     permit: Permit,
@@ -58,56 +59,18 @@ async def exchange(
 ) -> Response:
     """Send `request` once and read the answer; tell `permit` of its headers as soon as they are in.
 
-    ``query`` and ``headers`` carry the credential. Raises `TransportError` (``attempts`` is left to the caller) and
-    `ConfigurationError`.
+    Raises `TransportError` (``attempts`` is left to the caller) and `ConfigurationError`.
     """
-    import aiohttp
-    from yarl import URL
-
-    from aelyst_async.transport.messages import encode_query
-
     shown = base_url + request.target
-    body = request.body()
-    sent_headers = {
-        "Accept": "application/json",
-        "Accept-Encoding": ACCEPT_ENCODING,
-        "User-Agent": _USER_AGENT,
-    }
-    if body is not None:
-        sent_headers["Content-Type"] = "application/json"
-    # encoded=True: yarl would decode and re-encode, and with it change what %2F or %2B mean.
-    url = URL(base_url + request.path + encode_query(request.query + query), encoded=True)
     failure: ContactsError
-    answered = False
+    seen = _Seen()
     try:
-        answer: ClientResponse = await session.request(
-            request.method,
-            url,
-            data=body,
-            headers={**sent_headers, **headers},
-            timeout=aiohttp.ClientTimeout(**timeout),
-            allow_redirects=False,
-            raise_for_status=False,
-            auto_decompress=False,
-        )
-        answered = True
-        whole = False
-        try:
-            permit.observe(answer.status, answer.headers)
-            content, problem = await read_body(answer)
-            whole = problem is None
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
-            if 200 <= answer.status <= 299:
-                raise
-            content, problem = b"", "the body broke off"  # a refusal is known by its status; only its words are lost
-        finally:
-            # What was not read to its end must not be left in the pool.
-            answer.release() if whole else answer.close()
-        wait = answer.headers.get("Retry-After")
+        status, headers, content, problem = await _send(session, request, base_url, auth, secret, timeout, permit, seen)
+        wait = headers.get("Retry-After")
         return Response(
             request=request,
-            status=answer.status,
-            headers=answer.headers,
+            status=status,
+            headers=headers,
             body=content,
             url=shown,
             redactor=redactor,
@@ -116,10 +79,73 @@ async def exchange(
             problem=problem,
         )
     except Exception as error:  # noqa: BLE001 - nothing of aiohttp's may pass, whatever its class
-        failure, sent = _translate(error, request, redactor.scrub(shown), redactor, answered=answered)
+        failure, sent = _translate(error, request, redactor.scrub(shown), redactor, answered=seen.answer)
     if not sent:
         permit.unsent()
     raise failure
+
+
+class _Seen:
+    """What is known when an attempt fails. (The answer itself shows its URL, so it stays in `_send`.)"""
+
+    __slots__ = ("answer",)
+
+    def __init__(self) -> None:
+        self.answer = False
+
+
+async def _send(
+    session: ClientSession,
+    request: Request,
+    base_url: str,
+    auth: Auth,
+    secret: Secret,
+    timeout: dict[str, Any],
+    permit: Permit,
+    seen: _Seen,
+) -> tuple[int, Mapping[str, str], bytes, str | None]:
+    """Return status, headers, body, and what is wrong with the body.
+
+    The only frame whose variables hold the credential in the open. It is never part of the traceback of an error of
+    ours, so tools that print the variables of a traceback's frames do not print it.
+    """
+    import aiohttp
+    from yarl import URL
+
+    body = request.body()
+    headers = {
+        "Accept": "application/json",
+        "Accept-Encoding": ACCEPT_ENCODING,
+        "User-Agent": _USER_AGENT,
+        **auth.headers(secret),
+    }
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    answer: ClientResponse = await session.request(
+        request.method,
+        # encoded=True: yarl would decode and re-encode, and with it change what %2F or %2B mean.
+        URL(base_url + request.path + encode_query(request.query + auth.query(secret)), encoded=True),
+        data=body,
+        headers=headers,
+        timeout=aiohttp.ClientTimeout(**timeout),
+        allow_redirects=False,
+        raise_for_status=False,
+        auto_decompress=False,
+    )
+    seen.answer = True
+    whole = False
+    try:
+        permit.observe(answer.status, answer.headers)
+        content, problem = await read_body(answer)
+        whole = problem is None
+    except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
+        if 200 <= answer.status <= 299:
+            raise
+        content, problem = b"", "the body broke off"  # a refusal is known by its status; only its words are lost
+    finally:
+        # What was not read to its end must not be left in the pool.
+        answer.release() if whole else answer.close()
+    return answer.status, answer.headers, content, problem
 
 
 def _translate(

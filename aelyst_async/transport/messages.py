@@ -152,7 +152,7 @@ class Response:
 
         scrub = self.redactor.scrub
         # Cookies are credentials of the server's own making.
-        return CIMultiDict((n, scrub(v)) for n, v in self.headers.items() if n.lower() != "set-cookie")
+        return CIMultiDict((scrub(n), scrub(v)) for n, v in self.headers.items() if n.lower() != "set-cookie")
 
     def undecodable(self, problem: str) -> ResponseDecodeError:
         """Return the error for a success that cannot be understood."""

@@ -20,7 +20,7 @@ MASK = "***"
 _REMEMBERED = 16
 """Credentials kept in mind: a rotated one may still be echoed by an answer under way."""
 
-_LONGEST_ESCAPE = 16
+_LONGEST_ESCAPE = 24
 """Characters that one character of a credential may be written with, at the most."""
 
 
@@ -67,14 +67,19 @@ class Redactor:
 
 
 def _pattern(secret: str) -> str:
-    return "".join(re.escape(character) if character.isalnum() else _escapes(character) for character in secret)
+    # Backslashes in a row are one piece: a quantifier for each would take time without bound (``(a+)+``).
+    return "".join(
+        re.escape(piece) if piece.isalnum() else _escapes(piece[0], len(piece))
+        for piece in re.findall(r"\\+|[^\\]", secret)
+    )
 
 
-def _escapes(character: str) -> str:
+def _escapes(character: str, count: int) -> str:
     r"""Return a pattern for every way of writing `character`: ``/ \/ %2F %252F \u002f \x2f &#47; &#x2f;``…"""
     code = ord(character)
+    plain = rf"\\{{1,{16 * count}}}" if character == "\\" else rf"\\{{0,16}}{re.escape(character)}"
     named = {"&": "|amp", "<": "|lt", ">": "|gt", '"': "|quot", "'": "|apos"}.get(character, "")
     return (
-        rf"(?:\\{{0,4}}{re.escape(character)}|%(?:25){{0,3}}{code:02x}|\\{{1,4}}(?:u00|x){code:02x}"
-        rf"|&(?:amp;)?(?:#0{{0,4}}{code}|#x0{{0,4}}{code:x}{named});)"
+        rf"(?:{plain}|(?:%(?:25){{0,8}}{code:02x}|\\{{1,16}}(?:u00|x){code:02x}"
+        rf"|&(?:amp;)?(?:#0{{0,4}}{code}|#x0{{0,4}}{code:x}{named});){{{count}}})"
     )

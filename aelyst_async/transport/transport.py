@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aelyst_async.errors import ContactsError, RateLimitedError
 from aelyst_async.ratelimit import Permit, RateLimiter
-from aelyst_async.transport.credentials import Auth, Credential, fingerprint
+from aelyst_async.transport.credentials import Auth, Credential, Secret, fingerprint
 from aelyst_async.transport.events import Call, Hooks, Watch
 from aelyst_async.transport.exchange import exchange, logger
 from aelyst_async.transport.messages import Request, Response
@@ -169,13 +169,13 @@ class Transport:
         )  # fmt: skip
         return delay
 
-    async def _secret(self) -> str:
+    async def _secret(self) -> Secret:
         secret = await self._credential.resolve()
         self.redactor.learn(secret)
         return secret
 
     def _permit(
-        self, request: Request, secret: str, deadline: float | None, policy: RetryPolicy
+        self, request: Request, secret: Secret, deadline: float | None, policy: RetryPolicy
     ) -> AbstractAsyncContextManager[Permit]:
         """Ask the limiter. Before the first request the queue may take as long as it takes, but a pause that the
         server has ordered may not last longer than the call; a repeat waits no longer than the call either way.
@@ -196,7 +196,7 @@ class Transport:
     async def _attempt(
         self,
         request: Request,
-        secret: str,
+        secret: Secret,
         permit: Permit,
         attempt: int,
         deadline: float,
@@ -221,8 +221,8 @@ class Transport:
                     session,
                     request,
                     base_url=self.base_url,
-                    query=self._auth.query(secret),
-                    headers=self._auth.headers(secret),
+                    auth=self._auth,
+                    secret=secret,
                     timeout=self._bounded(deadline - started),
                     redactor=self.redactor,
                     permit=permit,
