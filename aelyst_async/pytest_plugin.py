@@ -223,7 +223,9 @@ def sandbox(request: pytest.FixtureRequest, sandbox_server: SandboxServer) -> It
             switches[switch] = settings.pop(name)
     faults = settings.pop("faults", ())
     if settings:
-        raise pytest.UsageError(f"pytest.mark.sandbox has no {', '.join(settings)}; write quota, scope, switches, faults")
+        raise pytest.UsageError(
+            f"pytest.mark.sandbox has no {', '.join(settings)}; write quota, scope, switches, faults"
+        )
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", request.node.name)[:60].strip("-")
     name = f"{name}-{next(_numbers)}"
     server = sandbox_server

@@ -6,6 +6,7 @@ the account, by default the first one. The inspector page at ``/`` uses nothing 
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from importlib import resources
@@ -118,7 +119,7 @@ class Control:
     def _file(request: web.BaseRequest, name: str) -> web.Response:
         if request.method not in {"GET", "HEAD"}:
             raise _MissingError
-        text = resources.files("aelyst_async.sandbox").joinpath("static", name).read_bytes()
+        text = _packaged("static", name)
         headers = {**SECURITY_HEADERS, "X-Sandbox": "aelyst-async", "Content-Type": f"{_FILES[name]}; charset=utf-8"}
         return web.Response(body=text, headers=headers)
 
@@ -350,8 +351,7 @@ class Control:
         vendor = order.params["file"].removesuffix(".json")
         if vendor not in VENDORS:
             raise _MissingError
-        text = resources.files("aelyst_async.sandbox").joinpath("openapi", f"{vendor}.json").read_text("utf-8")
-        document = json.loads(text)
+        document = json.loads(_packaged("openapi", f"{vendor}.json"))
         document["servers"] = [{"url": order.account.base_url(vendor), "description": "this sandbox"}]
         return document
 
@@ -409,6 +409,11 @@ async def _read(request: web.BaseRequest) -> bytes:
         if len(body) > _BODY_BOUND:
             raise ValueError(f"the body is larger than {_BODY_BOUND >> 20} MiB")
     return bytes(body)
+
+
+@functools.cache
+def _packaged(folder: str, name: str) -> bytes:
+    return (resources.files("aelyst_async.sandbox") / folder / name).read_bytes()
 
 
 def _vendor(order: _Order) -> str:

@@ -1,0 +1,244 @@
+"""Start and stop: ports, databases, kills, open connections; the command with its exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import aiohttp
+import pytest
+
+from aelyst_async.cli import sandbox as command
+from aelyst_async.sandbox import Sandbox
+from aelyst_async.sandbox.server import SandboxError
+from tests.sandbox.plain_http import Http
+
+RUN = (
+    "import argparse, sys; from aelyst_async.cli import sandbox; p = argparse.ArgumentParser();"
+    " sandbox.add_parser(p.add_subparsers()); a = p.parse_args(['sandbox', *sys.argv[1:]]); sys.exit(a.run(a))"
+)
+
+
+@contextlib.contextmanager
+def _process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str], IO[str]]]:
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", RUN, "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            yield process, json.loads(process.stdout.readline()), process.stderr
+        finally:
+            process.kill()
+
+
+def _get(url: str) -> dict[str, object]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=5) as answer:
+        value: dict[str, object] = json.load(answer)
+        return value
+
+
+async def test_the_constructor_does_nothing_and_the_url_needs_a_running_server() -> None:
+    sandbox = Sandbox(db="/nowhere/at/all.db")
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = sandbox.url
+    await sandbox.aclose()
+
+
+async def test_a_taken_port_is_an_error_that_says_what_to_do() -> None:
+    async with Sandbox() as first:
+        with pytest.raises(SandboxError, match="cannot listen on 127.0.0.1 port .*in use.*--port 0"):
+            await Sandbox(port=first.port).start()
+    async with Sandbox(port=first.port) as again:
+        assert again.port == first.port
+
+
+async def test_it_stops_at_once_with_open_connections_and_streams(recwarn: pytest.WarningsRecorder) -> None:
+    sandbox = Sandbox(faults=["latency,seconds:30=first:1@GET"])
+    await sandbox.start()
+    session = aiohttp.ClientSession()
+    stream = await session.get(f"{sandbox.url}/_sandbox/events")
+    headers = {"Authorization": "Bearer sandbox-token"}
+    hanging = asyncio.ensure_future(session.get(sandbox.base_url("aelyst") + "/contact/id:1", headers=headers))
+    idle = socket.create_connection(("127.0.0.1", sandbox.port))
+    half = socket.create_connection(("127.0.0.1", sandbox.port))
+    half.sendall(b"POST /aelyst/v1/contact/email:a@b.c HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
+    while sandbox.counters.in_flight < 2:
+        await asyncio.sleep(0.01)
+    begun = time.monotonic()
+    await sandbox.aclose()
+    assert time.monotonic() - begun < 2
+    with contextlib.suppress(aiohttp.ClientError):
+        await stream.read()
+    with pytest.raises(aiohttp.ClientError):
+        await hanging
+    await session.close()
+    idle.close()
+    half.close()
+    await sandbox.aclose()
+    gc.collect()
+    assert [str(one.message) for one in recwarn] == []
+
+
+async def test_a_file_keeps_the_contacts_and_the_numbers(session: aiohttp.ClientSession, tmp_path: Path) -> None:
+    db = tmp_path / "sandbox.db"
+    async with Sandbox(db=db) as sandbox:
+        await Http(session, sandbox)("aelyst", "POST", "/contact/email:a@b.c", {"firstName": "Ann"})
+        sandbox.snapshot("one")
+    async with Sandbox(db=db) as sandbox:
+        assert [one["firstName"] for one in sandbox.contacts("aelyst")] == ["Ann"]
+        assert sandbox.snapshots() == ["one"]
+        assert sandbox.add_contact("aelyst", {}) != sandbox.contacts("aelyst")[0]["id"]
+
+
+async def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    text, other, newer = tmp_path / "notes.txt", tmp_path / "other.db", tmp_path / "newer.db"
+    text.write_text("my notes, and long enough to be no database" * 50)
+    for path, statement in ((other, "CREATE TABLE mine (x)"), (newer, "PRAGMA user_version = 99")):
+        database = sqlite3.connect(path)
+        database.execute(statement)
+        database.commit()
+        database.close()
+    before = {path: path.read_bytes() for path in (text, other, newer)}
+    for path, reason in (
+        (text, "cannot use"),
+        (other, "something else"),
+        (newer, "newer version"),
+        (tmp_path / "no" / "x.db", "cannot open"),
+    ):
+        with pytest.raises(SandboxError, match=reason):
+            await Sandbox(db=path).start()
+    assert before == {path: path.read_bytes() for path in (text, other, newer)}
+
+
+def test_the_ready_line_the_page_and_a_clean_end_on_sigterm() -> None:
+    with _process("--quota", "5/s") as (process, ready, errors):
+        assert ready["token"] == "sandbox-token"
+        assert _get(f"{ready['url']}/_sandbox/state")["account"] == "default"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+        assert errors.read() == f"inspector page: {ready['url']}/   stop with Ctrl-C\n"
+
+
+def test_a_kill_in_mid_write_leaves_each_write_whole_or_absent(tmp_path: Path) -> None:
+    db = tmp_path / "sandbox.db"
+    with _process("--quota", "none", "--db", str(db)) as (process, ready, _):
+        answered: list[int] = []
+
+        def write() -> None:
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            for number in range(100_000):
+                request = urllib.request.Request(
+                    f"{ready['url']}/aelyst/v1/contact/email:p{number}@b.c",
+                    json.dumps({"firstName": "x" * 2000}).encode(),
+                    {"Authorization": "Bearer sandbox-token", "Content-Type": "application/json"},
+                )
+                try:
+                    opener.open(request, timeout=5).close()
+                except OSError:
+                    return
+                answered.append(number)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        while len(answered) < 100:
+            time.sleep(0.005)
+        process.kill()
+        process.wait(5)
+        writer.join(10)
+
+    async def reopen() -> list[dict[str, object]]:
+        async with Sandbox(db=db) as sandbox:
+            contacts = sandbox.contacts("aelyst")
+            for one in contacts:
+                assert len(sandbox.store.history("default", "aelyst", one["id"])) == 1
+            return contacts
+
+    contacts = asyncio.run(reopen())
+    stored = {str(one["email"]) for one in contacts}
+    assert {f"p{number}@b.c" for number in answered} <= stored
+    assert len(contacts) == len(stored) <= len(answered) + 1
+    assert all(one["firstName"] == "x" * 2000 for one in contacts)
+
+
+def _command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    parsed = parser.parse_args(["sandbox", *arguments])
+    code = parsed.run(parsed)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_explain_prints_every_behaviour_and_what_is_set(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = _command(capsys, "explain", "--assume", "put_missing=400", "--quota", "7/s")
+    assert code == 0
+    assert "aelyst.first_match" in out
+    assert "= 400   of: 404 | 400 | 200" in out
+    assert "= 7/s   of: a quota such as" in out
+    code, out, _ = _command(capsys, "explain", "--json")
+    rows = json.loads(out)
+    assert {row["basis"] for row in rows} == {"documented", "assumed"}
+    assert all(row["source"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--quota", "fast"], "write 10/s"),
+        (["--fault", "boom=1"], "not a fault"),
+        (["--assume", "nothing"], "write SWITCH=VALUE"),
+        (["--assume", "nothing=1"], "no switch"),
+        (["--port", "99999"], "cannot listen"),
+        (["--host", "256.0.0.1", "--port", "0"], "cannot listen"),
+        (["--db", "/nowhere/at/all.db", "--port", "0"], "cannot open"),
+        (["--contacts", "/nowhere.csv", "--port", "0"], "No such file"),
+    ],
+)
+def test_what_cannot_start_is_one_line_and_exit_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
+) -> None:
+    code, out, err = _command(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert reason in err
+    assert err.startswith("aelyst sandbox: ")
+    assert err.count("\n") == 1
+
+
+def test_a_taken_port_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, out, err = _command(capsys, "--port", str(taken.getsockname()[1]))
+    assert (code, out) == (2, "")
+    assert "in use" in err
+
+
+def test_another_host_warns_and_is_reached_by_address_but_not_by_a_foreign_name() -> None:
+    with _process("--host", "0.0.0.0", "--allow-host", "sandbox") as (process, ready, errors):
+        port = int(ready["url"].rpartition(":")[2])
+        assert os.path.commonprefix([ready["url"], "http://127.0.0.1:"]) == "http://127.0.0.1:"
+        for host, status in (("127.0.0.1", b"200"), ("sandbox", b"200"), ("evil.example", b"403")):
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(f"GET /_sandbox/state HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+                assert connection.recv(12)[9:12] == status
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 0
+        assert "other machines can reach this sandbox" in errors.read()
