@@ -43,6 +43,9 @@ __all__ = ["Bucket"]
 _SOON = (0.004, 0.05)
 """Seconds, from and to: the credit of the very start is spent within two round trips or so."""
 
+_FAIR = 0.015
+"""Share of the limit held back at one limit per second."""
+
 _FIRST_GUESS = 1.0
 """Seconds after which an empty quota is asked again when nothing is known of its window."""
 
@@ -92,11 +95,14 @@ class Bucket:
         self._forgot_ages = Extremum(largest=False)
         self._at_once = 0.0
         self._one_by_one = 0.0
-        self._most_forgotten = 0
+        self._most_forgotten = 0.0
         self._inflow: list[tuple[float, int]] = []
         # What we got wrong.
-        self._reserve = 0.0
-        self._reserve_at = -math.inf
+        self._surprise = 0.0
+        self._spread = 0.0
+        self._share = 0.0
+        self._untouched = 0.0
+        self._lowest = Extremum(largest=False)
         self._settled_at = -math.inf
         self._slip = 0.0
 
@@ -146,16 +152,16 @@ class Bucket:
         """Return when to stop waiting for the one answer that is out."""
         return self._last + max(2.0, 8 * self._round_trip)
 
-    def _spare(self, now: float) -> float:
-        """Return the reserve as it is now: it fades over a few windows."""
-        if self._reserve < 0.05:
-            return 0.0
-        scale = 1.5 * (self.window or 1.0)
-        reserve = self._reserve * math.exp(-(now - self._reserve_at) / scale)
-        return 0.0 if reserve < 0.5 else float(min(math.ceil(reserve - 0.5), (self.limit or 1) // 4))
+    def _spare(self) -> float:
+        """Return the requests that are held back."""
+        limit = self.limit or 1
+        surprise = max(self._surprise, 0.0) + 3 * self._spread
+        surprise = 0.0 if surprise < 0.5 else min(math.ceil(surprise - 0.5), 0.2 * limit)
+        # What nobody has touched for a window need not be guarded.
+        return float(int(surprise / (1 + self._untouched) + self._share))
 
     def _ready_scouting(self, now: float) -> float:
-        credit = self._allowed - self._log.count - self._spare(now)
+        credit = self._allowed - self._log.count - self._spare()
         known = self._bounds.low > -math.inf
         since = max(self._last - self._origin, self._at_least, self._soon)
         if credit < 1:
@@ -179,7 +185,7 @@ class Bucket:
         bounds, limit = self._bounds, self.limit or 1
         margin = self._margin(bounds.window_high)
         early, late = bounds.low + bounds.window_low, bounds.high + bounds.window_high + margin
-        spare = self._spare(now)
+        spare = self._spare()
         if now < late:
             credit = self._allowed - self._log.count - spare
             if credit < 1:
@@ -205,11 +211,11 @@ class Bucket:
         return 0.0005 + 0.003 * window + self._slip
 
     def _gate_window(self) -> tuple[float, float]:
-        """Return the lower and the upper bound of the window of a server that forgets one by one."""
+        """Return the bounds of the window of a server that forgets one by one."""
         oldest = self._ages.get(-math.inf) or 0.0
         low = self._ages.get(self._seen_at - 4 * oldest) or 0.0
         high = self._forgot_ages.get(self._seen_at - 16 * oldest)
-        if high is None or high < low:
+        if high is None or high < low:  # neighbours make the lower bound too high; then pace goes by that
             high = low
         return low, max(high, 0.001)
 
@@ -222,9 +228,10 @@ class Bucket:
         limit = self.limit or 1
         low, high = self._gate_window()
         margin = self._margin(high)
-        spare = self._spare(now)
+        spare = self._spare()
         credit = self._allowed - self._log.count - spare
-        pace = 0.9 * high / limit
+        flow = self._flow()
+        pace = 0.9 * (min(high / limit, 1 / flow) if flow > 0 else high / limit)
         base = max(self._log.sent_by(self._seen_at - high), self._forgotten)
         if credit >= 1:
             ready = self._last + min(pace, high / 8 / credit)
@@ -234,10 +241,12 @@ class Bucket:
             return ready
         needed = base + 1 - int(credit)
         ready = self._log.time(needed) + high + margin if self._log.known(needed) else math.inf
-        flow = self._flow()
         if flow > 0:
             ready = max(ready, self._seen_at + ((1.0 if high <= low else 0.7) - credit) / flow)
-        if math.isinf(ready):
+        if not self._out and credit + spare >= 1:
+            # Nothing is out to learn from: a request of those held back shows where we stand.
+            ready = min(ready, self._last + max(high / 16, self._round_trip))
+        elif math.isinf(ready):
             return math.inf if self._out else self._last + high
         return max(ready, self._last + pace)
 
@@ -319,13 +328,12 @@ class Bucket:
 
     def _refuse(self, one: _Sent, now: float, quota: QuotaHeaders) -> None:
         self.refused += 1
+        if one.at >= self.paused_until:  # not one of those that were out when the first was refused
+            self._refusals += 1
         wait = quota.retry_after
         if wait is None:
             wait = self._own_wait()
         self.paused_until = max(self.paused_until, now + wait)
-        if one.at < self._last_refusal_end():
-            pass
-        self._refusals += 1
         self._blind.refused(now, wait)
         self._alone = True
         if quota.limit is not None:
@@ -333,13 +341,14 @@ class Bucket:
             self.remaining = 0
         window = self.window
         if window is not None and not math.isnan(one.believed):
-            self._disappointed(one.believed - (one.number - 1), now)
+            self._disappointed(one.believed - (one.number - 1))
         elif self.state == "fixed":
             self._slip = min(max(2 * self._slip, 0.004 * self._bounds.window_high), 0.05 * self._bounds.window_high)
             self._bounds.doubt(one.at - self._bounds.high)
             if not self._bounds.known:
                 self.state = "scouting"
-        self._at_least = max(self._at_least, one.at - self._log.time(self._forgotten + 1))
+        if self._forgotten >= 0:
+            self._at_least = max(self._at_least, one.at - self._log.time(self._forgotten + 1))
         self._not_before = max(self._not_before, one.at)
         if wait >= 2 and wait == int(wait):
             # Whole seconds are seconds rounded up: the end is within the last one.
@@ -349,37 +358,57 @@ class Bucket:
         if window is None:
             self._origin = max(self._origin, self.paused_until)
 
-    def _last_refusal_end(self) -> float:
-        return -math.inf
-
     def _own_wait(self) -> float:
         """Return the seconds to wait after a refusal that does not say."""
         window = self.window
         guess = max(1.0, 2 * self._round_trip) if window is None else max(window / 4, 2 * self._round_trip)
-        return guess * float(2 ** min(self._refusals, 6))
+        return guess * float(2 ** min(self._refusals - 1, 6))
 
-    def _disappointed(self, by: float, now: float) -> None:
-        if by > self._spare(now) and now > self._settled_at:
-            self._reserve, self._reserve_at = min(float(by), 0.1 * (self.limit or 1) + 1), now
+    def _disappointed(self, by: float) -> None:
+        """Take in by how much less was true than was believed."""
+        if self._seen_at <= self._settled_at:
+            return
+        weight = 2 / (16 + (self.limit or 1))
+        by = min(max(by, 0.0), 0.2 * (self.limit or 1))
+        self._spread += (abs(by - self._surprise) - self._spread) * weight
+        self._surprise += (by - self._surprise) * weight
+
+    def _weigh_share(self) -> None:
+        """Set what is held back for neighbours: the more, the larger our own rate (see the module's text)."""
+        window, limit = self.window, self.limit or 1
+        if window is None or limit < 20:
+            self._share = 0.0
+            return
+        self._lowest.push(self._seen_at, float(self.remaining or 0))
+        self._untouched = self._lowest.get(self._seen_at - window) or 0.0
+        count = self._log.count - max(self._forgotten, 0)
+        rate = count / max(self._last - self._log.time(max(self._forgotten, 0) + 1), 1e-3)
+        self._share = _FAIR * limit * min(rate * 1.0 / limit, 16.0) ** 0.5
 
     def _learn(self, one: _Sent, limit: int, remaining: int, now: float) -> None:
         allowed, remembered = one.number + remaining, limit - remaining
         forgotten = one.number - remembered
         log = self._log
         if forgotten >= 0 and self.state != "fixed":
-            self._ages.push(one.at, one.at - log.time(forgotten + 1))
-            if forgotten >= 1 and log.known(forgotten):
-                self._forgot_ages.push(one.at, one.at - log.time(forgotten))
+            noise = int(2 * self._spread)  # requests that overtake each other
+            self._ages.push(one.at, max(0.0, one.at - log.time(min(forgotten + 1 + noise, one.number))))
+            if log.known(forgotten - noise):
+                self._forgot_ages.push(one.at, one.at - log.time(forgotten - noise))
         if not math.isnan(one.believed):
-            self._disappointed(one.believed - allowed, now)
+            self._disappointed(one.believed - allowed)
         if one.number <= self._seen:
             self._bounds.refine(one.number, one.at, after=forgotten >= self._forgotten - max(1, 0.1 * limit))
             return
-        self._weigh(one, forgotten, remembered)
+        if self._seen:
+            self._weigh(one, forgotten, remembered)
+        else:
+            self._most_forgotten = float(forgotten)
         self._seen, self._seen_at = one.number, one.at
         self._allowed, self._forgotten, self._remembered = allowed, forgotten, remembered
         self._note_inflow(one.at, allowed)
         self._judge()
+        if self.state == "smooth":
+            self._weigh_share()
 
     def _note_inflow(self, at: float, allowed: int) -> None:
         step = max((self.window or self._soon) / 16, 0.001)
@@ -392,7 +421,8 @@ class Bucket:
     def _weigh(self, one: _Sent, forgotten: int, remembered: int) -> None:
         """Compare with the answer before: how much was forgotten, and did it go at once?"""
         gone = forgotten - self._forgotten
-        if not self._seen or gone <= 0:
+        if gone <= 0:
+            self._most_forgotten += 0.1 * (forgotten - self._most_forgotten)  # neighbours push it down
             late = self._bounds.high + self._bounds.window_high + self._margin(self._bounds.window_high)
             if self.state == "fixed" and one.at > late and gone <= 0:
                 self._bounds.doubt(one.at - self._bounds.high)
@@ -403,7 +433,7 @@ class Bucket:
             return
         limit = self.limit or 1
         between = one.number - self._seen
-        age = self._seen_at - self._log.time(self._forgotten + 1)
+        age = self._seen_at - self._log.time(self._forgotten + 1) if self._forgotten >= 0 else self._at_least
         news = forgotten - self._most_forgotten
         all_at_once = (
             gone >= 0.6 * self._remembered
@@ -417,7 +447,7 @@ class Bucket:
             self._at_least = max(age, self._bounds.window_low)
         # Against the most that was ever forgotten: requests that overtake each other make `gone` swing.
         if news > 0:
-            self._most_forgotten = forgotten
+            self._most_forgotten = float(forgotten)
             if not all_at_once:
                 self._one_by_one += news
             elif close and self._remembered >= 2:

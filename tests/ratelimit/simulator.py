@@ -208,7 +208,9 @@ def simulate(
         await asyncio.sleep(duration + 1e-6)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, Exception):  # a cancellation is no `Exception`
+                raise ended
 
     limit_then = server.limit
     schedule = server.changes
