@@ -35,7 +35,6 @@ def add_parser(subparsers: Any) -> None:
 async def _read(arguments: argparse.Namespace, what: str) -> int:
     from aelyst_async.cli.contacts import jsonable
     from aelyst_async.gateway import MessageGateway, TagGateway
-
     from aelyst_async.identifiers import parse_identifier
 
     who = parse_identifier(arguments.identifier)
@@ -74,7 +73,6 @@ def _line(item: Any) -> str:
 
 async def _lists(arguments: argparse.Namespace) -> int:
     from aelyst_async.gateway import ListGateway
-
     from aelyst_async.identifiers import parse_identifier
 
     who = parse_identifier(arguments.identifier)

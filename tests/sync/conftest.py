@@ -1,0 +1,41 @@
+"""What the sync's tests share: a sandbox in a process of its own, and short pauses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from aelyst_async.sync import Pauses
+from tests.sync.other_sandbox import OtherSandbox
+
+
+@pytest.fixture
+def pauses() -> Pauses:
+    """Pauses short enough for a test on the real clock."""
+    return Pauses(settle=0.05, base=0.01, cap=0.05, queued=0.05, queued_cap=0.1, patience=2.0)
+
+
+@pytest.fixture
+def start_sandbox() -> Iterator[Callable[..., OtherSandbox]]:
+    """Return a function that starts a sandbox process with the options given; all are stopped at the end."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(*options: str) -> OtherSandbox:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aelyst_async.cli", "sandbox", "--port", "0", *options],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        running.append(process)
+        assert process.stdout is not None
+        return OtherSandbox(json.loads(process.stdout.readline())["url"])
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait(10)
+        assert process.stdout is not None
+        process.stdout.close()

@@ -1,0 +1,97 @@
+"""Run by test_crash.py in a process of its own: syncs a file, and kills itself at a chosen journal transition.
+
+    crash_child.py BASE_URL CSV JOURNAL POINT NUMBER LOOK_FIRST
+
+POINT is one of POINTS or "none"; at its NUMBER-th occurrence the process gets SIGKILL, as from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from aelyst_async.sync import ContactSync, Pauses, read_contacts
+from aelyst_async.sync.journal import Journal, Settled
+from aelyst_async.transport.events import Exchange
+from aelyst_providers.aelyst import AelystGateway
+
+POINTS = (
+    "before the intent is committed",
+    "after the intent is committed",
+    "before a request leaves",
+    "after a write was answered",
+    "before the result is committed",
+    "after the result is committed",
+    "before doubt is committed",
+    "after doubt is committed",
+)
+STATES = {"intent": {"INTENT"}, "result": {"DONE", "DEAD"}, "doubt": {"AMBIGUOUS", "PARKED"}}
+
+
+class Trap:
+    """Counts how often a point is passed, and kills the process at the chosen time."""
+
+    def __init__(self, point: str, number: int) -> None:
+        self.point = point
+        self.left = number
+
+    def passed(self, point: str) -> None:
+        if point == self.point:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class TrappedJournal(Journal):
+    """A journal with a trap around each commit."""
+
+    trap: Trap
+
+    def apply(self, writes: Iterable[Any], progress: Mapping[str, Any] | None = None) -> None:
+        writes = list(writes)
+        states = {write.state for write in writes if isinstance(write, Settled)}
+        kinds = [kind for kind, members in STATES.items() if states & members]
+        for kind in kinds:
+            self.trap.passed(f"before {'the ' if kind != 'doubt' else ''}{kind} is committed")
+        super().apply(writes, progress)
+        for kind in kinds:
+            self.trap.passed(f"after {'the ' if kind != 'doubt' else ''}{kind} is committed")
+
+
+async def main() -> None:
+    base_url, csv, journal, point, number, look_first = sys.argv[1:]
+    trap = Trap(point, int(number))
+    TrappedJournal.trap = trap
+    import aelyst_async.sync.contact_sync as module
+
+    module.Journal = TrappedJournal  # type: ignore[misc]
+    async with AelystGateway("sandbox-token", base_url=base_url, timeout=3, settle=0) as gateway:
+
+        def heard(exchange: Exchange) -> None:
+            if exchange.method in {"POST", "PUT"}:
+                trap.passed("after a write was answered")
+
+        gateway.subscribe(heard)
+        permit = gateway.limiter.permit
+
+        def leaving(endpoint: str, **facts: Any) -> Any:
+            trap.passed("before a request leaves")
+            return permit(endpoint, **facts)
+
+        gateway.limiter.permit = leaving  # type: ignore[method-assign]
+        sync = ContactSync(
+            gateway, journal=journal, concurrency=16, max_attempts=50,
+            pauses=Pauses(settle=0.4, base=0.05, cap=0.3, queued=0.3, queued_cap=0.5),
+        )  # fmt: skip
+        sync._look_first = look_first == "yes"
+        report = await sync.run(read_contacts(csv))
+    print(json.dumps(report.to_dict()))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,135 @@
+"""Kill the process at every journal transition, while answers get lost and contacts appear late: nothing doubles."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.sync.crash_child import POINTS
+from tests.sync.other_sandbox import OtherSandbox
+
+CHILD = Path(__file__).with_name("crash_child.py")
+ROWS = 60
+TROUBLE = (
+    "--quota", "none", "--assume", "aelyst.visible_after=0.25", "--fault", "reset-after=0.06",
+    "--fault", "status,code:500=0.03", "--fault", "reset=0.03", "--fault", "status,code:503=0.02",
+)  # fmt: skip
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is of POSIX")
+
+
+def write(path: Path, version: int, rows: int = ROWS) -> None:
+    lines = ["email,first_name,custom_fields.Version:number"]
+    lines += [f"person{row}@example.com,Person {row},{version}" for row in range(rows)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def spawn(
+    sandbox: OtherSandbox, folder: Path, point: str = "none", number: int = 1, *, look: bool = True
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            sys.executable, str(CHILD), sandbox.base_url, str(folder / "people.csv"), str(folder / "state.db"), point,
+            str(number), "yes" if look else "no",
+        ],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(sandbox: OtherSandbox, folder: Path, *, look: bool = True) -> dict[str, object]:
+    """Run to the end; return the report."""
+    out, err = spawn(sandbox, folder, look=look).communicate(timeout=60)
+    assert out, err
+    report = json.loads(out)
+    outcomes = sum(report[name] for name in ("created", "updated", "unchanged", "failed", "skipped", "pending"))
+    assert outcomes == report["rows"] == ROWS
+    return dict(report)
+
+
+def check(sandbox: OtherSandbox, version: int) -> None:
+    """Every row is there exactly once, in its last state."""
+    contacts = sandbox.contacts()
+    emails = Counter(contact["email"] for contact in contacts)
+    assert {email: count for email, count in emails.items() if count > 1} == {}
+    assert set(emails) == {f"person{row}@example.com" for row in range(ROWS)}
+    stale = [contact for contact in contacts if contact["custom_fields"] != [{"name": "Version", "value": version}]]
+    assert stale == []
+
+
+@pytest.mark.parametrize(
+    ("point", "number"),
+    [
+        pytest.param(point, number, marks=() if number == 1 else pytest.mark.slow)
+        for point in POINTS
+        for number in (1, 2, 5)
+    ],
+)
+def test_killed_at_a_transition(
+    point: str, number: int, tmp_path: Path, start_sandbox: Callable[..., OtherSandbox]
+) -> None:
+    sandbox = start_sandbox(*TROUBLE, "--seed", str(number))
+    write(tmp_path / "people.csv", 1)
+    child = spawn(sandbox, tmp_path, point, number)
+    child.communicate(timeout=60)
+    assert child.returncode == -signal.SIGKILL, "the point was never passed: the test proves nothing"
+    report = finish(sandbox, tmp_path)
+    assert report["resumed"] is True
+    assert report["failed"] == 0
+    check(sandbox, 1)
+    again = finish(sandbox, tmp_path)
+    assert again["unchanged"] == ROWS
+    assert again["requests"] == {}
+
+
+def killed_at_random(sandbox: OtherSandbox, folder: Path, dice: random.Random, kills: int, *, look: bool) -> None:
+    for _ in range(kills):
+        child = spawn(sandbox, folder, look=look)
+        journal = folder / "state.db"
+        deadline = time.monotonic() + 10
+        while not journal.exists() and child.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(dice.uniform(0, 0.6))
+        child.kill()
+        child.communicate(timeout=10)
+
+
+def test_killed_at_random_moments(tmp_path: Path, start_sandbox: Callable[..., OtherSandbox]) -> None:
+    sandbox = start_sandbox(*TROUBLE)
+    dice = random.Random(5)
+    for version in (1, 2):  # first all are created, then all are updated
+        write(tmp_path / "people.csv", version)
+        killed_at_random(sandbox, tmp_path, dice, 3, look=True)
+        assert finish(sandbox, tmp_path)["failed"] == 0
+        check(sandbox, version)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_at_a_hundred_random_moments(
+    seed: int, tmp_path: Path, start_sandbox: Callable[..., OtherSandbox]
+) -> None:
+    sandbox = start_sandbox(*TROUBLE, "--seed", str(seed))
+    dice = random.Random(seed)
+    for version in (1, 2):
+        write(tmp_path / "people.csv", version)
+        killed_at_random(sandbox, tmp_path, dice, 5, look=True)
+        assert finish(sandbox, tmp_path)["failed"] == 0
+        check(sandbox, version)
+
+
+def test_without_the_look_up_there_are_duplicates(tmp_path: Path, start_sandbox: Callable[..., OtherSandbox]) -> None:
+    """The control: if this finds none, the tests above prove nothing."""
+    sandbox = start_sandbox(*TROUBLE)
+    write(tmp_path / "people.csv", 1)
+    finish(sandbox, tmp_path, look=False)
+    emails = Counter(contact["email"] for contact in sandbox.contacts())
+    assert max(emails.values()) > 1
