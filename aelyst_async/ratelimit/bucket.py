@@ -43,7 +43,7 @@ __all__ = ["Bucket"]
 _SOON = (0.004, 0.05)
 """Seconds, from and to: the credit of the very start is spent within two round trips or so."""
 
-_FAIR = 0.015
+_FAIR = 0.008
 """Share of the limit held back at one limit per second."""
 
 _FIRST_GUESS = 1.0
@@ -161,7 +161,8 @@ class Bucket:
         return float(int(surprise / (1 + self._untouched) + self._share))
 
     def _ready_scouting(self, now: float) -> float:
-        credit = self._allowed - self._log.count - self._spare()
+        credit = self._allowed - self._log.count
+        credit -= min(self._spare(), credit // 2) if credit > 0 else 0
         known = self._bounds.low > -math.inf
         since = max(self._last - self._origin, self._at_least, self._soon)
         if credit < 1:
@@ -383,7 +384,7 @@ class Bucket:
         self._untouched = self._lowest.get(self._seen_at - window) or 0.0
         count = self._log.count - max(self._forgotten, 0)
         rate = count / max(self._last - self._log.time(max(self._forgotten, 0) + 1), 1e-3)
-        self._share = _FAIR * limit * min(rate * 1.0 / limit, 16.0) ** 0.5
+        self._share = _FAIR * limit * min(rate / limit, 16.0) ** 0.33
 
     def _learn(self, one: _Sent, limit: int, remaining: int, now: float) -> None:
         allowed, remembered = one.number + remaining, limit - remaining
@@ -406,6 +407,9 @@ class Bucket:
         self._seen, self._seen_at = one.number, one.at
         self._allowed, self._forgotten, self._remembered = allowed, forgotten, remembered
         self._note_inflow(one.at, allowed)
+        if self.state == "scouting" and forgotten < -0.1 * limit and remaining >= 2:
+            # Neighbours spend it, yet some is left each time: the quota comes back faster than we look.
+            self._origin += 0.3 * max(one.at - self._origin, 0.0)
         self._judge()
         if self.state == "smooth":
             self._weigh_share()
