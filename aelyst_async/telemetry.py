@@ -66,9 +66,11 @@ def instrument(
     """Trace and measure all calls of `gateway` and its views from now on, and its rate limiter; return what ends it.
 
     The providers default to OpenTelemetry's global ones. Raises `ConfigurationError` where OpenTelemetry is not
-    installed.
+    installed, and for a gateway that tells no events.
     """
     _require()
+    if not isinstance(gateway, HttpGateway):
+        raise ConfigurationError(f"{type(gateway).__name__} is not an HttpGateway, so it tells nothing to measure")
     from opentelemetry import trace
 
     tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider, _SCHEMA_URL)

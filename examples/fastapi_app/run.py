@@ -22,15 +22,13 @@ async def main(port: int) -> None:
         os.environ["AELYST_BASE_URL"] = sandbox.base_url("aelyst")
         os.environ.setdefault("JOBS_JOURNAL", str(Path(tempfile.gettempdir()) / "aelyst-example-jobs.db"))
         sys.path.insert(0, str(Path(__file__).parent))
-        from app import app
-
         print(f"sandbox   {sandbox.url}   (what the vendor sees)")
         print(f"service   http://127.0.0.1:{port}   (its status page)")
         print(
             f"try       curl -s http://127.0.0.1:{port}/webhooks/contact -H 'Content-Type: application/json' "
             '-d \'{"email": "ann@example.com", "first_name": "Ann"}\''
         )
-        config = uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=5)
+        config = uvicorn.Config("app:app", port=port, log_level="warning", timeout_graceful_shutdown=5)
         await uvicorn.Server(config).serve()
 
 
