@@ -77,6 +77,9 @@ class Sandbox(Account):
         if scope is not None:
             chosen["quota_scope"] = scope
         super().__init__(DEFAULT_ACCOUNT, Store(db), seed=seed, switches=chosen, faults=faults)
+        if not 0 <= port <= 65535:
+            # uvloop would take it modulo 65536 and listen somewhere else.
+            raise ValueError(f"{port} is not a port; 0 to 65535, and 0 takes any free one")
         self.host = host
         self._port = port
         self._guard = Guard(hosts if host in {"", "0.0.0.0", "::"} else (*hosts, host))  # noqa: S104 - compared only
@@ -111,7 +114,7 @@ class Sandbox(Account):
             await runner.setup()
             site = web.TCPSite(runner, self.host, self._port, backlog=1024)
             await site.start()
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             await runner.cleanup()
             self.store.close()
             reason = getattr(error, "strerror", None) or error

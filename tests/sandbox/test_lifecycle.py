@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import gc
 import json
-import os
 import signal
 import socket
 import sqlite3
@@ -37,7 +36,7 @@ RUN = (
 @contextlib.contextmanager
 def _process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str], IO[str]]]:
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-X", "dev", "-c", RUN, "--port", "0", *arguments],
+        [sys.executable, "-W", "error", "-c", RUN, "--port", "0", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -66,7 +65,7 @@ async def test_the_constructor_does_nothing_and_the_url_needs_a_running_server()
 
 async def test_a_taken_port_is_an_error_that_says_what_to_do() -> None:
     async with Sandbox() as first:
-        with pytest.raises(SandboxError, match="cannot listen on 127.0.0.1 port .*in use.*--port 0"):
+        with pytest.raises(SandboxError, match=r"cannot listen on 127\.0\.0\.1 port .*in use.*--port 0"):
             await Sandbox(port=first.port).start()
     async with Sandbox(port=first.port) as again:
         assert again.port == first.port
@@ -82,7 +81,7 @@ async def test_it_stops_at_once_with_open_connections_and_streams(recwarn: pytes
     idle = socket.create_connection(("127.0.0.1", sandbox.port))
     half = socket.create_connection(("127.0.0.1", sandbox.port))
     half.sendall(b"POST /aelyst/v1/contact/email:a@b.c HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
-    while sandbox.counters.in_flight < 2:
+    while sandbox.counters.in_flight < 2:  # noqa: ASYNC110 - the server has no event for it
         await asyncio.sleep(0.01)
     begun = time.monotonic()
     await sandbox.aclose()
@@ -208,7 +207,7 @@ def test_explain_prints_every_behaviour_and_what_is_set(capsys: pytest.CaptureFi
         (["--fault", "boom=1"], "not a fault"),
         (["--assume", "nothing"], "write SWITCH=VALUE"),
         (["--assume", "nothing=1"], "no switch"),
-        (["--port", "99999"], "cannot listen"),
+        (["--port", "99999"], "not a port"),
         (["--host", "256.0.0.1", "--port", "0"], "cannot listen"),
         (["--db", "/nowhere/at/all.db", "--port", "0"], "cannot open"),
         (["--contacts", "/nowhere.csv", "--port", "0"], "No such file"),
@@ -234,7 +233,7 @@ def test_a_taken_port_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
 def test_another_host_warns_and_is_reached_by_address_but_not_by_a_foreign_name() -> None:
     with _process("--host", "0.0.0.0", "--allow-host", "sandbox") as (process, ready, errors):
         port = int(ready["url"].rpartition(":")[2])
-        assert os.path.commonprefix([ready["url"], "http://127.0.0.1:"]) == "http://127.0.0.1:"
+        assert ready["url"].startswith("http://127.0.0.1:")
         for host, status in (("127.0.0.1", b"200"), ("sandbox", b"200"), ("evil.example", b"403")):
             with socket.create_connection(("127.0.0.1", port)) as connection:
                 connection.sendall(f"GET /_sandbox/state HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
