@@ -203,9 +203,11 @@ class _FileSource(ContactSource):
             before = reader.line_num
             for cells in reader:
                 line, before = before + 1, reader.line_num
+                if not any(cells):
+                    continue  # a blank line; a spreadsheet writes it as a row of commas
                 if len(cells) == width:
                     yield line, cells
-                elif any(cells):
+                else:
                     more = "more" if len(cells) > width else "fewer"
                     yield (
                         line,
