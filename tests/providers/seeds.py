@@ -287,7 +287,7 @@ _AELYST_ERRORS: list[tuple[int, str, type[errors.ApiError]]] = [
     (429, "Too Many Requests", errors.RateLimitedError),
     (
         449,
-        "Your request cannot be processed at the moment as it is currently in queue. "
+        "Your request cannot be processed at the moment as it is currently in queue. "  # noqa: ISC004
         "Please try again in a few minutes.",
         errors.QueuedError,
     ),

@@ -1,4 +1,4 @@
-"""Each example of the vendors' pages, both ways: mocked with aioresponses, and over a socket to an aiohttp.web server."""
+"""Each example of the vendors' pages, twice: mocked with aioresponses, and over a socket to an aiohttp.web server."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ async def recorder() -> AsyncIterator[Recorder]:
     recorder = Recorder()
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", recorder.handle)
-    async with TestServer(app) as server:
-        recorder.server = server
+    recorder.server = TestServer(app)
+    async with recorder.server:
         yield recorder
 
 

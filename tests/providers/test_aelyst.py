@@ -1,0 +1,266 @@
+"""Aelyst's JSON: what real answers vary in, and the rules for custom values."""
+
+from __future__ import annotations
+
+import enum
+import json
+from datetime import date, datetime, time, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aelyst_async import Phone, errors
+from aelyst_providers.aelyst import AelystContact, AelystFields, Assignee, CustomField
+from aelyst_providers.aelyst.wire import SCHEMA, encode_custom_value, read_contact, read_created, read_updated
+from tests.providers.reading import answer
+from tests.providers.seeds import AELYST_BODY, AELYST_CONTACT, AELYST_FIELDS
+
+WHO = Phone("+1")
+
+
+def read(**changes: Any) -> AelystContact:
+    return read_contact(answer({**AELYST_CONTACT, **changes}))
+
+
+@pytest.mark.parametrize("key", [key for key in AELYST_CONTACT if key != "id"])
+def test_every_field_but_the_id_may_be_null_or_absent(key: str) -> None:
+    null = read(**{key: None})
+    absent = read_contact(answer({name: value for name, value in AELYST_CONTACT.items() if name != key}))
+    assert null == absent
+    assert null.id == "12345"
+    assert null.raw[key] is None
+
+
+def test_nothing_but_an_id() -> None:
+    assert read_contact(answer({"id": 1})) == AelystContact(id="1")
+    nulls = dict.fromkeys(AELYST_CONTACT)
+    assert read_contact(answer({**nulls, "id": 1})) == AelystContact(id="1")
+
+
+@pytest.mark.parametrize(("given", "kept"), [(7, "7"), ("7", "7"), (2**70, str(2**70)), ("abc", "abc")])
+def test_an_id_may_be_a_text(given: Any, kept: str) -> None:
+    assert read(id=given).id == kept
+
+
+@pytest.mark.parametrize("value", [None, "", True, 1.5, [], {}])
+def test_an_id_that_is_none(value: Any) -> None:
+    with pytest.raises(errors.ResponseDecodeError, match=r"\$\.id"):
+        read(id=value)
+
+
+def test_values_are_kept_as_they_come() -> None:
+    contact = read(firstName="Muhammad ", lastName="  ", phone="60 12", email="NOT AN ADDRESS", language="")
+    assert (contact.first_name, contact.last_name, contact.phone) == ("Muhammad ", "  ", "60 12")
+    assert (contact.email, contact.language) == ("NOT AN ADDRESS", "")
+
+
+@pytest.mark.parametrize(
+    "status", ["open", "closed", "blocked", "close", "done", "snoozed", "unsnoozed", "NEW ONE", ""]
+)
+def test_the_status_is_an_open_set(status: str) -> None:
+    assert read(status=status).status == status
+
+
+def test_tags_are_never_split() -> None:
+    assert read(tags=["new_customer, sales", "a,b", " c "]).tags == ("new_customer, sales", "a,b", " c ")
+    assert read(tags=[]).tags == ()
+
+
+def test_unknown_keys_are_kept_in_raw_only() -> None:
+    contact = read(locale="ms", updated_at="yesterday", raw="x", first_name="wrong", tags_v2=[1], isBlocked=True)
+    assert contact.first_name == "Muhammad "
+    assert contact.updated_at is None
+    assert contact.is_blocked is True
+    assert contact.raw["updated_at"] == "yesterday"
+    assert contact.raw["raw"] == "x"
+
+
+@pytest.mark.parametrize("value", ["text", 5, 1.5, True, False, None, "2024-02-30", ""])
+def test_custom_values_are_read_as_they_come(value: Any) -> None:
+    (field,) = read(custom_fields=[{"name": "x", "value": value}]).custom_fields
+    assert field == CustomField("x", value)
+    assert type(field.value) is type(value)
+
+
+def test_a_custom_field_without_a_value() -> None:
+    assert read(custom_fields=[{"name": "x"}]).custom_fields == (CustomField("x", None),)
+
+
+def test_an_assignee_with_holes() -> None:
+    assert read(assignee={}).assignee == Assignee()
+    assert read(assignee={"id": "12", "email": None, "role": "x"}).assignee == Assignee(id=12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"firstName": 5}, "$.firstName"),
+        ({"email": ["a"]}, "$.email"),
+        ({"tags": "a,b"}, "$.tags"),
+        ({"tags": [1]}, "$.tags[0]"),
+        ({"tags": {}}, "$.tags"),
+        ({"custom_fields": [{"value": 1}]}, "name"),
+        ({"custom_fields": [{"name": "x", "value": [1]}]}, "$.custom_fields[0].value"),
+        ({"created_at": "2024"}, "$.created_at"),
+        ({"created_at": 10**30}, "$.created_at"),
+        ({"isBlocked": "yes"}, "$.isBlocked"),
+        ({"isBlocked": 1}, "$.isBlocked"),
+        ({"assignee": {"id": "x"}}, "$.assignee.id"),
+        ({"status": 1}, "$.status"),
+    ],
+)
+def test_what_cannot_be_understood_is_said_with_its_place(changes: dict[str, Any], where: str) -> None:
+    with pytest.raises(errors.ResponseDecodeError) as caught:
+        read(**changes)
+    assert where in caught.value.problem
+    assert '"id": 12345' in caught.value.body
+    assert caught.value.may_have_been_applied is False
+
+
+@pytest.mark.parametrize("body", [[], [AELYST_CONTACT], "text", 5, None, True])
+def test_not_an_object(body: Any) -> None:
+    with pytest.raises(errors.ResponseDecodeError, match="expected a JSON object"):
+        read_contact(answer(body))
+
+
+@pytest.mark.parametrize("code", ["200", 200, "201", None])
+def test_created(code: Any) -> None:
+    receipt = read_created(answer({"code": code, "message": "ok"}, method="POST"), WHO)
+    assert (receipt.created, receipt.contact_id, receipt.message) == (True, None, "ok")
+
+
+@pytest.mark.parametrize(("code", "kind"), [("400", errors.BadRequestError), (409, errors.ConflictError), ("500", errors.ServerError)])  # fmt: skip # noqa: E501
+def test_a_200_with_the_code_of_an_error_is_no_success(code: Any, kind: type[errors.ApiError]) -> None:
+    for reader in (read_created, read_updated):
+        with pytest.raises(kind) as caught:
+            reader(answer({"code": code, "message": "no"}, method="POST"), WHO)
+        assert (caught.value.status, caught.value.message) == (200, "no")
+
+
+@pytest.mark.parametrize("body", [{}, {"code": "200"}, {"message": 5}, [], b"", b"OK"])
+def test_a_create_that_is_not_understood_may_have_been_applied(body: Any) -> None:
+    with pytest.raises(errors.ResponseDecodeError) as caught:
+        read_created(answer(body, method="POST"), WHO)
+    assert caught.value.may_have_been_applied is True
+
+
+@pytest.mark.parametrize(("value", "kept"), [(1, "1"), ("1", "1")])
+def test_updated(value: Any, kept: str) -> None:
+    receipt = read_updated(answer({"contactId": value}, method="PUT"), WHO)
+    assert (receipt.contact_id, receipt.created) == (kept, False)
+
+
+@pytest.mark.parametrize("body", [{}, {"contactId": None}, {"contactId": ""}, {"contactId": [1]}, {"contactId": True}])
+def test_an_update_that_names_no_contact(body: Any) -> None:
+    with pytest.raises(errors.ResponseDecodeError, match=r"\$\.contactId"):
+        read_updated(answer(body, method="PUT"), WHO)
+
+
+# ---- writing --------------------------------------------------------------------------------------------------------
+
+
+def test_the_seeds_body() -> None:
+    assert SCHEMA.encode(AELYST_FIELDS, "create") == AELYST_BODY
+    assert SCHEMA.encode(AELYST_FIELDS, "update") == AELYST_BODY
+
+
+def test_null_is_sent_and_unset_is_not() -> None:
+    assert SCHEMA.encode(AelystFields(), "update") == {}
+    fields = AelystFields(
+        last_name=None, phone=None, email=None, language=None, profile_pic=None, country_code=None, custom_fields=None
+    )
+    assert SCHEMA.encode(fields, "update") == {
+        "lastName": None, "phone": None, "email": None, "language": None, "profilePic": None, "countryCode": None,
+        "custom_fields": None,
+    }  # fmt: skip
+
+
+class Colour(str, enum.Enum):
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+@pytest.mark.parametrize(
+    ("value", "wire"),
+    [
+        ("text", '"text"'), ("", '""'), ("5", '"5"'), (None, "null"), (True, "true"), (False, "false"), (5, "5"),
+        (-1, "-1"), (1.5, "1.5"), (Decimal(5), "5"), (Decimal("1.50"), "1.5"), (Decimal("1E+3"), "1000"),
+        (Decimal("0.1"), "0.1"), (date(2024, 2, 29), '"2024-02-29"'), (time(13, 0), '"13:00"'), (time(0, 5), '"00:05"'),
+        (Colour.RED, '"red"'), (Level.HIGH, "3"), (date(9, 1, 1), '"0009-01-01"'),
+    ],
+)  # fmt: skip
+def test_custom_values_are_written_by_the_pages_rules(value: Any, wire: str) -> None:
+    body = SCHEMA.encode(AelystFields(custom_fields=(CustomField("x", value),)), "update")
+    assert json.dumps(body) == f'{{"custom_fields": [{{"name": "x", "value": {wire}}}]}}'
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        datetime(2024, 1, 1), datetime(2024, 1, 1, tzinfo=timezone.utc), time(1, 2, 3), time(1, 2, 0, 5),
+        time(1, 2, tzinfo=timezone.utc), float("nan"), float("inf"), Decimal("NaN"), Decimal("Infinity"), b"x", [1],
+        {"a": 1}, object(), 1j, "\ud800", pytest.param(10**5000, id="huge"), Decimal("0.1234567890123456789"), Decimal("1E+400"),
+    ],
+)  # fmt: skip
+def test_a_custom_value_without_a_rule_is_refused(value: Any) -> None:
+    fields = AelystFields(custom_fields=(CustomField("x", value),))
+    with pytest.raises(errors.UnsupportedFieldError, match="custom_fields"):
+        SCHEMA.encode(fields, "update")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "text", b"x", 5, ({"name": "x", "value": 1},), (CustomField("", 1),), (CustomField(5, 1),),  # type: ignore[arg-type]
+        (CustomField("x", 1), CustomField("x", 2)), (None,), (CustomField("\ud800", 1),),
+    ],
+)  # fmt: skip
+def test_custom_fields_that_are_none_are_refused(fields: Any) -> None:
+    with pytest.raises(errors.UnsupportedFieldError, match="custom_fields"):
+        SCHEMA.encode(AelystFields(custom_fields=fields), "update")
+
+
+@given(
+    st.one_of(
+        st.text(),
+        st.integers(),
+        st.floats(),
+        st.booleans(),
+        st.dates(),
+        st.times(),
+        st.decimals(),
+        st.datetimes(),
+        st.none(),
+        st.binary(),
+    )
+)
+def test_any_custom_value_is_json_or_refused(value: Any) -> None:
+    try:
+        encoded = encode_custom_value(value)
+    except ValueError:
+        return
+    written = json.loads(json.dumps(encoded, allow_nan=False, ensure_ascii=False).encode())
+    assert written == encoded
+    if isinstance(value, Decimal):
+        assert Decimal(repr(written)) == value
+    if isinstance(value, time):
+        assert time.fromisoformat(written) == value
+    if isinstance(value, date):
+        assert date.fromisoformat(written) == value
+
+
+def test_all_problems_are_named_at_once() -> None:
+    fields = AelystFields(first_name=None, last_name=5, email=b"x", custom_fields=(CustomField("x", b"y"),))  # type: ignore[arg-type]
+    with pytest.raises(errors.UnsupportedFieldError) as caught:
+        SCHEMA.encode(fields, "create")
+    for name in ("first_name", "last_name", "email", "custom_fields"):
+        assert name in str(caught.value)
+    assert {problem.field for problem in SCHEMA.problems(fields, "create")} == {
+        "first_name", "last_name", "email", "custom_fields",
+    }  # fmt: skip

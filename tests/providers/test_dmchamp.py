@@ -1,0 +1,226 @@
+"""DM Champ's JSON: where an id may stand, what may come bare, and errors in a 200."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from aelyst_async import Phone, Tag, errors
+from aelyst_async.contacts import Message
+from aelyst_providers.dmchamp import DmChampContact, DmChampFields
+from aelyst_providers.dmchamp.wire import SCHEMA, holds, read_contact, read_created, read_done, read_messages, read_tags
+from tests.providers.reading import answer
+
+WHO = Phone("+1")
+
+WITH_ID: list[Any] = [
+    {"success": True, "contactId": "abc123"},
+    {"contact_id": "abc123"},
+    {"id": "abc123"},
+    {"_id": "abc123"},
+    {"contact": {"id": "abc123"}},
+    {"contact": {"contactId": "abc123"}},
+    {"data": {"contactId": "abc123"}},
+    {"data": {"_id": "abc123"}},
+    {"data": {"contact": {"id": "abc123"}}},
+    {"success": True, "data": [{"id": "abc123"}]},
+    [{"id": "abc123"}],
+    {"contactId": "abc123", "contact": None, "data": None, "id": None},
+    {"contactId": None, "data": {"contactId": None, "id": "abc123"}},
+    {"contactId": "abc123", "success": None},
+]
+
+
+@pytest.mark.parametrize("body", WITH_ID)
+def test_where_an_id_may_stand(body: Any) -> None:
+    contact = read_contact(answer(body))
+    assert contact == DmChampContact(id="abc123")
+    assert contact.raw == body
+    receipt = read_created(answer(body, method="POST"), WHO)
+    assert (receipt.contact_id, receipt.created) == ("abc123", True)
+
+
+def test_a_numeric_id() -> None:
+    assert read_contact(answer({"contactId": 12})).id == "12"
+
+
+WHOLE = {
+    "id": "abc123", "phoneNumber": "+1 ", "firstName": "Unknown", "lastName": "Unknown", "email": "a@b.c",
+    "instagramId": "ig", "currentCampaign": "c", "currentCampaignData": {"step": 1}, "channel": "wa",
+    "isChatWindowOpen": False, "externalId": "x", "customChannel": "cc", "chatWidgetId": "w", "is_bot_active": True,
+    "do_not_disturb": False, "tags": ["a, b", {"name": "c"}], "createdAt": "2024-01-01T00:00:00.123456789Z",
+    "updatedAt": 1704067200, "workspace": {"unknown": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda c: c, lambda c: {"success": True, "data": c}, lambda c: {"contact": c}, lambda c: [c]]
+)
+def test_a_whole_contact(wrap: Any) -> None:
+    contact = read_contact(answer(wrap(WHOLE)))
+    assert contact == DmChampContact(
+        id="abc123", phone="+1 ", first_name="Unknown", last_name="Unknown", email="a@b.c", instagram_id="ig",
+        current_campaign="c", current_campaign_data={"step": 1}, channel="wa", is_chat_window_open=False,
+        external_id="x", custom_channel="cc", chat_widget_id="w", is_bot_active=True, do_not_disturb=False,
+        tags=("a, b", "c"), created_at=datetime(2024, 1, 1, 0, 0, 0, 123456, tzinfo=timezone.utc),
+        updated_at=datetime(2024, 1, 1, tzinfo=timezone.utc),
+    )  # fmt: skip
+    # A create that answers a whole contact may have found an old one.
+    assert read_created(answer(wrap(WHOLE), method="POST"), WHO).created is None
+    assert read_created(answer(wrap(WHOLE), 201, "POST"), WHO).created is True
+
+
+def test_every_field_may_be_null() -> None:
+    assert read_contact(answer({**dict.fromkeys(WHOLE), "id": "1"})) == DmChampContact(id="1")
+
+
+@pytest.mark.parametrize("moment", ["soon", "", 10**400, -(10**30), [], {}, True])
+def test_times_that_no_page_describes_do_not_spoil_a_contact(moment: Any) -> None:
+    assert read_contact(answer({"id": "1", "createdAt": moment})).created_at is None
+
+
+@pytest.mark.parametrize("tags", [None, "a,b", 5, {}, [1, None, {"name": 5}, [], {"x": 1}]])
+def test_tags_of_a_whole_contact_that_are_none(tags: Any) -> None:
+    assert read_contact(answer({"id": "1", "tags": tags})).tags == ()
+
+
+@pytest.mark.parametrize(
+    "body", [[], {"success": True, "data": []}, {"data": None}, {"contactId": None}, {"success": True, "contact": {}}]
+)
+def test_a_success_without_a_contact_is_not_found(body: Any) -> None:
+    with pytest.raises(errors.ContactNotFoundError):
+        read_contact(answer(body))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"success": True}, "abc123", 5, None, [{"id": "1"}, {"id": "2"}], {"contactId": []}, {"contactId": True}],
+)
+def test_no_id(body: Any) -> None:
+    kinds: Any = errors.ContactNotFoundError if body == {"contactId": []} else errors.ResponseDecodeError
+    with pytest.raises(kinds):
+        read_contact(answer(body))
+    with pytest.raises(errors.ResponseDecodeError) as caught:
+        read_created(answer(body, method="POST"), WHO)
+    assert caught.value.may_have_been_applied is True
+
+
+def test_created_says_so_when_the_words_say_the_contact_existed() -> None:
+    body = {"success": True, "data": {"message": "Contact already exists", "contactId": "a"}}
+    assert read_created(answer(body, method="POST"), WHO).created is False
+
+
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_done(status: int) -> None:
+    receipt = read_done(answer({"success": True, "message": "ok"}, status), WHO, "1", created=None)
+    assert (receipt.identifier, receipt.contact_id, receipt.created, receipt.message) == (WHO, "1", None, "ok")
+
+
+def test_done_without_a_body() -> None:
+    assert read_done(answer(b"", 204), WHO, "1", created=False).created is False
+    with pytest.raises(errors.ResponseDecodeError):
+        read_done(answer(b"", 200), WHO, "1", created=False)
+
+
+@pytest.mark.parametrize("wrap", [lambda items: items, lambda items: {"success": True, "data": items}])
+def test_tags_and_messages_bare_or_in_an_envelope(wrap: Any) -> None:
+    assert read_tags(answer(wrap([{"name": "a, b"}, {"name": "c", "description": "d"}]))) == (
+        Tag("a, b"),
+        Tag("c", "d"),
+    )
+    assert read_tags(answer(wrap([]))) == ()
+    assert read_messages(answer(wrap([]))) == ()
+
+
+@pytest.mark.parametrize("items", [[5], [{}], [{"name": None}], [{"name": "a", "description": 5}], None, "a", {"x": 1}])
+def test_tags_that_are_none(items: Any) -> None:
+    for body in (items, {"data": items}):
+        with pytest.raises(errors.ResponseDecodeError):
+            read_tags(answer(body))
+
+
+def test_messages_are_kept_whole() -> None:
+    items: list[Any] = [
+        {"id": 5, "body": "hi", "direction": "out", "createdAt": "2024-01-01T00:00:00Z", "media": [1]},
+        {"_id": "m", "content": "x", "timestamp": 1704067200},
+        {"text": {"rich": 1}, "timestamp": 10**400, "direction": 5},
+        "a text", 5, None, [1],
+    ]  # fmt: skip
+    moment = datetime(2024, 1, 1, tzinfo=timezone.utc)
+    messages = read_messages(answer(items))
+    assert messages == (
+        Message(id="5", text="hi", direction="out", created_at=moment),
+        Message(id="m", text="x", created_at=moment),
+        Message(),
+        Message(text="a text"),
+        Message(),
+        Message(),
+        Message(),
+    )
+    assert [message.raw for message in messages] == items
+
+
+@pytest.mark.parametrize("code", [None, 0, "", "0", 200, "200", 201, False])
+def test_an_error_code_that_says_nothing(code: Any) -> None:
+    assert read_done(answer({"success": True, "error_code": code}), WHO, "1", created=None).contact_id == "1"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"success": False}, errors.ApiError),
+        ({"success": False, "error": "Contact already exists"}, errors.ConflictError),
+        ({"success": True, "error_code": 409}, errors.ConflictError),
+        ({"error_code": 404, "contactId": "a"}, errors.ContactNotFoundError),
+        ({"error_code": 429}, errors.RateLimitedError),
+        ({"error_code": 500}, errors.ServerError),
+        ({"error_code": "DUPLICATE"}, errors.ApiError),
+        ({"error_code": -5}, errors.ApiError),
+    ],
+)
+def test_errors_in_a_200(body: Any, kind: type[errors.ApiError]) -> None:
+    for read in (read_contact, read_tags, read_messages):
+        with pytest.raises(kind) as caught:
+            read(answer(body))  # type: ignore[operator]
+        assert type(caught.value) is kind
+        assert caught.value.status == 200
+
+
+def test_holds() -> None:
+    assert holds({"data": {"id": "a", "firstName": "Ann", "x": 1}}, {"firstName": "Ann"})
+    assert not holds({"data": {"id": "a", "firstName": "Bob"}}, {"firstName": "Ann"})
+    assert not holds({"contactId": "a"}, {"firstName": "Ann"})
+    assert not holds({"contactId": "a"}, {"currentCampaign": None})
+
+
+@pytest.mark.parametrize(
+    "name", ["phone", "first_name", "last_name", "email", "is_bot_active", "do_not_disturb", "is_chat_window_open"]
+)
+def test_null_where_the_page_does_not_allow_it(name: str) -> None:
+    with pytest.raises(errors.UnsupportedFieldError, match=name):
+        SCHEMA.encode(DmChampFields(**{"phone": "+1", name: None}), "create")
+
+
+@pytest.mark.parametrize("value", [1, "true", 0])
+def test_booleans_are_booleans(value: Any) -> None:
+    with pytest.raises(errors.UnsupportedFieldError, match="do_not_disturb"):
+        SCHEMA.encode(DmChampFields(do_not_disturb=value), "update")
+
+
+@pytest.mark.parametrize(
+    "value", [[1], "x", {"a": {1}}, {"a": float("nan")}, {"a": "\ud800"}, {"a": 10**5000}, {"a": b"x"}]
+)
+def test_campaign_data_is_json(value: Any) -> None:
+    with pytest.raises(errors.UnsupportedFieldError, match="current_campaign_data"):
+        SCHEMA.encode(DmChampFields(phone="+1", current_campaign_data=value), "create")
+
+
+def test_the_phone_is_sent_in_one_form() -> None:
+    assert SCHEMA.encode(DmChampFields(phone="+60 12-345 (6789)"), "create") == {"phoneNumber": "+60123456789"}
+
+
+def test_what_update_takes() -> None:
+    taken = {rule.name for rule in SCHEMA.rules if rule.update}
+    assert taken == {"first_name", "last_name", "email", "is_bot_active", "do_not_disturb"}

@@ -1,0 +1,201 @@
+"""Whatever a server answers, an operation returns its model or raises an error of ours; nothing else, ever."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from aelyst_async import Contact, Message, Phone, Tag, WriteReceipt
+from aelyst_async.errors import ContactsError
+from aelyst_async.transport.messages import Request, Response
+from aelyst_async.transport.redaction import Redactor
+from aelyst_providers.aelyst import wire as aelyst
+from aelyst_providers.aelyst.models import AelystFields
+from aelyst_providers.callab import wire as callab
+from aelyst_providers.dmchamp import wire as dmchamp
+from aelyst_providers.dmchamp.models import DmChampFields
+from tests.doubles import Answer, scripted
+from tests.providers.conftest import make
+from tests.providers.seeds import AELYST_CONTACT, CALLAB_ANSWER
+from tests.virtual_time import run
+
+WHO = Phone("+1")
+SECRET = "s3cr3t/s3cr3t"
+
+READERS: dict[str, tuple[str, Callable[[Response], Any]]] = {
+    "aelyst contact": ("GET", aelyst.read_contact),
+    "aelyst created": ("POST", lambda response: aelyst.read_created(response, WHO)),
+    "aelyst updated": ("PUT", lambda response: aelyst.read_updated(response, WHO)),
+    "callab contact": ("GET", callab.read_contact),
+    "dmchamp contact": ("GET", dmchamp.read_contact),
+    "dmchamp created": ("POST", lambda response: dmchamp.read_created(response, WHO)),
+    "dmchamp done": ("DELETE", lambda response: dmchamp.read_done(response, WHO, "1", created=None)),
+    "dmchamp tags": ("GET", dmchamp.read_tags),
+    "dmchamp messages": ("GET", dmchamp.read_messages),
+}
+
+OPERATIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "aelyst get": ("aelyst", lambda gateway: gateway.get(WHO)),
+    "aelyst create": ("aelyst", lambda gateway: gateway.create(AelystFields(first_name="A"), identifier=WHO)),
+    "aelyst update": ("aelyst", lambda gateway: gateway.update(WHO, AelystFields(first_name="A"))),
+    "aelyst upsert": ("aelyst", lambda gateway: gateway.upsert(WHO, AelystFields(first_name="A"))),
+    "aelyst tags": ("aelyst", lambda gateway: gateway.tags(WHO)),
+    "callab get": ("callab", lambda gateway: gateway.get("id:1")),
+    "dmchamp get": ("dmchamp", lambda gateway: gateway.get(WHO)),
+    "dmchamp create": ("dmchamp", lambda gateway: gateway.create(DmChampFields(phone="+1"))),
+    "dmchamp update": ("dmchamp", lambda gateway: gateway.update(WHO, DmChampFields(first_name="A"))),
+    "dmchamp upsert": ("dmchamp", lambda gateway: gateway.upsert(WHO, DmChampFields(first_name="A"))),
+    "dmchamp add": ("dmchamp", lambda gateway: gateway.add_to_list(WHO, "l")),
+    "dmchamp remove": ("dmchamp", lambda gateway: gateway.remove_from_list(WHO, "l")),
+    "dmchamp tags": ("dmchamp", lambda gateway: gateway.tags(WHO)),
+    "dmchamp messages": ("dmchamp", lambda gateway: gateway.messages(WHO)),
+}
+
+# Names that mean something to one of the adapters, and some that mean something to Python.
+KEYS = sorted({
+    *AELYST_CONTACT, *CALLAB_ANSWER, *CALLAB_ANSWER["data"],  # type: ignore[misc]
+    "contactId", "contact_id", "_id", "contact", "success", "error", "error_code", "code", "message", "data", "name",
+    "value", "description", "isBlocked", "updated_at", "updatedAt", "createdAt", "phoneNumber", "is_bot_active",
+    "currentCampaignData", "text", "direction", "timestamp", "raw", "__class__", "__dict__", "self", SECRET,
+})  # fmt: skip
+
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.integers(-(10**300), 10**300), st.floats(), st.text(max_size=20),
+    st.sampled_from(["", "ok", "error", "409", "id:1", "..", "/", "\ud800", "2023-11-07T05:31:56Z", SECRET, 0, -1, 1e308]),
+)  # fmt: skip
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.one_of(st.sampled_from(KEYS), st.text(max_size=8)), inner, max_size=6),
+    ),
+    max_leaves=20,
+)
+
+
+def mutated(template: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Return the template with some of its values replaced or taken away."""
+    return st.dictionaries(st.sampled_from(sorted(template)), values, max_size=4).map(
+        lambda changes: {**template, **{key: value for key, value in changes.items() if value != "gone"}}
+    )
+
+
+bodies = st.one_of(
+    values,
+    mutated(AELYST_CONTACT),
+    mutated(CALLAB_ANSWER["data"]).map(lambda data: {**CALLAB_ANSWER, "data": data}),  # type: ignore[arg-type]
+    mutated({"success": True, "contactId": "abc", "phoneNumber": "+1", "tags": ["a"], "createdAt": 1}),
+    st.lists(st.one_of(values, mutated({"name": "vip", "description": "x"})), max_size=3),
+)
+statuses = st.sampled_from([200, 200, 200, 200, 201, 202, 204, 206, 302, 400, 401, 404, 409, 429, 449, 500, 503, 999])
+
+DEEP = 5_000
+
+
+def response(method: str, status: int, body: bytes) -> Response:
+    redactor = Redactor()
+    redactor.learn(SECRET)
+    return Response(
+        request=Request(method=method, endpoint="/x", path="/x"), status=status,
+        headers=CIMultiDict({"X": SECRET}), body=body, url="http://x/x", redactor=redactor,
+    )  # fmt: skip
+
+
+def check(read: Callable[[Response], Any], method: str, status: int, body: bytes) -> None:
+    try:
+        result = read(response(method, status, body))
+    except ContactsError as error:
+        shown = f"{error} {error!r} {vars(error)} {list(getattr(error, 'headers', {}).items())}"
+        assert SECRET not in shown
+        assert len(str(error)) < 10_000
+        str(error).encode()  # can be printed: no half of a surrogate pair is left
+        assert error.__cause__ is error.__context__ is None
+        return
+    assert 200 <= status <= 299
+    if isinstance(result, tuple):
+        assert all(isinstance(item, (Tag, Message)) for item in result)
+    else:
+        assert isinstance(result, (Contact, WriteReceipt))
+        repr(result)
+        hash(result) if isinstance(result, WriteReceipt) else None
+    if isinstance(result, Contact):
+        assert isinstance(result.id, str)
+        assert result.id
+        for moment in (result.created_at, result.updated_at):
+            assert moment is None or moment.tzinfo is not None
+        assert isinstance(result.tags, tuple)
+        assert all(isinstance(tag, str) for tag in result.tags)
+        for name in ("first_name", "last_name", "phone", "email"):
+            assert getattr(result, name) is None or isinstance(getattr(result, name), str)
+
+
+@pytest.mark.parametrize("name", READERS)
+@settings(max_examples=150)
+@given(bodies, statuses)
+@example({"timestamp": 10**400}, 200)
+@example([{"timestamp": 10**400}], 200)
+@example({"id": 1, "created_at": 10**400, "createdAt": 10**400}, 200)
+@example({"id": "1", "updated_at": "2023", "email": {}, "tags": "a,b"}, 200)
+@example({"contactId": "\ud800", "message": "\ud800"}, 200)
+@example({"code": SECRET, "error_code": SECRET, "message": SECRET}, 400)
+def test_any_json(name: str, body: Any, status: int) -> None:
+    method, read = READERS[name]
+    check(read, method, status, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("name", READERS)
+@settings(max_examples=80)
+@given(
+    st.one_of(st.binary(max_size=200), st.text(max_size=80).map(lambda text: text.encode("utf-8", "replace"))), statuses
+)
+@example(b"\xff\xfe", 200)
+@example(b"\x00\x00\xfe\xff", 200)
+@example(b'{"id": 1' + b"0" * 5_000 + b"}", 200)
+def test_any_bytes(name: str, body: bytes, status: int) -> None:
+    method, read = READERS[name]
+    check(read, method, status, body)
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize(
+    "piece", ['{"data":', '{"contact":', '{"error":', '{"message":', '{"id":', "[", '{"metadata":{"a":']
+)
+@pytest.mark.parametrize("depth", [50, 960, 990, 100_000])
+def test_nesting(name: str, status: int, piece: str, depth: int) -> None:
+    method, read = READERS[name]
+    close = {"{": "}", "[": "]"}
+    end = "".join(close[character] for character in reversed(piece) if character in close)
+    check(read, method, status, (piece * depth + "1" + end * depth).encode())
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@settings(max_examples=60)
+@given(st.lists(st.tuples(statuses, bodies), min_size=1, max_size=4))
+@example([(200, {"contactId": ".."}), (200, {"success": True})])
+@example([(200, {"contactId": "\ud800"}), (200, {"success": True})])
+@example([(200, {"contactId": "a/../b"}), (200, [])])
+@example([(404, {}), (200, {"contactId": " x "})])
+def test_any_answers_to_an_operation(name: str, script: list[tuple[int, Any]]) -> None:
+    """Through the whole of the library: an operation may make several requests, and use one answer in the next."""
+    provider, call = OPERATIONS[name]
+
+    async def main() -> None:
+        session, lent = scripted([Answer(status, json.dumps(body).encode()) for status, body in script])
+        gateway = make(provider, session=lent, base_url="http://127.0.0.1:9")
+        try:
+            await call(gateway)
+        except ContactsError as error:
+            assert error.__cause__ is error.__context__ is None
+        for sent in session.sent:
+            assert sent.url.startswith("http://127.0.0.1:9/contact")
+            assert "/../" not in sent.url
+            assert not sent.path.endswith(("/..", "/."))
+
+    run(main())
