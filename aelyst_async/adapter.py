@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, TypeVar
@@ -22,10 +23,13 @@ from typing_extensions import Self
 
 from aelyst_async.contacts import Contact
 from aelyst_async.errors import (
+    ApiError,
     ConfigurationError,
     ContactNotFoundError,
     QueuedError,
     RequestTimeoutError,
+    ResponseDecodeError,
+    TransportError,
 )
 from aelyst_async.identifiers import Identifier
 from aelyst_async.ratelimit import RateLimiter
@@ -163,20 +167,26 @@ class HttpGateway(ABC):
         return await self._transport.call(request, decode, self._retry)
 
     async def _until_readable(self, who: Identifier) -> None:
-        """Return once `who` can be read: 404 and 449 mean "not yet". Raises `RequestTimeoutError` after a minute."""
+        """Return once `who` can be read: 404 and 449 mean "not yet". Raises `RequestTimeoutError` after a minute.
+
+        Whatever else the reading raises says in ``may_have_been_applied`` that the contact has been created.
+        """
         import backoff
 
         loop = asyncio.get_running_loop()
         deadline = loop.time() + READABLE_WITHIN
-        view = self.with_retry(RetryPolicy(total=READABLE_WITHIN, queued=False))
         pauses = backoff.expo(base=2, factor=0.25, max_value=5)
         next(pauses)
         while True:
+            left = max(deadline - loop.time(), 0.001)
             try:
-                await view.get(who)
+                await self.with_retry(RetryPolicy(total=left, queued=False)).get(who)
                 return
             except (ContactNotFoundError, QueuedError) as not_yet:
                 status = not_yet.status
+            except (ApiError, TransportError, ResponseDecodeError) as error:
+                error.may_have_been_applied = True
+                raise
             pause = backoff.full_jitter(next(pauses))
             if loop.time() + pause >= deadline:
                 break
@@ -192,21 +202,18 @@ class Settling:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._until: dict[Identifier, float] = {}
+        self._until: OrderedDict[Identifier, float] = OrderedDict()  # in the order of expiry
 
     def begin(self, identifiers: Iterable[Identifier]) -> None:
         """Hold back calls for the contact with these identifiers from now on."""
         if not self._seconds:
             return
         now = asyncio.get_running_loop().time()
-        # Insertion order is expiry order, so the expired ones are all in front.
-        for identifier, until in tuple(self._until.items()):
-            if until > now:
-                break
-            del self._until[identifier]
+        while self._until and next(iter(self._until.values())) <= now:
+            self._until.popitem(last=False)
         for identifier in identifiers:
-            self._until.pop(identifier, None)
             self._until[identifier] = now + self._seconds
+            self._until.move_to_end(identifier)
 
     async def wait(self, identifier: Identifier) -> None:
         """Return when the contact has settled."""

@@ -83,9 +83,10 @@ def rename(
     """Let `converter` read `kind` from JSON whose keys are ``names[attribute]`` (default: the attribute's own name).
 
     `absent` are the attributes that this API does not tell: should a key of that name turn up, it means something
-    else. `hooks` read single attributes. A key that is absent leaves the default; unknown keys are passed over; a null for
-    an attribute with a default means the default, as "every field but the id may be null or absent".
+    else. `hooks` read single attributes. A key that is absent leaves the default; unknown keys are passed over; a null
+    for an attribute with a default means the default, as "every field but the id may be null or absent".
     """
+    _WIRE_NAMES[kind] = names
     overrides: dict[str, Any] = {}
     for name, field in attrs.fields_dict(attrs.resolve_types(kind)).items():
         if name == "raw" or name in absent:
@@ -133,7 +134,21 @@ def decode(converter: cattrs.Converter, value: Any, kind: type[C], response: Res
     raise response.undecodable(problem)
 
 
+_WIRE_NAMES: dict[type[Any], dict[str, str]] = {}
+"""The vendor's key of each attribute, by class: an error shows the place in the JSON, not in our model."""
+
+
+def _with_wire_names(error: BaseException) -> None:
+    if isinstance(error, cattrs.ClassValidationError):
+        names = _WIRE_NAMES.get(error.cl, {})
+        for _, note in error.group_exceptions()[0]:
+            note.name = names.get(note.name, note.name)
+    for inner in getattr(error, "exceptions", ()):
+        _with_wire_names(inner)
+
+
 def _explain(error: Exception) -> str:
+    _with_wire_names(error)
     lines = cattrs.transform_error(error, path="$", format_exception=_words)
     return "; ".join(lines[:5]) + ("; …" if len(lines) > 5 else "")
 

@@ -130,10 +130,15 @@ class AelystGateway(HttpGateway):
             raise reason
         if isinstance(who, ContactId):
             raise reason
+        refusal: BadRequestError | None = None
         try:
             return await self.create(fields, identifier=who)
         except ConflictError:
             pass  # somebody else created it in between
+        except BadRequestError as error:
+            refusal = error  # the same, at a server that says so with a 400; or bad data
+        if refusal is not None and not await self._exists(who):
+            raise refusal
         return await self.update(who, fields)
 
     async def tags(self, contact: Identifier | str) -> tuple[Tag, ...]:

@@ -17,7 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from aelyst_async.contacts import WriteReceipt
-from aelyst_async.errors import ApiError
+from aelyst_async.errors import ApiError, error_class_for
 from aelyst_async.identifiers import Identifier
 from aelyst_async.schema import ContactSchema, FieldRule, text
 from aelyst_async.transport.messages import Response
@@ -34,7 +34,11 @@ def encode_custom_value(value: Any) -> Any:
 
     Text and booleans as they are, numbers unquoted, a date as ``yyyy-mm-dd``, a time as ``HH:MM`` (24 h).
     """
-    if value is None or isinstance(value, (bool, int)):
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if abs(value) >= 10**300:  # Python would not write it, and no reader would keep it
+            raise ValueError("a number of more than 300 digits")
         return value
     if isinstance(value, str):
         return text(value)
@@ -145,18 +149,22 @@ def _converter() -> cattrs.Converter:
 
 
 def read_error(response: Response) -> ApiError | None:
-    """Return the error that an answer is (`{code, message}`, the body perhaps not JSON), or None for a success."""
-    if response.ok:
-        return None
+    """Return the error that an answer is (`{code, message}`, the body perhaps not JSON), or None for a success.
+
+    A 2xx whose ``code`` is that of an error is one.
+    """
     body = response.json_or_none()
     if not isinstance(body, dict):
-        return response.error()
+        return None if response.ok else response.error()
     message = body.get("message")
     code = body.get("code")
-    return response.error(
-        message if isinstance(message, str) else None,
-        code=code if isinstance(code, (int, str)) and not isinstance(code, bool) else None,
-    )
+    words = message if isinstance(message, str) else None
+    code = code if isinstance(code, (int, str)) and not isinstance(code, bool) else None
+    if not response.ok:
+        return response.error(words, code=code)
+    # Create answers with its code as a text. One that is not a success must not be taken for one.
+    number = code if isinstance(code, int) else int(code[:9]) if code and code.isascii() and code.isdigit() else 200
+    return response.error(words, code=code, kind=error_class_for(number)) if 400 <= number <= 599 else None
 
 
 def _body(response: Response) -> dict[str, Any]:

@@ -52,13 +52,14 @@ def read_error(response: Response) -> ApiError | None:
     words = words if isinstance(words, str) else None
     if not response.ok:
         return response.error(words)
-    if not isinstance(body, dict) or body.get("status") == "ok":
+    if not isinstance(body, dict):
         return None
-    if body.get("status") != "error" and isinstance(body.get("data"), dict):
-        return None  # another word for "ok", with a contact
+    status = str(body.get("status")).lower()
+    if status == "ok" or (status != "error" and isinstance(body.get("data"), dict)):
+        return None  # or another word for "ok", with a contact
     lower = (words or "").lower()
     kind: type[ApiError] = ApiError
-    if "not found" in lower:
+    if "not found" in lower or "not exist" in lower:
         kind = ContactNotFoundError
     elif "unauthor" in lower or "unauthenticated" in lower or "invalid token" in lower:
         kind = AuthenticationError

@@ -140,10 +140,15 @@ class DmChampGateway(HttpGateway):
         contact_id = await self._lookup(who)
         if contact_id is None:
             try:
-                return await self.create(fields, identifier=who)
+                receipt = await self.create(fields, identifier=who)
             except ConflictError:
-                pass  # created in between, or not yet visible when we looked
-            contact_id = await self._id_of(who)
+                contact_id = None  # created in between, or not yet visible when we looked
+            else:
+                if receipt.created or wire.holds(receipt.raw, self.schema.encode(_complete(fields, who)[0], "create")):
+                    return receipt
+                # The answer to a create may be a contact that existed: then nothing has been written yet.
+                contact_id = receipt.contact_id
+            contact_id = contact_id or await self._id_of(who)
         receipt = await self.update(ContactId(contact_id), changes)
         return attrs.evolve(receipt, identifier=who, not_applied=kept)
 

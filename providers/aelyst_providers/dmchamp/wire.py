@@ -8,7 +8,7 @@ an envelope. An error may be a bare JSON string, ``{error}`` or ``{success: fals
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -193,7 +193,7 @@ def read_contact(response: Response) -> DmChampContact:
     body = _success(response)
     found = _find_contact(body)
     if found is None:
-        if body == [] or (isinstance(body, dict) and body.get("data") == []):
+        if _is_none(body):
             raise response.error("Contact not found", kind=ContactNotFoundError)
         raise response.undecodable("no contact id under any of its known names")
     contact_id, fields = found
@@ -216,6 +216,19 @@ def read_created(response: Response, identifier: Identifier) -> WriteReceipt:
     if words is not None and "already exist" in words.lower():
         created = False
     return WriteReceipt(identifier=identifier, contact_id=contact_id, created=created, message=words, raw=body)
+
+
+def holds(answer: Any, sent: Mapping[str, Any]) -> bool:
+    """Whether the contact in `answer` has every value of `sent`."""
+    found = _find_contact(answer)
+    return found is not None and all(found[1].get(name, ...) == value for name, value in sent.items())
+
+
+def _is_none(body: Any) -> bool:
+    """Whether a success says that there is no contact: nothing where the contact or its id should be."""
+    if isinstance(body, dict):
+        return any(name in body and body[name] in (None, [], {}) for name in ("contact", "data", *_ID_NAMES))
+    return isinstance(body, list) and not body
 
 
 def read_done(response: Response, identifier: Identifier, contact_id: str, *, created: bool | None) -> WriteReceipt:
