@@ -242,8 +242,7 @@ class Journal:
                     answers.append((request.answer, None, refused))
                 db.execute("RELEASE request")
             self._prune(db)
-            count = f"SELECT count(*) FROM job WHERE owner = ? AND {_OPEN}"  # noqa: S608 - a constant
-            self._count = db.execute(count, (self._me,)).fetchone()[0]
+            self._count = _open_count(db, self._me)
             db.execute("COMMIT")
             self.open_count = self._count
         except sqlite3.Error as error:
@@ -275,7 +274,7 @@ class Journal:
                 )
                 return Added(last_id, merged=True, mine=owner == self._me, head=False)
         mine = owner == self._me
-        if self._count >= capacity:
+        if (self._count if mine else _open_count(db, owner)) >= capacity:
             return None
         db.execute(
             "INSERT INTO job (id, key, name, arguments, state, owner, submitted_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -372,6 +371,11 @@ def merge_arguments(merge: Merge, older: dict[str, Any], newer: dict[str, Any]) 
     if not isinstance(merged, dict):
         raise TypeError(f"the merge function of a job must return a dict, not {type(merged).__name__}")
     return merged
+
+
+def _open_count(db: sqlite3.Connection, owner: str) -> int:
+    found: int = db.execute(f"SELECT count(*) FROM job WHERE owner = ? AND {_OPEN}", (owner,)).fetchone()[0]  # noqa: S608
+    return found
 
 
 def _status(db: sqlite3.Connection, job_id: str) -> JobStatus | None:

@@ -13,6 +13,7 @@ The journal and its lock files belong on a local disk: network file systems get 
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import secrets
@@ -59,7 +60,8 @@ class Owner:
             return False
         finally:
             os.close(descriptor)
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
         return True
 
     def remove_stale(self) -> None:
@@ -72,7 +74,8 @@ class Owner:
     def release(self) -> None:
         """Be dead. Idempotent."""
         if self._descriptor is not None:
-            # Unlinked first: a name that is gone is a dead owner's, one that is there and unlocked is one too.
-            self._path.unlink(missing_ok=True)
+            # A name that is gone is a dead owner's, and one that is there and not locked is one too.
             os.close(self._descriptor)
             self._descriptor = None
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
