@@ -186,7 +186,7 @@ class Vendor:
     def match(self, method: str, segments: list[str]) -> Match:
         """Find the route. A literal segment goes before a parameter; a parameter is never empty."""
         best: Route | None = None
-        allowed: list[str] = []
+        found: list[Route] = []
         for route in self.routes:
             if len(route.segments) != len(segments):
                 continue
@@ -194,11 +194,13 @@ class Vendor:
                 if template != segment and not (segment and template.startswith("{")):
                     break
             else:
-                allowed.append(route.method)
+                found.append(route)
                 if route.method == method and (best is None or "{" in best.template):
                     best = route
         if best is None:
-            return Match(None, {}, tuple(sorted(set(allowed))))
+            # `/contacts/lists` is a resource of its own, though `/contacts/{contactId}` would fit it as well.
+            literal = [route for route in found if "{" not in route.template] or found
+            return Match(None, {}, tuple(sorted({route.method for route in literal})))
         pairs = zip(best.segments, segments, strict=True)
         return Match(best, {name[1:-1]: value for name, value in pairs if name.startswith("{")})
 
