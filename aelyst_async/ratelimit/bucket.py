@@ -100,6 +100,8 @@ class Bucket:
         # What we got wrong.
         self._surprise = 0.0
         self._spread = 0.0
+        self._test = 0
+        self._test_at = -math.inf
         self._share = 0.0
         self._untouched = 0.0
         self._lowest = Extremum(largest=False)
@@ -166,7 +168,13 @@ class Bucket:
         known = self._bounds.low > -math.inf
         since = max(self._last - self._origin, self._at_least, self._soon)
         if credit < 1:
-            return self._ask_again(since)
+            ready = self._ask_again(since)
+            if self._bounds.known and not self._out:
+                # By then a window must have ended.
+                late = self._bounds.high + self._bounds.window_high
+                if late > self._last:
+                    ready = min(ready, late + self._margin(self._bounds.window_high))
+            return ready
         if credit <= 7 and credit < (self.limit or 0):
             # The last few are for seeing the window end: they go at times that grow by a factor.
             factor = 0.3 if credit > 3 else 0.5 if credit > 1 else 1.0
@@ -176,11 +184,8 @@ class Bucket:
     def _ask_again(self, since: float) -> float:
         """Return when an empty quota is tried again."""
         if self._out:
-            return self._patience() if self._limit_is_tiny() else math.inf
-        return self._last + max(since, _FIRST_GUESS if self._at_least <= 0 else 0.0)
-
-    def _limit_is_tiny(self) -> bool:
-        return False
+            return math.inf
+        return self._last + (since if self._bounds.known else max(since, _FIRST_GUESS))
 
     def _ready_fixed(self, now: float) -> float:
         bounds, limit = self._bounds, self.limit or 1
@@ -215,7 +220,7 @@ class Bucket:
         """Return the bounds of the window of a server that forgets one by one."""
         oldest = self._ages.get(-math.inf) or 0.0
         low = self._ages.get(self._seen_at - 4 * oldest) or 0.0
-        high = self._forgot_ages.get(self._seen_at - 16 * oldest)
+        high = self._forgot_ages.get(self._seen_at - 256 * oldest)
         if high is None or high < low:  # neighbours make the lower bound too high; then pace goes by that
             high = low
         return low, max(high, 0.001)
@@ -236,11 +241,13 @@ class Bucket:
         base = max(self._log.sent_by(self._seen_at - high), self._forgotten)
         if credit >= 1:
             ready = self._last + min(pace, high / 8 / credit)
-            if credit < 2 and high - low > 0.015 * high and self._log.known(base + 1):
-                # The bounds are wide apart: the one to spare is best sent between them.
+            if credit < 2 and self._wide(low, high) and self._log.known(base + 1):
+                # The one to spare is best sent between the bounds: it brings them together.
                 ready = max(ready, self._log.time(base + 1) + (low + high) / 2)
             return ready
         needed = base + 1 - int(credit)
+        if now >= self._test_at and self._wide(low, high) and limit > 2:
+            needed += 1  # wait for one more, to have one to spare
         ready = self._log.time(needed) + high + margin if self._log.known(needed) else math.inf
         if flow > 0:
             ready = max(ready, self._seen_at + ((1.0 if high <= low else 0.7) - credit) / flow)
@@ -250,6 +257,10 @@ class Bucket:
         elif math.isinf(ready):
             return math.inf if self._out else self._last + high
         return max(ready, self._last + pace)
+
+    @staticmethod
+    def _wide(low: float, high: float) -> bool:
+        return high - low > 0.008 * high
 
     def _flow(self) -> float:
         """Return what has come in per second of late."""
@@ -268,6 +279,8 @@ class Bucket:
         self._last = now
         self.sent += 1
         self._ticket += 1
+        if self.state == "smooth" and self._allowed >= number and now >= self._test_at:
+            self._test = number
         self._out[self._ticket] = _Sent(number, now, self._believed(now))
         self._blind.send(now)
         return self._ticket
@@ -395,6 +408,8 @@ class Bucket:
             self._ages.push(one.at, max(0.0, one.at - log.time(min(forgotten + 1 + noise, one.number))))
             if log.known(forgotten - noise):
                 self._forgot_ages.push(one.at, one.at - log.time(forgotten - noise))
+        if one.number == self._test and not remaining:
+            self._test_at = one.at + 8 * (self.window or 1.0)  # it came too early; leave it for a while
         if not math.isnan(one.believed):
             self._disappointed(one.believed - allowed)
         if one.number <= self._seen:

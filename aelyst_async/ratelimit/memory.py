@@ -133,26 +133,38 @@ class Boundaries:
             self.low, self.high, self.numbers = low, high, numbers
             self._restart(low, high)
             return
-        times = 1
-        if self.known:
-            times = max(1, round((low + high - self.low - self.high) / (self.window_low + self.window_high)))
-        predicted = self.high + times * self.window_high
-        self._times += times
-        one = ((low - self.high) / times, (high - self.low) / times)
-        # From the first one that was seen: the more windows in between, the less its own width matters.
-        all_of_them = ((low - self._first[1]) / self._times, (high - self._first[0]) / self._times)
-        least = max(0.0, one[0], all_of_them[0], self.window_low)
-        most = min(one[1], all_of_them[1], self.window_high)
-        if least <= most * 1.000001:
-            low = max(low, min(self.low + times * least, high))
+        # Up to `low` the last window was still remembered, so the next began later: whatever else the gap may hide.
+        least, most = max(0.0, low - self.high), high - self.low
+        predicted = self.high + self.window_high
+        if least <= self.window_high and most >= self.window_low:
+            least, most = max(least, self.window_low), min(most, self.window_high)
+            times = max(1, math.ceil((low - self.high) / most - 1e-6))
+            if times >= math.floor((high - self.low) / max(least, 1e-9) + 1e-6):
+                # Surely so many windows since the last one seen, and since the first: the more there are, the less
+                # it matters how exactly the two ends are known.
+                self._times += times
+                predicted = self.high + times * most
+                least = max(least, (low - self._first[1]) / self._times)
+                most = min(most, (high - self.low) / times, (high - self._first[0]) / self._times)
+            else:
+                self._restart(low, high)
+                times = 0
+        else:
+            times = 0
+            self._times = 0
+        agrees = (
+            least <= most * 1.000001 and least <= self.window_high * 1.000001 and most >= self.window_low * 0.999999
+        )
+        if agrees:
+            low = max(low, min(self.low + max(times, 1) * least, high))
             self.window_low, self.window_high = least, max(least, most)
-            self.confirmed += 1
+            self.confirmed += times > 0
             if low > predicted + 0.0005:
                 self.drifts = True
-            elif not self.drifts and self.confirmed >= 3:
+            elif not self.drifts and self.confirmed >= 3 and times:
                 high = max(low, min(high, predicted))
         else:  # the window has changed, or each begins with its first request: what was just seen holds
-            self.window_low, self.window_high = max(one[0], 0.0), one[1]
+            self.window_low, self.window_high = max(0.0, low - self.high), high - self.low
             self.confirmed = min(self.confirmed, 1)
             self._restart(low, high)
         self.low, self.high, self.numbers = low, high, numbers
