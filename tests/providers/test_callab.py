@@ -15,6 +15,8 @@ from tests.providers.seeds import CALLAB_ANSWER
 
 DATA: dict[str, Any] = CALLAB_ANSWER["data"]  # type: ignore[assignment]
 
+AT = datetime(2023, 11, 7, 5, 31, 56, tzinfo=timezone.utc)
+
 
 def read(**changes: Any) -> CallabContact:
     return read_contact(answer({**CALLAB_ANSWER, "data": {**DATA, **changes}}))
@@ -39,20 +41,20 @@ def test_the_country_code_is_opaque(code: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "moment"),
     [
-        ("2023-11-07T05:31:56Z", datetime(2023, 11, 7, 5, 31, 56)),
-        ("2023-11-07T05:31:56", datetime(2023, 11, 7, 5, 31, 56)),
-        ("2023-11-07 05:31:56", datetime(2023, 11, 7, 5, 31, 56)),
-        ("2023-11-07T05:31:56.1Z", datetime(2023, 11, 7, 5, 31, 56, 100_000)),
-        ("2023-11-07T05:31:56.123456789", datetime(2023, 11, 7, 5, 31, 56, 123_456)),
-        ("2023-11-07T07:31:56+02:00", datetime(2023, 11, 7, 5, 31, 56)),
-        ("2023-11-07T07:31:56.5+02:00", datetime(2023, 11, 7, 5, 31, 56, 500_000)),
-        (" 2023-11-07T05:31:56z ", datetime(2023, 11, 7, 5, 31, 56)),
+        ("2023-11-07T05:31:56Z", AT),
+        ("2023-11-07T05:31:56", AT),
+        ("2023-11-07 05:31:56", AT),
+        ("2023-11-07T05:31:56.1Z", AT.replace(microsecond=100_000)),
+        ("2023-11-07T05:31:56.123456789", AT.replace(microsecond=123_456)),
+        ("2023-11-07T07:31:56+02:00", AT),
+        ("2023-11-07T07:31:56.5+02:00", AT.replace(microsecond=500_000)),
+        (" 2023-11-07T05:31:56z ", AT),
     ],
 )
 def test_times(text: str, moment: datetime) -> None:
     contact = read(last_call_at=text, created_at=text, updated_at=text)
     for value in (contact.last_call_at, contact.created_at, contact.updated_at):
-        assert value == moment.replace(tzinfo=timezone.utc)
+        assert value == moment
         assert value is not None
         assert value.tzinfo is not None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
+import attrs
 import pytest
 
 from aelyst_async import Phone, Tag, errors
@@ -183,7 +184,7 @@ def test_an_error_code_that_says_nothing(code: Any) -> None:
 def test_errors_in_a_200(body: Any, kind: type[errors.ApiError]) -> None:
     for read in (read_contact, read_tags, read_messages):
         with pytest.raises(kind) as caught:
-            read(answer(body))  # type: ignore[operator]
+            read(answer(body))
         assert type(caught.value) is kind
         assert caught.value.status == 200
 
@@ -200,7 +201,7 @@ def test_holds() -> None:
 )
 def test_null_where_the_page_does_not_allow_it(name: str) -> None:
     with pytest.raises(errors.UnsupportedFieldError, match=name):
-        SCHEMA.encode(DmChampFields(**{"phone": "+1", name: None}), "create")
+        SCHEMA.encode(attrs.evolve(DmChampFields(phone="+1"), **{name: None}), "create")
 
 
 @pytest.mark.parametrize("value", [1, "true", 0])

@@ -59,7 +59,7 @@ OPERATIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 # Names that mean something to one of the adapters, and some that mean something to Python.
 KEYS = sorted({
-    *AELYST_CONTACT, *CALLAB_ANSWER, *CALLAB_ANSWER["data"],  # type: ignore[misc]
+    *AELYST_CONTACT, *CALLAB_ANSWER, *CALLAB_ANSWER["data"],
     "contactId", "contact_id", "_id", "contact", "success", "error", "error_code", "code", "message", "data", "name",
     "value", "description", "isBlocked", "updated_at", "updatedAt", "createdAt", "phoneNumber", "is_bot_active",
     "currentCampaignData", "text", "direction", "timestamp", "raw", "__class__", "__dict__", "self", SECRET,
@@ -67,7 +67,7 @@ KEYS = sorted({
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-(10**300), 10**300), st.floats(), st.text(max_size=20),
-    st.sampled_from(["", "ok", "error", "409", "id:1", "..", "/", "\ud800", "2023-11-07T05:31:56Z", SECRET, 0, -1, 1e308]),
+    st.sampled_from(["", "ok", "error", "409", "id:1", "..", "/", "\ud800", "2023-11-07T05:31:56Z", SECRET, 0, -1]),
 )  # fmt: skip
 values = st.recursive(
     scalars,
@@ -108,14 +108,18 @@ def response(method: str, status: int, body: bytes) -> Response:
 
 
 def check(read: Callable[[Response], Any], method: str, status: int, body: bytes) -> None:
+    failure: ContactsError | None = None
+    result: Any = None
     try:
         result = read(response(method, status, body))
     except ContactsError as error:
-        shown = f"{error} {error!r} {vars(error)} {list(getattr(error, 'headers', {}).items())}"
+        failure = error
+    if failure is not None:
+        shown = f"{failure} {failure!r} {vars(failure)} {list(getattr(failure, 'headers', {}).items())}"
         assert SECRET not in shown
-        assert len(str(error)) < 10_000
-        str(error).encode()  # can be printed: no half of a surrogate pair is left
-        assert error.__cause__ is error.__context__ is None
+        assert len(str(failure)) < 10_000
+        str(failure).encode()  # can be printed: no half of a surrogate pair is left
+        assert failure.__cause__ is failure.__context__ is None
         return
     assert 200 <= status <= 299
     if isinstance(result, tuple):
@@ -136,7 +140,7 @@ def check(read: Callable[[Response], Any], method: str, status: int, body: bytes
 
 
 @pytest.mark.parametrize("name", READERS)
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(bodies, statuses)
 @example({"timestamp": 10**400}, 200)
 @example([{"timestamp": 10**400}], 200)
@@ -150,7 +154,7 @@ def test_any_json(name: str, body: Any, status: int) -> None:
 
 
 @pytest.mark.parametrize("name", READERS)
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(
     st.one_of(st.binary(max_size=200), st.text(max_size=80).map(lambda text: text.encode("utf-8", "replace"))), statuses
 )
@@ -176,7 +180,7 @@ def test_nesting(name: str, status: int, piece: str, depth: int) -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(statuses, bodies), min_size=1, max_size=4))
 @example([(200, {"contactId": ".."}), (200, {"success": True})])
 @example([(200, {"contactId": "\ud800"}), (200, {"success": True})])
@@ -189,10 +193,12 @@ def test_any_answers_to_an_operation(name: str, script: list[tuple[int, Any]]) -
     async def main() -> None:
         session, lent = scripted([Answer(status, json.dumps(body).encode()) for status, body in script])
         gateway = make(provider, session=lent, base_url="http://127.0.0.1:9")
+        failure: ContactsError | None = None
         try:
             await call(gateway)
         except ContactsError as error:
-            assert error.__cause__ is error.__context__ is None
+            failure = error
+        assert failure is None or failure.__cause__ is failure.__context__ is None
         for sent in session.sent:
             assert sent.url.startswith("http://127.0.0.1:9/contact")
             assert "/../" not in sent.url
