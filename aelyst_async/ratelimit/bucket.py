@@ -168,13 +168,7 @@ class Bucket:
         known = self._bounds.low > -math.inf
         since = max(self._last - self._origin, self._at_least, self._soon)
         if credit < 1:
-            ready = self._ask_again(since)
-            if self._bounds.known and not self._out:
-                # By then a window must have ended.
-                late = self._bounds.high + self._bounds.window_high
-                if late > self._last:
-                    ready = min(ready, late + self._margin(self._bounds.window_high))
-            return ready
+            return self._ask_again(since)
         if credit <= 7 and credit < (self.limit or 0):
             # The last few are for seeing the window end: they go at times that grow by a factor.
             factor = 0.3 if credit > 3 else 0.5 if credit > 1 else 1.0
@@ -185,7 +179,12 @@ class Bucket:
         """Return when an empty quota is tried again."""
         if self._out:
             return math.inf
-        return self._last + (since if self._bounds.known else max(since, _FIRST_GUESS))
+        bounds = self._bounds
+        if not bounds.known:
+            return self._last + max(since, _FIRST_GUESS)
+        low, high = bounds.window_low, bounds.window_high
+        guess = _FIRST_GUESS if low < 0.99 * _FIRST_GUESS and _FIRST_GUESS <= high else (low + high) / 2
+        return max(bounds.high + guess + self._margin(guess), self._last + self._soon)
 
     def _ready_fixed(self, now: float) -> float:
         bounds, limit = self._bounds, self.limit or 1
@@ -356,7 +355,11 @@ class Bucket:
         window = self.window
         if window is not None and not math.isnan(one.believed):
             self._disappointed(one.believed - (one.number - 1))
-        elif self.state == "fixed":
+        if window is None and self._bounds.known:
+            self._bounds.window_low = max(self._bounds.window_low, one.at - self._bounds.high)
+            if self._bounds.window_low > self._bounds.window_high:
+                self._bounds.doubt(self._bounds.window_low)
+        elif self.state == "fixed" and math.isnan(one.believed):
             self._slip = min(max(2 * self._slip, 0.004 * self._bounds.window_high), 0.05 * self._bounds.window_high)
             self._bounds.doubt(one.at - self._bounds.high)
             if not self._bounds.known:
