@@ -1,0 +1,246 @@
+"""Upsert against servers that assume different things: whatever a page leaves open, the outcome is the same.
+
+Each server is a dictionary of contacts behind one function. The fields must be in it once, at the end, and the
+receipt must not say what is not known.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import attrs
+import pytest
+
+from aelyst_async import errors
+from aelyst_providers.aelyst import AelystFields
+from aelyst_providers.dmchamp import DmChampFields
+from tests.doubles import Answer, Sent, scripted
+from tests.providers.conftest import make
+from tests.virtual_time import run
+
+PHONE = "phone:+601"
+
+
+@attrs.define(kw_only=True)
+class Aelyst:
+    """Aelyst with its open questions: what a PUT of nobody and a POST of somebody answer."""
+
+    missing: str = "404"
+    existing: str = "409"
+    contacts: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+    born_before_post: bool = False
+    invalid: bool = False
+
+    def __call__(self, sent: Sent) -> Answer:
+        name = sent.name
+        if sent.method == "GET":
+            return Answer(200, {"id": 1, **self.contacts[name]}) if name in self.contacts else self.refuse(404)
+        if self.invalid:
+            return self.refuse(400)
+        if sent.method == "PUT":
+            if name in self.contacts:
+                self.contacts[name].update(sent.json)
+                return Answer(200, {"contactId": 1})
+            return {
+                "404": self.refuse(404), "400": self.refuse(400), "200": Answer(200, {}),
+                "200, empty": Answer(200, b""), "200, code": Answer(200, {"code": "404", "message": "no"}),
+            }[self.missing]  # fmt: skip
+        if self.born_before_post:
+            self.contacts.setdefault(name, {"firstName": "Somebody else's"})
+        if name in self.contacts:
+            return {
+                "409": self.refuse(409),
+                "400": self.refuse(400),
+                "200, code": Answer(200, {"code": "409", "message": "x"}),
+            }[self.existing]
+        self.contacts[name] = dict(sent.json)
+        return Answer(200, {"code": "200", "message": "ok"})
+
+    def refuse(self, status: int) -> Answer:
+        return Answer(status, {"code": status, "message": "no"})
+
+
+MISSING = ["404", "400", "200", "200, empty", "200, code"]
+EXISTING = ["409", "400", "200, code"]
+ANN = AelystFields(first_name="Ann", last_name="Lee")
+
+
+@pytest.mark.parametrize(("missing", "existing"), list(itertools.product(MISSING, EXISTING)))
+@pytest.mark.parametrize("state", ["nobody", "somebody", "race"])
+def test_aelyst(missing: str, existing: str, state: str) -> None:
+    server = Aelyst(missing=missing, existing=existing, born_before_post=state == "race")
+    if state == "somebody":
+        server.contacts[PHONE] = {"firstName": "Old", "email": "kept@example.com"}
+
+    async def main() -> None:
+        session, lent = scripted(server)
+        gateway = make("aelyst", session=lent, base_url="http://127.0.0.1:9")
+        receipt = await gateway.upsert(PHONE, ANN)
+        assert receipt.created is (state == "nobody")
+        assert len(session.sent) <= 5
+        if state == "somebody":
+            assert session.methods == ["PUT"]
+
+    run(main())
+    contact = server.contacts.pop(PHONE)
+    assert (contact["firstName"], contact["lastName"]) == ("Ann", "Lee")
+    assert contact.get("email") == ("kept@example.com" if state == "somebody" else None)
+    assert not server.contacts
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_aelyst_bad_data_is_said_to_be_bad_data(exists: bool) -> None:
+    server = Aelyst(invalid=True)
+    if exists:
+        server.contacts[PHONE] = {}
+
+    async def main() -> None:
+        session, lent = scripted(server)
+        with pytest.raises(errors.BadRequestError) as caught:
+            await make("aelyst", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, ANN)
+        assert caught.value.method == ("PUT" if exists else "POST")
+        assert len(session.sent) <= 4
+        assert caught.value.__context__ is None
+
+    run(main())
+
+
+def test_aelyst_an_id_is_never_created() -> None:
+    for missing in MISSING:
+        server = Aelyst(missing=missing)
+
+        async def main(server: Aelyst = server) -> None:
+            session, lent = scripted(server)
+            with pytest.raises((errors.ContactNotFoundError, errors.BadRequestError, errors.ResponseDecodeError)):
+                await make("aelyst", session=lent, base_url="http://127.0.0.1:9").upsert("id:5", ANN)
+            assert "POST" not in session.methods
+
+        run(main())
+
+
+def test_aelyst_what_a_create_requires_is_checked_only_for_a_create() -> None:
+    fields = AelystFields(last_name="Lee")
+
+    async def main() -> None:
+        _, lent = scripted(Aelyst(contacts={PHONE: {}}))
+        assert (
+            await make("aelyst", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, fields)
+        ).created is False
+        session, lent = scripted(Aelyst())
+        with pytest.raises(errors.UnsupportedFieldError, match="first_name"):
+            await make("aelyst", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, fields)
+        assert session.methods == ["PUT"]
+
+    run(main())
+
+
+@attrs.define(kw_only=True)
+class DmChamp:
+    """DM Champ with its open questions: how "not found" and "exists already" are said."""
+
+    missing: str = "404"
+    existing: str = "409"
+    whole: bool = False
+    contacts: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+    born_before_post: bool = False
+
+    def __call__(self, sent: Sent) -> Answer:
+        query = dict(pair.split("=", 1) for pair in sent.url.partition("?")[2].split("&"))
+        if sent.method == "GET":
+            phone = query.get("phoneNumber", "").replace("%2B", "+")
+            found = next((c for c in self.contacts.values() if c["phoneNumber"] == phone), None)
+            return self.nobody() if found is None else Answer(200, {"success": True, "contactId": found["id"]})
+        if sent.method == "PUT":
+            self.contacts[sent.name].update(sent.json)
+            return Answer(200, {"success": True, "message": "ok"})
+        if self.born_before_post:
+            self.contacts["c9"] = {"id": "c9", "phoneNumber": "+601", "firstName": "Somebody else's"}
+        found = next((c for c in self.contacts.values() if c["phoneNumber"] == sent.json["phoneNumber"]), None)
+        if found is not None:
+            return self.exists(found)
+        self.contacts["c1"] = {"id": "c1", **sent.json}
+        if self.whole:
+            return Answer(200, {"success": True, "data": self.contacts["c1"]})
+        return Answer(200, {"success": True, "data": {"message": "ok", "contactId": "c1"}})
+
+    def nobody(self) -> Answer:
+        return {
+            "404": Answer(404, {"success": False, "message": "Contact not found"}),
+            "200, false": Answer(200, {"success": False, "message": "Contact not found"}),
+            "200, code": Answer(200, {"error_code": 404, "message": "x"}),
+            "200, null": Answer(200, {"success": True, "contactId": None}),
+            "200, []": Answer(200, {"success": True, "data": []}),
+        }[self.missing]
+
+    def exists(self, contact: dict[str, Any]) -> Answer:
+        return {
+            "409": Answer(409, {"success": False, "message": "x"}),
+            "200, code": Answer(200, {"error_code": 409, "message": "Contact already exists"}),
+            "200, false": Answer(200, {"success": False, "message": "Contact already exists"}),
+            "200, contact": Answer(200, {"success": True, "data": contact}),
+            "200, words": Answer(
+                200, {"success": True, "data": {"message": "Contact already exists", "contactId": contact["id"]}}
+            ),
+        }[self.existing]
+
+
+DM_MISSING = ["404", "200, false", "200, code", "200, null", "200, []"]
+DM_EXISTING = ["409", "200, code", "200, false", "200, contact", "200, words"]
+
+
+@pytest.mark.parametrize(("missing", "existing"), list(itertools.product(DM_MISSING, DM_EXISTING)))
+@pytest.mark.parametrize("state", ["nobody", "somebody", "race"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_dmchamp(missing: str, existing: str, state: str, whole: bool) -> None:
+    server = DmChamp(missing=missing, existing=existing, whole=whole, born_before_post=state == "race")
+    if state == "somebody":
+        server.contacts["c5"] = {"id": "c5", "phoneNumber": "+601", "firstName": "Old", "email": "kept@example.com"}
+
+    async def main() -> None:
+        session, lent = scripted(server)
+        gateway = make("dmchamp", session=lent, base_url="http://127.0.0.1:9")
+        receipt = await gateway.upsert(PHONE, DmChampFields(first_name="Ann", do_not_disturb=True))
+        assert receipt.contact_id in server.contacts
+        # A whole contact for an answer leaves open whether it is new.
+        assert receipt.created is {"nobody": None if whole else True, "somebody": False, "race": False}[state]
+        assert (
+            session.methods
+            == {
+                "nobody": ["GET", "POST"],
+                "somebody": ["GET", "PUT"],
+                "race": ["GET", "POST", "PUT"]
+                if existing in {"200, contact", "200, words"}
+                else ["GET", "POST", "GET", "PUT"],
+            }[state]
+        )
+
+    run(main())
+    (contact,) = server.contacts.values()
+    assert (contact["firstName"], contact["do_not_disturb"], contact["phoneNumber"]) == ("Ann", True, "+601")
+
+
+def test_dmchamp_says_what_only_a_create_takes() -> None:
+    server = DmChamp(contacts={"c5": {"id": "c5", "phoneNumber": "+601"}})
+    fields = DmChampFields(phone="+60 1", first_name="Ann", channel="wa", external_id="x")
+
+    async def main() -> None:
+        _, lent = scripted(server)
+        receipt = await make("dmchamp", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, fields)
+        assert receipt.not_applied == ("channel", "external_id")
+        assert str(receipt.identifier) == PHONE
+
+    run(main())
+    assert "channel" not in server.contacts["c5"]
+
+
+def test_dmchamp_both_ways_are_checked_before_anything_is_sent() -> None:
+    async def main() -> None:
+        session, lent = scripted(DmChamp())
+        gateway = make("dmchamp", session=lent, base_url="http://127.0.0.1:9")
+        for fields in (DmChampFields(phone="+602"), DmChampFields(channel=5), DmChampFields(first_name=None)):  # type: ignore[arg-type]
+            with pytest.raises(errors.UnsupportedFieldError):
+                await gateway.upsert(PHONE, fields)
+        assert session.sent == []
+
+    run(main())
