@@ -64,7 +64,7 @@ def test_schemathesis_finds_nothing(vendor: str, account: SandboxFixture, tmp_pa
     assert "passed" in result.stdout
     # It must have asked the sandbox, and been answered well as well as refused.
     log = account.requests
-    assert account.counters.requests - before > 30
+    assert account.counters.requests - before > 15
     statuses = {one.status for one in log if one.vendor == vendor}
     assert 200 in statuses
     assert statuses & {400, 401, 404, 405}

@@ -38,9 +38,12 @@ async function api(method, path, body) {
   if (!answer.ok) throw new Error(value.message || `${method} ${path}: ${answer.status}`);
   return value;
 }
-// Run what a control does; an error is shown, not swallowed.
+// Run what a control does; an error is shown, not swallowed. It stays until the next thing that a person does succeeds.
 async function act(work) {
   try { const value = await work(); problem(""); return value; } catch (error) { problem(error.message); return undefined; }
+}
+async function load(path) {
+  try { return await api("GET", path); } catch (error) { problem(error.message); return undefined; }
 }
 function later(work, delay) {
   let timer = 0;
@@ -236,7 +239,7 @@ async function loadContacts() {
   const vendor = $("contact-vendor").value;
   const query = new URLSearchParams({ search: $("contact-search").value, limit: contactLimit });
   if ($("contact-duplicates").checked) query.set("duplicates", "1");
-  const page = await act(() => api("GET", `contacts/${vendor}?${query}`));
+  const page = await load(`contacts/${vendor}?${query}`);
   loading = false;
   if (!page || vendor !== $("contact-vendor").value) return;
   const focused = document.activeElement?.dataset?.contact;
@@ -378,7 +381,7 @@ $("clear-faults").addEventListener("click", () => act(async () => { await api("D
 // --- rules ---------------------------------------------------------------------------------------------------------------
 let rulesSeen = -1;
 async function loadRules() {
-  const table = await act(() => api("GET", "switches"));
+  const table = await load("switches");
   if (!table) return;
   const draw = (rule) => {
     const set = (value) => act(async () => { await api("PATCH", "switches", { [rule.name]: value }); say(`${rule.name} is ${value} now`); }).then(loadRules);
@@ -424,7 +427,7 @@ async function start() {
   $("fault-kind").replaceChildren(...state.fault_kinds.map((kind) => el("option", {}, kind)));
   $("fault-where").replaceChildren(el("option", { value: "" }, "everywhere"),
     ...Object.entries(state.vendors).flatMap(([name, vendor]) => [el("option", { value: name }, `${vendor.title}: everything`), ...vendor.endpoints.map((endpoint) => el("option", { value: `${name} ${endpoint}` }, `${vendor.title}: ${endpoint}`))]));
-  const log = await act(() => api("GET", "requests?limit=300"));
+  const log = await load("requests?limit=300");
   kept = log ? log.requests : [];
   drawRequests();
   drawCounters(state.counters);

@@ -1,0 +1,247 @@
+"""The inspector page in headless Chromium: a sync runs, rows appear, a request is opened, a fault is switched on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
+
+from aelyst_async.sandbox import Sandbox
+from tests.sandbox.plain_http import Http
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+
+if not Path(CHROMIUM).exists():
+    if os.environ.get("CI"):
+        pytest.fail(f"no Chromium at {CHROMIUM}: CI installs it (apt-get install chromium)", pytrace=False)
+    pytest.skip(f"no Chromium at {CHROMIUM}; install it, or set CHROMIUM", allow_module_level=True)
+
+
+# A browser takes a second to start: one for the module, and so one loop for all that talks to it.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        await running.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(quota="none") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Page]:
+    context = await browser.new_context(viewport={"width": 1280, "height": 860})
+    context.set_default_timeout(10_000)
+    opened = await context.new_page()
+    complaints: list[str] = []
+
+    def complain(message: ConsoleMessage) -> None:
+        # Chromium reports each 4xx by itself; the page shows those that matter, and tests look for them there.
+        if message.type in {"error", "warning"} and "status of 40" not in message.text:
+            complaints.append(message.text)
+
+    opened.on("console", complain)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+    opened.on(
+        "request", lambda request: None if request.url.startswith(sandbox.url) else complaints.append(request.url)
+    )
+    await opened.goto(f"{sandbox.url}/")
+    await expect(opened.locator("#live")).to_have_text("live")
+    yield opened
+    assert complaints == []
+    await context.close()
+
+
+async def _sync(http: Http, people: int) -> None:
+    """Create and update people as a sync does, eight at a time."""
+    gate = asyncio.Semaphore(8)
+
+    async def one(number: int) -> None:
+        async with gate:
+            path = f"/contact/email:p{number}%2Bx@example.com"
+            await http("aelyst", "POST", path, {"firstName": f"Person {number}", "phone": f"+6012{number:06d}"})
+            await http("aelyst", "PUT", path, {"lastName": "Tan"})
+
+    await asyncio.gather(*map(one, range(people)))
+
+
+async def test_rows_appear_while_a_sync_runs_and_one_can_be_opened(page: Page, http: Http, sandbox: Sandbox) -> None:
+    await expect(page.locator("#begin")).to_contain_text(sandbox.base_url("aelyst"))
+    await _sync(http, 20)
+    await expect(page.locator("#request-rows tr")).to_have_count(40)
+    await expect(page.locator("#counters")).to_contain_text("Requests40")
+    await page.fill("#request-filter", "put p7+x")
+    await expect(page.locator("#request-rows tr")).to_have_count(1)
+    await page.locator("#request-rows .open").press("Enter")
+    detail = page.locator("#request-detail")
+    await expect(detail).to_be_focused()
+    await expect(detail).to_contain_text('"lastName": "Tan"')
+    await expect(detail).to_contain_text('"contactId": 1000')
+    await expect(detail).to_contain_text("Bearer ***")
+    await expect(detail).not_to_contain_text("Bearer sandbox-token")
+    await expect(detail).to_contain_text("curl -sS")
+    await page.keyboard.press("Escape")
+    await expect(detail).to_be_hidden()
+    await expect(page.locator("#request-rows .open")).to_be_focused()
+
+
+async def test_a_fault_is_switched_on_and_seen_and_switched_off(page: Page, http: Http, sandbox: Sandbox) -> None:
+    await page.get_by_role("tab", name="Faults").click()
+    switch = page.get_by_role("switch", name="Server errors 10% of the calls answer 503")
+    await switch.click()
+    await expect(switch).to_have_attribute("aria-checked", "true")
+    assert [(fault.status, fault.rate) for fault, _ in sandbox.plan.armed()] == [(503, 0.1)]
+    await _sync(http, 30)
+    await expect(page.locator("#fault-list")).to_contain_text("of 60")
+    await page.get_by_role("tab", name="Requests").click()
+    await page.select_option("#request-status", "5")
+    hit = sandbox.counters.count(status=503)
+    assert hit > 0
+    await expect(page.locator("#request-rows tr")).to_have_count(hit)
+    await expect(page.locator("#request-rows tr").first).to_contain_text("status 503")
+    await page.get_by_role("tab", name="Faults").click()
+    await switch.click()
+    await expect(page.locator("#fault-list")).to_have_text("Nothing goes wrong.")
+    assert not sandbox.plan
+
+
+async def test_a_fault_of_ones_own_a_mistake_in_it_and_the_clock(page: Page, http: Http, sandbox: Sandbox) -> None:
+    await page.get_by_role("tab", name="Faults").click()
+    await page.select_option("#fault-kind", "html")
+    await page.select_option("#fault-where", "dmchamp GET /contacts")
+    await page.select_option("[name=when]", "first")
+    await page.fill("[name=number]", "0")
+    await page.get_by_role("button", name="Switch on", exact=True).click()
+    await expect(page.locator("#problem")).to_contain_text("first: 0 is not a whole number, 1 or more")
+    await page.fill("[name=number]", "1")
+    await page.get_by_role("button", name="Switch on", exact=True).click()
+    await expect(page.locator("#problem")).to_be_hidden()
+    await expect(page.locator("#fault-list")).to_contain_text("html at dmchamp GET /contacts")
+    assert (await http("dmchamp", "GET", "/contacts?email=a@b.c")).status == 502
+    before = sandbox.clock.now()
+    await page.get_by_role("button", name="+1 h").click()
+    await expect(page.locator("#fault-list")).to_have_text("Nothing goes wrong.")
+    assert 3600 <= sandbox.clock.now() - before < 3700
+
+
+async def test_what_strangers_typed_is_shown_as_text_wherever_it_appears(
+    page: Page, http: Http, sandbox: Sandbox
+) -> None:
+    contact = {"firstName": HOSTILE, "email": "x@b.c", "custom_fields": [{"name": HOSTILE, "value": HOSTILE}]}
+    contact_id = sandbox.add_contact("aelyst", contact)
+    sandbox.add_contact("dmchamp", {"phoneNumber": "+1", "firstName": HOSTILE, "lists": [HOSTILE]})
+    await http("aelyst", "PUT", "/contact/email:x@b.c", {"firstName": HOSTILE + "2", "lastName": HOSTILE})
+    await http("aelyst", "GET", "/contact/email:%3Cscript%3Ealert(1)%3C%2Fscript%3E@b.c", headers={"X-Odd": HOSTILE})
+    row = page.locator("#request-rows tr").first
+    await expect(row).to_contain_text("<script>alert(1)</script>")
+    await row.locator(".open").click()
+    await expect(page.locator("#request-detail")).to_contain_text(HOSTILE)
+    await page.get_by_role("tab", name="Contacts").click()
+    await page.locator(f'[data-contact="{contact_id}"]').click()
+    detail = page.locator("#contact-detail")
+    await expect(detail).to_contain_text(HOSTILE)
+    await expect(detail.locator(".history")).to_contain_text(json.dumps(HOSTILE + "2"))
+    await page.select_option("#contact-vendor", "dmchamp")
+    await page.locator("#contact-rows .open").click()
+    await expect(detail).to_contain_text(HOSTILE)
+    assert await page.title() == "Sandbox · aelyst-async"
+    assert await page.locator("main script, main img").count() == 0
+
+
+async def test_the_page_keeps_up_with_10000_requests_a_minute(page: Page, http: Http, sandbox: Sandbox) -> None:
+    # 170 requests a second for three seconds; the page must show the last of them at once, and stay responsive.
+    gaps = await page.evaluate_handle(
+        "() => { const gaps = []; let last = performance.now();"
+        " setInterval(() => { const now = performance.now(); gaps.push(now - last); last = now; }, 20); return gaps; }"
+    )
+    for _ in range(30):
+        await asyncio.gather(*(http("aelyst", "GET", f"/contact/id:{number}") for number in range(17)))
+        await asyncio.sleep(0.05)
+    await expect(page.locator("#counters")).to_contain_text("Requests510", timeout=3000)
+    await expect(page.locator("#request-rows tr")).to_have_count(300)
+    assert sandbox.counters.requests == 510
+    longest = await gaps.evaluate("(gaps) => Math.max(...gaps)")
+    assert longest < 1000
+
+
+async def test_the_keyboard_reaches_every_view_and_the_filter(page: Page) -> None:
+    await page.get_by_role("tab", name="Requests").focus()
+    for name in ("Contacts", "Quotas", "Faults", "Rules"):
+        await page.keyboard.press("ArrowRight")
+        await expect(page.get_by_role("tab", name=name)).to_be_focused()
+        await expect(page.get_by_role("tabpanel", name=name)).to_be_visible()
+    await page.keyboard.press("Home")
+    await page.keyboard.press("/")
+    await expect(page.locator("#request-filter")).to_be_focused()
+
+
+async def test_a_rule_is_changed_and_a_wrong_value_is_named(page: Page, sandbox: Sandbox) -> None:
+    await page.get_by_role("tab", name="Rules").click()
+    await page.get_by_label("aelyst.put_missing").select_option("400")
+    await expect(page.locator("#said")).to_have_text("aelyst.put_missing is 400 now")
+    assert sandbox.settings["aelyst.put_missing"] == "400"
+    await page.get_by_label("aelyst.quota", exact=True).fill("fast")
+    await page.keyboard.press("Tab")
+    await expect(page.locator("#problem")).to_contain_text("not a quota")
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "scheme"), [("desktop", 1280, "light"), ("dark", 1280, "dark"), ("phone", 390, "light")]
+)
+async def test_nothing_is_cut_off_in_any_view(
+    browser: Browser, http: Http, sandbox: Sandbox, name: str, width: int, scheme: str
+) -> None:
+    """Every view fits the width; with SCREENSHOTS=folder it is also kept as a picture."""
+    folder = os.environ.get("SCREENSHOTS")
+    sandbox.assume({"aelyst.quota": "10/s"})
+    sandbox.clock.freeze()
+    sandbox.add_fault("503=0.1")
+    for number, first in enumerate(["Aisyah", "Zoë", "Мария", "<script>alert(1)</script>", "Muhammad ", "Ana"]):
+        sandbox.advance(0.7)
+        path = f"/contact/email:p{number}%2Bx@example.com"
+        body = {"firstName": first, "lastName": "Tan", "phone": f"+6012345{number % 4}"}
+        await http("aelyst", "POST", path, body)
+        await http("aelyst", "PUT", path, {"lastName": "Lim"})
+        await http("aelyst", "GET", path)
+    context = await browser.new_context(
+        viewport={"width": width, "height": 860 if width > 600 else 844},
+        color_scheme="dark" if scheme == "dark" else "light",
+    )
+    page = await context.new_page()
+    await page.goto(f"{sandbox.url}/")
+    await expect(page.locator("#request-rows tr")).to_have_count(18)
+    await page.locator("#request-rows .open").nth(2).click()
+    for view in ("requests", "contacts", "quotas", "faults", "rules"):
+        await page.locator(f"#tab-{view}").click()
+        if view == "contacts":
+            await page.locator("#contact-rows .open").nth(1).click()
+            await expect(page.locator("#contact-detail")).to_be_visible()
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width, view
+        if folder:
+            await page.evaluate("scrollTo(0, 0)")
+            await page.screenshot(path=Path(folder) / f"inspector-{name}-{view}.png")
+    await context.close()
