@@ -97,11 +97,11 @@ class Committer:
                 self._wake.clear()
             writes, self._writes = self._writes, []
             waiters, self._waiters = self._waiters, []
-            progress = None if self.progress is None else self.progress()
+            beat, self._beat = self._beat, False
+            progress = self.progress() if beat and self.progress is not None else None
             if self.error is None:
                 try:
-                    if writes or self._beat:
-                        self._beat = False
+                    if writes or progress is not None:
                         await loop.run_in_executor(self._thread, self._journal.apply, writes, progress)
                 except JournalError as error:
                     self.error = error

@@ -29,7 +29,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -52,7 +52,6 @@ CREATE TABLE contact (
     key TEXT PRIMARY KEY, state TEXT NOT NULL, operation TEXT, hash BLOB, contact_id TEXT, run INTEGER NOT NULL,
     row INTEGER, status INTEGER, attempts INTEGER NOT NULL, at REAL NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX contact_open ON contact (state) WHERE state <> 'DONE';
 CREATE TABLE attempt (
     id INTEGER PRIMARY KEY, run INTEGER NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL, operation TEXT NOT NULL,
     status INTEGER, outcome TEXT NOT NULL, at REAL NOT NULL
@@ -64,8 +63,7 @@ CREATE TABLE dead (
 """
 
 
-@attrs.frozen
-class Entry:
+class Entry(NamedTuple):
     """What the journal knows of one contact."""
 
     state: str
@@ -216,7 +214,7 @@ class Journal:
                     f"WHERE key IN ({marks})",
                     part,
                 ):
-                    found[key] = Entry(*entry)
+                    found[key] = Entry._make(entry)
             return found
 
     def apply(self, writes: Iterable[Settled | Attempt | Dead], progress: Mapping[str, Any] | None = None) -> None:

@@ -15,10 +15,9 @@ sent, in one fixed order, with the version of the rules that made them.
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import attrs
 
@@ -26,7 +25,7 @@ from aelyst_async.contacts import UNSET, ContactFields
 from aelyst_async.identifiers import Email, Identifier, Phone
 from aelyst_async.schema import ContactSchema, FieldRule
 from aelyst_async.sync.errors import MappingError
-from aelyst_async.sync.values import CUSTOM_TYPES, Rule, fold_email, is_empty, phone_rule, rule_for
+from aelyst_async.sync.values import CUSTOM_TYPES, Rule, fold_email, phone, phone_rule, rule_for
 
 __all__ = ["Empty", "Key", "Layout", "Mapped", "Mapper", "Problem", "schema_of"]
 
@@ -53,8 +52,7 @@ class Problem:
     message: str
 
 
-@attrs.frozen
-class Mapped:
+class Mapped(NamedTuple):
     """A row that fits: the values to send, the match key as it is compared, and the hash of the payload."""
 
     values: list[tuple[str, Any]]
@@ -115,7 +113,8 @@ class Mapper:
         self.key = key
         self.transform = mapping if callable(mapping) else None
         self._clears = empty == "clear"
-        self._phone = phone_rule(region)
+        self._strict_phone = phone_rule(region)
+        self._national = region is not None
         self._chosen: dict[str, str] = {}
         self._texts: list[str] = []
         if isinstance(mapping, Mapping):
@@ -126,6 +125,7 @@ class Mapper:
                 if "=" not in text:
                     raise MappingError(f"--map {text}: expected COLUMN=FIELD (nothing after = leaves the column out)")
         self._layouts: dict[tuple[str, ...], Layout] = {}
+        self._phones = {rule.name for rule in schema.rules if rule.kind == "phone"} - {key}
 
     def layout(self, columns: Sequence[str], *, table: bool = True) -> Layout:
         """Return how rows with these columns are read. Raises `MappingError`, for a table also where a mapping names
@@ -200,6 +200,35 @@ class Mapper:
             given[_CUSTOM] = tuple(customs)
         return self.schema.fields_type(**given)
 
+    def confirm(self, mapped: list[tuple[str, Any]]) -> tuple[list[tuple[str, Any]], list[Problem]]:
+        """Apply the rules that are too slow for rows which may turn out to be unchanged: return the values to send, and
+        the problems.
+        """
+        strict = self._strict_phone
+        if strict is None:
+            return mapped, []
+        values: list[tuple[str, Any]] = []
+        problems: list[Problem] = []
+        for target, value in mapped:
+            if value is not None and target in self._phones:
+                try:
+                    value = strict(value)  # noqa: PLW2901
+                except ValueError as error:
+                    problems.append(Problem(target, "phone", str(error)))
+            values.append((target, value))
+        return values, problems
+
+    def _phone(self, name: str) -> Rule:
+        """Return the rule for a phone column: strict at once for the key, and for a number without a country code."""
+        strict = self._strict_phone
+        if strict is None:
+            return phone
+        if name == self.key:
+            return strict
+        if not self._national:
+            return phone
+        return lambda value: phone(value) if str(value).lstrip().startswith("+") else strict(value)
+
     def identifier(self, values: Iterable[tuple[str, Any]]) -> Identifier:
         """Return the identifier in the key column, as it is written there."""
         value = next(value for target, value in values if target == self.key)
@@ -235,7 +264,7 @@ class Mapper:
             # "First Name" is first_name, "Email" is email.
             rule = self.schema.rule(wanted.strip().lower().replace(" ", "_").replace("-", "_"))
         if rule is not None:
-            check = self._phone if rule.kind == "phone" else rule_for(rule.kind)
+            check = self._phone(rule.name) if rule.kind == "phone" else rule_for(rule.kind)
             if rule.kind == "custom_fields":
                 check = _no_whole
             return _Step(position, column, rule.name, check, rule.kind, rule.nullable)
@@ -334,7 +363,7 @@ class Layout:
             cell = cells[position]
             if cell is None:  # JSON's null is meant
                 value = None
-            elif cell == "" or is_empty(cell):
+            elif cell.__class__ is str and not cell.strip():
                 if not self._mapper.clears or target == self._key:
                     continue
                 value = None
@@ -360,13 +389,13 @@ class Layout:
         return f"phone:{value}"
 
 
-_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode
 _VERSION = f"rules {RULES_VERSION}".encode()
 
 
 def digest(values: list[tuple[str, Any]]) -> bytes:
     """Return the hash (16 bytes) of a mapped payload under the rules' version."""
-    return blake2b(_encode(values).encode("ascii"), digest_size=16, key=_VERSION).digest()
+    # ascii() of texts, numbers, true, false, null: one form for each value, the same in every version of Python.
+    return blake2b(ascii(values).encode("ascii"), digest_size=16, key=_VERSION).digest()
 
 
 def _no_whole(_: Any) -> Any:

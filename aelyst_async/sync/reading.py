@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -20,6 +20,9 @@ from aelyst_async.sync.mapping import Layout, Mapped, Mapper, Problem
 from aelyst_async.sync.sources import BadRow, ContactSource
 
 __all__ = ["Chunk", "Reader", "Refused", "Work"]
+
+_Candidate: TypeAlias = "tuple[int, int | None, Mapped, Any]"
+"""Row, line, what it means, the row as it was read."""
 
 _CHUNK = 1_000
 """Rows decided at once."""
@@ -135,7 +138,7 @@ class Reader:
         if self._rows is None:
             self._rows = self._source.open()
         chunk = Chunk()
-        candidates: list[Work] = []
+        candidates: list[_Candidate] = []
         columns: tuple[str, ...] | None = None
         for line, cells in self._rows:
             columns = self._source.columns
@@ -149,9 +152,9 @@ class Reader:
             if self._row != self.total or self._source.fingerprint() != self._fingerprint:
                 raise SourceError(f"{self._source.name} was changed while it was read; run the same command again")
         if candidates:
-            known = {} if self._look_up is None else self._look_up([work.key for work in candidates])
-            for work in candidates:
-                self._compare(work, known.get(work.key), chunk)
+            known = {} if self._look_up is None else self._look_up([mapped.key for _, _, mapped, _ in candidates])
+            for candidate in candidates:
+                self._compare(candidate, known.get(candidate[2].key), chunk)
         return chunk
 
     def close(self) -> None:
@@ -167,7 +170,7 @@ class Reader:
         columns: tuple[str, ...] | None,
         cells: Any,
         chunk: Chunk,
-        candidates: list[Work],
+        candidates: list[_Candidate],
     ) -> None:
         if isinstance(cells, BadRow):
             data = _as_data(columns, cells.data)
@@ -180,21 +183,25 @@ class Reader:
         rival = self._index.rival(mapped.key, row)
         if rival is None:
             data = cells if columns is None else (columns, cells)
-            candidates.append(Work(row, line, mapped.key, mapped.values, mapped.hash, data, None))
+            candidates.append((row, line, mapped, data))
         elif self._duplicates == "error":
             problem = Problem(self._mapper.key, "duplicate", f"row {rival} has the same {self._mapper.key}")
             chunk.refused.append(Refused(row, line, mapped.key, [problem], _as_data(columns, cells)))
         else:
             chunk.skipped += 1
 
-    def _compare(self, work: Work, entry: Entry | None, chunk: Chunk) -> None:
-        work.entry = entry
-        if entry is not None and entry.state == "DONE" and entry.hash == work.hash and not self._refresh:
-            if not self._verify or self._random.random() >= self._verify:
-                chunk.unchanged += 1
-                return
-            work.verify = True
-        chunk.work.append(work)
+    def _compare(self, candidate: _Candidate, entry: Entry | None, chunk: Chunk) -> None:
+        row, line, mapped, data = candidate
+        same = entry is not None and entry.hash == mapped.hash and entry.state == "DONE" and not self._refresh
+        if same and (not self._verify or self._random.random() >= self._verify):
+            chunk.unchanged += 1
+            return
+        values, problems = self._mapper.confirm(mapped.values)
+        work = Work(row, line, mapped.key, values, mapped.hash, data, entry, verify=same)
+        if problems:
+            chunk.refused.append(Refused(row, line, work.key, problems, work_data(work)))
+        else:
+            chunk.work.append(work)
 
 
 def _as_data(columns: tuple[str, ...] | None, cells: Any) -> Any:

@@ -168,11 +168,14 @@ def test_an_accepted_phone_is_an_identifier(cell: str) -> None:
 
 def test_national_numbers_need_a_region() -> None:
     with pytest.raises(ValueError, match="--region"):
-        phone_rule(None)("012-345 6789")
-    assert phone_rule("MY")("012-345 6789") == "+60123456789"
-    assert phone_rule("my")("+1 415 555 2671") == "+14155552671"
+        rule_for("phone")("012-345 6789")
+    malaysian = phone_rule("my")
+    assert malaysian is not None
+    assert malaysian("012-345 6789") == "+60123456789"
+    assert malaysian("+1 415 555 2671") == "+14155552671"
+    assert malaysian("+44 (0)20 7946 0958") == "+442079460958"
     with pytest.raises(ValueError, match="possible"):
-        phone_rule("MY")("12")
+        malaysian("12")
     with pytest.raises(MappingError, match="ISO 3166"):
         phone_rule("XX")
 
