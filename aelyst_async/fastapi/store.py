@@ -251,7 +251,7 @@ class MemoryStore:
         queue = self._queues.get(job.key)
         if queue and job.merge is not None:
             last = self._open[queue[-1]]
-            if last.state == "waiting" and last.job.name == job.name and last.job.function == job.function:
+            if last.state == "waiting" and last.job.function == job.function:
                 last.arguments = job.merge(last.arguments, job.arguments)
                 last.submissions += 1
                 return Added(last.job.id, merged=True, mine=True, head=False)

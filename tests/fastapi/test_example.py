@@ -18,6 +18,7 @@ import pytest
 from aelyst_async.sandbox import Sandbox
 from tests.fastapi.helpers import until
 
+COUNTS = [400, pytest.param(2000, marks=pytest.mark.slow)]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fastapi_app"
 
 
@@ -186,11 +187,12 @@ async def interrupted(sandbox: Sandbox, service: Service, sender: Sender, count:
     assert sandbox.token("aelyst") not in service.log.read_text()
 
 
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
-async def test_no_webhook_of_two_thousand_is_lost_or_written_twice_by_an_interruption(
-    sandbox: Sandbox, service: Service, sender: Sender, how: str
+async def test_no_webhook_is_lost_or_written_twice_by_an_interruption(
+    sandbox: Sandbox, service: Service, sender: Sender, how: str, count: int
 ) -> None:
-    await interrupted(sandbox, service, sender, 2000, how)
+    await interrupted(sandbox, service, sender, count, how)
 
 
 async def test_a_quota_holds_up_the_jobs_not_the_answers_and_the_drain_is_bounded(
@@ -219,10 +221,10 @@ def worker_processes(parent: int) -> list[int]:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
+@pytest.mark.parametrize("count", COUNTS)
 async def test_two_workers_share_a_journal_and_one_of_them_is_killed(
-    sandbox: Sandbox, service: Service, sender: Sender
+    sandbox: Sandbox, service: Service, sender: Sender, count: int
 ) -> None:
-    count = 2000
     await service.start("--workers", "2")
     await alive(sender)
     sending = asyncio.create_task(sender.send_all(people(count)))

@@ -182,6 +182,19 @@ async def test_all_hooks_of_a_call_share_its_context(gateway: AelystGateway) -> 
     assert seen == [True] * 40
 
 
+async def test_two_who_watch_are_nested_like_with_blocks(gateway: AelystGateway) -> None:
+    told: list[str] = []
+    for name in ("a", "b"):
+        gateway.subscribe(
+            lambda _, name=name: told.append(f"-{name}"),  # type: ignore[misc]
+            on_call=lambda _, name=name: told.append(f"({name}"),  # type: ignore[misc]
+            on_request=lambda _, name=name: told.append(f"+{name}"),  # type: ignore[misc]
+            on_done=lambda _, name=name: told.append(f"{name})"),  # type: ignore[misc]
+        )
+    await gateway.get("email:ann@example.com")
+    assert told == ["(a", "(b", "+a", "+b", "-b", "-a", "b)", "a)"]
+
+
 async def test_a_hook_that_raises_is_logged_by_name_and_hurts_nobody(
     gateway: AelystGateway, caplog: pytest.LogCaptureFixture
 ) -> None:
