@@ -48,8 +48,9 @@ def get_many(
 ) -> AsyncGenerator[Outcome[Contact], None]:
     """Read contacts, at most `concurrency` at a time; yield one `Outcome` each, as they finish.
 
-    `identifiers` may be any iterable or async iterable, of any length. Errors of the library become outcomes; any
-    other exception (a bug, a failing iterable) ends the run. Raises `ConfigurationError` for a concurrency below 1.
+    `identifiers` may be any iterable or async iterable, of any length. Errors of the library become outcomes. If the
+    iterable fails, what is in flight is finished and yielded, then its exception is raised; any other exception (a
+    bug) ends the run at once. Raises `ConfigurationError` for a concurrency below 1.
     """
 
     async def one(identifier: Identifier | str) -> Outcome[Contact]:
@@ -92,11 +93,16 @@ async def _each(
     source = _Source(items)
     done: asyncio.Queue[Outcome[V] | None] = asyncio.Queue(maxsize=1)
     failures: list[BaseException] = []
+    closing = False
 
     async def worker() -> None:
         try:
             async for item in source:
                 await done.put(await work(item))
+        except asyncio.CancelledError as error:
+            if closing:
+                raise
+            failures.append(error)  # not ours: something that the work awaited was cancelled
         except Exception as error:  # noqa: BLE001 - carried to the consumer and raised there
             failures.append(error)
         await done.put(None)
@@ -117,10 +123,13 @@ async def _each(
             else:
                 yield outcome
     finally:
+        closing = True
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await source.aclose()
+    if source.failure is not None:
+        failures.append(source.failure)
     if failures:
         raise failures[0]
 
@@ -131,6 +140,7 @@ class _Source(Generic[T]):
     def __init__(self, items: Items[T]) -> None:
         self.on_item: Callable[[], Any] = lambda: None
         self._lock = asyncio.Lock()
+        self.failure: Exception | None = None
         self._exhausted = False
         self._async: AsyncIterator[T] | None = None
         if isinstance(items, AsyncIterable):
@@ -148,6 +158,9 @@ class _Source(Generic[T]):
             try:
                 item = next(self._sync) if self._async is None else await self._async.__anext__()
             except (StopIteration, StopAsyncIteration):
+                self._exhausted = True
+            except Exception as error:  # noqa: BLE001 - raised to the consumer when what is in flight has finished
+                self.failure = error
                 self._exhausted = True
             else:
                 self.on_item()
