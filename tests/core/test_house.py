@@ -1,0 +1,68 @@
+"""The rules of the house that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted(path for root in ("aelyst_async", "providers") for path in (ROOT / root).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_module_is_short_and_says_what_it_is(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert text.count("\n") <= 500
+    assert ast.get_docstring(ast.parse(text))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name)
+def test_a_test_module_says_what_it_tests(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text("utf-8")))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_dependencies_point_one_way(path: Path) -> None:
+    """The core never imports a provider, and names no vendor but in the sandbox, which emulates them, and the CLI."""
+    if "providers" in path.parts:
+        return
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        allowed = "pytest_plugin" in path.name
+        assert allowed or not any(imported.startswith("aelyst_providers") for imported in names), ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if "providers" in path.parts], ids=name)
+def test_a_provider_does_not_know_another(path: Path) -> None:
+    if path.parent.name == "aelyst_providers":
+        return
+    others = {"aelyst", "dmchamp", "callab"} - {path.parent.name}
+    assert not re.search(rf"aelyst_providers\.({'|'.join(others)})", path.read_text("utf-8"))
+
+
+def test_version_and_changelog_agree() -> None:
+    changelog = ROOT / "CHANGELOG.md"
+    version = re.search(r'"([0-9.]+[a-z0-9.]*)"', (ROOT / "aelyst_async" / "version.py").read_text())
+    assert version is not None
+    if not changelog.exists():
+        pytest.skip("CHANGELOG.md is not part of what is tested here")
+    sections = re.findall(r"^## \[?([^\]\s]+)", changelog.read_text("utf-8"), re.MULTILINE)
+    assert sections
+    released = [section for section in sections if section != "Unreleased"]
+    # Before the first release there is nothing but "Unreleased"; later, the newest one is this version.
+    assert released[:1] in ([], [version[1]])
+
+
+@pytest.mark.parametrize("vendor", ["aelyst", "dmchamp", "callab"])
+def test_each_vendor_has_its_readme(vendor: str) -> None:
+    readme = ROOT / "providers" / "aelyst_providers" / vendor / "README.md"
+    assert len(readme.read_text("utf-8").splitlines()) > 10

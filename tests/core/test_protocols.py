@@ -1,0 +1,61 @@
+"""Which provider can do what, asked as a program asks."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+import aelyst_async
+from aelyst_async import ContactGateway, ContactReader, ListGateway, MessageGateway, TagGateway, errors
+from aelyst_providers.aelyst import AelystGateway
+from aelyst_providers.callab import CallabGateway
+from aelyst_providers.dmchamp import DmChampGateway
+
+ALL = [ContactReader, ContactGateway, ListGateway, TagGateway, MessageGateway]
+CAN: dict[Any, set[Any]] = {
+    AelystGateway: {ContactReader, ContactGateway, TagGateway},
+    DmChampGateway: {ContactReader, ContactGateway, ListGateway, TagGateway, MessageGateway},
+    CallabGateway: {ContactReader},
+}
+
+
+@pytest.mark.parametrize("kind", CAN)
+def test_isinstance(kind: Any) -> None:
+    assert {protocol for protocol in ALL if isinstance(kind("t"), protocol)} == CAN[kind]
+
+
+@pytest.mark.parametrize("kind", CAN)
+@pytest.mark.parametrize("protocol", ALL)
+def test_signatures(kind: Any, protocol: Any) -> None:
+    """A method takes at least what its protocol says, under the same names."""
+    if protocol not in CAN[kind]:
+        return
+    for name, promised in inspect.getmembers(protocol, inspect.isfunction):
+        if name.startswith("_"):
+            continue
+        mine = inspect.signature(getattr(kind, name)).parameters
+        for parameter in inspect.signature(promised).parameters.values():
+            assert mine[parameter.name].kind is parameter.kind
+            assert mine[parameter.name].default == parameter.default
+        assert inspect.iscoroutinefunction(getattr(kind, name))
+
+
+@pytest.mark.parametrize("kind", CAN)
+def test_schema_is_there_where_writing_is(kind: Any) -> None:
+    assert hasattr(kind, "schema") is (ContactGateway in CAN[kind])
+    assert kind.provider in {"aelyst", "dmchamp", "callab"}
+
+
+def test_what_the_package_exports() -> None:
+    promised = {
+        "ContactReader", "ContactGateway", "ListGateway", "TagGateway", "MessageGateway", "Contact", "ContactFields",
+        "UNSET", "WriteReceipt", "Tag", "Message", "ContactId", "Email", "Phone", "parse_identifier", "RateLimiter",
+        "RetryPolicy", "open_gateway", "get_many", "upsert_many", "Outcome", "errors",
+    }  # fmt: skip
+    assert promised <= set(aelyst_async.__all__)
+    for name in aelyst_async.__all__:
+        assert getattr(aelyst_async, name) is not None
+    assert aelyst_async.errors is errors
+    assert promised <= set(dir(aelyst_async))
