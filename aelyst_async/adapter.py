@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import Self
 
@@ -59,7 +59,7 @@ class HttpGateway(ABC):
     that cannot work.
     """
 
-    provider: ClassVar[str] = ""
+    provider: str = ""
 
     def __init__(
         self,

@@ -46,7 +46,7 @@ class AelystGateway(HttpGateway):
     ``http://`` beyond this machine. Raises `ConfigurationError`.
     """
 
-    provider: ClassVar[str] = "aelyst"
+    provider: str = "aelyst"
     schema: ClassVar[ContactSchema] = wire.SCHEMA
 
     def __init__(

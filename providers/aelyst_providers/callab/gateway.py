@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from aelyst_async.adapter import HttpGateway
 from aelyst_async.errors import ConfigurationError, InvalidIdentifierError
@@ -28,7 +28,7 @@ class CallabGateway(HttpGateway):
     `ConfigurationError`.
     """
 
-    provider: ClassVar[str] = "callab"
+    provider: str = "callab"
 
     def __init__(
         self,

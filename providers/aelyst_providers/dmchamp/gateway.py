@@ -44,7 +44,7 @@ class DmChampGateway(HttpGateway):
     gateway is ever shown with its query. The other settings are as in `AelystGateway`. Raises `ConfigurationError`.
     """
 
-    provider: ClassVar[str] = "dmchamp"
+    provider: str = "dmchamp"
     schema: ClassVar[ContactSchema] = wire.SCHEMA
 
     def __init__(
