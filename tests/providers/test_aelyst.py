@@ -203,7 +203,8 @@ def test_custom_values_are_written_by_the_pages_rules(value: Any, wire: str) -> 
 @pytest.mark.parametrize(
     "value",
     [
-        datetime(2024, 1, 1, tzinfo=timezone.utc).replace(tzinfo=None), datetime(2024, 1, 1, tzinfo=timezone.utc), time(1, 2, 3), time(1, 2, 0, 5),
+        datetime(2024, 1, 1, tzinfo=timezone.utc).replace(tzinfo=None),
+        datetime(2024, 1, 1, tzinfo=timezone.utc), time(1, 2, 3), time(1, 2, 0, 5),
         time(1, 2, tzinfo=timezone.utc), float("nan"), float("inf"), Decimal("NaN"), Decimal("Infinity"), b"x", [1],
         {"a": 1}, object(), 1j, "\ud800", pytest.param(10**5000, id="huge"),
         Decimal("0.1234567890123456789"), Decimal("1E+400"),
