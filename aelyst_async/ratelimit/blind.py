@@ -41,13 +41,7 @@ class Blind:
             self._began = now
         self._last = now
 
-    def unsent(self, now: float) -> None:
-        """It did not leave after all."""
-
-    def lost(self, now: float) -> None:
-        """It got no answer."""
-
-    def accepted(self, now: float, sent_at: float) -> None:
+    def accepted(self, sent_at: float) -> None:
         """It was let through."""
         self._good += 1
         self._since_cut += 1

@@ -76,6 +76,7 @@ class Bucket:
         self._log = SendLog()
         self._last = -math.inf
         self._blind = Blind()
+        self._expecting = False
         self._alone = False  # after a refusal: one request at a time until an answer is good
         self._refusals = 0
         self._round_trip = 0.0
@@ -116,6 +117,11 @@ class Bucket:
         return len(self._out)
 
     @property
+    def credit(self) -> int:
+        """Requests that the newest answer leaves to us."""
+        return self._allowed - self._log.count
+
+    @property
     def window(self) -> float | None:
         """The window in seconds, once known."""
         if self.state == "fixed":
@@ -135,24 +141,23 @@ class Bucket:
     # -- when -------------------------------------------------------------------------------------------------------
 
     def ready_at(self, now: float) -> float:
-        """Return when one more request may go: `now` or earlier, later, or inf: when an answer has come."""
+        """Return when one more request may go: `now` or earlier, or later."""
         if self.paused_until > now:
             return self.paused_until
-        if self._alone and self._out:
-            return self._patience()
+        # While an answer is to be expected, it is waited for; a request that hangs must not hold up the others.
+        patience = self._last + max(2.0, 8 * self._round_trip)
+        self._expecting = bool(self._out) and now < patience
+        if self._alone and self._expecting:
+            return patience
         if self.limit is None or self.state == "blind":
-            return self._blind.ready_at(now, len(self._out))
+            return min(self._blind.ready_at(now, len(self._out)), max(patience, now))
         if self.state == "fixed":
             ready = self._ready_fixed(now)
         elif self.state == "smooth":
             ready = self._ready_smooth(now)
         else:
-            ready = self._ready_scouting(now)
-        return ready
-
-    def _patience(self) -> float:
-        """Return when to stop waiting for the one answer that is out."""
-        return self._last + max(2.0, 8 * self._round_trip)
+            ready = self._ready_scouting()
+        return min(ready, patience) if self._expecting else ready
 
     def _spare(self) -> float:
         """Return the requests that are held back."""
@@ -162,8 +167,8 @@ class Bucket:
         # What nobody has touched for a window need not be guarded.
         return float(int(surprise / (1 + self._untouched) + self._share))
 
-    def _ready_scouting(self, now: float) -> float:
-        credit = self._allowed - self._log.count
+    def _ready_scouting(self) -> float:
+        credit: float = self._allowed - self._log.count
         credit -= min(self._spare(), credit // 2) if credit > 0 else 0
         known = self._bounds.low > -math.inf
         since = max(self._last - self._origin, self._at_least, self._soon)
@@ -177,13 +182,13 @@ class Bucket:
 
     def _ask_again(self, since: float) -> float:
         """Return when an empty quota is tried again."""
-        if self._out:
+        if self._expecting:
             return math.inf
         bounds = self._bounds
         if not bounds.known:
             return self._last + max(since, _FIRST_GUESS)
         low, high = bounds.window_low, bounds.window_high
-        guess = _FIRST_GUESS if low < 0.99 * _FIRST_GUESS and _FIRST_GUESS <= high else (low + high) / 2
+        guess = _FIRST_GUESS if low < 0.99 * _FIRST_GUESS and high >= _FIRST_GUESS else (low + high) / 2
         return max(bounds.high + guess + self._margin(guess), self._last + self._soon)
 
     def _ready_fixed(self, now: float) -> float:
@@ -203,13 +208,13 @@ class Bucket:
             return self._last + left / credit
         if self._seen_at >= late:
             # An answer from after the end, and no new window: `answer` has seen to it; go by the credit.
-            return self._ready_scouting(now)
+            return self._ready_scouting()
         if bounds.confirmed < 2:
-            return math.inf if self._out and self._last >= late else late
+            return math.inf if self._expecting and self._last >= late else late
         # A new window is presumed. Whatever left after the earliest possible end may count in it.
         credit = limit - (self._log.count - self._log.sent_by(early)) - spare
         if credit < 1:
-            return math.inf if self._out else self._last + bounds.window_high
+            return math.inf if self._expecting else self._last + bounds.window_high
         return max(late, self._last + bounds.window_high / limit)
 
     def _margin(self, window: float) -> float:
@@ -239,7 +244,7 @@ class Bucket:
         pace = 0.9 * (min(high / limit, 1 / flow) if flow > 0 else high / limit)
         base = max(self._log.sent_by(self._seen_at - high), self._forgotten)
         if credit >= 1:
-            ready = self._last + min(pace, high / 8 / credit)
+            ready = self._last + min(pace, high / 16 / credit)
             if credit < 2 and self._wide(low, high) and self._log.known(base + 1):
                 # The one to spare is best sent between the bounds: it brings them together.
                 ready = max(ready, self._log.time(base + 1) + (low + high) / 2)
@@ -250,11 +255,11 @@ class Bucket:
         ready = self._log.time(needed) + high + margin if self._log.known(needed) else math.inf
         if flow > 0:
             ready = max(ready, self._seen_at + ((1.0 if high <= low else 0.7) - credit) / flow)
-        if not self._out and credit + spare >= 1:
+        if not self._expecting and credit + spare >= 1:
             # Nothing is out to learn from: a request of those held back shows where we stand.
             ready = min(ready, self._last + max(high / 16, self._round_trip))
         elif math.isinf(ready):
-            return math.inf if self._out else self._last + high
+            return math.inf if self._expecting else self._last + high
         return max(ready, self._last + pace)
 
     @staticmethod
@@ -295,11 +300,10 @@ class Bucket:
             return math.nan
         return self._allowed
 
-    def unsent(self, ticket: int, now: float) -> None:
+    def unsent(self, ticket: int) -> None:
         """Take a request back that never left."""
         self._discount(self._out.pop(ticket))
         self.sent -= 1
-        self._blind.unsent(now)
 
     def _discount(self, one: _Sent) -> None:
         self._log.remove(one.number)
@@ -312,10 +316,9 @@ class Bucket:
             self._forgotten -= 1
             self._most_forgotten -= 1
 
-    def lost(self, ticket: int, now: float) -> None:
+    def lost(self, ticket: int) -> None:
         """A request got no answer: it counts, since it may have been counted."""
         del self._out[ticket]
-        self._blind.lost(now)
 
     def answer(self, ticket: int, now: float, status: int, quota: QuotaHeaders) -> None:
         """Learn from an answer."""
@@ -329,7 +332,7 @@ class Bucket:
             return
         self._refusals = 0
         self._alone = False
-        self._blind.accepted(now, one.at)
+        self._blind.accepted(one.at)
         if quota.limit is None or quota.remaining is None:
             if self.limit is None:
                 self.state = "blind"
@@ -337,7 +340,7 @@ class Bucket:
         if self.limit is None or self.state == "blind":
             self.state = "scouting"
         self.limit, self.remaining = quota.limit, quota.remaining
-        self._learn(one, quota.limit, quota.remaining, now)
+        self._learn(one, quota.limit, quota.remaining)
 
     def _refuse(self, one: _Sent, now: float, quota: QuotaHeaders) -> None:
         self.refused += 1
@@ -402,7 +405,7 @@ class Bucket:
         rate = count / max(self._last - self._log.time(max(self._forgotten, 0) + 1), 1e-3)
         self._share = _FAIR * limit * min(rate / limit, 16.0) ** 0.33
 
-    def _learn(self, one: _Sent, limit: int, remaining: int, now: float) -> None:
+    def _learn(self, one: _Sent, limit: int, remaining: int) -> None:
         allowed, remembered = one.number + remaining, limit - remaining
         forgotten = one.number - remembered
         log = self._log

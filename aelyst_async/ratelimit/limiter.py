@@ -19,6 +19,8 @@
 - **No lock and no await** between looking and taking.
 """
 
+# ruff: noqa: SLF001 - permit, lane and limiter are one mechanism in three classes
+
 from __future__ import annotations
 
 import asyncio
@@ -27,17 +29,22 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Any
 
 import attrs
 
 from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit.bucket import Bucket
 from aelyst_async.ratelimit.headers import read
+from aelyst_async.ratelimit.scope import AccountScope, PathScope
 
 __all__ = ["BucketSnapshot", "Permit", "RateLimiter"]
 
 _PORTION = 256
 """Permits handed over in one go of the event loop: well under a millisecond's work."""
+
+_REPORT_EVERY = 0.05
+"""Seconds between calls of `RateLimiter.on_change`."""
 
 MOST_BUCKETS = 10_000
 """Buckets kept; the least recently used go first."""
@@ -69,31 +76,29 @@ class BucketSnapshot:
     refused: int
 
 
-class _Account:
-    """What all buckets of one credential share: a pause."""
-
-    __slots__ = ("paused_until",)
-
-    def __init__(self) -> None:
-        self.paused_until = -math.inf
-
-
 class _Lane:
     """One bucket with those who wait for it."""
 
-    __slots__ = ("account", "bucket", "endpoint", "group", "path", "queue", "retries", "timer", "timer_at", "waiting")
+    __slots__ = (
+        "account", "bucket", "endpoint", "group", "path", "queue", "retries", "scope", "timer", "timer_at", "waiting",
+    )  # fmt: skip
 
-    def __init__(self, account: str, endpoint: str, path: str | None, group: _Account) -> None:
+    def __init__(self, account: str, endpoint: str, path: str | None, group: AccountScope, scope: PathScope) -> None:
         self.account = account
         self.endpoint = endpoint
         self.path = path
         self.group = group
+        self.scope = scope
         self.bucket = Bucket()
         self.retries: deque[Permit] = deque()
         self.queue: deque[Permit] = deque()
         self.waiting = 0
         self.timer: asyncio.Handle | None = None
         self.timer_at = math.inf
+
+    def busy(self, now: float) -> bool:
+        """Return whether somebody waits, a request is out, or a pause lasts that must not be forgotten."""
+        return bool(self.waiting or self.bucket.in_flight or self.bucket.paused_until > now)
 
     def head(self) -> Permit | None:
         """Return the next that still waits; drop those that gave up."""
@@ -119,20 +124,22 @@ class Permit:
     """The right to send one request. ``async with limiter.permit(…) as permit``; see `RateLimiter.permit`."""
 
     __slots__ = (
-        "_asked", "_deadline", "_expiry", "_future", "_key", "_lane", "_limiter", "_max_wait", "_number", "_open",
-        "_retry", "waited",
+        "_asked", "_bucket", "_deadline", "_expiry", "_future", "_key", "_lane", "_limiter", "_max_wait", "_number",
+        "_open", "_path", "_retry", "_sent_at", "waited",
     )  # fmt: skip
 
     def __init__(
         self,
         limiter: RateLimiter,
-        key: tuple[str, str, str | None],
+        key: tuple[str, str],
+        path: str | None,
         retry: bool,
         deadline: float | None,
         max_wait: float | None,
     ) -> None:
         self._limiter = limiter
         self._key = key
+        self._path = path
         self._retry = retry
         self._deadline = deadline
         self._max_wait = max_wait
@@ -147,18 +154,17 @@ class Permit:
         """Whether it stands in a queue and nobody has cancelled it."""
         return self._future is not None and not self._future.done()
 
-    async def __aenter__(self) -> Permit:
+    async def __aenter__(self) -> Permit:  # noqa: PYI034 - typing has no Self on 3.10
         limiter = self._limiter
-        lane = self._lane = limiter._lane(self._key)  # noqa: SLF001 - one mechanism in two classes
-        loop = limiter._loop  # noqa: SLF001
+        lane = self._lane = limiter._lane(self._key, self._path)
+        loop = limiter._loop
         assert loop is not None
         now = loop.time()
         if not lane.waiting and lane.group.paused_until <= now and lane.bucket.ready_at(now) <= now:
-            self._number = lane.bucket.send(now)
-            self._open = True
+            self._take(lane, now)
             return self
         self._asked = now
-        limiter._enqueue(self, lane, now, loop)  # noqa: SLF001
+        limiter._enqueue(self, lane, now, loop)
         future = self._future
         assert future is not None
         try:
@@ -166,7 +172,7 @@ class Permit:
         except asyncio.CancelledError:
             if future.cancelled():
                 self._lane.waiting -= 1
-                limiter._left(self._lane)  # noqa: SLF001
+                limiter._left(self._lane)
             elif self._open:
                 self.unsent()
             raise
@@ -176,7 +182,7 @@ class Permit:
                 self._expiry.cancel()
                 self._expiry = None
         if not self._open:
-            raise limiter._refusal(self._lane, wait)  # noqa: SLF001
+            raise limiter._refusal(self._lane, wait)
         self.waited = wait
         return self
 
@@ -187,29 +193,34 @@ class Permit:
             # Nobody can say whether the server counted it; what may have been spent is taken as spent.
             self._open = False
             lane = self._lane
-            lane.bucket.lost(self._number, self._limiter._now())  # noqa: SLF001
-            self._limiter._changed(lane)  # noqa: SLF001
+            self._bucket.lost(self._number)
+            self._limiter._changed(lane)
 
     def observe(self, status: int, headers: Mapping[str, str]) -> None:
         """Tell what the server answered. Only the first call of `observe` or `unsent` counts."""
         if self._open:
             self._open = False
-            self._limiter._answered(self._lane, self._number, status, headers)  # noqa: SLF001
+            self._limiter._answered(self, status, headers)
 
     def unsent(self) -> None:
         """Give the permit back: the request surely never left."""
         if self._open:
             self._open = False
             lane = self._lane
-            lane.bucket.unsent(self._number, self._limiter._now())  # noqa: SLF001
-            self._limiter._changed(lane)  # noqa: SLF001
+            self._bucket.unsent(self._number)
+            self._limiter._changed(lane)
+
+    def _take(self, lane: _Lane, now: float) -> None:
+        self._lane = lane
+        self._bucket = lane.bucket
+        self._number = lane.bucket.send(now)
+        self._sent_at = now
+        self._open = True
 
     def _grant(self, lane: _Lane, now: float) -> None:
         future = self._future
         assert future is not None
-        self._lane = lane
-        self._number = lane.bucket.send(now)
-        self._open = True
+        self._take(lane, now)
         future.set_result(now - self._asked)
 
     def _give_up(self, wait: float) -> None:
@@ -232,15 +243,18 @@ class RateLimiter:
         self._max_wait = _seconds(max_wait, "max_wait")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lanes: OrderedDict[tuple[str, str, str | None], _Lane] = OrderedDict()
-        self._groups: dict[str, _Account] = {}
+        self._scopes: OrderedDict[tuple[str, str], PathScope] = OrderedDict()
+        self._groups: OrderedDict[str, AccountScope] = OrderedDict()
+        self._news: dict[_Lane, None] = {}
         self.on_change: Callable[[BucketSnapshot], None] | None = None
+        """Called with a bucket's snapshot after it has changed, at most twenty times a second for each bucket."""
 
     def permit(
         self,
         endpoint: str,
         *,
         account: str = "",
-        path: str | None = None,  # noqa: ARG002
+        path: str | None = None,
         retry: bool = False,
         deadline: float | None = None,
         max_wait: float | None = None,
@@ -253,8 +267,9 @@ class RateLimiter:
         answer is of no use: a refusal known to last longer fails at once. ``max_wait``: as in the constructor, for
         this request. Entering raises `RateLimitedError` with ``attempts=0`` where the wait would be too long.
         """
-        key = (account, endpoint, None)
-        return Permit(self, key, retry, deadline, self._max_wait if max_wait is None else max_wait)
+        return Permit(
+            self, (account, endpoint), path, retry, deadline, self._max_wait if max_wait is None else max_wait
+        )
 
     def snapshot(self) -> tuple[BucketSnapshot, ...]:
         """Return every bucket as it is now."""
@@ -265,24 +280,42 @@ class RateLimiter:
         assert self._loop is not None
         return self._loop.time()
 
-    def _lane(self, key: tuple[str, str, str | None]) -> _Lane:
+    def _lane(self, key: tuple[str, str], path: str | None) -> _Lane:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._bind(loop)
-        lane = self._lanes.get(key)
+        scope = self._scopes.get(key)
+        if scope is None:
+            scope = self._scopes[key] = PathScope()
+            _trim(self._scopes, lambda name: (*name, None) not in self._lanes)
+        name = (*key, path if scope.per_path else None)
+        lane = self._lanes.get(name)
         if lane is None:
-            group = self._groups.setdefault(key[0], _Account())
-            lane = self._lanes[key] = _Lane(*key, group)
+            group = self._groups.get(key[0])
+            if group is None:
+                group = self._groups[key[0]] = AccountScope()
+                _trim(self._groups, lambda account: account != key[0])
+            lane = self._lanes[name] = _Lane(*name, group, scope)
+            now = loop.time()
+            _trim(self._lanes, lambda name: not self._lanes[name].busy(now))
+        else:
+            self._lanes.move_to_end(name)
         return lane
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         old = self._loop
-        if old is not None and not old.is_closed():
-            if old.is_running() or any(lane.waiting or lane.bucket.in_flight for lane in self._lanes.values()):
-                raise ConfigurationError("this RateLimiter is in use in another event loop; make one for each loop")
+        in_use = (
+            old is not None
+            and not old.is_closed()
+            and (old.is_running() or any(lane.busy(math.inf) for lane in self._lanes.values()))
+        )
+        if in_use:
+            raise ConfigurationError("this RateLimiter is in use in another event loop; make one for each loop")
         self._loop = loop
         self._lanes.clear()
+        self._scopes.clear()
         self._groups.clear()
+        self._news.clear()
 
     def _enqueue(self, permit: Permit, lane: _Lane, now: float, loop: asyncio.AbstractEventLoop) -> None:
         pause = max(lane.bucket.paused_until, lane.group.paused_until)
@@ -291,6 +324,9 @@ class RateLimiter:
             (permit._deadline is not None and pause > permit._deadline) or (most is not None and pause - now > most)
         ):
             raise self._refusal(lane, pause - now)
+        rate = lane.bucket.rate
+        if most is not None and rate and not permit._retry and lane.waiting / (2 * rate) > most:
+            raise self._refusal(lane, lane.waiting / rate)
         permit._future = loop.create_future()
         if most is not None:
             permit._expiry = loop.call_later(most, self._expire, permit)
@@ -344,17 +380,51 @@ class RateLimiter:
         lane.timer_at = math.inf
         self._pump(lane)
 
-    def _answered(self, lane: _Lane, number: int, status: int, headers: Mapping[str, str]) -> None:
+    def _answered(self, permit: Permit, status: int, headers: Mapping[str, str]) -> None:
         now = self._now()
-        before = lane.bucket.paused_until
-        lane.bucket.answer(number, now, status, read(headers, time.time()))
-        if lane.bucket.paused_until > before:
-            self._dismiss(lane, now)
+        lane, bucket = permit._lane, permit._bucket
+        quota = read(headers, time.time())
+        before = bucket.paused_until
+        unexpected = status == 429 and (bucket.limit is None or bucket.credit >= 2)
+        bucket.answer(permit._number, now, status, quota)
+        if bucket.paused_until > before:
+            if lane.group.refused(lane.endpoint, now, bucket.paused_until, unexpected=unexpected):
+                for other in list(self._lanes.values()):
+                    if other.group is lane.group:
+                        self._dismiss(other, now, lane.group.paused_until)
+            self._dismiss(lane, now, bucket.paused_until)
+        if lane.scope.observe(permit._path, permit._sent_at, status, quota.limit, quota.remaining):
+            self._rescope(lane)
         self._changed(lane)
 
-    def _dismiss(self, lane: _Lane, now: float) -> None:
+    def _rescope(self, lane: _Lane) -> None:
+        """Send those who wait to the queue of their new bucket, in the order in which they came."""
+        family = [one for one in self._lanes.values() if one.account == lane.account and one.endpoint == lane.endpoint]
+        if not lane.scope.per_path:
+            for one in family:
+                # What the endpoint's bucket held is long out of date; a path's bucket is of no more use.
+                if one.path is None:
+                    one.bucket = Bucket()
+                elif not one.bucket.in_flight:
+                    del self._lanes[one.account, one.endpoint, one.path]
+        waiting: list[Permit] = []
+        for one in family:
+            moving = [permit for queue in (one.retries, one.queue) for permit in queue if permit.waits]
+            one.retries.clear()
+            one.queue.clear()
+            one.waiting -= len(moving)  # who was cancelled just now has yet to sign off
+            waiting += moving
+        moved: dict[_Lane, None] = {}
+        for permit in sorted(waiting, key=lambda permit: permit._asked):
+            home = permit._lane = self._lane(permit._key, permit._path)
+            (home.retries if permit._retry else home.queue).append(permit)
+            home.waiting += 1
+            moved[home] = None
+        for one in moved:
+            self._pump(one)
+
+    def _dismiss(self, lane: _Lane, now: float, pause: float) -> None:
         """Fail those whose deadline lies before the end of the pause."""
-        pause = lane.bucket.paused_until
         for queue in (lane.retries, lane.queue):
             for permit in queue:
                 if permit._deadline is not None and permit._deadline < pause:
@@ -365,7 +435,17 @@ class RateLimiter:
         if lane.waiting:
             self._pump(lane)
         if self.on_change is not None:
-            self.on_change(_snapshot(lane, self._now()))
+            if not self._news:
+                assert self._loop is not None
+                self._loop.call_later(_REPORT_EVERY, self._report)
+            self._news[lane] = None
+
+    def _report(self) -> None:
+        news, self._news = self._news, {}
+        tell, now = self.on_change, self._now()
+        if tell is not None:
+            for lane in news:
+                tell(_snapshot(lane, now))
 
     def _refusal(self, lane: _Lane, wait: float) -> RateLimitedError:
         method, _, route = lane.endpoint.partition(" ")
@@ -377,6 +457,18 @@ class RateLimiter:
             retry_after=wait,
             attempts=0,
         )
+
+
+def _trim(kept: OrderedDict[Any, Any], idle: Callable[[Any], bool]) -> None:
+    """Drop the least recently used, unless it is in use; then it has another turn."""
+    for _ in range(8):
+        if len(kept) <= MOST_BUCKETS:
+            return
+        name = next(iter(kept))
+        if idle(name):
+            del kept[name]
+        else:
+            kept.move_to_end(name)
 
 
 def _seconds(value: float | None, name: str) -> float | None:
@@ -394,7 +486,7 @@ def _snapshot(lane: _Lane, now: float) -> BucketSnapshot:
         endpoint=lane.endpoint,
         path=lane.path,
         scope="endpoint" if lane.path is None else "path",
-        scope_reason="",
+        scope_reason=lane.scope.reason,
         state=bucket.state,
         limit=bucket.limit,
         remaining=bucket.remaining,
