@@ -73,7 +73,12 @@ def _duration(_: Fault, attribute: Any, value: float | None) -> None:
         raise ValueError(f"{attribute.name}: {value!r} is not a number of seconds")
 
 
-@attrs.frozen(kw_only=True)
+def _option(default: Any, validator: Any = None) -> Any:
+    # Not `frozen(kw_only=True)` with an exception for `kind`: attrs knows exceptions only since 25.4.
+    return attrs.field(default=default, validator=validator, kw_only=True)
+
+
+@attrs.frozen
 class Fault:
     """One fault. Give at most one of ``rate``, ``nth``, ``first``, ``every``; none of them means every call.
 
@@ -84,21 +89,19 @@ class Fault:
     Raises `ValueError`.
     """
 
-    kind: Kind = attrs.field(validator=attrs.validators.in_(KINDS), kw_only=False)
-    vendor: str | None = None
-    endpoint: str | None = None
-    rate: float | None = attrs.field(default=None, validator=_rate)
-    nth: int | None = attrs.field(default=None, validator=_positive)
-    first: int | None = attrs.field(default=None, validator=_positive)
-    every: int | None = attrs.field(default=None, validator=_positive)
-    status: int | None = attrs.field(default=None, validator=_status)
-    retry_after: float | None = attrs.field(default=None, validator=_duration)
-    retry_after_form: Literal["seconds", "date"] = attrs.field(
-        default="seconds", validator=attrs.validators.in_(("seconds", "date"))
-    )
-    seconds: float | None = attrs.field(default=None, validator=_duration)
-    sigma: float = attrs.field(default=0.0, validator=_duration)
-    applied: bool = attrs.field(default=False, validator=attrs.validators.in_((False, True)))
+    kind: Kind = attrs.field(validator=attrs.validators.in_(KINDS))
+    vendor: str | None = _option(None)
+    endpoint: str | None = _option(None)
+    rate: float | None = _option(None, _rate)
+    nth: int | None = _option(None, _positive)
+    first: int | None = _option(None, _positive)
+    every: int | None = _option(None, _positive)
+    status: int | None = _option(None, _status)
+    retry_after: float | None = _option(None, _duration)
+    retry_after_form: Literal["seconds", "date"] = _option("seconds", attrs.validators.in_(("seconds", "date")))
+    seconds: float | None = _option(None, _duration)
+    sigma: float = _option(0.0, _duration)
+    applied: bool = _option(False, attrs.validators.in_((False, True)))
 
     def __attrs_post_init__(self) -> None:
         if sum(value is not None for value in (self.rate, self.nth, self.first, self.every)) > 1:
