@@ -22,7 +22,10 @@ __all__ = ["ContactGateway", "ContactReader", "ListGateway", "MessageGateway", "
 class ContactReader(Protocol):
     """Reads one contact. ``provider`` is the name under which `open_gateway` finds the provider."""
 
-    provider: str
+    @property
+    def provider(self) -> str:
+        """The provider's name; a class attribute does."""
+        ...
 
     async def get(self, identifier: Identifier | str) -> Contact:
         """Return the contact. Raises `ContactNotFoundError` where there is none."""

@@ -126,11 +126,12 @@ def show(value: Any, *, as_json: bool = False) -> None:
     if as_json:
         print(json.dumps(plain, ensure_ascii=False, indent=2))
         return
-    width = max((len(name) for name in plain if plain[name] not in (None, [])), default=0)
+    rows: list[tuple[str, str]] = []
     for name, item in plain.items():
         if name == "custom_fields":
-            for custom in item or ():
-                print(f"{name + '.' + printable(str(custom['name'])):<{width}}  {printable(str(custom['value']))}")
+            rows += [(f"{name}.{custom['name']}", str(custom["value"])) for custom in item or ()]
         elif item is not None and item != []:
-            text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
-            print(f"{name:<{width}}  {printable(text)}")
+            rows.append((name, item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)))
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, text in rows:
+        print(f"{printable(name):<{width}}  {printable(text)}")

@@ -47,6 +47,12 @@ _TICK = 0.2
 _BEAT = 2.0
 """Seconds between two signs of life in the journal, for those who ask from another terminal."""
 
+_DARK = 3
+"""Unanswered requests in a row after which one at a time asks whether somebody is back, ever less often."""
+
+_PROBE = 0.03
+_PROBE_CAP = 2.0
+
 _HOPELESS_START = 3.0
 """Seconds without any answer from the start after which the host counts as unreachable."""
 
@@ -123,6 +129,7 @@ class Engine:
         self._next_beat = 0.0
         self._dark_since: float | None = None
         self._dark_failures = 0
+        self._dark_until = 0.0
         self._answers_seen = 0
         self._sent = 0
         self._pace = 0.0
@@ -220,9 +227,12 @@ class Engine:
     def _width(self) -> int:
         # One request finds out whether the credential is good and the host is there; with nobody answering any more,
         # one at a time asks whether they are back.
-        return 1 if not self._answers_seen or self._dark_failures >= 3 else self._sizer.limit
+        return 1 if not self._answers_seen or self._dark_failures >= _DARK else self._sizer.limit
 
     def _next(self) -> Work | None:
+        if self._dark_failures >= _DARK and asyncio.get_running_loop().time() < self._dark_until:
+            self._set_timer(self._dark_until)
+            return None
         if self._parked:
             due = self._parked[0][0]
             now = asyncio.get_running_loop().time()
@@ -318,6 +328,8 @@ class Engine:
         if self._dark_since is None:
             self._dark_since = now
         self._dark_failures += 1
+        self._dark_until = now + min(_PROBE_CAP, _PROBE * 2.0 ** min(self._dark_failures, 16))
+        self._set_timer(self._dark_until)
         patience = _HOPELESS if self._answers_seen else _HOPELESS_START
         if self._dark_failures >= 4 and now - self._dark_since >= patience:
             words = getattr(verdict.error, "message", None) or str(verdict.error)

@@ -79,7 +79,7 @@ class ContactSource:
 def read_contacts(
     path: str | os.PathLike[str] | IO[bytes],
     *,
-    format: Format | None = None,
+    format: Format | None = None,  # noqa: A002 - the word of pandas and of the command line
     delimiter: str | None = None,
 ) -> ContactSource:
     """Return a file as a source: CSV, TSV, JSON lines (both also gzipped) or Parquet; ``-`` is standard input.

@@ -120,8 +120,8 @@ def phone(value: Any) -> str:
 
 
 def phone_rule(region: str | None) -> Rule | None:
-    """Return the strict rule for phones, by the ``phonenumbers`` package, or None without it; `region` is the country of
-    national numbers. It takes 30 µs, so a sync applies it to the rows that it sends.
+    """Return the strict rule for phones, by the ``phonenumbers`` package, or None without it; `region` is the country
+    of national numbers. It takes 30 µs, so a sync applies it to the rows that it sends.
 
     Raises `MappingError` if a region is given and the package is missing, or the region is no country.
     """

@@ -30,7 +30,7 @@ class Instant:
         self.latency = latency
         self.requests = 0
 
-    async def get(self, identifier: Any) -> Contact:
+    async def get(self, identifier: Any) -> Contact:  # noqa: ARG002
         raise ContactNotFoundError(status=404)
 
     async def create(self, fields: ContactFields, *, identifier: Any = None) -> WriteReceipt:
@@ -39,7 +39,7 @@ class Instant:
     async def update(self, identifier: Any, fields: ContactFields) -> WriteReceipt:
         return await self.upsert(identifier, fields)
 
-    async def upsert(self, identifier: Any, fields: ContactFields) -> WriteReceipt:
+    async def upsert(self, identifier: Any, fields: ContactFields) -> WriteReceipt:  # noqa: ARG002
         self.requests += 1
         if self.latency:
             await asyncio.sleep(self.latency)

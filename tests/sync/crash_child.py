@@ -69,7 +69,7 @@ async def main() -> None:
     TrappedJournal.trap = trap
     import aelyst_async.sync.contact_sync as module
 
-    module.Journal = TrappedJournal  # type: ignore[misc]
+    module.Journal = TrappedJournal  # type: ignore[attr-defined]
     async with AelystGateway("sandbox-token", base_url=base_url, timeout=3, settle=0) as gateway:
 
         def heard(exchange: Exchange) -> None:
@@ -90,7 +90,7 @@ async def main() -> None:
         )  # fmt: skip
         sync._look_first = look_first == "yes"
         report = await sync.run(read_contacts(csv))
-    print(json.dumps(report.to_dict()))
+    sys.stdout.write(json.dumps(report.to_dict()))
 
 
 if __name__ == "__main__":

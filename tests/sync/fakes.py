@@ -116,7 +116,7 @@ class _Call:
             if gateway.fault is not None:
                 self.verdict = gateway.fault(self.method, self.key, gateway.calls.count((self.method, self.key)))
             if isinstance(self.verdict, BaseException):
-                raise self.verdict
+                raise self.verdict  # noqa: TRY301
         except BaseException:
             self._leave()
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
@@ -130,10 +131,8 @@ def test_custom_values_refused(kind: str | None, cell: Any) -> None:
 
 @given(st.text(), st.sampled_from(["email", "phone", "url", "language", "country", "bool", "text", "object"]))
 def test_a_rule_returns_or_raises_value_error(cell: str, kind: str) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         rule_for(kind)(cell)
-    except ValueError:
-        pass
 
 
 @given(
@@ -141,10 +140,8 @@ def test_a_rule_returns_or_raises_value_error(cell: str, kind: str) -> None:
     st.sampled_from(CUSTOM_TYPES),
 )
 def test_a_custom_rule_returns_or_raises_value_error(cell: Any, kind: str) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         rule_for("custom_fields", custom_type=kind)(cell)
-    except ValueError:
-        pass
 
 
 @given(st.emails() | st.text(max_size=40))
