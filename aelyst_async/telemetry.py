@@ -36,7 +36,7 @@ from aelyst_async.transport.events import Call, Done, Exchange, Retry, Sending, 
 from aelyst_async.version import __version__
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
+    from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
     from aelyst_async.fastapi.jobs import Jobs
@@ -235,24 +235,16 @@ class _Meters:
     def __init__(self, meter: Meter) -> None:
         self.limiters: WeakKeyDictionary[RateLimiter, int] = WeakKeyDictionary()
         self.jobs: WeakKeyDictionary[Jobs, str] = WeakKeyDictionary()
-        self.duration = meter.create_histogram(
-            "http.client.request.duration",
-            "s",
-            "Duration of HTTP client requests: one attempt.",
-            explicit_bucket_boundaries_advisory=_DURATIONS,
+        self.duration = _histogram(
+            meter, "http.client.request.duration", "s", "Duration of HTTP client requests: one attempt.", _DURATIONS
         )
-        self.call_duration = meter.create_histogram(
-            "aelyst.call.duration", "s", "Duration of a call, repeats and waits included.",
-            explicit_bucket_boundaries_advisory=_WAITS,
-        )  # fmt: skip
-        self.attempts = meter.create_histogram(
-            "aelyst.call.attempts", "{request}", "Requests sent for a call.",
-            explicit_bucket_boundaries_advisory=_ATTEMPTS,
-        )  # fmt: skip
-        self.wait = meter.create_histogram(
-            "aelyst.limiter.wait", "s", "Time that a request waited for the rate limit.",
-            explicit_bucket_boundaries_advisory=_WAITS,
-        )  # fmt: skip
+        self.call_duration = _histogram(
+            meter, "aelyst.call.duration", "s", "Duration of a call, repeats and waits included.", _WAITS
+        )
+        self.attempts = _histogram(meter, "aelyst.call.attempts", "{request}", "Requests sent for a call.", _ATTEMPTS)
+        self.wait = _histogram(
+            meter, "aelyst.limiter.wait", "s", "Time that a request waited for the rate limit.", _WAITS
+        )
         for name, unit, description, read in _OF_LIMITER:
             meter.create_observable_gauge(name, [_observer(self._of_limiters, read)], unit, description)
         for name, unit, description, read_jobs in _OF_JOBS:
@@ -287,6 +279,14 @@ class _Meters:
             stats = jobs.stats()
             for state in ("done", "failed", "merged", "refused", "retried"):
                 yield Observation(getattr(stats, state), {"aelyst.queue": name, "aelyst.job.state": state})
+
+
+def _histogram(meter: Meter, name: str, unit: str, description: str, bounds: tuple[float, ...]) -> Histogram:
+    try:
+        return meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=bounds)
+    except TypeError:
+        # Before OpenTelemetry 1.30: in a program that has not asked for our extra, but for which it is all the same.
+        return meter.create_histogram(name, unit, description)
 
 
 _OF_LIMITER: tuple[tuple[str, str, str, Callable[[list[BucketSnapshot]], float | None]], ...] = (

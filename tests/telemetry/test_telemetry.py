@@ -14,7 +14,7 @@ import attrs
 import pytest
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import Meter, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -436,3 +436,19 @@ def test_importing_the_module_does_not_import_opentelemetry() -> None:
 def test_a_name_that_is_not_a_gateway_is_a_clear_error() -> None:
     with pytest.raises(ConfigurationError, match="HttpGateway"):
         instrument(object())  # type: ignore[arg-type]
+
+
+async def test_an_opentelemetry_without_bucket_advice_is_used_all_the_same(
+    sandbox: Sandbox, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modern = Meter.create_histogram
+
+    def before_1_30(self: Meter, name: str, unit: str = "", description: str = "") -> Any:
+        return modern(self, name, unit, description)
+
+    monkeypatch.setattr(type(telemetry.meter_provider.get_meter("x")), "create_histogram", before_1_30)
+    async with AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst")) as gateway:
+        watch(gateway, telemetry)
+        await gateway.get("email:ann@example.com")
+    (point,) = telemetry.points("http.client.request.duration")
+    assert point.count == 1
