@@ -41,12 +41,12 @@ UNSET: Final = Unset.UNSET
 """Not given: the field is not sent, so the server keeps its value. `None`, by contrast, is sent as null."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Tag:
     """A label on a contact. Takes its values by position too: ``Tag("vip", "pays on time")``."""
 
-    name: str = attrs.field(kw_only=False)
-    description: str | None = attrs.field(default=None, kw_only=False)
+    name: str
+    description: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -15,7 +15,7 @@ __all__ = ["AelystContact", "AelystFields", "Assignee", "CustomField", "CustomVa
 CustomValue: TypeAlias = str | int | float | Decimal | bool | date | time | None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class CustomField:
     """A custom field: ``CustomField("Company Website", "https://example.com")``.
 
@@ -23,8 +23,8 @@ class CustomField:
     (sent as ``yyyy-mm-dd``), a `datetime.time` (``HH:MM``) or a `decimal.Decimal`.
     """
 
-    name: str = attrs.field(kw_only=False)
-    value: CustomValue = attrs.field(default=None, kw_only=False)
+    name: str
+    value: CustomValue = None
 
 
 @attrs.frozen(kw_only=True)
