@@ -160,18 +160,16 @@ def _reset(text: str, now_wall: float) -> float | None:
 
 def _date(text: str) -> float | None:
     """Return the Unix time of an HTTP date, or None."""
+    from datetime import datetime, timezone
     from email.utils import parsedate_tz
 
     try:
         parts = parsedate_tz(text)
-        if parts is None:
-            return None
-        import calendar
-
-        # `mktime_tz` would read a date without a zone as local time; HTTP dates are GMT.
-        return float(calendar.timegm((*parts[:6], 0, 1, 0))) - (parts[9] or 0)
+        # HTTP dates are GMT, also where they do not say so.
+        at = None if parts is None else datetime(*parts[:6], tzinfo=timezone.utc).timestamp() - (parts[9] or 0)
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
+    return at
 
 
 def _date_or(text: str | None, now_wall: float) -> float:

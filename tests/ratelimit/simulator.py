@@ -155,7 +155,10 @@ def simulate(
     start_gap: float = 0.0,
     limiter: Callable[[], RateLimiter] = RateLimiter,
 ) -> Result:
-    """Keep `clients` limiters busy for `windows` windows of `server`'s quota. ``foreign``: blind requests/s at a time."""
+    """Keep `clients` limiters busy for `windows` windows of `server`'s quota.
+
+    ``foreign``: the requests per second of a blind neighbour at a time.
+    """
     from tests.virtual_time import run
 
     rng = random.Random(seed)

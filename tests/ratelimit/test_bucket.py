@@ -1,0 +1,154 @@
+"""The arithmetic by itself: what holds for every sequence of sends and answers, whatever a server says."""
+
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aelyst_async.ratelimit.bucket import Bucket
+from aelyst_async.ratelimit.headers import NOTHING, QuotaHeaders
+from aelyst_async.ratelimit.memory import Boundaries, Extremum, SendLog
+
+_ANSWERS = st.one_of(
+    st.just(NOTHING),
+    st.builds(QuotaHeaders, limit=st.integers(1, 50), remaining=st.integers(0, 50)).map(
+        lambda found: found._replace(remaining=min(found.remaining or 0, found.limit or 1))
+    ),
+)
+_STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["send", "send", "send", "good", "good", "good", "refused", "lost", "unsent", "pass"]),
+        st.integers(0, 10**6),
+        st.floats(0, 5),
+        _ANSWERS,
+        st.one_of(st.none(), st.floats(0, 3)),
+    ),
+    max_size=120,
+)
+
+
+@given(_STEPS)
+@settings(max_examples=300, deadline=None)
+def test_no_sequence_of_answers_stops_a_bucket_for_ever(steps):
+    bucket, now = Bucket(), 1000.0
+    out: list[int] = []
+    for what, pick, seconds, answer, wait in steps:
+        now += seconds
+        ready = bucket.ready_at(now)
+        assert not math.isnan(ready)
+        if what == "send" and ready <= now:
+            out.append(bucket.send(now))
+        elif out and what in {"good", "refused", "lost", "unsent"}:
+            ticket = out.pop(pick % len(out))
+            if what == "good":
+                bucket.answer(ticket, now, 200, answer)
+            elif what == "refused":
+                bucket.answer(ticket, now, 429, answer._replace(retry_after=wait))
+            elif what == "lost":
+                bucket.lost(ticket)
+            else:
+                bucket.unsent(ticket)
+        assert bucket.in_flight == len(out)
+    # Whatever came before: within an hour or so the next request may go, even if all answers stay out.
+    for _ in range(50):
+        now = max(now, bucket.ready_at(now))
+        assert now < 1000.0 + 3600 * 3
+        if bucket.ready_at(now) <= now:
+            break
+    assert bucket.ready_at(now) <= now
+
+
+@given(_STEPS)
+@settings(max_examples=200, deadline=None)
+def test_nothing_goes_before_a_refusals_end(steps):
+    bucket, now, paused = Bucket(), 1000.0, 0.0
+    out: list[int] = []
+    for what, pick, seconds, answer, wait in steps:
+        now += seconds
+        if bucket.ready_at(now) <= now:
+            assert now >= paused
+            if what == "send":
+                out.append(bucket.send(now))
+        if out and what == "refused":
+            bucket.answer(out.pop(pick % len(out)), now, 429, answer._replace(retry_after=wait))
+            paused = max(paused, now + (wait or 0))
+
+
+def test_a_permit_given_back_can_be_used_at_once():
+    bucket = Bucket()
+    bucket.answer(bucket.send(0.0), 0.01, 200, QuotaHeaders(limit=2, remaining=1))
+    now = max(0.01, bucket.ready_at(0.01))
+    ticket = bucket.send(now)
+    assert bucket.credit == 0
+    bucket.unsent(ticket)
+    assert bucket.credit == 1
+    assert bucket.sent == 1
+
+
+def test_before_the_first_answer_one_request_is_out():
+    bucket = Bucket()
+    bucket.send(0.0)
+    assert bucket.ready_at(0.0) >= 1.0
+    bucket.answer(1, 0.02, 200, QuotaHeaders(limit=100, remaining=99))
+    assert bucket.ready_at(0.02) <= 0.03
+
+
+def test_an_answer_older_than_the_newest_changes_no_credit():
+    bucket = Bucket()
+    first, second = bucket.send(0.0), bucket.send(0.001)
+    bucket.answer(second, 0.02, 200, QuotaHeaders(limit=10, remaining=8))
+    credit = bucket.credit
+    bucket.answer(first, 0.03, 200, QuotaHeaders(limit=10, remaining=9))
+    assert bucket.credit == credit == 8
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=200), st.data())
+def test_the_log_of_sends_agrees_with_a_plain_list(gaps, data):
+    log, plain, now = SendLog(), [], 0.0
+    for gap in gaps:
+        now += gap
+        log.append(now, 10_000)
+        plain.append(now)
+        if len(plain) > 3 and data.draw(st.booleans()):
+            at = data.draw(st.integers(1, len(plain)))
+            log.remove(at)
+            del plain[at - 1]
+    assert log.count == len(plain)
+    for number, at in enumerate(plain, 1):
+        assert log.time(number) == at
+    for at in [0.0, now / 3, now / 2, now]:
+        assert log.sent_by(at) == sum(one <= at for one in plain)
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 1), st.floats(-5, 5)), min_size=1, max_size=100), st.floats(0.1, 20))
+def test_the_extremum_of_a_while(values, horizon):
+    largest, smallest, now, pushed = Extremum(largest=True), Extremum(largest=False), 0.0, []
+    for gap, value in values:
+        now += gap
+        largest.push(now, value)
+        smallest.push(now, value)
+        pushed.append((now, value))
+    recent = [value for at, value in pushed if at >= now - horizon]
+    assert largest.get(now - horizon) == max(recent)
+    assert smallest.get(now - horizon) == min(recent)
+
+
+@given(
+    window=st.floats(0.05, 60),
+    phase=st.floats(0, 1),
+    gaps=st.lists(st.floats(0.001, 0.4), min_size=30, max_size=200),
+)
+@settings(deadline=None)
+def test_the_bounds_of_a_fixed_window_always_hold_it(window, phase, gaps):
+    """Requests with any gaps below half a window: the window's true length never leaves its bounds."""
+    bounds, now, last = Boundaries(), 0.0, None
+    for number, gap in enumerate(gaps, 1):
+        before, now = now, now + gap * window
+        index = math.floor(now / window - phase)
+        if last is not None and index != last:
+            bounds.found(before, now, (number - 1, number))
+            assert bounds.window_low <= window * 1.00001
+            assert bounds.window_high >= window * 0.99999
+            true = (index + phase) * window
+            assert bounds.low - 1e-6 <= true <= bounds.high + 1e-6
+        last = index

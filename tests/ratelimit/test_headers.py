@@ -1,0 +1,105 @@
+"""What is read from an answer's headers, and that nonsense is read as nothing."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from aelyst_async.ratelimit.headers import LONGEST, NOTHING, parse_retry_after, read
+
+THEN = 1445412470.0  # Wed, 21 Oct 2015 07:27:50 GMT
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1", 1.0),
+        (" 2 ", 2.0),
+        ("1.5", 1.5),
+        ("0", 0.0),
+        ("-3", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 10.0),
+        ("Wed, 21 Oct 2015 07:27:00 GMT", 0.0),
+        ("Wednesday, 21-Oct-15 07:28:00 GMT", 10.0),
+        ("Wed Oct 21 07:28:00 2015", 10.0),
+        ("9" * 400, LONGEST),
+        ("", None),
+        ("soon", None),
+        ("1e5", None),
+        ("inf", None),
+        ("nan", None),
+        ("١", None),
+        ("1_0", None),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
+    ],
+)
+def test_retry_after(text: str, seconds: float | None):
+    assert parse_retry_after(text, THEN) == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("headers", "limit", "remaining"),
+    [
+        ({"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "5"}, 10, 5),
+        ({"x-ratelimit-limit": "10", "X-RATELIMIT-REMAINING": "5"}, 10, 5),
+        ({"X-RateLimit-Limit": "10.0", "X-RateLimit-Remaining": "4.9"}, 10, 4),
+        ({"X-RateLimit-Limit": "100, 100;w=60", "X-RateLimit-Remaining": "7"}, 100, 7),
+        ({"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "-1"}, 10, 0),
+        ({"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "50"}, 10, 10),
+        ({"X-RateLimit-Limit": "0", "X-RateLimit-Remaining": "0"}, None, 0),
+        ({"X-RateLimit-Limit": "-5", "X-RateLimit-Remaining": "x"}, None, None),
+        ({"X-RateLimit-Limit": "9" * 30, "X-RateLimit-Remaining": "1"}, None, 1),
+        ({"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "5", "Age": "30"}, None, None),
+        ({"RateLimit-Limit": "10", "RateLimit-Remaining": "5"}, 10, 5),
+        ({"RateLimit": "limit=100, remaining=50, reset=5"}, 100, 50),
+        (
+            {"RateLimit": '"day";r=3;t=1000, "burst";r=50', "RateLimit-Policy": '"burst";q=100;w=60, "day";q=1000'},
+            1000,
+            3,
+        ),
+        ({}, None, None),
+    ],
+)
+def test_limit_and_remaining(headers: dict[str, str], limit: int | None, remaining: int | None):
+    found = read(headers, THEN)
+    assert (found.limit, found.remaining) == (limit, remaining)
+    assert read(CIMultiDictProxy(CIMultiDict(headers)), THEN) == found
+
+
+def test_window_and_reset_are_read_where_a_server_has_them():
+    found = read({"RateLimit": '"burst";r=50;t=30', "RateLimit-Policy": '"burst";q=100;w=60'}, THEN)
+    assert (found.reset, found.window) == (30.0, 60.0)
+    assert read({"X-RateLimit-Reset": str(int(THEN) + 7)}, THEN).reset == pytest.approx(7)
+    assert read({"X-RateLimit-Reset": str(int(THEN + 7) * 1000)}, THEN).reset == pytest.approx(7)
+    assert read({"X-RateLimit-Reset": "7"}, THEN).reset == 7.0
+    assert read({"X-RateLimit-Reset-After": "0.5"}, THEN).reset == 0.5
+    assert read({"Retry-After": "2", "Retry-After-Ms": "1500"}, THEN).retry_after == 1.5
+
+
+def test_a_date_is_compared_with_the_answers_own_clock():
+    headers = {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT", "Date": "Wed, 21 Oct 2015 07:27:55 GMT"}
+    assert read(headers, THEN + 3600).retry_after == 5.0
+
+
+_NAMES = st.sampled_from(
+    ["X-RateLimit-Limit", "x-ratelimit-remaining", "Retry-After", "RateLimit", "RateLimit-Policy", "X-RateLimit-Reset",
+     "Age", "Date", "Retry-After-Ms", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"]
+)  # fmt: skip
+_VALUES = st.one_of(
+    st.text(max_size=40),
+    st.integers().map(str),
+    st.floats().map(str),
+    st.from_regex(r'("[a-z]*"|[a-z]+)(;[rqtw]=-?[0-9]{0,20})*', fullmatch=True),
+)
+
+
+@given(st.dictionaries(_NAMES, _VALUES))
+def test_anything_is_read_without_an_error_and_within_bounds(headers: dict[str, str]):
+    found = read(headers, THEN)
+    for value in found:
+        assert value is None or (value >= 0 and math.isfinite(value))
+    if found.limit is not None and found.remaining is not None:
+        assert found.remaining <= found.limit
+    assert read({}, THEN) == NOTHING

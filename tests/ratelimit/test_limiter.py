@@ -1,0 +1,382 @@
+"""Who waits, in which order, for how long; and that no permit is lost when somebody gives up."""
+
+import asyncio
+import random
+import time
+import tracemalloc
+
+import pytest
+
+import aelyst_async.ratelimit.limiter as module
+from aelyst_async.errors import ConfigurationError, RateLimitedError
+from aelyst_async.ratelimit import RateLimiter
+from tests.virtual_time import VirtualTimeLoop, virtual
+
+E = "GET /contact/{identifier}"
+FULL = {"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "9"}
+EMPTY = {"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "0"}
+
+
+async def refuse(limiter: RateLimiter, seconds: float, endpoint: str = E, account: str = "") -> None:
+    async with limiter.permit(endpoint, account=account) as permit:
+        permit.observe(429, {"Retry-After": f"{seconds:g}"})
+
+
+async def take(limiter: RateLimiter, order: list[object], name: object, **how) -> None:
+    async with limiter.permit(E, **how) as permit:
+        order.append(name)
+        permit.observe(200, FULL)
+
+
+@virtual
+async def test_a_refusal_pauses_the_bucket_for_as_long_as_the_server_says():
+    limiter, loop = RateLimiter(), asyncio.get_running_loop()
+    await refuse(limiter, 7)
+    began = loop.time()
+    async with limiter.permit(E) as permit:
+        assert loop.time() - began == pytest.approx(7, abs=0.01)
+        assert permit.waited == pytest.approx(7, abs=0.01)
+
+
+@virtual
+async def test_the_longest_of_several_refusals_holds():
+    limiter, loop = RateLimiter(), asyncio.get_running_loop()
+    for _ in range(8):  # answers without headers open the way for several at a time
+        async with limiter.permit(E) as permit:
+            permit.observe(200, {})
+    began = loop.time()
+    first, second = limiter.permit(E), limiter.permit(E)
+    await first.__aenter__()
+    await second.__aenter__()
+    first.observe(429, {"Retry-After": "9"})
+    second.observe(429, {"Retry-After": "2"})
+    async with limiter.permit(E):
+        assert loop.time() - began == pytest.approx(9, abs=0.01)
+
+
+@virtual
+async def test_first_come_first_served_and_repeats_before_all():
+    limiter, order = RateLimiter(), []
+    await refuse(limiter, 3)
+    tasks = [asyncio.create_task(take(limiter, order, name)) for name in range(6)]
+    await asyncio.sleep(1)
+    tasks += [asyncio.create_task(take(limiter, order, name, retry=True)) for name in ("r1", "r2")]
+    await asyncio.gather(*tasks)
+    assert order == ["r1", "r2", 0, 1, 2, 3, 4, 5]
+
+
+@virtual
+async def test_no_newcomer_overtakes_the_queue():
+    limiter, order = RateLimiter(), []
+
+    async def newcomers():
+        await asyncio.sleep(2.0)
+        for name in range(100, 130):
+            tasks.append(asyncio.create_task(take(limiter, order, name)))
+            await asyncio.sleep(0)
+
+    await refuse(limiter, 2)
+    tasks = [asyncio.create_task(take(limiter, order, name)) for name in range(30)]
+    await newcomers()
+    await asyncio.gather(*tasks)
+    assert order == [*range(30), *range(100, 130)]
+
+
+@virtual
+async def test_whoever_gives_up_holds_nobody_up_and_keeps_nothing():
+    limiter, order, rng = RateLimiter(), [], random.Random(4)
+    await refuse(limiter, 1)
+    tasks = [asyncio.create_task(take(limiter, order, name)) for name in range(200)]
+    await asyncio.sleep(0.5)
+    gone = {name for name in range(200) if rng.random() < 0.5}
+    for name in gone:
+        tasks[name].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert order == [name for name in range(200) if name not in gone]
+    (bucket,) = limiter.snapshot()
+    assert (bucket.waiting, bucket.in_flight) == (0, 0)
+
+
+@virtual
+async def test_cancelled_between_the_handing_over_and_the_waking_a_permit_goes_back():
+    limiter, order = RateLimiter(), []
+    await refuse(limiter, 1)
+    tasks = [asyncio.create_task(take(limiter, order, name)) for name in range(3)]
+    await asyncio.sleep(0)
+    (lane,) = limiter._lanes.values()
+    future = lane.queue[0]._future
+    assert future is not None
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.advance(1.5)
+    limiter._pump(lane)
+    assert future.done()  # handed over, and the task has not run yet
+    tasks[0].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert tasks[0].cancelled()
+    assert order == [1, 2]
+    (bucket,) = limiter.snapshot()
+    assert (bucket.waiting, bucket.in_flight, bucket.sent) == (0, 0, 3)  # the refused one and two
+
+
+@virtual
+async def test_a_request_that_never_left_gives_its_permit_back():
+    limiter = RateLimiter()
+    async with limiter.permit(E) as permit:
+        permit.unsent()
+    (bucket,) = limiter.snapshot()
+    assert (bucket.sent, bucket.in_flight) == (0, 0)
+
+
+@virtual
+async def test_a_request_without_an_answer_counts_as_sent():
+    limiter = RateLimiter()
+    with pytest.raises(RuntimeError):
+        async with limiter.permit(E):
+            raise RuntimeError("the connection broke")
+    (bucket,) = limiter.snapshot()
+    assert (bucket.sent, bucket.in_flight) == (1, 0)
+
+
+@virtual
+async def test_only_the_first_word_on_a_permit_counts():
+    limiter = RateLimiter()
+    async with limiter.permit(E) as permit:
+        permit.observe(200, FULL)
+        permit.observe(429, {"Retry-After": "99"})
+        permit.unsent()
+    (bucket,) = limiter.snapshot()
+    assert (bucket.sent, bucket.in_flight, bucket.paused_for, bucket.remaining) == (1, 0, 0.0, 9)
+
+
+@virtual
+async def test_a_known_pause_beyond_the_deadline_fails_at_once():
+    limiter, loop = RateLimiter(), asyncio.get_running_loop()
+    await refuse(limiter, 7)
+    began = loop.time()
+    with pytest.raises(RateLimitedError) as caught:
+        async with limiter.permit(E, deadline=began + 5):
+            pass
+    assert loop.time() == began
+    assert (caught.value.attempts, caught.value.status) == (0, 429)
+    assert caught.value.retry_after == pytest.approx(7)
+    assert (caught.value.method, caught.value.url) == ("GET", "/contact/{identifier}")
+
+
+@virtual
+async def test_a_pause_that_begins_while_one_waits_fails_those_whose_deadline_it_passes():
+    limiter, loop, order = RateLimiter(), asyncio.get_running_loop(), []
+    out = limiter.permit(E)
+    await out.__aenter__()
+    late = asyncio.create_task(take(limiter, order, "late", deadline=loop.time() + 60))
+    soon = asyncio.create_task(take(limiter, order, "soon", deadline=loop.time() + 5))
+    await asyncio.sleep(0.1)
+    out.observe(429, {"Retry-After": "20"})
+    with pytest.raises(RateLimitedError):
+        await soon
+    assert loop.time() == pytest.approx(1000.1)
+    await late
+    assert order == ["late"]
+
+
+@virtual
+async def test_max_wait_bounds_the_time_in_the_queue():
+    limiter, loop, order = RateLimiter(max_wait=2), asyncio.get_running_loop(), []
+    async with limiter.permit(E) as permit:
+        permit.observe(200, {"X-RateLimit-Limit": "1", "X-RateLimit-Remaining": "0"})
+    holder = limiter.permit(E)
+    await holder.__aenter__()  # waited for the only slot
+    began = loop.time()
+    with pytest.raises(RateLimitedError) as caught:
+        await take(limiter, order, "x", max_wait=0.25)
+    assert loop.time() - began == pytest.approx(0.25)
+    assert caught.value.attempts == 0
+    (bucket,) = limiter.snapshot()
+    assert bucket.waiting == 0
+
+
+@virtual
+async def test_max_wait_fails_fast_when_the_queue_is_known_to_be_too_long():
+    limiter, loop = RateLimiter(), asyncio.get_running_loop()
+    from tests.ratelimit.simulator import Server
+
+    server, zero = Server(kind="token", limit=10, window=1.0), loop.time()
+
+    async def one():
+        async with limiter.permit(E) as permit:
+            await asyncio.sleep(0.01)
+            permit.observe(*server.ask(loop.time() - zero))
+
+    await asyncio.gather(*[one() for _ in range(40)])
+    crowd = [asyncio.create_task(one()) for _ in range(500)]
+    await asyncio.sleep(0.01)
+    began = loop.time()
+    with pytest.raises(RateLimitedError) as caught:
+        async with limiter.permit(E, max_wait=5):
+            pass
+    assert loop.time() == began
+    assert caught.value.retry_after is not None
+    assert 30 < caught.value.retry_after < 80
+    for task in crowd:
+        task.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "1", True])
+def test_max_wait_must_be_a_number_of_seconds(value):
+    with pytest.raises(ConfigurationError):
+        RateLimiter(max_wait=value)
+
+
+@virtual
+async def test_two_endpoints_refused_against_the_books_pause_the_whole_account():
+    limiter, loop = RateLimiter(), asyncio.get_running_loop()
+    for endpoint in ("GET /a", "GET /b", "GET /c"):
+        async with limiter.permit(endpoint, account="one") as permit:
+            permit.observe(200, FULL)
+    await asyncio.sleep(0.1)
+    for endpoint in ("GET /a", "GET /b"):
+        async with limiter.permit(endpoint, account="one") as permit:
+            permit.observe(429, {"Retry-After": "8"})
+        async with limiter.permit("GET /x", account="two") as permit:
+            permit.observe(200, FULL)
+    began = loop.time()
+    async with limiter.permit("GET /c", account="one"):
+        assert loop.time() - began == pytest.approx(8, abs=0.05)
+    async with limiter.permit("GET /x", account="two") as permit:
+        assert permit.waited < 1
+
+
+@virtual
+async def test_one_endpoint_refused_leaves_the_others_alone():
+    limiter, loop = RateLimiter(), asyncio.get_running_loop()
+    await refuse(limiter, 8, "GET /a", "one")
+    began = loop.time()
+    async with limiter.permit("GET /b", account="one"):
+        assert loop.time() == began
+
+
+@virtual
+async def test_a_hanging_request_does_not_hold_up_the_others():
+    limiter, loop = RateLimiter(), asyncio.get_running_loop()
+    hangs = limiter.permit(E)
+    await hangs.__aenter__()
+    began = loop.time()
+    async with limiter.permit(E) as permit:
+        assert loop.time() - began <= 2.5
+        permit.observe(200, FULL)
+
+
+@virtual
+async def test_a_suspended_host_finds_no_burst_and_no_stall():
+    from tests.ratelimit.simulator import Server
+
+    limiter, loop = RateLimiter(), asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    server, zero = Server(kind="fixed", limit=20, window=1.0, phase=0.3), loop.time()
+
+    async def work():
+        while loop.time() - zero < 120:
+            async with limiter.permit(E) as permit:
+                await asyncio.sleep(0.01)
+                permit.observe(*server.ask(loop.time() - zero))
+
+    tasks = [asyncio.create_task(work()) for _ in range(16)]
+    await asyncio.sleep(10)
+    before = len(server.refused)
+    loop.advance(60)
+    await asyncio.gather(*tasks)
+    assert len(server.refused) - before <= 1
+    assert sum(at > 75 for at in server.accepted) >= 0.9 * 45 * 20
+
+
+@virtual
+async def test_changes_are_told_and_bundled():
+    limiter, told = RateLimiter(), []
+    limiter.on_change = told.append
+    for _ in range(20):
+        async with limiter.permit(E, account="a") as permit:
+            permit.observe(200, {"X-RateLimit-Limit": "1000", "X-RateLimit-Remaining": "900"})
+    await asyncio.sleep(0.2)
+    assert 1 <= len(told) < 20
+    assert (told[-1].account, told[-1].endpoint, told[-1].limit, told[-1].remaining) == ("a", E, 1000, 900)
+
+
+@virtual
+async def test_at_most_so_many_buckets_are_kept(monkeypatch):
+    monkeypatch.setattr(module, "MOST_BUCKETS", 50)
+    limiter = RateLimiter()
+    held = limiter.permit("GET /held")
+    await held.__aenter__()
+    await refuse(limiter, 1000, "GET /paused")
+    for number in range(300):
+        async with limiter.permit(f"GET /{number}") as permit:
+            permit.observe(200, FULL)
+    names = [bucket.endpoint for bucket in limiter.snapshot()]
+    assert len(names) <= 51
+    assert {"GET /held", "GET /paused", "GET /299"} <= set(names)
+    assert "GET /0" not in names
+
+
+def test_a_second_loop_may_follow_a_closed_one():
+    limiter = RateLimiter()
+
+    async def use():
+        async with limiter.permit(E) as permit:
+            permit.observe(200, EMPTY)
+
+    for _ in range(2):
+        asyncio.run(asyncio.wait_for(use(), 5))
+    assert len(limiter.snapshot()) == 1
+
+
+def test_two_loops_at_once_are_refused():
+    limiter = RateLimiter()
+
+    async def other():
+        async with limiter.permit(E):
+            pass
+
+    async def main():
+        async with limiter.permit(E):
+            with pytest.raises(ConfigurationError, match="another event loop"):
+                await asyncio.to_thread(asyncio.run, other())
+
+    asyncio.run(main())
+
+
+def test_construction_needs_no_loop_and_no_network():
+    assert RateLimiter().snapshot() == ()
+
+
+@virtual
+async def test_a_hundred_thousand_waiters_are_small_and_wait_in_linear_time():
+    limiter = RateLimiter()
+    await refuse(limiter, 5)
+    permits = [limiter.permit(E) for _ in range(10)]
+    entering = [permit.__aenter__() for permit in permits]
+    for one in entering:  # warm up: caches of the interpreter
+        one.send(None)
+
+    async def enter(count):
+        coroutines = []
+        for _ in range(count):
+            waiting = limiter.permit(E).__aenter__()
+            waiting.send(None)
+            coroutines.append(waiting)
+        return coroutines
+
+    tracemalloc.start()
+    held = await enter(20_000)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size / 20_000 < 1024  # coroutine frame, permit and future together
+    began = time.perf_counter()
+    held += await enter(20_000)
+    first = time.perf_counter() - began
+    began = time.perf_counter()
+    held += await enter(60_000)
+    second = time.perf_counter() - began
+    assert second < 3 * first * 4  # linear, with room for noise; quadratic would be nine times
+    for one in held + entering:
+        one.close()

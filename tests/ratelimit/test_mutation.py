@@ -1,0 +1,72 @@
+"""Break the learning rule on purpose: the bars must notice, or they prove nothing."""
+
+import pytest
+
+from aelyst_async.ratelimit import bucket as module
+from aelyst_async.ratelimit import memory
+from aelyst_async.ratelimit.bucket import Bucket
+from tests.ratelimit.simulator import Result, Server, simulate
+
+original_answer = Bucket.answer
+
+
+def meets_the_bars(kind: str) -> bool:
+    result: Result = simulate(
+        Server(kind=kind, limit=200, window=1.0, phase=0.37 if kind == "fixed" else 0.0), windows=12
+    )
+    return result.late >= 0.97 and result.refused_share <= 0.001
+
+
+def ignore_remaining(self, ticket, now, status, quota):
+    if status != 429 and quota.limit is not None:
+        quota = quota._replace(remaining=quota.limit - 1)
+    original_answer(self, ticket, now, status, quota)
+
+
+def ignore_headers(self, ticket, now, status, quota):
+    original_answer(self, ticket, now, status, quota._replace(limit=None, remaining=None))
+
+
+def one_too_many(self, ticket, now, status, quota):
+    if quota.remaining is not None and quota.limit is not None:
+        quota = quota._replace(remaining=min(quota.limit, quota.remaining + 5))
+    original_answer(self, ticket, now, status, quota)
+
+
+@pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
+def test_the_rule_as_it_stands_meets_the_bars(kind: str):
+    assert meets_the_bars(kind)
+
+
+@pytest.mark.parametrize("mutant", [ignore_remaining, ignore_headers, one_too_many])
+def test_answers_read_wrongly(monkeypatch, mutant):
+    monkeypatch.setattr(Bucket, "answer", mutant)
+    assert not all(meets_the_bars(kind) for kind in ("fixed", "sliding", "token"))
+
+
+def test_no_end_of_a_window_found(monkeypatch):
+    monkeypatch.setattr(memory.Boundaries, "found", lambda *_: None)
+    assert not meets_the_bars("fixed")
+
+
+def test_windows_taken_for_shorter_than_they_are(monkeypatch):
+    found = memory.Boundaries.found
+
+    def short(self, low, high, numbers):
+        found(self, low, high, numbers)
+        if self.known:
+            self.window_low *= 0.9
+            self.window_high *= 0.9
+
+    monkeypatch.setattr(memory.Boundaries, "found", short)
+    assert not meets_the_bars("fixed")
+
+
+def test_the_youngest_forgotten_not_learned(monkeypatch):
+    monkeypatch.setattr(Bucket, "_gate_window", lambda self: (0.5, 0.5))
+    assert not meets_the_bars("sliding")
+
+
+def test_nothing_but_the_credit(monkeypatch):
+    monkeypatch.setattr(module.Bucket, "_judge", lambda self: None)
+    assert not all(meets_the_bars(kind) for kind in ("fixed", "sliding", "token"))

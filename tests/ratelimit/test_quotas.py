@@ -1,0 +1,146 @@
+"""The bars: how much of a quota is used, and how few requests are refused, for each kind of server."""
+
+import pytest
+
+from tests.ratelimit.simulator import Latency, Result, Server, simulate
+
+QUICK = Latency(up=0.001, least=0.001, down=0.003)
+SEEDS = range(2)
+
+
+def run(kind: str, limit: int, window: float, seed: int, **how) -> Result:
+    fields = {name: how.pop(name) for name in ("headers", "retry_after", "refused_count", "changes") if name in how}
+    phase = (0.37 + 0.31 * seed) % 1 * window if kind in {"fixed", "counter"} else 0.0
+    server = Server(kind=kind, limit=limit, window=window, phase=phase, **fields)
+    how.setdefault("windows", 14)
+    how.setdefault("latency", Latency() if window >= 0.3 else QUICK)
+    return simulate(server, seed=seed, **how)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("kind", "limit", "window"),
+    [
+        # All of these were looked at while the constants were chosen. `benchmarks.ratelimit.held_out` has those that
+        # were not.
+        ("fixed", 200, 1), ("fixed", 50, 1), ("fixed", 100, 10), ("fixed", 1000, 5),
+        ("sliding", 1000, 5),
+        ("token", 200, 1), ("token", 100, 10), ("token", 250, 0.05), ("token", 1000, 5),
+        ("fixed", 120, 1.7), ("fixed", 600, 60), ("fixed", 2000, 1), ("sliding", 2000, 1),
+        ("token", 120, 1.7), ("token", 600, 60), ("token", 2000, 1),
+    ],
+)  # fmt: skip
+def test_the_quota_is_used_and_nothing_is_refused(kind: str, limit: int, window: float, seed: int):
+    result = run(kind, limit, window, seed)
+    assert result.late >= 0.98
+    assert result.whole >= 0.95
+    assert result.refused_share <= 0.001
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("kind", "limit", "window", "late", "whole", "refused"),
+    [
+        # Below the aim of 0.98 and 0.95: small or sliding quotas, where one request is some per cent. What is held
+        # today is held here, so that it does not get worse; docs/rate-limiter.md says why.
+        ("fixed", 10, 1, 0.90, 0.90, 0), ("fixed", 5, 1, 0.95, 0.88, 0), ("fixed", 100, 60, 0.97, 0.94, 2),
+        ("fixed", 250, 0.05, 0.98, 0.92, 0), ("sliding", 200, 1, 0.97, 0.95, 0), ("sliding", 50, 1, 0.94, 0.86, 0),
+        ("sliding", 100, 10, 0.93, 0.90, 1), ("sliding", 100, 60, 0.98, 0.95, 1), ("sliding", 5, 1, 0.90, 0.90, 0),
+        ("sliding", 250, 0.05, 0.92, 0.88, 0), ("token", 50, 1, 0.97, 0.95, 1), ("token", 7, 2.3, 0.97, 0.95, 1),
+        ("fixed", 1, 1, 0.95, 0.90, 0), ("sliding", 3, 1, 0.88, 0.88, 0), ("counter", 200, 1, 0.95, 0.92, 0),
+    ],
+)  # fmt: skip
+def test_the_hard_kinds_do_not_get_worse(
+    kind: str, limit: int, window: float, late: float, whole: float, refused: int, seed: int
+):
+    result = run(kind, limit, window, seed)
+    assert result.late >= late
+    assert result.whole >= whole
+    assert result.refused <= refused
+
+
+@pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
+def test_lost_answers_cost_nothing(kind: str):
+    result = run(kind, 200, 1, 0, loss=0.01)
+    assert result.late >= 0.97
+    assert result.refused_share <= 0.001
+
+
+@pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
+def test_answers_that_stall_do_not_slow_it_down(kind: str):
+    result = run(kind, 200, 1, 0, latency=Latency(stall_every=3, stall=0.4), windows=20, concurrency=128)
+    assert result.late >= 0.95
+    assert result.refused_share <= 0.001
+
+
+@pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
+def test_a_round_trip_of_a_third_of_the_window(kind: str):
+    result = run(kind, 200, 1, 0, latency=Latency(up=0.05, least=0.05, down=0.28), windows=20, concurrency=300)
+    assert result.late >= 0.90
+    assert result.refused_share <= 0.005
+
+
+@pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
+@pytest.mark.parametrize("new", [100, 400])
+def test_a_limit_that_changes(kind: str, new: int):
+    result = run(kind, 200, 1, 1, windows=24, changes=((10.0, new),))
+    assert result.late >= 0.94
+    assert result.refused_share <= 0.02
+
+
+@pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
+def test_a_neighbour_who_spends_the_same_quota(kind: str):
+    result = run(kind, 200, 1, 0, foreign=lambda _: 80.0, windows=20)
+    assert result.late >= 0.75  # theirs and ours
+    assert result.refused_share <= 0.01
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_clients_share_a_fixed_window(seed: int):
+    result = run("fixed", 200, 1, seed, clients=2, windows=40)
+    assert result.late >= 0.95
+    assert result.refused_share <= 0.01
+    first, second = result.by_client
+    assert 0.4 <= first / (first + second) <= 0.6
+
+
+@pytest.mark.parametrize("kind", ["sliding", "token"])
+def test_two_clients_on_other_kinds_stay_within_the_quota(kind: str):
+    result = run(kind, 200, 1, 0, clients=2, windows=30)
+    assert result.late >= 0.75
+    assert result.refused_share <= 0.01
+    assert min(result.by_client) > 0
+
+
+@pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
+@pytest.mark.parametrize("headers", ["none", "429"])
+@pytest.mark.parametrize("retry_after", ["ceil", "absent"])
+def test_without_headers_few_are_refused(kind: str, headers: str, retry_after: str):
+    result = run(kind, 200, 1, 0, windows=40, headers=headers, retry_after=retry_after)
+    assert result.refused_share <= 0.02
+    assert result.late >= 0.75
+
+
+@pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
+def test_refused_requests_that_count_too(kind: str):
+    result = run(kind, 200, 1, 0, refused_count=True)
+    assert result.late >= 0.97
+    assert result.refused_share <= 0.001
+
+
+def test_without_a_quota_nothing_is_held_back():
+    """No headers, never refused: 64 workers at 20 ms must not be slowed down."""
+    server = Server(kind="fixed", limit=10**9, window=1.0, headers="none")
+    result = simulate(server, windows=10, concurrency=64, latency=Latency(up=0.01, least=0.01, down=0.0))
+    assert result.sent >= 0.9 * 10 * 64 / 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
+@pytest.mark.parametrize("window", [0.05, 0.2, 1.3, 7.0, 33.0, 60.0])
+@pytest.mark.parametrize("limit", [30, 170, 900])
+def test_a_wide_sweep(kind: str, window: float, limit: int):
+    for seed in range(5):
+        result = run(kind, limit, window, seed, least_seconds=5.0)
+        assert result.late >= 0.80
+        assert result.refused_share <= 0.005

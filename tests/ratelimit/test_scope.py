@@ -1,0 +1,115 @@
+"""Whose quota it is: learned from fresh paths, taken back when wrong."""
+
+import asyncio
+
+from aelyst_async.ratelimit import RateLimiter
+from aelyst_async.ratelimit.scope import AccountScope, PathScope
+from tests.ratelimit.simulator import Server
+from tests.virtual_time import virtual
+
+E = "PUT /contact/{identifier}"
+
+
+async def sync(limiter: RateLimiter, contacts: int, server_of, concurrency: int = 20) -> tuple[float, int]:
+    """Send one request for each of so many contacts; return the seconds taken and how many were refused."""
+    loop = asyncio.get_running_loop()
+    zero = loop.time()
+    todo = iter(range(contacts))
+    refused = 0
+
+    async def work() -> None:
+        nonlocal refused
+        for number in todo:
+            path = f"/contact/id:{number}"
+            while True:
+                async with limiter.permit(E, account="a", path=path) as permit:
+                    await asyncio.sleep(0.002)
+                    status, headers = server_of(path).ask(loop.time())
+                    await asyncio.sleep(0.018)
+                    permit.observe(status, headers)
+                if status == 200:
+                    break
+                refused += 1
+
+    await asyncio.gather(*[work() for _ in range(concurrency)])
+    return loop.time() - zero, refused
+
+
+@virtual
+async def test_a_sync_of_distinct_contacts_is_not_held_back_by_a_quota_per_path():
+    limiter, servers = RateLimiter(), {}
+    seconds, refused = await sync(
+        limiter, 1000, lambda path: servers.setdefault(path, Server(kind="fixed", limit=5, window=1.0))
+    )
+    assert refused == 0
+    assert seconds < 3  # 1,000 requests, 20 at a time, 20 ms each: 1 s; by the endpoint it would be 200
+    last = limiter.snapshot()[-1]
+    assert (last.scope, last.path) == ("path", "/contact/id:999")
+    assert "full quota" in last.scope_reason
+
+
+@virtual
+async def test_a_quota_of_the_endpoint_stays_the_endpoints():
+    limiter, server = RateLimiter(), Server(kind="fixed", limit=50, window=1.0, phase=0.2)
+    seconds, refused = await sync(limiter, 600, lambda _: server)
+    assert refused <= 1
+    assert seconds < 15
+    (bucket,) = limiter.snapshot()
+    assert (bucket.scope, bucket.path) == ("endpoint", None)
+
+
+@virtual
+async def test_a_wrong_turn_is_taken_back():
+    limiter, servers = RateLimiter(), {}
+    shared = Server(kind="fixed", limit=5, window=1.0)
+
+    def server_of(path: str) -> Server:
+        if int(path.rpartition(":")[2]) < 200:
+            return servers.setdefault(path, Server(kind="fixed", limit=5, window=1.0))
+        return shared
+
+    _, refused = await sync(limiter, 260, server_of)
+    assert refused <= 40  # those that were out when it became known, and the learning after
+    bucket = limiter.snapshot()[-1]
+    assert bucket.scope == "endpoint"
+    assert "until a fresh path" in bucket.scope_reason
+
+
+def test_proof_needs_fresh_paths_close_upon_each_other():
+    apart, close, same = PathScope(), PathScope(), PathScope()
+    for number in range(20):
+        apart.observe(f"/{number}", number * 10.0, 200, 5, 4)
+        close.observe(f"/{number}", number * 0.01, 200, 5, 4)
+        same.observe("/0", number * 0.01, 200, 5, 4)
+    assert (apart.per_path, close.per_path, same.per_path) == (False, True, False)
+
+
+def test_a_quota_of_one_proves_nothing():
+    scope = PathScope()
+    assert not any(scope.observe(f"/{number}", number * 0.01, 200, 1, 0) for number in range(50))
+
+
+def test_each_wrong_turn_asks_for_more_proof():
+    scope, number, needed = PathScope(), 0, []
+    for _ in range(4):
+        count = 0
+        while not scope.per_path:
+            number, count = number + 1, count + 1
+            scope.observe(f"/{number}", number * 0.01, 200, 5, 4)
+        needed.append(count)
+        while scope.per_path:
+            number += 1
+            scope.observe(f"/{number}", number * 0.01, 429, 5, 0)
+    assert needed == sorted(needed)
+    assert needed[-1] >= 4 * needed[0]
+
+
+def test_an_account_pauses_only_when_two_endpoints_are_refused_at_once():
+    account = AccountScope()
+    assert not account.refused("a", 0.0, 5.0, unexpected=True)
+    assert not account.refused("a", 1.0, 6.0, unexpected=True)
+    assert not account.refused("b", 7.0, 9.0, unexpected=True)  # the other's pause is over
+    assert account.refused("c", 8.0, 12.0, unexpected=True)
+    assert account.paused_until == 12.0
+    assert account.refused("d", 20.0, 25.0, unexpected=False)  # held for a while
+    assert not account.refused("d", 500.0, 505.0, unexpected=False)
