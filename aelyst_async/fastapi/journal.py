@@ -27,6 +27,7 @@ import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,6 +71,9 @@ _OPEN = "state IN ('waiting', 'running')"
 _BATCH = 500
 """Requests that one transaction carries out at the most."""
 
+_PORTION = 25
+"""Answers that the loop gets in one turn, so that a burst does not hold it up."""
+
 _PRUNE_EVERY = 60.0
 """Seconds between deletions of old finished jobs."""
 
@@ -94,6 +98,7 @@ class Journal:
         self._keep = keep
         self._max_starts = max_starts
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._answers: deque[_Answer] = deque()
         self._thread: threading.Thread | None = None
         self._owner: Owner | None = None
         self._pruned = 0.0
@@ -161,14 +166,14 @@ class Journal:
     def _run(self, loop: asyncio.AbstractEventLoop, opened: asyncio.Future[None]) -> None:
         try:
             db = self._connect()
-        except (sqlite3.Error, OSError, JournalError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, who waits for the opening must hear of it
             reason = str(error)
-            _post(loop, [(opened, None, JournalError(f"cannot open the journal {self._path.name}: {reason}"))])
+            self._post(loop, [(opened, None, JournalError(f"cannot open the journal {self._path.name}: {reason}"))])
             return
-        _post(loop, [(opened, None, None)])
+        self._post(loop, [(opened, None, None)])
         try:
             while (batch := self._next_batch()) is not None:
-                _post(loop, self._carry_out(db, batch))
+                self._post(loop, self._carry_out(db, batch))
         finally:
             with contextlib.suppress(sqlite3.Error):
                 db.close()
@@ -252,6 +257,26 @@ class Journal:
             self._count = self.open_count
             return [(request.answer, None, JournalError(f"the journal failed: {reason}")) for request in batch]
         return answers
+
+    def _post(self, loop: asyncio.AbstractEventLoop, answers: list[_Answer]) -> None:
+        self._answers.extend(answers)
+        try:
+            loop.call_soon_threadsafe(self._deliver, loop)
+        except RuntimeError:
+            logger.debug("the loop closed before the journal answered")
+
+    def _deliver(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Answer, in the loop, in the order of the work, a portion a turn: what an answer wakes runs in between."""
+        for _ in range(min(_PORTION, len(self._answers))):
+            future, value, error = self._answers.popleft()
+            if future.done():  # whoever asked has been cancelled
+                continue
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+        if self._answers:
+            loop.call_soon(self._deliver, loop)
 
     @property
     def _me(self) -> str:
@@ -340,24 +365,6 @@ class Journal:
 
 
 _Answer = tuple[asyncio.Future[Any], Any, Exception | None]
-
-
-def _post(loop: asyncio.AbstractEventLoop, answers: list[_Answer]) -> None:
-    """Hand the answers to the loop, in one turn of it."""
-
-    def deliver() -> None:
-        for future, value, error in answers:
-            if future.done():  # whoever asked has been cancelled
-                continue
-            if error is None:
-                future.set_result(value)
-            else:
-                future.set_exception(error)
-
-    try:
-        loop.call_soon_threadsafe(deliver)
-    except RuntimeError:
-        logger.debug("the loop closed before the journal answered")
 
 
 def encode(arguments: Mapping[str, Any]) -> str:

@@ -157,6 +157,7 @@ async def test_a_burst_never_overshoots_the_capacity(make: MakeJobs) -> None:
 
 async def test_concurrency_is_a_bound_that_is_reached(make: MakeJobs) -> None:
     running = most = 0
+    gate = asyncio.Event()
     jobs = make(concurrency=7)
 
     @jobs.register
@@ -164,11 +165,14 @@ async def test_concurrency_is_a_bound_that_is_reached(make: MakeJobs) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.01)
+        await gate.wait()
+        await asyncio.sleep(0.001)
         running -= 1
 
     async with jobs:
         ids = [(await jobs.submit(str(n), work)).id for n in range(40)]
+        await until(lambda: running == 7)
+        gate.set()
         await ended(jobs, *ids)
     assert most == 7
 
@@ -193,6 +197,30 @@ async def test_a_job_runs_in_the_context_of_its_latest_submission(make: MakeJobs
         gate.set()
         await until(lambda: len(seen) == 2)
     assert seen == ["first", "third"]
+
+
+async def test_in_a_burst_each_job_has_its_own_context_and_order(make: MakeJobs) -> None:
+    number: contextvars.ContextVar[int] = contextvars.ContextVar("number")
+    seen: dict[str, list[tuple[int, int]]] = {}
+    jobs = make(capacity=2000, concurrency=5)
+
+    @jobs.register(merge=None)
+    async def look(key: str, value: int) -> None:
+        seen.setdefault(key, []).append((value, number.get()))
+
+    async def submit(value: int) -> str:
+        number.set(value)
+        return (await jobs.submit(f"k{value % 7}", look, key=f"k{value % 7}", value=value)).id
+
+    async with jobs:
+        ids = await asyncio.gather(*[submit(value) for value in range(1000)])
+        await ended(jobs, *ids)
+        assert jobs._life is not None
+        assert not jobs._life._contexts
+    assert {key: [value for value, _ in pairs] for key, pairs in seen.items()} == {
+        f"k{rest}": list(range(rest, 1000, 7)) for rest in range(7)
+    }
+    assert all(value == own for pairs in seen.values() for value, own in pairs)
 
 
 async def test_a_failing_job_is_logged_counted_and_hurts_no_other(

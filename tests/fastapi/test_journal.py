@@ -332,6 +332,12 @@ async def test_a_directory_that_cannot_be_is_an_error_that_says_so(tmp_path: Pat
             pass
 
 
+async def test_a_path_that_cannot_be_is_an_error_not_a_hang() -> None:
+    with pytest.raises(JournalError, match="cannot open"):
+        async with Jobs(journal="\0"):
+            pass
+
+
 async def test_a_disk_that_fails_refuses_new_jobs_and_loses_no_finished_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
