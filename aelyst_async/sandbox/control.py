@@ -16,12 +16,14 @@ from urllib.parse import unquote
 import attrs
 from aiohttp import web
 
+from aelyst_async.sandbox import mishaps
 from aelyst_async.sandbox.account import DEFAULT_ACCOUNT, Account
 from aelyst_async.sandbox.assumptions import table
 from aelyst_async.sandbox.curl import as_curl
 from aelyst_async.sandbox.evidence import LoggedRequest
 from aelyst_async.sandbox.faults import KINDS, Fault
 from aelyst_async.sandbox.guard import SECURITY_HEADERS
+from aelyst_async.sandbox.http import read_body
 from aelyst_async.sandbox.live import stream
 from aelyst_async.sandbox.seeding import add_rows
 from aelyst_async.sandbox.store import dump_json
@@ -101,12 +103,16 @@ class Control:
                 since = request.headers.get("Last-Event-ID") or values.get("since", "")
                 return await stream(request, account, self._sandbox.stopping, since)
             answer, params = _find(request.method, segments)
-            body = await _read(request)
+            body = await read_body(request, _BODY_BOUND)
+            if body is None:
+                return _json(413, {"message": f"the body is larger than {_BODY_BOUND >> 20} MiB"})
             value = answer(self, _Order(account, params, values, body))
         except _MissingError as error:
             return _json(404, {"message": str(error) or "there is nothing here"})
         except ValueError as error:
             return _json(400, {"message": str(error)})
+        except ConnectionError:
+            return mishaps.reset(request)
         return _json(200, value)
 
     def _account(self, name: str) -> Account:
@@ -400,15 +406,6 @@ def _find(method: str, segments: list[str]) -> tuple[_Answer, dict[str, str]]:
             else:
                 return answer, params
     raise _MissingError(f"no {method} /_sandbox/{'/'.join(segments)}; docs/sandbox.md lists what there is")
-
-
-async def _read(request: web.BaseRequest) -> bytes:
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > _BODY_BOUND:
-            raise ValueError(f"the body is larger than {_BODY_BOUND >> 20} MiB")
-    return bytes(body)
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -43,6 +44,19 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _server_logger() -> logging.Logger:
+    """Return aiohttp's logger for our server: what is not HTTP is answered with 400, and is no error of ours."""
+    from aiohttp.http_exceptions import HttpProcessingError
+
+    def ours(record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+    logger = logging.getLogger("aelyst_async.sandbox.http")
+    if not logger.filters:
+        logger.addFilter(ours)
+    return logger
 
 
 class Sandbox(Account):
@@ -107,9 +121,9 @@ class Sandbox(Account):
         except StoreError as error:
             raise SandboxError(str(error)) from None
         frontend = Frontend(self._accounts.get, self._guard, Control(self).handle)
-        runner = web.ServerRunner(
-            web.Server(frontend.handle, access_log=None), shutdown_timeout=_GRACE, handle_signals=False
-        )
+        # Bodies stay as they were sent: the log shows them so, and nothing is unpacked that could be a bomb.
+        server = web.Server(frontend.handle, access_log=None, auto_decompress=False, logger=_server_logger())
+        runner = web.ServerRunner(server, shutdown_timeout=_GRACE, handle_signals=False)
         try:
             await runner.setup()
             site = web.TCPSite(runner, self.host, self._port, backlog=1024)
