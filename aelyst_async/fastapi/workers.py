@@ -51,7 +51,7 @@ def warn_of_split_quota(limiter: object, what: str) -> bool:
         return False
     logger.warning(
         "%s: %d worker processes share one account, and each has a rate limiter of its own; together they will send "
-        "up to %d times the quota and run into 429s. Run one worker, or share the quota: RateLimiter(shared=...)",
+        "up to %d times the quota and run into 429s. Run one worker, or make them share one quota",
         what, workers, workers,
     )  # fmt: skip
     return True

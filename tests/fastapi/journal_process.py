@@ -1,6 +1,6 @@
 """A process that runs jobs of a journal and writes down what it does: started, and killed, by test_journal.py.
 
-``python journal_process.py JOURNAL LOG NAME`` then reads commands, one a line, and answers each with a line:
+``python journal_process.py JOURNAL LOG NAME MAX_STARTS`` then reads commands, one a line, and answers each with a line:
 ``submit KEY VALUE SECONDS`` (the job appends "NAME KEY VALUE begin" to LOG, sleeps, appends "… end"), ``quit``.
 """
 
@@ -13,8 +13,8 @@ import sys
 from aelyst_async.fastapi import Jobs
 
 
-async def main(journal: str, log: str, name: str) -> None:
-    jobs = Jobs(journal=journal, concurrency=20, drain_timeout=5, max_starts=3)
+async def main(journal: str, log: str, name: str, max_starts: str) -> None:
+    jobs = Jobs(journal=journal, concurrency=20, drain_timeout=5, max_starts=int(max_starts))
 
     def write(text: str) -> None:
         # One write with O_APPEND: lines of several processes do not mix, and a kill loses none.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import sqlite3
 import stat
 import sys
@@ -48,16 +49,16 @@ class Process:
         await self.process.wait()
 
 
-Start = Callable[[str], Awaitable[Process]]
+Start = Callable[..., Awaitable[Process]]
 
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     started: list[Process] = []
 
-    async def start_process(name: str) -> Process:
+    async def start_process(name: str, max_starts: int = 3) -> Process:
         child = await asyncio.create_subprocess_exec(
-            sys.executable, str(PROGRAM), str(tmp_path / "jobs.db"), str(tmp_path / "log"), name,
+            sys.executable, str(PROGRAM), str(tmp_path / "jobs.db"), str(tmp_path / "log"), name, str(max_starts),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         process = Process(child)
@@ -436,3 +437,40 @@ async def test_the_store_keeps_to_its_rules_when_asked_out_of_turn(tmp_path: Pat
     assert journal.open_count == 1, "the refused one took nothing with it"
     await journal.close()
     await journal.close()
+
+
+async def torture(start: Start, tmp_path: Path, rounds: int) -> None:
+    """Two processes at a time, submitting to five keys; one is killed at a random moment, and replaced."""
+    dice = random.Random(7)
+    accepted: dict[str, list[int]] = {f"k{n}": [] for n in range(5)}
+    running = [await start("p0", 50), await start("p1", 50)]
+    value = 0
+    for number in range(rounds):
+        moment = time.monotonic() + dice.uniform(0.0, 0.3)
+        while time.monotonic() < moment:
+            value += 1
+            key = f"k{value % 5}"
+            # One after another and acknowledged, so that the order of a key is known whoever took it.
+            assert await running[value % 2].submit(key, value, dice.choice([0, 0, 0.01, 0.05]))
+            accepted[key].append(value)
+        victim = running.pop(dice.randrange(2))
+        await victim.kill()
+        running.append(await start(f"p{number + 2}", 50))
+    total = sum(map(len, accepted.values()))
+    await until(lambda: len(ends(tmp_path)) >= total, within=60)
+    for process in running:
+        await process.quit()
+    for key, values in accepted.items():
+        first_ends = list(dict.fromkeys(done for where, done in ends(tmp_path) if where == key))
+        assert first_ends == values, key
+
+
+def ends(tmp_path: Path) -> list[tuple[str, int]]:
+    """Return (key, value) of each job that ended, each once, in the order of their first ends."""
+    told = [line.split() for line in lines(tmp_path)]
+    return list(dict.fromkeys((key, int(value)) for _, key, value, what in told if what == "end"))
+
+
+@pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=pytest.mark.slow)])
+async def test_random_kills_lose_no_job_and_keep_every_keys_order(start: Start, tmp_path: Path, rounds: int) -> None:
+    await torture(start, tmp_path, rounds)
