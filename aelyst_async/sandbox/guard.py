@@ -12,8 +12,12 @@ foreign pages out (both are what browsers enforce or tell, so other clients noti
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
 
 __all__ = ["SECURITY_HEADERS", "Guard"]
 
@@ -39,9 +43,11 @@ class Guard:
         self._names = {"localhost", *(name.lower().rstrip(".") for name in names)}
         self._known: dict[str, bool] = {}
 
-    def refusal(self, method: str, headers: Mapping[str, str]) -> str | None:
+    def refusal(self, method: str, headers: MultiMapping[str]) -> str | None:
         """Return why a request is refused, or `None`. `headers` look names up without regard to case."""
-        host = headers.get("Host", "")
+        host, *others = headers.getall("Host", [""])
+        if others:
+            return "more than one Host"
         allowed = self._known.get(host)
         if allowed is None:
             allowed = self._is_ours(host)

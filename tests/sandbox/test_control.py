@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from aelyst_async.sandbox import LoggedRequest, Sandbox
 from aelyst_async.sandbox.curl import as_curl
@@ -175,7 +176,7 @@ async def test_no_credential_leaves_the_log(http: Http, sandbox: Sandbox) -> Non
 def test_the_host_must_be_this_machine(host: str, allowed: bool) -> None:
     guard = Guard(["sandbox"])
     for _ in range(2):
-        assert (guard.refusal("GET", {"Host": host}) is None) == allowed
+        assert (guard.refusal("GET", CIMultiDict({"Host": host})) is None) == allowed
 
 
 async def test_a_rebound_name_reads_nothing(http: Http, sandbox: Sandbox) -> None:

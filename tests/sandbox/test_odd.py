@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+import aiohttp
 import pytest
 
 from aelyst_async.sandbox import Sandbox
@@ -12,6 +13,9 @@ from tests.sandbox.plain_http import Http
 
 HEAD = b"Authorization: Bearer sandbox-token\r\nHost: localhost\r\nConnection: close\r\n"
 CREATE = b"POST /aelyst/v1/contact/email:a@b.c HTTP/1.1\r\n" + HEAD
+
+NEW_PARSER = tuple(map(int, aiohttp.__version__.split(".")[:2])) >= (3, 14)
+"""It refuses a second Host by itself."""
 
 REQUESTS = {
     "a body that is not the gzip it claims": (
@@ -32,7 +36,7 @@ REQUESTS = {
         400,
     ),
     "an account that is not UTF-8": (b"GET /@%ff/aelyst/v1/contact/id:1 HTTP/1.1\r\n" + HEAD + b"\r\n", 404),
-    "two hosts": (b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400),
+    "two hosts": (b"GET / HTTP/1.0\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400 if NEW_PARSER else 403),
     "no host": (b"GET / HTTP/1.0\r\n\r\n", 403),
     "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
     "a path without a version": (b"GET /aelyst HTTP/1.1\r\n" + HEAD + b"\r\n", 404),
