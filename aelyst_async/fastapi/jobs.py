@@ -66,6 +66,8 @@ class Jobs:
     get at the end. `max_starts`: how often a job is begun before it fails for good, starts that a dying process cut
     off included. `retry_base`, `retry_cap`: seconds of the first and the longest pause after a temporary failure
     (exponential, with full jitter; Retry-After is obeyed). `keep`: seconds for which finished jobs are remembered.
+    `name`: what metrics call this queue. `telemetry`: measure it with OpenTelemetry while the app runs; None means:
+    where OpenTelemetry is installed.
 
     Raises `ConfigurationError` for a setting that cannot work.
     """
@@ -81,14 +83,18 @@ class Jobs:
         retry_base: float = 2.0,
         retry_cap: float = 300.0,
         keep: float = 7 * 86400.0,
+        name: str = "jobs",
+        telemetry: bool | None = None,
     ) -> None:
-        for name, count in (("concurrency", concurrency), ("capacity", capacity), ("max_starts", max_starts)):
+        for setting, count in (("concurrency", concurrency), ("capacity", capacity), ("max_starts", max_starts)):
             if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-                raise ConfigurationError(f"Jobs: {name} must be a whole number from 1, not {count!r}")
+                raise ConfigurationError(f"Jobs: {setting} must be a whole number from 1, not {count!r}")
         seconds = {"drain_timeout": drain_timeout, "retry_base": retry_base, "retry_cap": retry_cap, "keep": keep}
-        for name, value in seconds.items():
+        for setting, value in seconds.items():
             if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-                raise ConfigurationError(f"Jobs: {name} must be a number of seconds, not {value!r}")
+                raise ConfigurationError(f"Jobs: {setting} must be a number of seconds, not {value!r}")
+        self.name = name
+        self._telemetry = telemetry
         self.drain_timeout = drain_timeout
         self._settings = Settings(
             concurrency=concurrency,
@@ -191,8 +197,16 @@ class Jobs:
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002 - as the framework calls it
         """Run jobs while the app runs, those from the journal first; drain at the end."""
-        async with self:
-            yield
+        from aelyst_async.telemetry import available, instrument_jobs
+
+        measured = available() if self._telemetry is None else self._telemetry
+        stop = instrument_jobs(self, name=self.name) if measured else None
+        try:
+            async with self:
+                yield
+        finally:
+            if stop is not None:
+                stop()
 
     async def __aenter__(self) -> Self:
         if self._life is not None:

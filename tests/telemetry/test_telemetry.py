@@ -399,6 +399,17 @@ async def test_the_fastapi_gateways_are_instrumented_where_opentelemetry_is_inst
                 telemetry.exporter.clear()
 
 
+async def test_the_queue_of_an_app_is_measured_where_opentelemetry_is_installed(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", lambda: telemetry.meter_provider)
+    for wanted, queues in ((None, ["webhooks"]), (True, ["webhooks"]), (False, [])):
+        async with Jobs(name="webhooks", telemetry=wanted).lifespan():
+            points = telemetry.points("aelyst.jobs.waiting")
+            assert [point.attributes["aelyst.queue"] for point in points] == queues
+        assert not telemetry.points("aelyst.jobs.waiting")
+
+
 def test_without_opentelemetry_it_says_what_to_install_and_nothing_else_needs_it(tmp_path: Path) -> None:
     code = """
 import asyncio, sys
