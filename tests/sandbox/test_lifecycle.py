@@ -139,6 +139,33 @@ def test_the_ready_line_the_page_and_a_clean_end_on_sigterm() -> None:
         assert errors.read() == f"inspector page: {ready['url']}/   stop with Ctrl-C\n"
 
 
+def test_the_command_breaks_connections_as_told_on_its_own_loop_too() -> None:
+    """The command runs on uvloop where that is installed; sockets are its own affair there."""
+    faults = ["reset-after=nth:1", "truncate=nth:2", "slow-body,seconds:0.1=nth:3", "reset=nth:4"]
+    with _process("--quota", "none", *(part for fault in faults for part in ("--fault", fault))) as (_, ready, _err):
+        port = int(ready["url"].rpartition(":")[2])
+        answers: list[bytes] = []
+        for number in range(5):
+            body = b'{"firstName":"A"}'
+            path = f"/aelyst/v1/contact/email:p{number}@b.c"
+            head = (
+                f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sandbox-token\r\nConnection: close"
+            )
+            received = b""
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+                connection.sendall(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+                try:
+                    while chunk := connection.recv(65536):
+                        received += chunk
+                except ConnectionResetError:
+                    received = b"reset"
+            answers.append(received.partition(b"\r\n\r\n")[2] or received)
+        whole = b'{"code":"200","message":"Contact added successfully!"}'
+        assert answers == [b"reset", whole[: len(whole) // 2], whole, b"reset", whole]
+        counters = _get(f"{ready['url']}/_sandbox/counters")
+        assert counters["contacts"] == {"aelyst": 4, "dmchamp": 0, "callab": 0}
+
+
 def test_a_kill_in_mid_write_leaves_each_write_whole_or_absent(tmp_path: Path) -> None:
     db = tmp_path / "sandbox.db"
     with _process("--quota", "none", "--db", str(db)) as (process, ready, _):
