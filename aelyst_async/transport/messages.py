@@ -119,7 +119,9 @@ class Response:
     def text(self) -> str:
         """Return the body for people: redacted, control characters escaped, cut at 2,048 characters."""
         # As JSON is read: by the byte order that its first bytes show, or a UTF-16 body would hide its words.
-        plain = self.body.decode(json.detect_encoding(self.body), "backslashreplace")
+        # Cut first (no character takes more than four bytes): eight megabytes of escapes would hold up the loop.
+        start = self.body[: 4 * (self.redactor.reach(_PREVIEW) + 1)]
+        plain = start.decode(json.detect_encoding(start), "backslashreplace")
         shown = self._shown(plain)
         return shown + ("…" if len(plain) > _PREVIEW else "")
 

@@ -56,11 +56,14 @@ class Redactor:
         A text is cut before it is scrubbed, so a credential across the cut would not be found; what may hold the
         beginning of one is left out.
         """
-        margin = _LONGEST_ESCAPE * max(map(len, self._known), default=0)
-        cut = 2 * length + margin
+        cut = self.reach(length)
         if len(text) <= cut:
             return self.scrub(text)[:length]
-        return self.scrub(text[:cut])[: -margin or None][:length]
+        return self.scrub(text[:cut])[: 2 * length - cut or None][:length]
+
+    def reach(self, length: int) -> int:
+        """Return how many characters of a text `preview` looks at for `length` of its result."""
+        return 2 * length + _LONGEST_ESCAPE * max(map(len, self._known), default=0)
 
     def __repr__(self) -> str:
         return f"<Redactor of {len(self._known)} credentials>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import tracemalloc
@@ -169,6 +170,21 @@ async def test_an_endless_body_is_left(aelyst: Opener, start: bytes, encoding: s
         with pytest.raises(errors.ResponseDecodeError, match="larger than 8 MiB"):
             await aelyst(server.url, retry=ONCE, timeout=20).get("id:1")
     assert sent < 4 * MAX_BODY
+
+
+async def test_a_large_body_of_garbage_does_not_hold_up_the_loop(aelyst: Opener) -> None:
+    """To show it as text, with an escape for each byte, took more than a second."""
+    loop = asyncio.get_running_loop()
+    async with RawServer(reply(500, b"\xff" * MAX_BODY)) as server:
+        task = asyncio.create_task(aelyst(server.url, retry=ONCE).get("id:1"))
+        longest, last = 0.0, loop.time()
+        while not task.done():
+            await asyncio.sleep(0)
+            longest, last = max(longest, loop.time() - last), loop.time()
+        with pytest.raises(errors.ServerError) as caught:
+            await task
+    assert len(caught.value.body) == 2049
+    assert longest < 0.5
 
 
 async def test_a_body_left_unread_does_not_go_back_to_the_pool(aelyst: Opener) -> None:
