@@ -36,7 +36,7 @@ TREE = {
 ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, ContactsError)]
 
 
-def example(kind: type[ContactsError]) -> ContactsError:
+def example(kind: Any) -> Any:
     full: dict[str, Any] = {}
     if issubclass(kind, ApiError):
         full = {
@@ -51,7 +51,8 @@ def example(kind: type[ContactsError]) -> ContactsError:
             "problem": "p", "status": 201, "method": "PUT", "url": "u", "body": "b", "attempts": 2,
             "may_have_been_applied": True,
         }  # fmt: skip
-    return kind(**full) if full else kind("words")
+    make: Any = kind
+    return make(**full) if full else make("words")
 
 
 def state(error: ContactsError) -> dict[str, Any]:
@@ -86,12 +87,12 @@ def test_what_a_python_user_would_catch(kind: type[ContactsError], builtin: type
 def test_errors_survive(kind: type[ContactsError], again: Any) -> None:
     error = example(kind)
     vars(error)["__notes__"] = ["row 7"]  # what add_note does, from Python 3.11
-    other = again(error)
+    other: Any = again(error)
     assert type(other) is kind
     assert other is not error
     assert (str(other), repr(other), other.args) == (str(error), repr(error), error.args)
     assert state(other) == state(error)
-    assert other.__notes__ == ["row 7"]
+    assert vars(other)["__notes__"] == ["row 7"]
     assert other.__cause__ is None
 
 

@@ -147,13 +147,13 @@ async def test_many_gateways_on_one_pool_do_not_time_out_in_its_queue() -> None:
     """A borrowed pool of two connections, forty requests of two gateways: none is taken for "no connection"."""
 
     async def slow(connection: Any, seen: Any) -> bool:
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.07)
         return await FOUND(connection, seen)
 
     connector = aiohttp.TCPConnector(limit=2)
     async with RawServer(slow) as server, aiohttp.ClientSession(connector=connector) as session:
         settings: dict[str, Any] = {
-            "base_url": server.url, "session": session, "timeout": 0.3, "limiter": free_limiter()[1],
+            "base_url": server.url, "session": session, "timeout": 1.0, "limiter": free_limiter()[1],
         }  # fmt: skip
         gateways = [AelystGateway("a", **settings), AelystGateway("b", **settings)]
         await asyncio.gather(*(gateway.get("id:1") for gateway in gateways for _ in range(20)))
