@@ -43,6 +43,9 @@ __all__ = ["Bucket"]
 _SOON = (0.004, 0.05)
 """Seconds, from and to: the credit of the very start is spent within two round trips or so."""
 
+_TICK = 0.0005
+"""Seconds. uvloop's clock and both loops' timers have a grain of a millisecond."""
+
 _FAIR = 0.008
 """Share of the limit held back at one limit per second."""
 
@@ -77,6 +80,7 @@ class Bucket:
         self._last = -math.inf
         self._blind = Blind()
         self._expecting = False
+        self._ahead = -math.inf
         self._alone = False  # after a refusal: one request at a time until an answer is good
         self._refusals = 0
         self._round_trip = 0.0
@@ -157,7 +161,11 @@ class Bucket:
             ready = self._ready_smooth(now)
         else:
             ready = self._ready_scouting()
-        return min(ready, patience) if self._expecting else ready
+        if self._expecting and ready > patience:
+            ready = patience
+        # No timer is finer: what would be due within a tick goes now, and what follows it counts from then.
+        self._ahead = ready if now < ready <= now + _TICK else now
+        return now if self._ahead > now else ready
 
     def _spare(self) -> float:
         """Return the requests that are held back."""
@@ -280,7 +288,7 @@ class Bucket:
         number = self._log.append(now, 2 * (self.limit or 64))
         if number == 1:
             self._origin = now
-        self._last = now
+        self._last = self._ahead if now < self._ahead <= now + _TICK else now
         self.sent += 1
         self._ticket += 1
         if self.state == "smooth" and self._allowed >= number and now >= self._test_at:

@@ -156,9 +156,11 @@ class Permit:
 
     async def __aenter__(self) -> Permit:  # noqa: PYI034 - typing has no Self on 3.10
         limiter = self._limiter
-        lane = self._lane = limiter._lane(self._key, self._path)
-        loop = limiter._loop
-        assert loop is not None
+        loop = asyncio.get_running_loop()
+        lane = limiter._usual.get(self._key) if loop is limiter._loop else None
+        if lane is None:
+            lane = limiter._lane(self._key, self._path)
+        self._lane = lane
         now = loop.time()
         if not lane.waiting and lane.group.paused_until <= now and lane.bucket.ready_at(now) <= now:
             self._take(lane, now)
@@ -245,6 +247,7 @@ class RateLimiter:
         self._lanes: OrderedDict[tuple[str, str, str | None], _Lane] = OrderedDict()
         self._scopes: OrderedDict[tuple[str, str], PathScope] = OrderedDict()
         self._groups: OrderedDict[str, AccountScope] = OrderedDict()
+        self._usual: dict[tuple[str, str], _Lane] = {}  # the endpoints' own lanes, for speed
         self._news: dict[_Lane, None] = {}
         self.on_change: Callable[[BucketSnapshot], None] | None = None
         """Called with a bucket's snapshot after it has changed, at most twenty times a second for each bucket."""
@@ -297,9 +300,13 @@ class RateLimiter:
                 _trim(self._groups, lambda account: account != key[0])
             lane = self._lanes[name] = _Lane(*name, group, scope)
             now = loop.time()
-            _trim(self._lanes, lambda name: not self._lanes[name].busy(now))
+            if len(self._lanes) > MOST_BUCKETS:
+                self._usual.clear()
+                _trim(self._lanes, lambda name: not self._lanes[name].busy(now))
         else:
             self._lanes.move_to_end(name)
+        if not scope.per_path:
+            self._usual[key] = lane
         return lane
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -313,6 +320,7 @@ class RateLimiter:
             raise ConfigurationError("this RateLimiter is in use in another event loop; make one for each loop")
         self._loop = loop
         self._lanes.clear()
+        self._usual.clear()
         self._scopes.clear()
         self._groups.clear()
         self._news.clear()
@@ -399,6 +407,7 @@ class RateLimiter:
 
     def _rescope(self, lane: _Lane) -> None:
         """Send those who wait to the queue of their new bucket, in the order in which they came."""
+        self._usual.clear()
         family = [one for one in self._lanes.values() if one.account == lane.account and one.endpoint == lane.endpoint]
         if not lane.scope.per_path:
             for one in family:

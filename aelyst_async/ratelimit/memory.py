@@ -133,6 +133,8 @@ class Boundaries:
             self.low, self.high, self.numbers = low, high, numbers
             self._restart(low, high)
             return
+        if high - self.low < 1e-6:
+            return  # no window is that short: requests overtook each other
         # Up to `low` the last window was still remembered, so the next began later: whatever else the gap may hide.
         least, most = max(0.0, low - self.high), high - self.low
         predicted = self.high + self.window_high

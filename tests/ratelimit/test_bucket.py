@@ -29,7 +29,7 @@ _STEPS = st.lists(
 
 @given(_STEPS)
 @settings(max_examples=300, deadline=None)
-def test_no_sequence_of_answers_stops_a_bucket_for_ever(steps):
+def test_no_sequence_of_answers_stops_a_bucket_for_ever(steps) -> None:
     bucket, now = Bucket(), 1000.0
     out: list[int] = []
     for what, pick, seconds, answer, wait in steps:
@@ -60,7 +60,7 @@ def test_no_sequence_of_answers_stops_a_bucket_for_ever(steps):
 
 @given(_STEPS)
 @settings(max_examples=200, deadline=None)
-def test_nothing_goes_before_a_refusals_end(steps):
+def test_nothing_goes_before_a_refusals_end(steps) -> None:
     bucket, now, paused = Bucket(), 1000.0, 0.0
     out: list[int] = []
     for what, pick, seconds, answer, wait in steps:
@@ -74,7 +74,7 @@ def test_nothing_goes_before_a_refusals_end(steps):
             paused = max(paused, now + (wait or 0))
 
 
-def test_a_permit_given_back_can_be_used_at_once():
+def test_a_permit_given_back_can_be_used_at_once() -> None:
     bucket = Bucket()
     bucket.answer(bucket.send(0.0), 0.01, 200, QuotaHeaders(limit=2, remaining=1))
     now = max(0.01, bucket.ready_at(0.01))
@@ -85,7 +85,7 @@ def test_a_permit_given_back_can_be_used_at_once():
     assert bucket.sent == 1
 
 
-def test_before_the_first_answer_one_request_is_out():
+def test_before_the_first_answer_one_request_is_out() -> None:
     bucket = Bucket()
     bucket.send(0.0)
     assert bucket.ready_at(0.0) >= 1.0
@@ -93,7 +93,7 @@ def test_before_the_first_answer_one_request_is_out():
     assert bucket.ready_at(0.02) <= 0.03
 
 
-def test_an_answer_older_than_the_newest_changes_no_credit():
+def test_an_answer_older_than_the_newest_changes_no_credit() -> None:
     bucket = Bucket()
     first, second = bucket.send(0.0), bucket.send(0.001)
     bucket.answer(second, 0.02, 200, QuotaHeaders(limit=10, remaining=8))
@@ -103,7 +103,7 @@ def test_an_answer_older_than_the_newest_changes_no_credit():
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=200), st.data())
-def test_the_log_of_sends_agrees_with_a_plain_list(gaps, data):
+def test_the_log_of_sends_agrees_with_a_plain_list(gaps, data) -> None:
     log, plain, now = SendLog(), [], 0.0
     for gap in gaps:
         now += gap
@@ -121,7 +121,7 @@ def test_the_log_of_sends_agrees_with_a_plain_list(gaps, data):
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 1), st.floats(-5, 5)), min_size=1, max_size=100), st.floats(0.1, 20))
-def test_the_extremum_of_a_while(values, horizon):
+def test_the_extremum_of_a_while(values, horizon) -> None:
     largest, smallest, now, pushed = Extremum(largest=True), Extremum(largest=False), 0.0, []
     for gap, value in values:
         now += gap
@@ -139,7 +139,7 @@ def test_the_extremum_of_a_while(values, horizon):
     gaps=st.lists(st.floats(0.001, 0.4), min_size=30, max_size=200),
 )
 @settings(deadline=None)
-def test_the_bounds_of_a_fixed_window_always_hold_it(window, phase, gaps):
+def test_the_bounds_of_a_fixed_window_always_hold_it(window, phase, gaps) -> None:
     """Requests with any gaps below half a window: the window's true length never leaves its bounds."""
     bounds, now, last = Boundaries(), 0.0, None
     for number, gap in enumerate(gaps, 1):

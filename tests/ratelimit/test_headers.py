@@ -35,7 +35,7 @@ THEN = 1445412470.0  # Wed, 21 Oct 2015 07:27:50 GMT
         ("Wed, 99 Oct 2015 07:28:00 GMT", None),
     ],
 )
-def test_retry_after(text: str, seconds: float | None):
+def test_retry_after(text: str, seconds: float | None) -> None:
     assert parse_retry_after(text, THEN) == (None if seconds is None else pytest.approx(seconds))
 
 
@@ -62,13 +62,13 @@ def test_retry_after(text: str, seconds: float | None):
         ({}, None, None),
     ],
 )
-def test_limit_and_remaining(headers: dict[str, str], limit: int | None, remaining: int | None):
+def test_limit_and_remaining(headers: dict[str, str], limit: int | None, remaining: int | None) -> None:
     found = read(headers, THEN)
     assert (found.limit, found.remaining) == (limit, remaining)
     assert read(CIMultiDictProxy(CIMultiDict(headers)), THEN) == found
 
 
-def test_window_and_reset_are_read_where_a_server_has_them():
+def test_window_and_reset_are_read_where_a_server_has_them() -> None:
     found = read({"RateLimit": '"burst";r=50;t=30', "RateLimit-Policy": '"burst";q=100;w=60'}, THEN)
     assert (found.reset, found.window) == (30.0, 60.0)
     assert read({"X-RateLimit-Reset": str(int(THEN) + 7)}, THEN).reset == pytest.approx(7)
@@ -78,7 +78,7 @@ def test_window_and_reset_are_read_where_a_server_has_them():
     assert read({"Retry-After": "2", "Retry-After-Ms": "1500"}, THEN).retry_after == 1.5
 
 
-def test_a_date_is_compared_with_the_answers_own_clock():
+def test_a_date_is_compared_with_the_answers_own_clock() -> None:
     headers = {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT", "Date": "Wed, 21 Oct 2015 07:27:55 GMT"}
     assert read(headers, THEN + 3600).retry_after == 5.0
 
@@ -96,7 +96,7 @@ _VALUES = st.one_of(
 
 
 @given(st.dictionaries(_NAMES, _VALUES))
-def test_anything_is_read_without_an_error_and_within_bounds(headers: dict[str, str]):
+def test_anything_is_read_without_an_error_and_within_bounds(headers: dict[str, str]) -> None:
     found = read(headers, THEN)
     for value in found:
         assert value is None or (value >= 0 and math.isfinite(value))

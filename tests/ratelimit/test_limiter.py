@@ -11,6 +11,7 @@ import aelyst_async.ratelimit.limiter as module
 from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit import RateLimiter
 from tests.virtual_time import VirtualTimeLoop, virtual
+from typing import NoReturn
 
 E = "GET /contact/{identifier}"
 FULL = {"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "9"}
@@ -29,7 +30,7 @@ async def take(limiter: RateLimiter, order: list[object], name: object, **how) -
 
 
 @virtual
-async def test_a_refusal_pauses_the_bucket_for_as_long_as_the_server_says():
+async def test_a_refusal_pauses_the_bucket_for_as_long_as_the_server_says() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
     await refuse(limiter, 7)
     began = loop.time()
@@ -39,7 +40,7 @@ async def test_a_refusal_pauses_the_bucket_for_as_long_as_the_server_says():
 
 
 @virtual
-async def test_the_longest_of_several_refusals_holds():
+async def test_the_longest_of_several_refusals_holds() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
     for _ in range(8):  # answers without headers open the way for several at a time
         async with limiter.permit(E) as permit:
@@ -55,7 +56,7 @@ async def test_the_longest_of_several_refusals_holds():
 
 
 @virtual
-async def test_first_come_first_served_and_repeats_before_all():
+async def test_first_come_first_served_and_repeats_before_all() -> None:
     limiter, order = RateLimiter(), []
     await refuse(limiter, 3)
     tasks = [asyncio.create_task(take(limiter, order, name)) for name in range(6)]
@@ -66,10 +67,10 @@ async def test_first_come_first_served_and_repeats_before_all():
 
 
 @virtual
-async def test_no_newcomer_overtakes_the_queue():
+async def test_no_newcomer_overtakes_the_queue() -> None:
     limiter, order = RateLimiter(), []
 
-    async def newcomers():
+    async def newcomers() -> None:
         await asyncio.sleep(2.0)
         for name in range(100, 130):
             tasks.append(asyncio.create_task(take(limiter, order, name)))
@@ -83,7 +84,7 @@ async def test_no_newcomer_overtakes_the_queue():
 
 
 @virtual
-async def test_whoever_gives_up_holds_nobody_up_and_keeps_nothing():
+async def test_whoever_gives_up_holds_nobody_up_and_keeps_nothing() -> None:
     limiter, order, rng = RateLimiter(), [], random.Random(4)
     await refuse(limiter, 1)
     tasks = [asyncio.create_task(take(limiter, order, name)) for name in range(200)]
@@ -98,7 +99,7 @@ async def test_whoever_gives_up_holds_nobody_up_and_keeps_nothing():
 
 
 @virtual
-async def test_cancelled_between_the_handing_over_and_the_waking_a_permit_goes_back():
+async def test_cancelled_between_the_handing_over_and_the_waking_a_permit_goes_back() -> None:
     limiter, order = RateLimiter(), []
     await refuse(limiter, 1)
     tasks = [asyncio.create_task(take(limiter, order, name)) for name in range(3)]
@@ -120,7 +121,7 @@ async def test_cancelled_between_the_handing_over_and_the_waking_a_permit_goes_b
 
 
 @virtual
-async def test_a_request_that_never_left_gives_its_permit_back():
+async def test_a_request_that_never_left_gives_its_permit_back() -> None:
     limiter = RateLimiter()
     async with limiter.permit(E) as permit:
         permit.unsent()
@@ -129,7 +130,7 @@ async def test_a_request_that_never_left_gives_its_permit_back():
 
 
 @virtual
-async def test_a_request_without_an_answer_counts_as_sent():
+async def test_a_request_without_an_answer_counts_as_sent() -> NoReturn:
     limiter = RateLimiter()
     with pytest.raises(RuntimeError):
         async with limiter.permit(E):
@@ -139,7 +140,7 @@ async def test_a_request_without_an_answer_counts_as_sent():
 
 
 @virtual
-async def test_only_the_first_word_on_a_permit_counts():
+async def test_only_the_first_word_on_a_permit_counts() -> None:
     limiter = RateLimiter()
     async with limiter.permit(E) as permit:
         permit.observe(200, FULL)
@@ -150,7 +151,7 @@ async def test_only_the_first_word_on_a_permit_counts():
 
 
 @virtual
-async def test_a_known_pause_beyond_the_deadline_fails_at_once():
+async def test_a_known_pause_beyond_the_deadline_fails_at_once() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
     await refuse(limiter, 7)
     began = loop.time()
@@ -164,7 +165,7 @@ async def test_a_known_pause_beyond_the_deadline_fails_at_once():
 
 
 @virtual
-async def test_a_pause_that_begins_while_one_waits_fails_those_whose_deadline_it_passes():
+async def test_a_pause_that_begins_while_one_waits_fails_those_whose_deadline_it_passes() -> None:
     limiter, loop, order = RateLimiter(), asyncio.get_running_loop(), []
     out = limiter.permit(E)
     await out.__aenter__()
@@ -180,7 +181,7 @@ async def test_a_pause_that_begins_while_one_waits_fails_those_whose_deadline_it
 
 
 @virtual
-async def test_max_wait_bounds_the_time_in_the_queue():
+async def test_max_wait_bounds_the_time_in_the_queue() -> None:
     limiter, loop, order = RateLimiter(max_wait=2), asyncio.get_running_loop(), []
     async with limiter.permit(E) as permit:
         permit.observe(200, {"X-RateLimit-Limit": "1", "X-RateLimit-Remaining": "0"})
@@ -196,13 +197,13 @@ async def test_max_wait_bounds_the_time_in_the_queue():
 
 
 @virtual
-async def test_max_wait_fails_fast_when_the_queue_is_known_to_be_too_long():
+async def test_max_wait_fails_fast_when_the_queue_is_known_to_be_too_long() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
     from tests.ratelimit.simulator import Server
 
     server, zero = Server(kind="token", limit=10, window=1.0), loop.time()
 
-    async def one():
+    async def one() -> None:
         async with limiter.permit(E) as permit:
             await asyncio.sleep(0.01)
             permit.observe(*server.ask(loop.time() - zero))
@@ -223,13 +224,13 @@ async def test_max_wait_fails_fast_when_the_queue_is_known_to_be_too_long():
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "1", True])
-def test_max_wait_must_be_a_number_of_seconds(value):
+def test_max_wait_must_be_a_number_of_seconds(value) -> None:
     with pytest.raises(ConfigurationError):
         RateLimiter(max_wait=value)
 
 
 @virtual
-async def test_two_endpoints_refused_against_the_books_pause_the_whole_account():
+async def test_two_endpoints_refused_against_the_books_pause_the_whole_account() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
     for endpoint in ("GET /a", "GET /b", "GET /c"):
         async with limiter.permit(endpoint, account="one") as permit:
@@ -248,7 +249,7 @@ async def test_two_endpoints_refused_against_the_books_pause_the_whole_account()
 
 
 @virtual
-async def test_one_endpoint_refused_leaves_the_others_alone():
+async def test_one_endpoint_refused_leaves_the_others_alone() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
     await refuse(limiter, 8, "GET /a", "one")
     began = loop.time()
@@ -257,7 +258,7 @@ async def test_one_endpoint_refused_leaves_the_others_alone():
 
 
 @virtual
-async def test_a_hanging_request_does_not_hold_up_the_others():
+async def test_a_hanging_request_does_not_hold_up_the_others() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
     hangs = limiter.permit(E)
     await hangs.__aenter__()
@@ -268,14 +269,14 @@ async def test_a_hanging_request_does_not_hold_up_the_others():
 
 
 @virtual
-async def test_a_suspended_host_finds_no_burst_and_no_stall():
+async def test_a_suspended_host_finds_no_burst_and_no_stall() -> None:
     from tests.ratelimit.simulator import Server
 
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
     server, zero = Server(kind="fixed", limit=20, window=1.0, phase=0.3), loop.time()
 
-    async def work():
+    async def work() -> None:
         while loop.time() - zero < 120:
             async with limiter.permit(E) as permit:
                 await asyncio.sleep(0.01)
@@ -291,7 +292,7 @@ async def test_a_suspended_host_finds_no_burst_and_no_stall():
 
 
 @virtual
-async def test_changes_are_told_and_bundled():
+async def test_changes_are_told_and_bundled() -> None:
     limiter, told = RateLimiter(), []
     limiter.on_change = told.append
     for _ in range(20):
@@ -303,7 +304,7 @@ async def test_changes_are_told_and_bundled():
 
 
 @virtual
-async def test_at_most_so_many_buckets_are_kept(monkeypatch):
+async def test_at_most_so_many_buckets_are_kept(monkeypatch) -> None:
     monkeypatch.setattr(module, "MOST_BUCKETS", 50)
     limiter = RateLimiter()
     held = limiter.permit("GET /held")
@@ -318,10 +319,10 @@ async def test_at_most_so_many_buckets_are_kept(monkeypatch):
     assert "GET /0" not in names
 
 
-def test_a_second_loop_may_follow_a_closed_one():
+def test_a_second_loop_may_follow_a_closed_one() -> None:
     limiter = RateLimiter()
 
-    async def use():
+    async def use() -> None:
         async with limiter.permit(E) as permit:
             permit.observe(200, EMPTY)
 
@@ -330,14 +331,14 @@ def test_a_second_loop_may_follow_a_closed_one():
     assert len(limiter.snapshot()) == 1
 
 
-def test_two_loops_at_once_are_refused():
+def test_two_loops_at_once_are_refused() -> None:
     limiter = RateLimiter()
 
-    async def other():
+    async def other() -> None:
         async with limiter.permit(E):
             pass
 
-    async def main():
+    async def main() -> None:
         async with limiter.permit(E):
             with pytest.raises(ConfigurationError, match="another event loop"):
                 await asyncio.to_thread(asyncio.run, other())
@@ -345,12 +346,12 @@ def test_two_loops_at_once_are_refused():
     asyncio.run(main())
 
 
-def test_construction_needs_no_loop_and_no_network():
+def test_construction_needs_no_loop_and_no_network() -> None:
     assert RateLimiter().snapshot() == ()
 
 
 @virtual
-async def test_a_hundred_thousand_waiters_are_small_and_wait_in_linear_time():
+async def test_a_hundred_thousand_waiters_are_small_and_wait_in_linear_time() -> None:
     limiter = RateLimiter()
     await refuse(limiter, 5)
     permits = [limiter.permit(E) for _ in range(10)]

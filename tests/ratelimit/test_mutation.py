@@ -17,42 +17,42 @@ def meets_the_bars(kind: str) -> bool:
     return result.late >= 0.97 and result.refused_share <= 0.001
 
 
-def ignore_remaining(self, ticket, now, status, quota):
+def ignore_remaining(self, ticket, now, status, quota) -> None:
     if status != 429 and quota.limit is not None:
         quota = quota._replace(remaining=quota.limit - 1)
     original_answer(self, ticket, now, status, quota)
 
 
-def ignore_headers(self, ticket, now, status, quota):
+def ignore_headers(self, ticket, now, status, quota) -> None:
     original_answer(self, ticket, now, status, quota._replace(limit=None, remaining=None))
 
 
-def one_too_many(self, ticket, now, status, quota):
+def one_too_many(self, ticket, now, status, quota) -> None:
     if quota.remaining is not None and quota.limit is not None:
         quota = quota._replace(remaining=min(quota.limit, quota.remaining + 5))
     original_answer(self, ticket, now, status, quota)
 
 
 @pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
-def test_the_rule_as_it_stands_meets_the_bars(kind: str):
+def test_the_rule_as_it_stands_meets_the_bars(kind: str) -> None:
     assert meets_the_bars(kind)
 
 
 @pytest.mark.parametrize("mutant", [ignore_remaining, ignore_headers, one_too_many])
-def test_answers_read_wrongly(monkeypatch, mutant):
+def test_answers_read_wrongly(monkeypatch, mutant) -> None:
     monkeypatch.setattr(Bucket, "answer", mutant)
     assert not all(meets_the_bars(kind) for kind in ("fixed", "sliding", "token"))
 
 
-def test_no_end_of_a_window_found(monkeypatch):
+def test_no_end_of_a_window_found(monkeypatch) -> None:
     monkeypatch.setattr(memory.Boundaries, "found", lambda *_: None)
     assert not meets_the_bars("fixed")
 
 
-def test_windows_taken_for_shorter_than_they_are(monkeypatch):
+def test_windows_taken_for_shorter_than_they_are(monkeypatch) -> None:
     found = memory.Boundaries.found
 
-    def short(self, low, high, numbers):
+    def short(self, low, high, numbers) -> None:
         found(self, low, high, numbers)
         if self.known:
             self.window_low *= 0.9
@@ -62,11 +62,11 @@ def test_windows_taken_for_shorter_than_they_are(monkeypatch):
     assert not meets_the_bars("fixed")
 
 
-def test_the_youngest_forgotten_not_learned(monkeypatch):
+def test_the_youngest_forgotten_not_learned(monkeypatch) -> None:
     monkeypatch.setattr(Bucket, "_gate_window", lambda self: (0.5, 0.5))
     assert not meets_the_bars("sliding")
 
 
-def test_nothing_but_the_credit(monkeypatch):
+def test_nothing_but_the_credit(monkeypatch) -> None:
     monkeypatch.setattr(module.Bucket, "_judge", lambda self: None)
     assert not all(meets_the_bars(kind) for kind in ("fixed", "sliding", "token"))

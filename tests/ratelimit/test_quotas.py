@@ -30,7 +30,7 @@ def run(kind: str, limit: int, window: float, seed: int, **how) -> Result:
         ("token", 120, 1.7), ("token", 600, 60), ("token", 2000, 1),
     ],
 )  # fmt: skip
-def test_the_quota_is_used_and_nothing_is_refused(kind: str, limit: int, window: float, seed: int):
+def test_the_quota_is_used_and_nothing_is_refused(kind: str, limit: int, window: float, seed: int) -> None:
     result = run(kind, limit, window, seed)
     assert result.late >= 0.98
     assert result.whole >= 0.95
@@ -52,7 +52,7 @@ def test_the_quota_is_used_and_nothing_is_refused(kind: str, limit: int, window:
 )  # fmt: skip
 def test_the_hard_kinds_do_not_get_worse(
     kind: str, limit: int, window: float, late: float, whole: float, refused: int, seed: int
-):
+) -> None:
     result = run(kind, limit, window, seed)
     assert result.late >= late
     assert result.whole >= whole
@@ -60,21 +60,21 @@ def test_the_hard_kinds_do_not_get_worse(
 
 
 @pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
-def test_lost_answers_cost_nothing(kind: str):
+def test_lost_answers_cost_nothing(kind: str) -> None:
     result = run(kind, 200, 1, 0, loss=0.01)
     assert result.late >= 0.97
     assert result.refused_share <= 0.001
 
 
 @pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
-def test_answers_that_stall_do_not_slow_it_down(kind: str):
+def test_answers_that_stall_do_not_slow_it_down(kind: str) -> None:
     result = run(kind, 200, 1, 0, latency=Latency(stall_every=3, stall=0.4), windows=20, concurrency=128)
     assert result.late >= 0.95
     assert result.refused_share <= 0.001
 
 
 @pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
-def test_a_round_trip_of_a_third_of_the_window(kind: str):
+def test_a_round_trip_of_a_third_of_the_window(kind: str) -> None:
     result = run(kind, 200, 1, 0, latency=Latency(up=0.05, least=0.05, down=0.28), windows=20, concurrency=300)
     assert result.late >= 0.90
     assert result.refused_share <= 0.005
@@ -82,21 +82,21 @@ def test_a_round_trip_of_a_third_of_the_window(kind: str):
 
 @pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
 @pytest.mark.parametrize("new", [100, 400])
-def test_a_limit_that_changes(kind: str, new: int):
+def test_a_limit_that_changes(kind: str, new: int) -> None:
     result = run(kind, 200, 1, 1, windows=24, changes=((10.0, new),))
     assert result.late >= 0.94
     assert result.refused_share <= 0.02
 
 
 @pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
-def test_a_neighbour_who_spends_the_same_quota(kind: str):
+def test_a_neighbour_who_spends_the_same_quota(kind: str) -> None:
     result = run(kind, 200, 1, 0, foreign=lambda _: 80.0, windows=20)
     assert result.late >= 0.75  # theirs and ours
     assert result.refused_share <= 0.01
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_two_clients_share_a_fixed_window(seed: int):
+def test_two_clients_share_a_fixed_window(seed: int) -> None:
     result = run("fixed", 200, 1, seed, clients=2, windows=40)
     assert result.late >= 0.95
     assert result.refused_share <= 0.01
@@ -105,7 +105,7 @@ def test_two_clients_share_a_fixed_window(seed: int):
 
 
 @pytest.mark.parametrize("kind", ["sliding", "token"])
-def test_two_clients_on_other_kinds_stay_within_the_quota(kind: str):
+def test_two_clients_on_other_kinds_stay_within_the_quota(kind: str) -> None:
     result = run(kind, 200, 1, 0, clients=2, windows=30)
     assert result.late >= 0.75
     assert result.refused_share <= 0.01
@@ -115,20 +115,20 @@ def test_two_clients_on_other_kinds_stay_within_the_quota(kind: str):
 @pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
 @pytest.mark.parametrize("headers", ["none", "429"])
 @pytest.mark.parametrize("retry_after", ["ceil", "absent"])
-def test_without_headers_few_are_refused(kind: str, headers: str, retry_after: str):
+def test_without_headers_few_are_refused(kind: str, headers: str, retry_after: str) -> None:
     result = run(kind, 200, 1, 0, windows=40, headers=headers, retry_after=retry_after)
     assert result.refused_share <= 0.02
     assert result.late >= 0.75
 
 
 @pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
-def test_refused_requests_that_count_too(kind: str):
+def test_refused_requests_that_count_too(kind: str) -> None:
     result = run(kind, 200, 1, 0, refused_count=True)
     assert result.late >= 0.97
     assert result.refused_share <= 0.001
 
 
-def test_without_a_quota_nothing_is_held_back():
+def test_without_a_quota_nothing_is_held_back() -> None:
     """No headers, never refused: 64 workers at 20 ms must not be slowed down."""
     server = Server(kind="fixed", limit=10**9, window=1.0, headers="none")
     result = simulate(server, windows=10, concurrency=64, latency=Latency(up=0.01, least=0.01, down=0.0))
@@ -139,7 +139,7 @@ def test_without_a_quota_nothing_is_held_back():
 @pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
 @pytest.mark.parametrize("window", [0.05, 0.2, 1.3, 7.0, 33.0, 60.0])
 @pytest.mark.parametrize("limit", [30, 170, 900])
-def test_a_wide_sweep(kind: str, window: float, limit: int):
+def test_a_wide_sweep(kind: str, window: float, limit: int) -> None:
     for seed in range(5):
         result = run(kind, limit, window, seed, least_seconds=5.0)
         assert result.late >= 0.80

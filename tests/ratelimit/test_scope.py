@@ -36,7 +36,7 @@ async def sync(limiter: RateLimiter, contacts: int, server_of, concurrency: int 
 
 
 @virtual
-async def test_a_sync_of_distinct_contacts_is_not_held_back_by_a_quota_per_path():
+async def test_a_sync_of_distinct_contacts_is_not_held_back_by_a_quota_per_path() -> None:
     limiter, servers = RateLimiter(), {}
     seconds, refused = await sync(
         limiter, 1000, lambda path: servers.setdefault(path, Server(kind="fixed", limit=5, window=1.0))
@@ -49,7 +49,7 @@ async def test_a_sync_of_distinct_contacts_is_not_held_back_by_a_quota_per_path(
 
 
 @virtual
-async def test_a_quota_of_the_endpoint_stays_the_endpoints():
+async def test_a_quota_of_the_endpoint_stays_the_endpoints() -> None:
     limiter, server = RateLimiter(), Server(kind="fixed", limit=50, window=1.0, phase=0.2)
     seconds, refused = await sync(limiter, 600, lambda _: server)
     assert refused <= 1
@@ -59,7 +59,7 @@ async def test_a_quota_of_the_endpoint_stays_the_endpoints():
 
 
 @virtual
-async def test_a_wrong_turn_is_taken_back():
+async def test_a_wrong_turn_is_taken_back() -> None:
     limiter, servers = RateLimiter(), {}
     shared = Server(kind="fixed", limit=5, window=1.0)
 
@@ -75,7 +75,7 @@ async def test_a_wrong_turn_is_taken_back():
     assert "until a fresh path" in bucket.scope_reason
 
 
-def test_proof_needs_fresh_paths_close_upon_each_other():
+def test_proof_needs_fresh_paths_close_upon_each_other() -> None:
     apart, close, same = PathScope(), PathScope(), PathScope()
     for number in range(20):
         apart.observe(f"/{number}", number * 10.0, 200, 5, 4)
@@ -84,12 +84,12 @@ def test_proof_needs_fresh_paths_close_upon_each_other():
     assert (apart.per_path, close.per_path, same.per_path) == (False, True, False)
 
 
-def test_a_quota_of_one_proves_nothing():
+def test_a_quota_of_one_proves_nothing() -> None:
     scope = PathScope()
     assert not any(scope.observe(f"/{number}", number * 0.01, 200, 1, 0) for number in range(50))
 
 
-def test_each_wrong_turn_asks_for_more_proof():
+def test_each_wrong_turn_asks_for_more_proof() -> None:
     scope, number, needed = PathScope(), 0, []
     for _ in range(4):
         count = 0
@@ -104,7 +104,7 @@ def test_each_wrong_turn_asks_for_more_proof():
     assert needed[-1] >= 4 * needed[0]
 
 
-def test_an_account_pauses_only_when_two_endpoints_are_refused_at_once():
+def test_an_account_pauses_only_when_two_endpoints_are_refused_at_once() -> None:
     account = AccountScope()
     assert not account.refused("a", 0.0, 5.0, unexpected=True)
     assert not account.refused("a", 1.0, 6.0, unexpected=True)

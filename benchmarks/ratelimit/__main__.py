@@ -1,0 +1,215 @@
+"""`python -m benchmarks.ratelimit [goodput] [acquire] [waiters]`: the limiter beside others, measured in one run.
+
+goodput: requests to a real server in another process, one quota of each kind; plots go to docs/.
+acquire: an uncontended acquire, and acquire with what is learned from an answer. waiters: 100,000 of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import statistics
+import subprocess
+import sys
+import time
+import tracemalloc
+import urllib.request
+from pathlib import Path
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from aelyst_async.ratelimit import RateLimiter
+
+QUOTAS = [("fixed", 200, 1.0), ("sliding", 200, 1.0), ("token", 200, 1.0), ("fixed", 20, 0.2)]
+SECONDS = 8.0
+"""What the quota alone would need."""
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def goodput() -> None:
+    from benchmarks.ratelimit.clients import CLIENTS, drive
+
+    print("| quota | client | seconds (quota alone: 8) | refused | done |\n|---|---|---|---|---|")
+    for kind, limit, window in QUOTAS:
+        rate = limit / window
+        count = int(rate * SECONDS)
+        curves = {}
+        for name in CLIENTS:
+            command = [sys.executable, "-m", "benchmarks.ratelimit.server", kind, str(limit), str(window)]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            try:
+                assert process.stdout is not None
+                url = f"http://127.0.0.1:{int(process.stdout.readline())}"
+                seconds, done = asyncio.run(drive(name, url, count, rate))
+                with urllib.request.urlopen(f"{url}/stats") as answer:
+                    stats = json.load(answer)
+            finally:
+                process.terminate()
+                process.wait()
+                assert process.stdout is not None
+                process.stdout.close()
+            curves[name] = stats["accepted"]
+            whole = f"{done}" if done == count else f"{done} of {count}"
+            print(
+                f"| {kind} {limit} per {window:g} s | {name} | {seconds:.1f} | {stats['refused']} | {whole} |",
+                flush=True,
+            )
+        plot(kind, limit, window, curves)
+
+
+def plot(kind: str, limit: int, window: float, curves: dict[str, list[float]]) -> None:
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    shown = [name for name in curves if name.startswith(("aelyst", "backoff, Retry", "aiolimiter, set by"))]
+    figure, axes = plt.subplots(len(shown), 1, figsize=(8, 5), sharex=True, sharey=True, layout="constrained")
+    for axis, name in zip(axes, shown, strict=True):
+        bins = [0] * 200
+        for at in curves[name]:
+            if at < 20:
+                bins[int(at * 10)] += 1
+        last = max((i for i, value in enumerate(bins) if value), default=0)
+        axis.bar([i / 10 for i in range(last + 1)], bins[: last + 1], width=0.09, align="edge", color="#2b6cb0")
+        axis.axhline(limit / window / 10, color="#c53030", linewidth=1)
+        axis.set_title(name, fontsize=9, loc="left")
+    axes[-1].set_xlabel("seconds")
+    figure.suptitle(
+        f"{kind} quota, {limit} per {window:g} s: requests let in per 100 ms (line: the quota)", fontsize=10
+    )
+    figure.savefig(DOCS / f"rate-limiter-{kind}-{limit}-{window:g}s.svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+async def _acquire() -> None:
+    from aiolimiter import AsyncLimiter
+
+    count = 20_000
+    headers = CIMultiDictProxy(CIMultiDict({"X-RateLimit-Limit": "1000000000", "X-RateLimit-Remaining": "999999999"}))
+
+    async def future() -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(count):
+            one = loop.create_future()
+            one.set_result(None)
+            await one
+
+    async def theirs() -> None:
+        limiter = AsyncLimiter(1e9, 1)
+        for _ in range(count):
+            await limiter.acquire()
+
+    async def theirs_with() -> None:
+        limiter = AsyncLimiter(1e9, 1)
+        for _ in range(count):
+            async with limiter:
+                pass
+
+    async def ours() -> None:
+        limiter = RateLimiter()
+        for _ in range(16):
+            async with limiter.permit("GET /x") as permit:
+                permit.observe(200, {})
+        for _ in range(count):
+            async with limiter.permit("GET /x") as permit:
+                permit.unsent()
+
+    async def learning() -> None:
+        limiter = RateLimiter()
+        for _ in range(count):
+            async with limiter.permit("GET /x") as permit:
+                permit.observe(200, headers)
+
+    for name, run in {
+        "a future, set and awaited": future,
+        "aiolimiter, acquire()": theirs,
+        "aiolimiter, async with": theirs_with,
+        "ours, permit and give back": ours,
+        "ours, permit and learn from an answer": learning,
+    }.items():
+        times = []
+        for _ in range(5):
+            gc.collect()
+            began = time.perf_counter()
+            await run()
+            times.append((time.perf_counter() - began) / count * 1e6)
+        print(f"| {name} | {statistics.median(times):.2f} |", flush=True)
+
+
+def acquire() -> None:
+    import uvloop
+
+    for label, start in (("asyncio", asyncio.run), ("uvloop", uvloop.run)):
+        print(f"| {label}: uncontended | µs, median of 5 × 20,000 |\n|---|---|")
+        start(_acquire())
+
+
+async def _waiters() -> None:
+    count = 100_000
+    limiter = RateLimiter()
+    for _ in range(40):
+        async with limiter.permit("GET /x") as permit:
+            permit.observe(200, {})
+    async with limiter.permit("GET /x") as permit:
+        permit.observe(429, {"Retry-After": "6"})
+    done = 0
+
+    async def one() -> None:
+        nonlocal done
+        async with limiter.permit("GET /x") as permit:
+            done += 1
+            permit.observe(200, {"X-RateLimit-Limit": "1000000", "X-RateLimit-Remaining": "999999"})
+
+    lag = 0.0
+
+    async def watch() -> None:
+        nonlocal lag
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(0.001)
+            lag = max(lag, loop.time() - before - 0.001)
+
+    tracemalloc.start()
+    bare = [limiter.permit("GET /x").__aenter__() for _ in range(10_000)]
+    before, _ = tracemalloc.get_traced_memory()
+    for waiting in bare:
+        waiting.send(None)
+    after, _ = tracemalloc.get_traced_memory()
+    size = tracemalloc.get_traced_memory()[0] / len(bare)
+    del before, after
+    tracemalloc.stop()
+    for waiting in bare:
+        waiting.close()
+    del bare
+    gc.collect()
+    began = time.perf_counter()
+    tasks = [asyncio.create_task(one()) for _ in range(count)]
+    await asyncio.sleep(0)
+    queued = time.perf_counter() - began
+    gc.collect()
+    await asyncio.sleep(7 - (time.perf_counter() - began))
+    watcher = asyncio.create_task(watch())
+    while done < count:
+        await asyncio.sleep(0.05)
+    watcher.cancel()
+    await asyncio.gather(*tasks)
+    print(f"{count:,} waiters: {size:.0f} bytes each (coroutine frame, permit and future); created and queued in")
+    print(f"{queued:.2f} s; while they were let go, the loop was late by at most {lag * 1000:.1f} ms")
+
+
+def waiters() -> None:
+    asyncio.run(_waiters())
+
+
+def main() -> None:
+    parts = {"goodput": goodput, "acquire": acquire, "waiters": waiters}
+    for name in sys.argv[1:] or ["acquire", "waiters", "goodput"]:
+        parts[name]()
+        print()
+
+
+if __name__ == "__main__":
+    main()
