@@ -33,6 +33,7 @@ from aelyst_async.transport.events import Exchange
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
+
     from fastapi import FastAPI
 
 __all__ = ["AppGateway", "HasLifespan", "Lifespan", "TenantGateways", "attach", "lifespans"]
@@ -66,14 +67,14 @@ def lifespans(*parts: HasLifespan | Lifespan) -> Lifespan:
         functions.append(function)
 
     @asynccontextmanager
-    async def united(app: Any) -> AsyncIterator[dict[str, Any]]:
+    async def united(app: Any) -> AsyncIterator[dict[str, Any] | None]:
         state: dict[str, Any] = {}
         async with AsyncExitStack() as stack:
             for function in functions:
                 told = await stack.enter_async_context(function(app))
                 if isinstance(told, Mapping):
                     state.update(told)
-            yield state
+            yield state or None  # not every server takes a state, so an empty one is none
 
     return united
 

@@ -102,6 +102,7 @@ class Runner:
         self._contexts: dict[str, contextvars.Context] = {}
         self._helpers: set[asyncio.Task[Any]] = set()
         self._adopter: asyncio.Task[None] | None = None
+        self._pumping = False
         self._stopped = False  # nothing new is begun
         self._cutting = False  # what runs is being cancelled
         self._closed = False  # the store is
@@ -174,13 +175,19 @@ class Runner:
 
     def _pump(self) -> None:
         """Begin what may begin."""
-        while self._ready and len(self._running) < self._settings.concurrency and not self._stopped:
-            job_id = self._ready.popleft()
-            context = self._contexts.pop(job_id, None) or contextvars.copy_context()
-            # create_task(context=…) came with Python 3.11; within a context it copies that one.
-            task = context.run(asyncio.create_task, self._run(job_id))
-            self._running[job_id] = task
-            task.add_done_callback(partial(self._ended, job_id))
+        if self._pumping:
+            return  # an eager task (Python 3.12) runs, and may end, before create_task returns
+        self._pumping = True
+        try:
+            while self._ready and len(self._running) < self._settings.concurrency and not self._stopped:
+                job_id = self._ready.popleft()
+                context = self._contexts.pop(job_id, None) or contextvars.copy_context()
+                # create_task(context=…) came with Python 3.11; within a context it copies that one.
+                task = context.run(asyncio.create_task, self._run(job_id))
+                self._running[job_id] = task
+                task.add_done_callback(partial(self._ended, job_id))
+        finally:
+            self._pumping = False
 
     def _ended(self, job_id: str, task: asyncio.Task[None]) -> None:
         self._running.pop(job_id, None)

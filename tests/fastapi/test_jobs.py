@@ -223,6 +223,37 @@ async def test_in_a_burst_each_job_has_its_own_context_and_order(make: MakeJobs)
     assert all(value == own for pairs in seen.values() for value, own in pairs)
 
 
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="eager tasks came with Python 3.12")
+async def test_eager_tasks_change_nothing(make: MakeJobs) -> None:
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+    order: list[int] = []
+    running = most = 0
+    gate = asyncio.Event()
+    jobs = make(capacity=5000, concurrency=3)
+
+    @jobs.register(merge=None)
+    async def work(value: int) -> None:
+        order.append(value)
+
+    @jobs.register
+    async def hold() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await gate.wait()
+        running -= 1
+
+    async with jobs:
+        for number in range(10):
+            await jobs.submit(f"hold {number}", hold)
+        await until(lambda: running == 3)
+        ids = [(await jobs.submit("k", work, value=value)).id for value in range(1500)]
+        gate.set()
+        await ended(jobs, ids[-1])
+    assert order == list(range(1500))
+    assert most == 3
+
+
 async def test_a_failing_job_is_logged_counted_and_hurts_no_other(
     make: MakeJobs, caplog: pytest.LogCaptureFixture
 ) -> None:

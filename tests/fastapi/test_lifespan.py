@@ -63,6 +63,21 @@ async def test_lifespans_nest_like_async_with_and_unite_their_states() -> None:
     assert log[4:] == ["-c", "-b", "-a", "-d"]
 
 
+async def test_a_server_that_knows_no_lifespan_state_is_served_too(sandbox: Sandbox) -> None:
+    sent: list[str] = []
+    received = iter(["lifespan.startup", "lifespan.shutdown"])
+
+    async def receive() -> dict[str, Any]:
+        return {"type": next(received)}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    app = FastAPI(lifespan=lifespans(gateway_of(sandbox), Jobs()))
+    await app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
 async def test_what_was_entered_is_left_when_a_later_part_fails(sandbox: Sandbox) -> None:
     gateway = gateway_of(sandbox)
 
