@@ -69,6 +69,7 @@ async def test_the_identifier_fills_the_field_that_the_body_leaves_out(http: Htt
     [
         "/contact/email:a%2Bb@example.com",
         "/contact/email:a+b@example.com",
+        "/contact/email:a+b%40example.com",
         "/contact/email%3Aa%2Bb%40example.com",
         "/contact/email:A%2BB@EXAMPLE.COM",
     ],

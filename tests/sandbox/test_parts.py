@@ -53,7 +53,7 @@ def test_a_client_that_waits_as_told_is_let_in_and_not_a_moment_late(
         verdict = counter.take(now)
         if not verdict.allowed:
             assert not counter.peek(now + verdict.retry_after * 0.99).allowed
-            now += verdict.retry_after + 1e-6
+            now += verdict.retry_after
             assert counter.take(now).allowed
 
 
@@ -65,6 +65,13 @@ def test_a_client_that_hammers_stays_outside_only_where_refused_calls_count(kind
         let_in[refused_count] = sum(counter.take(1000 + number / 100).allowed for number in range(1000))
     assert let_in[False] >= 49
     assert let_in[True] == (let_in[False] if kind == "fixed" else 5)
+
+
+def test_the_debt_of_a_client_that_hammers_a_bucket_is_one_window() -> None:
+    counter = counter_for(Quota(5, 1.0), "token", refused_count=True)
+    for _ in range(100):
+        verdict = counter.take(1000.0)
+    assert verdict.retry_after == pytest.approx(1.2)  # 6 tokens at 5 a second: the debt of 5, and the next one
 
 
 @pytest.mark.parametrize("kind", KINDS)
