@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib
 import shlex
 import signal
 import sys
@@ -292,15 +293,12 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _toml(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        try:
-            import tomli as tomllib
-        except ImportError:
-            raise CommandError("--mapping needs Python 3.11, or: pip install tomli") from None
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    except ImportError:
+        raise CommandError("--mapping needs Python 3.11, or: pip install 'aelyst-async[cli]'") from None
+    try:
+        return dict(tomllib.loads(path.read_text("utf-8")))
     except OSError as error:
         raise CommandError(f"{path}: {(error.strerror or '').lower()}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

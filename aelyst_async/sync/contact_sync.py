@@ -157,7 +157,7 @@ class ContactSync:
         traffic = Traffic(gateway, tally, sizer)
         failures = FailuresFile(None if dry_run and self._failures_path is None else self._failures_path)
         error: ContactsError | None = None
-        engine: Engine | None = None
+        complete = False
         try:
             async with Committer(None if dry_run else journal) as committer:
                 courier = Courier(
@@ -181,10 +181,10 @@ class ContactSync:
                     error = reason
             if error is None and committer.error is not None:
                 error = JournalError(str(committer.error))
+            complete = error is None and engine.stopped is None
         finally:
-            self._engine = None
+            self._engine = self._asked = None
             traffic.close()
-            complete = error is None and engine is not None and engine.stopped is None
             path = failures.close(complete=complete and not dry_run)
         report = tally.report(
             pending=engine.pending,
@@ -223,10 +223,10 @@ class ContactSync:
         path = self._journal_path
         if path is None or (dry_run and not path.exists()):
             return None
-        account = getattr(self.gateway, "account", None)
+        gateway: Any = self.gateway
         journal = await asyncio.get_running_loop().run_in_executor(None, Journal.open, path)
         try:
-            name = await account(journal.salt) if callable(account) else None
+            name = await gateway.account(journal.salt) if hasattr(gateway, "account") else None
             journal.bind(self.mapper.schema.provider, name, key=self.mapper.key, rebind=self._rebind)
         except BaseException:
             journal.close()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import random
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -54,8 +54,7 @@ class Kind(enum.Enum):
     STOP = "stop"
 
 
-@attrs.frozen
-class Verdict:
+class Verdict(NamedTuple):
     """What became of an attempt. ``delay``: seconds until the next one. ``unreachable``: nobody answered."""
 
     kind: Kind

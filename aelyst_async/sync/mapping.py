@@ -151,28 +151,38 @@ class Mapper:
             )
         return Layout(self, tuple(sorted(steps.values(), key=lambda step: step.target)))
 
-    def read(self, columns: tuple[str, ...] | None, cells: Any) -> Mapped | list[Problem]:
+    def read(self, columns: tuple[str, ...] | None, row: Any) -> Mapped | list[Problem]:
         """Return what a row of a source means. Raises `MappingError` for a table whose columns do not fit."""
         if self.transform is not None:
-            cells = self.transform(dict(zip(columns, cells, strict=True)) if columns is not None else cells)
-            if isinstance(cells, ContactFields):
-                cells = {name: value for name, value in cells.given()}  # noqa: C416 - given() yields pairs
-            if not isinstance(cells, Mapping):
-                return [Problem(None, "mapping", f"the mapping returned {type(cells).__name__}, not a mapping")]
-            columns = None
+            return self._transformed(dict(zip(columns, row, strict=True)) if columns is not None else row)
         if columns is not None:
             layout = self._layouts.get(columns) or self._remember(columns, self.layout(columns))
-            return layout.read(cells)
+            return layout.read(row)
+        return self._record(row)
+
+    def _transformed(self, row: Mapping[str, Any]) -> Mapped | list[Problem]:
+        assert self.transform is not None
         try:
-            record = _flat(cells)
+            made = self.transform(row)
+        except Exception as error:  # noqa: BLE001 - a row that the user's code cannot map is a row that fails
+            return [Problem(None, "mapping", f"the mapping raised {type(error).__name__}: {error}"[:300])]
+        if isinstance(made, ContactFields):
+            return self._record(dict(made.given()))
+        if isinstance(made, Mapping):
+            return self._record(made)
+        return [Problem(None, "mapping", f"the mapping returned {type(made).__name__}, not a mapping")]
+
+    def _record(self, record: Mapping[str, Any]) -> Mapped | list[Problem]:
+        try:
+            flat = _flat(record)
         except ValueError as error:
             return [Problem(_CUSTOM, "type", str(error))]
-        names = tuple(record)
+        names = tuple(flat)
         try:
             found = self._layouts.get(names) or self._remember(names, self.layout(names, table=False))
         except MappingError as error:
             return [Problem(None, "unknown", str(error))]
-        return found.read(list(record.values()))
+        return found.read(list(flat.values()))
 
     def check_first(self, record: Mapping[str, Any]) -> None:
         """Raise `MappingError` if the first record does not fit: then the mistake is the file's, not the row's."""
@@ -413,15 +423,27 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     custom = record[given]
     if isinstance(custom, Mapping):
         pairs = list(custom.items())
-    elif isinstance(custom, (list, tuple)) and all(
-        isinstance(item, Mapping) and isinstance(item.get("name"), str) for item in custom
-    ):
-        pairs = [(item["name"], item.get("value")) for item in custom]
+    elif isinstance(custom, (list, tuple)):
+        pairs = [_pair(item) for item in custom]
     else:
-        raise ValueError('custom_fields: expected {"NAME": VALUE} or [{"name": …, "value": …}]')
+        raise ValueError(_SHAPE)
     for name, value in pairs:
         target = f"{_CUSTOM}.{name}:{_UNTYPED}"
         if target in flat:
             raise ValueError(f"the custom field {name!r} is given twice")
         flat[target] = value
     return flat
+
+
+_SHAPE = 'custom_fields: expected {"NAME": VALUE} or [{"name": …, "value": …}]'
+
+
+def _pair(item: Any) -> tuple[str, Any]:
+    """Return the name and the value of one custom field: a mapping, or an object such as a `CustomField`."""
+    if isinstance(item, Mapping):
+        name, value = item.get("name"), item.get("value")
+    else:
+        name, value = getattr(item, "name", None), getattr(item, "value", None)
+    if not isinstance(name, str):
+        raise ValueError(_SHAPE)
+    return name, value

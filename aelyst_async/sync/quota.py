@@ -27,9 +27,8 @@ class Traffic:
         self._sizer = sizer
         self._by_endpoint: Counter[str] = Counter()
         self.answers = 0
-        subscribe = getattr(gateway, "subscribe", None)
-        self.told = callable(subscribe)
-        self._unsubscribe: Callable[[], None] | None = subscribe(self._heard) if callable(subscribe) else None
+        self.told = hasattr(gateway, "subscribe")
+        self._unsubscribe: Callable[[], None] | None = gateway.subscribe(self._heard) if self.told else None
 
     def close(self) -> None:
         """Listen no more. Idempotent."""

@@ -130,7 +130,7 @@ class _FileSource(ContactSource):
 
     def open(self) -> Iterator[RawRow]:
         with contextlib.ExitStack() as stack:
-            binary = self._binary(stack)
+            binary: io.BufferedReader[Any] = self._binary(stack)
             head = binary.peek(4)[:4]
             if head[:2] == b"\x1f\x8b":
                 unpacked = stack.enter_context(gzip.GzipFile(fileobj=binary))
@@ -316,17 +316,10 @@ class _Spool(ContactSource):
 
 def _record(item: Any) -> Mapping[str, Any] | BadRow:
     if isinstance(item, ContactFields):
-        return {name: _plain(value) for name, value in item.given()}
+        return dict(item.given())
     if isinstance(item, Mapping):
         return dict(item)
     return BadRow("type", f"expected a mapping or ContactFields, got {type(item).__name__}", repr(item)[:200])
-
-
-def _plain(value: Any) -> Any:
-    """Turn custom fields (objects with a name and a value) into what a record holds."""
-    if isinstance(value, (tuple, list)):
-        return [{"name": item.name, "value": item.value} if hasattr(item, "name") else item for item in value]
-    return value
 
 
 async def as_source(rows: Any) -> ContactSource:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -100,9 +101,13 @@ def unchanged() -> list[Line]:
         first = time.perf_counter() - began
         gateway.requests = 0
         best = min(_timed(lambda: fresh(run)) for _ in range(3))
+        computing = time.process_time()
+        fresh(run)
+        computing = time.process_time() - computing
         return [
             line("100,000 new rows into a gateway that costs nothing", f"{rows / first:,.0f} rows/s"),
             line("100,000 unchanged rows", f"{best:.2f} s", "2 s", best <= 2.0),
+            line("  processor time of it", f"{computing:.2f} s"),
             line("  requests for them", f"{gateway.requests}", "0", gateway.requests == 0),
         ]
 
@@ -150,31 +155,33 @@ def memory() -> list[Line]:
 
 def journal() -> list[Line]:
     """What a row costs in the journal: its INTENT and its DONE, in groups as a run makes them."""
-    import secrets
+    rounds = [_journal(50_000, 100) for _ in range(3)]  # the best of three: a shared disk has slow moments
+    wall, cpu, looked = (min(values) for values in zip(*rounds, strict=True))
+    return [
+        line("journal: INTENT and DONE of a row, committed by the hundred", f"{wall:.1f} µs/row", "20 µs", wall <= 20),
+        line("  of that, processor time (the rest waits for the disk)", f"{cpu:.1f} µs/row"),
+        line("journal: look-up of a row", f"{looked:.1f} µs/row"),
+    ]
 
+
+def _journal(rows: int, group: int) -> tuple[float, float, float]:
     from aelyst_async.sync.journal import Journal, Settled
 
-    rows, group = 50_000, 100
     keys = [f"email:{secrets.token_hex(8)}@example.com" for _ in range(rows)]
     with tempfile.TemporaryDirectory() as folder:
         book = Journal.open(Path(folder, "state.db"))
-        began = time.perf_counter()
+        began, computing = time.perf_counter(), time.process_time()
         for start in range(0, rows, group):
             part = keys[start : start + group]
             book.apply([Settled(key, "INTENT", "create", None, None, 1, None, 0) for key in part])
             book.apply([Settled(key, "DONE", "create", b"0123456789abcdef", "1", 1, 200, 0) for key in part])
-        wrote = (time.perf_counter() - began) / rows * 1e6
+        wall, cpu = time.perf_counter() - began, time.process_time() - computing
         began = time.perf_counter()
         for start in range(0, rows, 1000):
             book.look_up(keys[start : start + 1000])
-        looked = (time.perf_counter() - began) / rows * 1e6
+        looked = time.perf_counter() - began
         book.close()
-    return [
-        line(
-            "journal: INTENT and DONE of a row, committed by the hundred", f"{wrote:.1f} µs/row", "20 µs", wrote <= 20
-        ),
-        line("journal: look-up of a row", f"{looked:.1f} µs/row"),
-    ]
+    return wall / rows * 1e6, cpu / rows * 1e6, looked / rows * 1e6
 
 
 @contextlib.contextmanager
@@ -205,19 +212,28 @@ def sandbox() -> list[Line]:
             async with AelystGateway("sandbox-token", base_url=f"{url}/aelyst/v1") as gateway:
                 return await ContactSync(gateway, journal=Path(folder, "state.db"), **options).run(path)
 
+        path.write_text("email,first_name\nwarm@example.com,Up\n")  # imports aiohttp
+        fresh(run)
         write_people(path, rows)
         report = fresh(lambda: run(assume_new=True))
         assert report.created == rows
-        rate = rows / report.elapsed
-        found.append(
-            line("10,000 new rows, one POST each (--assume-new)", f"{rate:,.0f} rows/s", "2,000/s", rate >= 2000)
-        )
-        write_people(path, rows, version=1)
-        report = fresh(run)
-        assert report.updated == rows
-        rate = rows / report.elapsed
-        found.append(line("10,000 changed rows, one PUT each", f"{rate:,.0f} rows/s", "2,000/s", rate >= 2000))
+        found += _pace("10,000 new rows, one POST each (assume_new)", [report])
+        changed = []
+        for version in (1, 2, 3):
+            write_people(path, rows, version=version)
+            changed.append(fresh(run))
+            assert changed[-1].updated == rows
+        found += _pace("10,000 changed rows, one PUT each (best of three)", changed)
     return found
+
+
+def _pace(what: str, reports: list[SyncReport]) -> list[Line]:
+    best = max(report.rows / report.elapsed for report in reports)
+    cpu = min(report.computing / report.rows for report in reports)
+    return [
+        line(what, f"{best:,.0f} rows/s", "2,000/s", best >= 2000),
+        line("  processor time of the client", f"{cpu * 1e6:,.0f} µs/row"),
+    ]
 
 
 def latency() -> list[Line]:

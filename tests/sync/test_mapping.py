@@ -152,9 +152,15 @@ def test_a_callable_maps_rows_to_fields() -> None:
     assert read(mapper, "mail,name", "a@b.co", "ann").values == [("email", "a@b.co"), ("first_name", "Ann")]
     fields = Mapper(AELYST, mapping=lambda row: ContactFields(email=row["mail"], first_name="A"))
     assert isinstance(fields.read(("mail",), ["a@b.co"]), Mapped)
+    custom = AelystFields(email="a@b.co", first_name="A", custom_fields=(CustomField("Age", 4),))
+    mapped = Mapper(AELYST, mapping=lambda _: custom).read(("mail",), ["x"])
+    assert isinstance(mapped, Mapped)
+    assert Mapper(AELYST).fields(mapped.values) == custom
     nothing = Mapper(AELYST, mapping=lambda _: None)
     [problem] = problems(nothing, "mail", "x")
     assert problem.rule == "mapping"
+    [problem] = problems(Mapper(AELYST, mapping=lambda row: {"email": row["nope"]}), "mail", "x")
+    assert problem.message == "the mapping raised KeyError: 'nope'"
 
 
 def test_an_unknown_key_in_a_later_record_is_the_rows_fault() -> None:
