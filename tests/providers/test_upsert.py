@@ -234,6 +234,17 @@ def test_dmchamp_says_what_only_a_create_takes() -> None:
     assert "channel" not in server.contacts["c5"]
 
 
+def test_dmchamp_sends_no_empty_update() -> None:
+    async def main() -> None:
+        session, lent = scripted(DmChamp(contacts={"c5": {"id": "c5", "phoneNumber": "+601"}}))
+        gateway = make("dmchamp", session=lent, base_url="http://127.0.0.1:9")
+        receipt = await gateway.upsert(PHONE, DmChampFields(channel="wa"))
+        assert (receipt.contact_id, receipt.created, receipt.not_applied) == ("c5", False, ("channel",))
+        assert session.methods == ["GET"]
+
+    run(main())
+
+
 def test_dmchamp_both_ways_are_checked_before_anything_is_sent() -> None:
     async def main() -> None:
         session, lent = scripted(DmChamp())

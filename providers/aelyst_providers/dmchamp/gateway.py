@@ -142,13 +142,15 @@ class DmChampGateway(HttpGateway):
             try:
                 receipt = await self.create(fields, identifier=who)
             except ConflictError:
-                contact_id = None  # created in between, or not yet visible when we looked
+                pass  # created in between, or not yet visible when we looked
             else:
                 if receipt.created or wire.holds(receipt.raw, self.schema.encode(_complete(fields, who)[0], "create")):
                     return receipt
                 # The answer to a create may be a contact that existed: then nothing has been written yet.
                 contact_id = receipt.contact_id
             contact_id = contact_id or await self._id_of(who)
+        if not isinstance(who, ContactId) and not any(changes.given()):
+            return WriteReceipt(identifier=who, contact_id=contact_id, created=False, not_applied=kept)
         receipt = await self.update(ContactId(contact_id), changes)
         return attrs.evolve(receipt, identifier=who, not_applied=kept)
 
