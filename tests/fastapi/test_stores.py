@@ -1,0 +1,109 @@
+"""The two stores against each other: whatever is asked of them in whatever order, they answer alike."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aelyst_async.fastapi.journal import Journal
+from aelyst_async.fastapi.store import MemoryStore, Outcome, Store, Submission, union
+
+OPERATIONS = ["start", "done", "failed", "back", "back uncounted", "status", "dead"]
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.sampled_from("ab"), st.sampled_from("xy"), st.booleans()),
+        st.tuples(
+            st.sampled_from(["start", "done", "failed", "back", "back uncounted", "status", "dead"]), st.integers(0, 9)
+        ),
+    ),
+    max_size=40,
+)
+
+
+async def answers(store: Store, steps: list[Any]) -> list[Any]:
+    """Carry out the steps; return everything that can be seen of it, without times."""
+    seen: list[Any] = []
+    added: list[str] = []
+    running: set[str] = set()
+    await store.open()
+    try:
+        for number, (what, *rest) in enumerate(steps):
+            if what == "add":
+                key, name, mergeable = rest
+                job = Submission(
+                    id=f"job {number}", key=key, name=name, arguments={"last": number, f"n{number}": True},
+                    merge=union if mergeable else None, function=FUNCTIONS[name],
+                )  # fmt: skip
+                seen.append(await store.add(job, capacity=6))
+                if seen[-1] is not None and not seen[-1].merged:
+                    added.append(job.id)
+                continue
+            if not added:
+                continue
+            job_id = added[rest[0] % len(added)]
+            if what == "start":
+                # Only heads are started: the runner sees to that.
+                if job_id in heads(seen, running):
+                    started = await store.start(job_id)
+                    seen.append(started and (started.key, started.name, started.arguments, started.starts))
+                    if started is not None:
+                        running.add(job_id)
+            elif what == "status":
+                status = await store.status(job_id)
+                assert status is not None
+                seen.append((status.name, status.state, status.submissions, status.starts, status.error))
+            elif what == "dead":
+                failed = await store.failed(job_id)
+                seen.append(failed and (failed.key, failed.name, failed.arguments))
+            elif job_id in running:
+                running.remove(job_id)
+                if what.startswith("back"):
+                    await store.put_back(job_id, uncounted=what.endswith("uncounted"))
+                else:
+                    error = "E" if what == "failed" else None
+                    following = await store.finish(job_id, Outcome("failed" if error else "done", error, None))
+                    seen.append(("head", following))
+            seen.append(store.open_count)
+    finally:
+        await store.close()
+    return seen
+
+
+def heads(seen: list[Any], running: set[str]) -> set[str]:
+    """Return the jobs that were said to be their key's head and are not running."""
+    found = {item.id for item in seen if getattr(item, "head", False)}
+    found |= {item[1] for item in seen if isinstance(item, tuple) and item[:1] == ("head",) and item[1]}
+    return found - running
+
+
+async def x() -> None: ...
+
+
+async def y() -> None: ...
+
+
+FUNCTIONS = {"x": x, "y": y}
+
+
+@settings(max_examples=60)
+@given(STEPS)
+def test_memory_and_journal_answer_alike(steps: list[Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "jobs.db", keep=60, max_starts=5)
+        assert asyncio.run(answers(MemoryStore(), steps)) == asyncio.run(answers(journal, steps))
+
+
+async def test_memory_forgets_the_oldest_finished_jobs() -> None:
+    store = MemoryStore(remembered=2)
+    for number in range(4):
+        job = Submission(id=str(number), key="k", name="x", arguments={"secret": 1}, merge=None, function=x)
+        assert await store.add(job, capacity=9)
+        await store.start(job.id)
+        await store.finish(job.id, Outcome("done"))
+    assert [await store.status(str(number)) is not None for number in range(4)] == [False, False, True, True]
+    assert "secret" not in repr(vars(store))
