@@ -76,7 +76,11 @@ class StoreError(Exception):
 
 def dump_json(value: Any) -> str:
     """Return compact JSON in ASCII: no text that a client sends, a lone surrogate included, fails to encode."""
-    return json.dumps(value, separators=(",", ":"))
+    return _ENCODER.encode(value)
+
+
+# `json.dumps` makes a new encoder on each call that has arguments.
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 def phone_key(text: str) -> str:

@@ -233,9 +233,12 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
 def decode_json(body: bytes) -> Any:
     """Decode a JSON body strictly (UTF-8; no NaN or Infinity). Raises `ValueError`."""
     try:
-        return json.loads(body.decode(), parse_constant=_no_constant)
+        return _DECODER.decode(body.decode())
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
