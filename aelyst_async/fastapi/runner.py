@@ -211,8 +211,10 @@ class Runner:
                 await self._put_back(job_id, uncounted=True)
                 raise
             failure = error
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and hurts no other job
-            failure = error
+        except Exception as error:
+            if started is None:
+                raise  # the store's, not the job's
+            failure = error  # whatever it is, it is logged and hurts no other job
         assert started is not None
         taken = clock() - began
         self._pace = taken if self._pace == 0.0 else 0.9 * self._pace + 0.1 * taken
@@ -276,9 +278,13 @@ class Runner:
     async def _adopt(self) -> None:
         while True:
             await asyncio.sleep(_ADOPT_EVERY)
-            found = await self._insist(self.store.adopt)
+            try:
+                found = await self._insist(self.store.adopt)
+            except Exception as error:  # noqa: BLE001 - a lock file that cannot be opened must not end the looking
+                logger.error("cannot look for jobs of workers that died: %s", error)
+                continue
             if found:
-                logger.info("took over the jobs of a worker that died: %d contacts or other keys", len(found))
+                logger.info("took over the jobs of a worker that died: %d keys", len(found))
                 self._make_ready(found)
 
     async def drain(self, timeout: float) -> None:

@@ -339,6 +339,48 @@ async def test_a_path_that_cannot_be_is_an_error_not_a_hang() -> None:
             pass
 
 
+async def test_a_look_for_the_dead_that_fails_is_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("aelyst_async.fastapi.runner._ADOPT_EVERY", 0.01)
+    looks = 0
+
+    def failing(self: Journal, db: sqlite3.Connection) -> list[str]:
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            raise PermissionError("the lock file")
+        return []
+
+    monkeypatch.setattr(Journal, "_adopt", failing)
+    async with Jobs(journal=tmp_path / "jobs.db"):
+        await until(lambda: looks > 4)
+    assert "cannot look for jobs of workers that died: the lock file" in caplog.text
+
+
+async def test_a_row_that_cannot_be_read_is_logged_and_stops_no_other_key(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = asyncio.Event()
+    jobs = Jobs(journal=tmp_path / "jobs.db", concurrency=1, drain_timeout=5)
+
+    @jobs.register(merge=None)
+    async def work() -> None:
+        await gate.wait()
+
+    async with jobs:
+        first = await jobs.submit("a", work)
+        broken = await jobs.submit("b", work)
+        db = sqlite3.connect(tmp_path / "jobs.db", timeout=10)
+        with db:
+            db.execute("UPDATE job SET arguments = 'not json' WHERE id = ?", (broken.id,))
+        db.close()
+        last = await jobs.submit("c", work)
+        gate.set()
+        await ended(jobs, first.id, last.id)
+    assert "JSONDecodeError" in caplog.text
+
+
 async def test_a_disk_that_fails_refuses_new_jobs_and_loses_no_finished_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

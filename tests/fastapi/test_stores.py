@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from aelyst_async.fastapi.journal import Journal
 from aelyst_async.fastapi.store import MemoryStore, Outcome, Store, Submission, union
 
-OPERATIONS = ["start", "done", "failed", "back", "back uncounted", "status", "dead"]
+ENDS = ["done", "failed", "back", "back uncounted"]
+OPERATIONS = ["start", *ENDS, "status", "dead"]
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.sampled_from("ab"), st.sampled_from("xy"), st.booleans()),
@@ -43,16 +44,16 @@ async def answers(store: Store, steps: list[Any]) -> list[Any]:
                 if seen[-1] is not None and not seen[-1].merged:
                     added.append(job.id)
                 continue
-            if not added:
+            # Only heads are started, and only what runs is ended: the runner sees to that.
+            among = heads(seen, running) if what == "start" else running if what in ENDS else set(added)
+            if not among:
                 continue
-            job_id = added[rest[0] % len(added)]
+            job_id = sorted(among)[rest[0] % len(among)]
             if what == "start":
-                # Only heads are started: the runner sees to that.
-                if job_id in heads(seen, running):
-                    started = await store.start(job_id)
-                    seen.append(started and (started.key, started.name, started.arguments, started.starts))
-                    if started is not None:
-                        running.add(job_id)
+                started = await store.start(job_id)
+                seen.append(started and (started.key, started.name, started.arguments, started.starts))
+                if started is not None:
+                    running.add(job_id)
             elif what == "status":
                 status = await store.status(job_id)
                 assert status is not None
@@ -60,7 +61,7 @@ async def answers(store: Store, steps: list[Any]) -> list[Any]:
             elif what == "dead":
                 failed = await store.failed(job_id)
                 seen.append(failed and (failed.key, failed.name, failed.arguments))
-            elif job_id in running:
+            else:
                 running.remove(job_id)
                 if what.startswith("back"):
                     await store.put_back(job_id, uncounted=what.endswith("uncounted"))
