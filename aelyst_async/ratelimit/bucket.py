@@ -43,8 +43,8 @@ __all__ = ["Bucket"]
 _SOON = (0.004, 0.05)
 """Seconds, from and to: the credit of the very start is spent within two round trips or so."""
 
-_TICK = 0.0005
-"""Seconds. uvloop's clock and both loops' timers have a grain of a millisecond."""
+_LATE = 0.002
+"""Seconds of lateness made good. The grain of timers is a millisecond, of uvloop's clock as well."""
 
 _FAIR = 0.008
 """Share of the limit held back at one limit per second."""
@@ -80,7 +80,7 @@ class Bucket:
         self._last = -math.inf
         self._blind = Blind()
         self._expecting = False
-        self._ahead = -math.inf
+        self._due = -math.inf
         self._alone = False  # after a refusal: one request at a time until an answer is good
         self._refusals = 0
         self._round_trip = 0.0
@@ -98,6 +98,7 @@ class Bucket:
         self._bounds = Boundaries()
         self._ages = Extremum(largest=True)
         self._forgot_ages = Extremum(largest=False)
+        self._odd = 0
         self._at_once = 0.0
         self._one_by_one = 0.0
         self._most_forgotten = 0.0
@@ -163,9 +164,8 @@ class Bucket:
             ready = self._ready_scouting()
         if self._expecting and ready > patience:
             ready = patience
-        # No timer is finer: what would be due within a tick goes now, and what follows it counts from then.
-        self._ahead = ready if now < ready <= now + _TICK else now
-        return now if self._ahead > now else ready
+        self._due = ready
+        return ready
 
     def _spare(self) -> float:
         """Return the requests that are held back."""
@@ -288,7 +288,9 @@ class Bucket:
         number = self._log.append(now, 2 * (self.limit or 64))
         if number == 1:
             self._origin = now
-        self._last = self._ahead if now < self._ahead <= now + _TICK else now
+        # Timers wake late by a millisecond or so: what follows counts from when this one was due.
+        late = min(_LATE, 0.01 * window) if (window := self.window) else 0.0
+        self._last = min(now, max(self._due, now - late))
         self.sent += 1
         self._ticket += 1
         if self.state == "smooth" and self._allowed >= number and now >= self._test_at:
@@ -473,6 +475,11 @@ class Bucket:
             and news >= 0.6 * (self._seen - self._most_forgotten)
             and remembered <= max(between + 1, 0.3 * limit)
         )
+        if all_at_once and self._bounds.confirmed >= 2:
+            # Far too early for an end: requests overtook each other, unless it comes again.
+            self._odd = self._odd + 1 if one.at < self._bounds.low + 0.7 * self._bounds.window_low else 0
+            if self._odd in {1, 2}:
+                return
         close = one.at - self._seen_at <= 0.3 * age
         if all_at_once and (close or self.state != "smooth"):
             self._bounds.found(max(self._seen_at, self._not_before), one.at, (self._seen, one.number))
@@ -489,14 +496,17 @@ class Bucket:
                 self._at_once /= 2
                 self._one_by_one /= 2
 
+    def _crowd(self) -> int:
+        """Return how many requests were sent so close to the newest that they may have overtaken it, or it them."""
+        near = 0.001 + self._round_trip / 8
+        return self._log.sent_by(self._seen_at + near) - self._log.sent_by(self._seen_at - near) - 1
+
     def _judge(self) -> None:
         """Decide for a law."""
         limit = self.limit or 1
         total = self._at_once + self._one_by_one
         before = self.state
-        near = 0.001 + self._round_trip / 8
-        crowd = self._log.sent_by(self._seen_at + near) - self._log.sent_by(self._seen_at - near) - 1
-        if total >= max(2.0, 0.05 * limit, 2 * crowd) and self._one_by_one > 0.3 * total:
+        if total >= max(2.0, 0.05 * limit, 2 * self._crowd()) and self._one_by_one > 0.3 * total:
             self.state = "smooth"
         elif (
             self._bounds.known
