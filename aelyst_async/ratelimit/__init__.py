@@ -8,6 +8,7 @@
 ======================  =====================================================================================
 """
 
-from aelyst_async.ratelimit.limiter import BucketSnapshot, Permit, RateLimiter
+from aelyst_async.ratelimit.limiter import Permit, RateLimiter
+from aelyst_async.ratelimit.snapshot import BucketSnapshot
 
 __all__ = ["BucketSnapshot", "Permit", "RateLimiter"]

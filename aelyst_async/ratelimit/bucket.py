@@ -36,7 +36,7 @@ import math
 
 from aelyst_async.ratelimit.blind import Blind
 from aelyst_async.ratelimit.headers import QuotaHeaders
-from aelyst_async.ratelimit.memory import Boundaries, Extremum, SendLog
+from aelyst_async.ratelimit.memory import Boundaries, Extremum, Inflow, SendLog
 
 __all__ = ["Bucket"]
 
@@ -45,6 +45,8 @@ _SOON = (0.004, 0.05)
 
 _LATE = 0.002
 """Seconds of lateness made good. The grain of timers is a millisecond, of uvloop's clock as well."""
+
+_WIDE = 0.008
 
 _FAIR = 0.008
 """Share of the limit held back at one limit per second."""
@@ -102,7 +104,7 @@ class Bucket:
         self._at_once = 0.0
         self._one_by_one = 0.0
         self._most_forgotten = 0.0
-        self._inflow: list[tuple[float, int]] = []
+        self._inflow = Inflow()
         # What we got wrong.
         self._surprise = 0.0
         self._spread = 0.0
@@ -248,17 +250,17 @@ class Bucket:
         margin = self._margin(high)
         spare = self._spare()
         credit = self._allowed - self._log.count - spare
-        flow = self._flow()
+        flow = self._inflow.rate()
         pace = 0.9 * (min(high / limit, 1 / flow) if flow > 0 else high / limit)
         base = max(self._log.sent_by(self._seen_at - high), self._forgotten)
         if credit >= 1:
             ready = self._last + min(pace, high / 16 / credit)
-            if credit < 2 and self._wide(low, high) and self._log.known(base + 1):
+            if credit < 2 and high - low > _WIDE * high and self._log.known(base + 1):
                 # The one to spare is best sent between the bounds: it brings them together.
                 ready = max(ready, self._log.time(base + 1) + (low + high) / 2)
             return ready
         needed = base + 1 - int(credit)
-        if now >= self._test_at and self._wide(low, high) and limit > 2:
+        if now >= self._test_at and high - low > _WIDE * high and limit > 2:
             needed += 1  # wait for one more, to have one to spare
         ready = self._log.time(needed) + high + margin if self._log.known(needed) else math.inf
         if flow > 0:
@@ -269,17 +271,6 @@ class Bucket:
         elif math.isinf(ready):
             return math.inf if self._expecting else self._last + high
         return max(ready, self._last + pace)
-
-    @staticmethod
-    def _wide(low: float, high: float) -> bool:
-        return high - low > 0.008 * high
-
-    def _flow(self) -> float:
-        """Return what has come in per second of late."""
-        if len(self._inflow) < 2:
-            return 0.0
-        (began, first), (ended, last) = self._inflow[0], self._inflow[-1]
-        return max(0.0, (last - first) / (ended - began)) if ended > began else 0.0
 
     # -- what happens -----------------------------------------------------------------------------------------------
 
@@ -437,21 +428,13 @@ class Bucket:
             self._most_forgotten = float(forgotten)
         self._seen, self._seen_at = one.number, one.at
         self._allowed, self._forgotten, self._remembered = allowed, forgotten, remembered
-        self._note_inflow(one.at, allowed)
+        self._inflow.push(one.at, allowed, max((self.window or self._soon) / 16, 0.001))
         if self.state == "scouting" and forgotten < -0.1 * limit and remaining >= 2:
             # Neighbours spend it, yet some is left each time: the quota comes back faster than we look.
             self._origin += 0.3 * max(one.at - self._origin, 0.0)
         self._judge()
         if self.state == "smooth":
             self._weigh_share()
-
-    def _note_inflow(self, at: float, allowed: int) -> None:
-        step = max((self.window or self._soon) / 16, 0.001)
-        flow = self._inflow
-        if not flow or at - flow[-1][0] >= step:
-            flow.append((at, allowed))
-            if len(flow) > 9:
-                del flow[0]
 
     def _weigh(self, one: _Sent, forgotten: int, remembered: int) -> None:
         """Compare with the answer before: how much was forgotten, and did it go at once?"""

@@ -31,12 +31,11 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-import attrs
-
 from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit.bucket import Bucket
 from aelyst_async.ratelimit.headers import read
 from aelyst_async.ratelimit.scope import AccountScope, PathScope
+from aelyst_async.ratelimit.snapshot import BucketSnapshot
 
 __all__ = ["BucketSnapshot", "Permit", "RateLimiter"]
 
@@ -48,32 +47,6 @@ _REPORT_EVERY = 0.05
 
 MOST_BUCKETS = 10_000
 """Buckets kept; the least recently used go first."""
-
-
-@attrs.frozen(kw_only=True)
-class BucketSnapshot:
-    """One bucket at one moment. Times in seconds."""
-
-    account: str
-    endpoint: str
-    path: str | None
-    """The full path, if the quota is counted per path."""
-    scope: str
-    """``endpoint`` or ``path``."""
-    scope_reason: str
-    state: str
-    limit: int | None
-    """Requests per window, as the server said last."""
-    remaining: int | None
-    rate: float | None
-    """Requests per second that the quota allows in the long run, once learned."""
-    window: float | None
-    waiting: int
-    in_flight: int
-    paused_for: float
-    """Seconds that the server's last refusal still lasts."""
-    sent: int
-    refused: int
 
 
 class _Lane:

@@ -23,7 +23,7 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 
-__all__ = ["Boundaries", "Extremum", "SendLog"]
+__all__ = ["Boundaries", "Extremum", "Inflow", "SendLog"]
 
 _MOST = 1 << 17
 """Send times kept at most, 8 bytes each."""
@@ -103,6 +103,30 @@ class Extremum:
     def clear(self) -> None:
         """Forget all."""
         self._values.clear()
+
+
+class Inflow:
+    """How fast new quota comes in: the slope of what is authorised, over half a window or so."""
+
+    __slots__ = ("_points",)
+
+    def __init__(self) -> None:
+        self._points: list[tuple[float, int]] = []
+
+    def push(self, at: float, allowed: int, step: float) -> None:
+        """Note that at `at` so many were authorised in all; points closer than `step` seconds are left out."""
+        points = self._points
+        if not points or at - points[-1][0] >= step:
+            points.append((at, allowed))
+            if len(points) > 9:
+                del points[0]
+
+    def rate(self) -> float:
+        """Return requests per second, 0 if not known."""
+        if len(self._points) < 2:
+            return 0.0
+        (began, first), (ended, last) = self._points[0], self._points[-1]
+        return max(0.0, (last - first) / (ended - began)) if ended > began else 0.0
 
 
 class Boundaries:

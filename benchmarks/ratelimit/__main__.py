@@ -59,9 +59,9 @@ def goodput() -> None:
 
 
 def plot(kind: str, limit: int, window: float, curves: dict[str, list[float]]) -> None:
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("svg")
+    mpl.use("svg")
     import matplotlib.pyplot as plt
 
     shown = [name for name in curves if name.startswith(("aelyst", "backoff, Retry", "aiolimiter, set by"))]
@@ -192,7 +192,7 @@ async def _waiters() -> None:
     gc.collect()
     await asyncio.sleep(7 - (time.perf_counter() - began))
     watcher = asyncio.create_task(watch())
-    while done < count:
+    while done < count:  # noqa: ASYNC110 - measured from outside on purpose
         await asyncio.sleep(0.05)
     watcher.cancel()
     await asyncio.gather(*tasks)

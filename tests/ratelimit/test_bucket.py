@@ -1,6 +1,7 @@
 """The arithmetic by itself: what holds for every sequence of sends and answers, whatever a server says."""
 
 import math
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,7 +30,7 @@ _STEPS = st.lists(
 
 @given(_STEPS)
 @settings(max_examples=300, deadline=None)
-def test_no_sequence_of_answers_stops_a_bucket_for_ever(steps) -> None:
+def test_no_sequence_of_answers_stops_a_bucket_for_ever(steps: list[Any]) -> None:
     bucket, now = Bucket(), 1000.0
     out: list[int] = []
     for what, pick, seconds, answer, wait in steps:
@@ -60,7 +61,7 @@ def test_no_sequence_of_answers_stops_a_bucket_for_ever(steps) -> None:
 
 @given(_STEPS)
 @settings(max_examples=200, deadline=None)
-def test_nothing_goes_before_a_refusals_end(steps) -> None:
+def test_nothing_goes_before_a_refusals_end(steps: list[Any]) -> None:
     bucket, now, paused = Bucket(), 1000.0, 0.0
     out: list[int] = []
     for what, pick, seconds, answer, wait in steps:
@@ -103,8 +104,9 @@ def test_an_answer_older_than_the_newest_changes_no_credit() -> None:
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=200), st.data())
-def test_the_log_of_sends_agrees_with_a_plain_list(gaps, data) -> None:
-    log, plain, now = SendLog(), [], 0.0
+def test_the_log_of_sends_agrees_with_a_plain_list(gaps: list[float], data: st.DataObject) -> None:
+    log, now = SendLog(), 0.0
+    plain: list[float] = []
     for gap in gaps:
         now += gap
         log.append(now, 10_000)
@@ -114,15 +116,16 @@ def test_the_log_of_sends_agrees_with_a_plain_list(gaps, data) -> None:
             log.remove(at)
             del plain[at - 1]
     assert log.count == len(plain)
-    for number, at in enumerate(plain, 1):
-        assert log.time(number) == at
-    for at in [0.0, now / 3, now / 2, now]:
-        assert log.sent_by(at) == sum(one <= at for one in plain)
+    for number, sent_at in enumerate(plain, 1):
+        assert log.time(number) == sent_at
+    for moment in [0.0, now / 3, now / 2, now]:
+        assert log.sent_by(moment) == sum(one <= moment for one in plain)
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 1), st.floats(-5, 5)), min_size=1, max_size=100), st.floats(0.1, 20))
-def test_the_extremum_of_a_while(values, horizon) -> None:
-    largest, smallest, now, pushed = Extremum(largest=True), Extremum(largest=False), 0.0, []
+def test_the_extremum_of_a_while(values: list[tuple[float, float]], horizon: float) -> None:
+    largest, smallest, now = Extremum(largest=True), Extremum(largest=False), 0.0
+    pushed: list[tuple[float, float]] = []
     for gap, value in values:
         now += gap
         largest.push(now, value)
@@ -139,9 +142,10 @@ def test_the_extremum_of_a_while(values, horizon) -> None:
     gaps=st.lists(st.floats(0.001, 0.4), min_size=30, max_size=200),
 )
 @settings(deadline=None)
-def test_the_bounds_of_a_fixed_window_always_hold_it(window, phase, gaps) -> None:
+def test_the_bounds_of_a_fixed_window_always_hold_it(window: float, phase: float, gaps: list[float]) -> None:
     """Requests with any gaps below half a window: the window's true length never leaves its bounds."""
-    bounds, now, last = Boundaries(), 0.0, None
+    bounds, now = Boundaries(), 0.0
+    last: int | None = None
     for number, gap in enumerate(gaps, 1):
         before, now = now, now + gap * window
         index = math.floor(now / window - phase)

@@ -1,10 +1,13 @@
 """Break the learning rule on purpose: the bars must notice, or they prove nothing."""
 
+from typing import Any
+
 import pytest
 
 from aelyst_async.ratelimit import bucket as module
 from aelyst_async.ratelimit import memory
 from aelyst_async.ratelimit.bucket import Bucket
+from aelyst_async.ratelimit.headers import QuotaHeaders
 from tests.ratelimit.simulator import Result, Server, simulate
 
 original_answer = Bucket.answer
@@ -17,17 +20,17 @@ def meets_the_bars(kind: str) -> bool:
     return result.late >= 0.97 and result.refused_share <= 0.001
 
 
-def ignore_remaining(self, ticket, now, status, quota) -> None:
+def ignore_remaining(self: Bucket, ticket: int, now: float, status: int, quota: QuotaHeaders) -> None:
     if status != 429 and quota.limit is not None:
         quota = quota._replace(remaining=quota.limit - 1)
     original_answer(self, ticket, now, status, quota)
 
 
-def ignore_headers(self, ticket, now, status, quota) -> None:
+def ignore_headers(self: Bucket, ticket: int, now: float, status: int, quota: QuotaHeaders) -> None:
     original_answer(self, ticket, now, status, quota._replace(limit=None, remaining=None))
 
 
-def one_too_many(self, ticket, now, status, quota) -> None:
+def one_too_many(self: Bucket, ticket: int, now: float, status: int, quota: QuotaHeaders) -> None:
     if quota.remaining is not None and quota.limit is not None:
         quota = quota._replace(remaining=min(quota.limit, quota.remaining + 5))
     original_answer(self, ticket, now, status, quota)
@@ -39,20 +42,20 @@ def test_the_rule_as_it_stands_meets_the_bars(kind: str) -> None:
 
 
 @pytest.mark.parametrize("mutant", [ignore_remaining, ignore_headers, one_too_many])
-def test_answers_read_wrongly(monkeypatch, mutant) -> None:
+def test_answers_read_wrongly(monkeypatch: pytest.MonkeyPatch, mutant: Any) -> None:
     monkeypatch.setattr(Bucket, "answer", mutant)
     assert not all(meets_the_bars(kind) for kind in ("fixed", "sliding", "token"))
 
 
-def test_no_end_of_a_window_found(monkeypatch) -> None:
+def test_no_end_of_a_window_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.Boundaries, "found", lambda *_: None)
     assert not meets_the_bars("fixed")
 
 
-def test_windows_taken_for_shorter_than_they_are(monkeypatch) -> None:
+def test_windows_taken_for_shorter_than_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     found = memory.Boundaries.found
 
-    def short(self, low, high, numbers) -> None:
+    def short(self: memory.Boundaries, low: float, high: float, numbers: tuple[int, int]) -> None:
         found(self, low, high, numbers)
         if self.known:
             self.window_low *= 0.9
@@ -62,11 +65,11 @@ def test_windows_taken_for_shorter_than_they_are(monkeypatch) -> None:
     assert not meets_the_bars("fixed")
 
 
-def test_the_youngest_forgotten_not_learned(monkeypatch) -> None:
+def test_the_youngest_forgotten_not_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Bucket, "_gate_window", lambda self: (0.5, 0.5))
     assert not meets_the_bars("sliding")
 
 
-def test_nothing_but_the_credit(monkeypatch) -> None:
+def test_nothing_but_the_credit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.Bucket, "_judge", lambda self: None)
     assert not all(meets_the_bars(kind) for kind in ("fixed", "sliding", "token"))

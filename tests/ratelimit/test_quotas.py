@@ -1,5 +1,7 @@
 """The bars: how much of a quota is used, and how few requests are refused, for each kind of server."""
 
+from typing import Any
+
 import pytest
 
 from tests.ratelimit.simulator import Latency, Result, Server, simulate
@@ -8,7 +10,7 @@ QUICK = Latency(up=0.001, least=0.001, down=0.003)
 SEEDS = range(2)
 
 
-def run(kind: str, limit: int, window: float, seed: int, **how) -> Result:
+def run(kind: str, limit: int, window: float, seed: int, **how: Any) -> Result:
     fields = {name: how.pop(name) for name in ("headers", "retry_after", "refused_count", "changes") if name in how}
     phase = (0.37 + 0.31 * seed) % 1 * window if kind in {"fixed", "counter"} else 0.0
     server = Server(kind=kind, limit=limit, window=window, phase=phase, **fields)

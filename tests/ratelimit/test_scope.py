@@ -1,6 +1,7 @@
 """Whose quota it is: learned from fresh paths, taken back when wrong."""
 
 import asyncio
+from collections.abc import Callable
 
 from aelyst_async.ratelimit import RateLimiter
 from aelyst_async.ratelimit.scope import AccountScope, PathScope
@@ -10,7 +11,9 @@ from tests.virtual_time import virtual
 E = "PUT /contact/{identifier}"
 
 
-async def sync(limiter: RateLimiter, contacts: int, server_of, concurrency: int = 20) -> tuple[float, int]:
+async def sync(
+    limiter: RateLimiter, contacts: int, server_of: Callable[[str], Server], concurrency: int = 20
+) -> tuple[float, int]:
     """Send one request for each of so many contacts; return the seconds taken and how many were refused."""
     loop = asyncio.get_running_loop()
     zero = loop.time()
@@ -37,7 +40,8 @@ async def sync(limiter: RateLimiter, contacts: int, server_of, concurrency: int 
 
 @virtual
 async def test_a_sync_of_distinct_contacts_is_not_held_back_by_a_quota_per_path() -> None:
-    limiter, servers = RateLimiter(), {}
+    limiter = RateLimiter()
+    servers: dict[str, Server] = {}
     seconds, refused = await sync(
         limiter, 1000, lambda path: servers.setdefault(path, Server(kind="fixed", limit=5, window=1.0))
     )
@@ -60,7 +64,8 @@ async def test_a_quota_of_the_endpoint_stays_the_endpoints() -> None:
 
 @virtual
 async def test_a_wrong_turn_is_taken_back() -> None:
-    limiter, servers = RateLimiter(), {}
+    limiter = RateLimiter()
+    servers: dict[str, Server] = {}
     shared = Server(kind="fixed", limit=5, window=1.0)
 
     def server_of(path: str) -> Server:
