@@ -113,6 +113,7 @@ class _Open:
 
     span: Span
     token: Any
+    target: dict[str, Any]
     attempt_span: Span | None = None
     attempt_token: Any = None
 
@@ -132,12 +133,13 @@ class _Watcher:
     def call(self, call: Call) -> None:
         from opentelemetry import context, trace
 
+        target = _target(call)
         span = self._tracer.start_span(
             f"{call.provider} {call.method} {call.endpoint}",
             kind=trace.SpanKind.INTERNAL,
-            attributes={"aelyst.provider": call.provider, **_target(call)},
+            attributes={"aelyst.provider": call.provider, **target},
         )
-        self._calls[call] = _Open(span, context.attach(trace.set_span_in_context(span)))
+        self._calls[call] = _Open(span, context.attach(trace.set_span_in_context(span)), target)
 
     def wait(self, event: Wait) -> None:
         self._calls[event.call].span.add_event(
@@ -147,8 +149,8 @@ class _Watcher:
     def request(self, event: Sending) -> None:
         from opentelemetry import context, trace
 
-        call = event.call
-        attributes: dict[str, Any] = {**_target(call), "url.full": _redacted_url(call), "aelyst.wait": event.waited}
+        call, known = event.call, self._calls[event.call]
+        attributes: dict[str, Any] = {**known.target, "url.full": _redacted_url(call), "aelyst.wait": event.waited}
         if event.attempt > 1:
             attributes["http.request.resend_count"] = event.attempt - 1
         span = self._tracer.start_span(
@@ -157,7 +159,6 @@ class _Watcher:
         current = trace.set_span_in_context(span)
         if self._silence is not None:
             current = context.set_value(self._silence, True, current)
-        known = self._calls[call]
         known.attempt_span, known.attempt_token = span, context.attach(current)
 
     def response(self, event: Exchange) -> None:
@@ -167,7 +168,7 @@ class _Watcher:
         span, known.attempt_span = known.attempt_span, None
         assert span is not None
         context.detach(known.attempt_token)
-        attributes = _target(event.call)
+        attributes = dict(known.target)
         error = _error_type(event.status, event.error)
         if event.status is not None:
             attributes["http.response.status_code"] = event.status
