@@ -33,6 +33,7 @@ CREATE TABLE contacts (
     document TEXT NOT NULL,
     UNIQUE (account, vendor, id)
 );
+CREATE INDEX contacts_by_age ON contacts (account, vendor);
 CREATE INDEX contacts_duplicate ON contacts (account, vendor) WHERE duplicate;
 CREATE INDEX contacts_by_email ON contacts (account, vendor, email, seq) WHERE email IS NOT NULL;
 CREATE INDEX contacts_by_phone ON contacts (account, vendor, phone, seq) WHERE phone IS NOT NULL;
@@ -361,7 +362,7 @@ class Store:
         """Return the number of matches, and some of them, newest first, each with whether it is a duplicate."""
         where = "account = ?1 AND vendor = ?2"
         if only_duplicates:
-            where += f" AND (duplicate OR {_HAS_DUPLICATE})"
+            where += f" AND seq IN ({_TWINS})"
         if search:
             where += " AND (document LIKE ?3 ESCAPE '\\' OR id LIKE ?3 ESCAPE '\\')"
         pattern = "%" + re.sub(r"([\\%_])", r"\\\1", dump_json(search)[1:-1]) + "%"
@@ -444,6 +445,17 @@ def _same(key: str, order: str) -> str:
 
 
 _IS_DUPLICATE = f"({_same('email', '<')} OR {_same('phone', '<')})"
+# Each duplicate and whom it repeats; found from the duplicates on, which are few, not from all contacts.
+_TWINS = " UNION ".join(
+    [
+        "SELECT seq FROM contacts WHERE account = ?1 AND vendor = ?2 AND duplicate",
+        *(
+            "SELECT o.seq FROM contacts AS d INDEXED BY contacts_duplicate JOIN contacts AS o ON o.account = d.account AND o.vendor = d.vendor"  # noqa: S608
+            f" AND o.{key} = d.{key} WHERE d.account = ?1 AND d.vendor = ?2 AND d.duplicate"
+            for key in ("email", "phone")
+        ),
+    ]
+)
 _HAS_DUPLICATE = f"({_same('email', '>')} OR {_same('phone', '>')})"
 
 

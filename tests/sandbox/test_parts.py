@@ -198,6 +198,14 @@ def test_duplicates_are_counted_right_after_any_writes(steps: list[tuple[str, in
         for position, (e, p) in enumerate(keys)
     )
     assert store.duplicates("a", "v") == expected
+    twins = {
+        str(position + 1)
+        for position, (e, p) in enumerate(keys)
+        if any((e and e == other[0]) or (p and p == other[1]) for other in keys[:position] + keys[position + 1 :])
+    }
+    total, listed = store.page("a", "v", only_duplicates=True, limit=100, offset=0)
+    assert (total, {record.id for record, _ in listed}) == (len(twins), twins)
+    assert {record.id for record, mark in store.page("a", "v", limit=100, offset=0)[1] if mark} == twins
     assert store.count("a", "v") == len(model)
     store.close()
 
