@@ -426,7 +426,7 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     elif isinstance(custom, (list, tuple)):
         pairs = [_pair(item) for item in custom]
     else:
-        raise ValueError(_SHAPE)
+        raise ValueError(_SHAPE)  # noqa: TRY004
     for name, value in pairs:
         target = f"{_CUSTOM}.{name}:{_UNTYPED}"
         if target in flat:
@@ -445,5 +445,5 @@ def _pair(item: Any) -> tuple[str, Any]:
     else:
         name, value = getattr(item, "name", None), getattr(item, "value", None)
     if not isinstance(name, str):
-        raise ValueError(_SHAPE)
+        raise ValueError(_SHAPE)  # noqa: TRY004
     return name, value

@@ -1,0 +1,99 @@
+"""The sync through the real client against the sandbox: whatever the vendor turns out to do, each row goes in once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aelyst_async.sandbox import Sandbox
+from aelyst_async.sync import ContactSync, Pauses, SyncReport
+from aelyst_providers.aelyst import AelystGateway
+from aelyst_providers.dmchamp import DmChampGateway
+
+PAUSES = Pauses(settle=0.15, base=0.02, cap=0.1, queued=0.1, queued_cap=0.2)
+
+
+def people(count: int, **extra: Any) -> list[dict[str, Any]]:
+    return [{"email": f"p{number}@example.com", "first_name": f"P{number}", **extra} for number in range(count)]
+
+
+async def sync(sandbox: Sandbox, rows: Any, journal: Path, **options: Any) -> SyncReport:
+    async with AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst"), settle=0) as gateway:
+        return await ContactSync(gateway, journal=journal, pauses=PAUSES, **options).run(rows)
+
+
+def contacts(sandbox: Sandbox, vendor: str = "aelyst") -> list[dict[str, Any]]:
+    _, found = sandbox.store.page(sandbox.name, vendor, search="", only_duplicates=False, limit=10_000, offset=0)
+    return [record.document for record, _ in found]
+
+
+SWITCHES: list[dict[str, object]] = [
+    {"aelyst.put_missing": 404},
+    {"aelyst.put_missing": 400},
+    {"aelyst.put_missing": 200},
+    {"aelyst.create_existing": 409},
+    {"aelyst.create_existing": 400},
+    {"aelyst.visible_after": 0.1},
+    {"aelyst.visible_after": 0.1, "aelyst.invisible_as": 449},
+    {"aelyst.quota_scope": "path", "aelyst.quota": "5/s"},
+    {"aelyst.quota_headers": "429", "aelyst.quota": "60/s"},
+    {"aelyst.quota_headers": "none", "aelyst.retry_after": "absent", "aelyst.quota": "100/s"},
+]
+
+
+@pytest.mark.parametrize(
+    "switches", SWITCHES, ids=lambda switches: " ".join(f"{k[7:]}={v}" for k, v in switches.items())
+)
+async def test_whatever_the_vendor_does(switches: dict[str, object], tmp_path: Path) -> None:
+    async with Sandbox(switches={"aelyst.quota": "none", **switches}) as sandbox:
+        first = await sync(sandbox, people(25), tmp_path / "state.db")
+        # Where a PUT creates, its answer does not tell.
+        assert (first.created + first.updated, first.failed) == (25, 0)
+        assert first.created == (0 if switches.get("aelyst.put_missing") == 200 else 25)
+        changed = await sync(sandbox, people(25, last_name="New"), tmp_path / "state.db")
+        assert (changed.updated, changed.created, changed.failed) == (25, 0, 0)
+        again = await sync(sandbox, people(25, last_name="New"), tmp_path / "state.db")
+        assert (again.unchanged, again.requests) == (25, {})
+        found = contacts(sandbox)
+        assert Counter(contact["email"] for contact in found) == {f"p{number}@example.com": 1 for number in range(25)}
+        assert {contact["lastName"] for contact in found} == {"New"}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["reset-after=0.3", "reset=0.3", "status,code:500=0.3", "truncate=0.3", "garbage=0.3", "html=0.3", "queued,seconds:0.2=0.3",
+     "status,code:429,retry_after:0.05=nth:7", "content-type=0.3"],
+)  # fmt: skip
+async def test_whatever_goes_wrong(fault: str, tmp_path: Path) -> None:
+    async with Sandbox(switches={"aelyst.quota": "none"}, faults=[fault], seed=3) as sandbox:
+        report = await sync(sandbox, people(40), tmp_path / "state.db", max_attempts=30)
+        sandbox.clear_faults()
+        assert report.failed == 0, report.reasons
+        found = contacts(sandbox)
+        assert Counter(contact["email"] for contact in found) == {f"p{number}@example.com": 1 for number in range(40)}
+        assert (await sync(sandbox, people(40), tmp_path / "state.db")).unchanged == 40
+
+
+async def test_the_report_counts_what_the_sandbox_counts(tmp_path: Path) -> None:
+    async with Sandbox(switches={"aelyst.quota": "200/s"}) as sandbox:
+        report = await sync(sandbox, people(150), tmp_path / "state.db")
+        assert sum(report.requests.values()) == sandbox.counters.as_json()["requests"]
+        assert report.requests == {"POST 200": 150, "PUT 404": 150}
+
+
+async def test_dmchamp_by_phone_uses_the_id_it_knows(tmp_path: Path) -> None:
+    rows = [{"phone": f"+6012345678{number}", "first_name": "A"} for number in range(5)]
+    async with (
+        Sandbox() as sandbox,
+        DmChampGateway(sandbox.token("dmchamp"), base_url=sandbox.base_url("dmchamp")) as gateway,
+    ):
+        run = ContactSync(gateway, journal=tmp_path / "state.db", key="phone", pauses=PAUSES)
+        first = await run.run(rows)
+        assert (first.created, first.failed) == (5, 0)
+        changed = await run.run([{**row, "first_name": "B"} for row in rows])
+        assert changed.updated == 5
+        assert changed.requests == {"PUT 200": 5}, "no look-up: the journal knows the ids"
+        assert {contact["firstName"] for contact in contacts(sandbox, "dmchamp")} == {"B"}
