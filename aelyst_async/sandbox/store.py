@@ -450,7 +450,8 @@ _TWINS = " UNION ".join(
     [
         "SELECT seq FROM contacts WHERE account = ?1 AND vendor = ?2 AND duplicate",
         *(
-            "SELECT o.seq FROM contacts AS d INDEXED BY contacts_duplicate JOIN contacts AS o ON o.account = d.account AND o.vendor = d.vendor"  # noqa: S608
+            "SELECT o.seq FROM contacts AS d INDEXED BY contacts_duplicate"  # noqa: S608
+            " JOIN contacts AS o ON o.account = d.account AND o.vendor = d.vendor"
             f" AND o.{key} = d.{key} WHERE d.account = ?1 AND d.vendor = ?2 AND d.duplicate"
             for key in ("email", "phone")
         ),
