@@ -43,7 +43,7 @@ class Sizer:
     def observe(self, latency: float) -> None:
         """Take the duration of one request into account."""
         # The best latency slowly forgets, so that a route that got longer is not taken for a queue for ever.
-        self._best = min(latency, self._best * 1.0005)
+        self._best = min(latency, self._best * 1.00002)
         self._smooth = latency if not self._smooth else self._smooth + 0.05 * (latency - self._smooth)
         self._since_cut += 1
         if self._smooth > max(_SLOWER * self._best, self._best + 0.01):
