@@ -1,15 +1,11 @@
-"""The journal: what survives a kill, several processes on one file, broken files and disks, and what it keeps."""
+"""The journal in one process: merging, broken files and disks, what it keeps and what it forgets."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
 import sqlite3
 import stat
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -20,60 +16,6 @@ from aelyst_async.fastapi.journal import Journal
 from aelyst_async.fastapi.store import Outcome, Submission
 from tests.fastapi.helpers import ended, until
 
-PROGRAM = Path(__file__).with_name("journal_process.py")
-
-
-class Process:
-    """A running journal_process.py."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    async def submit(self, key: str, value: object, seconds: float = 0.0) -> str:
-        return await self._say(f"submit {key} {value} {seconds}")
-
-    async def _say(self, line: str) -> str:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(line.encode() + b"\n")
-        return (await asyncio.wait_for(self.process.stdout.readline(), 20)).decode().strip()
-
-    async def quit(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"quit\n")
-        assert await asyncio.wait_for(self.process.wait(), 20) == 0
-
-    async def kill(self) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.process.wait()
-
-
-Start = Callable[..., Awaitable[Process]]
-
-
-@pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    started: list[Process] = []
-
-    async def start_process(name: str, max_starts: int = 3) -> Process:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, str(PROGRAM), str(tmp_path / "jobs.db"), str(tmp_path / "log"), name, str(max_starts),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        process = Process(child)
-        started.append(process)
-        assert child.stdout is not None
-        assert (await asyncio.wait_for(child.stdout.readline(), 20)) == b"open\n"
-        return process
-
-    yield start_process
-    for process in started:
-        await process.kill()
-        # The transport of a killed child's pipes closes on later turns of the loop.
-        process.process._transport.close()  # type: ignore[attr-defined]
-    await asyncio.sleep(0.01)
-
 
 def owners(tmp_path: Path) -> list[str]:
     return [path.name for path in tmp_path.glob("*.owner-*")]
@@ -81,91 +23,6 @@ def owners(tmp_path: Path) -> list[str]:
 
 def modes(tmp_path: Path) -> list[tuple[str, int]]:
     return [(path.name, stat.S_IMODE(path.stat().st_mode)) for path in tmp_path.iterdir()]
-
-
-def lines(tmp_path: Path) -> list[str]:
-    log = tmp_path / "log"
-    return log.read_text().splitlines() if log.exists() else []
-
-
-async def test_what_was_accepted_survives_kill_9_in_order_and_at_least_once(start: Start, tmp_path: Path) -> None:
-    first = await start("one")
-    for value in range(5):
-        await first.submit("a", value, 0.15)
-        await first.submit(f"k{value}", value, 30)
-    await until(lambda: "one a 1 begin" in lines(tmp_path))
-    await first.kill()
-    before = lines(tmp_path)
-
-    second = await start("two")
-    await until(lambda: "two a 4 end" in lines(tmp_path))
-    values = [line.split()[2] for line in lines(tmp_path) if " a " in line and line.endswith("end")]
-    assert values == ["0", "1", "2", "3", "4"]
-    # The one that was running when the process was killed has been begun twice, those that were done have not.
-    assert "one a 1 begin" in before
-    assert "two a 1 begin" in lines(tmp_path)
-    assert "two a 0 begin" not in lines(tmp_path)
-    await second.kill()
-
-
-async def test_a_second_process_leaves_the_jobs_of_one_that_lives_and_takes_those_of_one_that_died(
-    start: Start, tmp_path: Path
-) -> None:
-    one, two = await start("one"), await start("two")
-    await one.submit("long", "x", 30)
-    await until(lambda: lines(tmp_path) == ["one long x begin"])
-    await asyncio.sleep(2.5)  # longer than the look for the dead takes
-    assert lines(tmp_path) == ["one long x begin"]
-    await one.kill()
-    await until(lambda: "two long x begin" in lines(tmp_path))
-    assert len(owners(tmp_path)) == 1, "the dead one's lock file is removed"
-    await two.kill()
-
-
-async def test_a_key_keeps_its_order_across_two_living_processes(start: Start, tmp_path: Path) -> None:
-    one, two = await start("one"), await start("two")
-    for value in range(12):
-        await (one, two)[value % 2].submit("k", value, 0.03)
-    await until(lambda: sum(line.endswith("end") for line in lines(tmp_path)) == 12)
-    told = [line.split()[2:] for line in lines(tmp_path)]
-    assert told == [[str(value), what] for value in range(12) for what in ("begin", "end")]
-    await one.quit()
-    await two.quit()
-
-
-async def test_a_clean_exit_hands_over_what_waits(start: Start, tmp_path: Path) -> None:
-    one = await start("one")
-    for value in range(6):
-        await one.submit("k", value, 0.2)
-    await one.quit()
-    done = [line for line in lines(tmp_path) if line.endswith("end")]
-    assert 1 <= len(done) < 6
-    assert len([line for line in lines(tmp_path) if line.endswith("begin")]) == len(done), "what ran was finished"
-    two = await start("two")
-    await until(lambda: "two k 5 end" in lines(tmp_path))
-    assert [line.split()[2] for line in lines(tmp_path) if line.endswith("end")] == [str(n) for n in range(6)]
-    await two.quit()
-    assert not owners(tmp_path)
-
-
-async def test_a_job_that_kills_its_process_is_given_up(start: Start, tmp_path: Path) -> None:
-    one = await start("one")
-    job_id = await one.submit("k", "poison")
-    await one.process.wait()
-    for name in ("two", "three"):
-        with contextlib.suppress(AssertionError):  # it may be dead before it has said that it is open
-            await (await start(name)).process.wait()
-    await until(lambda: sum("poison begin" in line for line in lines(tmp_path)) == 3)
-    four = await start("four")
-    await four.submit("k", "after")
-    await until(lambda: "four k after end" in lines(tmp_path))
-    assert sum("poison begin" in line for line in lines(tmp_path)) == 3
-    await four.quit()
-    with sqlite3.connect(tmp_path / "jobs.db") as db:
-        assert db.execute("SELECT state, error FROM job WHERE id = ?", (job_id,)).fetchone() == (
-            "failed", "ProcessDied",
-        )  # fmt: skip
-    db.close()
 
 
 async def test_merging_reaches_a_job_that_waits_in_another_process(tmp_path: Path) -> None:
@@ -479,40 +336,3 @@ async def test_the_store_keeps_to_its_rules_when_asked_out_of_turn(tmp_path: Pat
     assert journal.open_count == 1, "the refused one took nothing with it"
     await journal.close()
     await journal.close()
-
-
-async def torture(start: Start, tmp_path: Path, rounds: int) -> None:
-    """Two processes at a time, submitting to five keys; one is killed at a random moment, and replaced."""
-    dice = random.Random(7)
-    accepted: dict[str, list[int]] = {f"k{n}": [] for n in range(5)}
-    running = [await start("p0", 50), await start("p1", 50)]
-    value = 0
-    for number in range(rounds):
-        for _ in range(dice.randrange(20)):
-            value += 1
-            key = f"k{value % 5}"
-            # One after another and acknowledged, so that the order of a key is known whoever took it.
-            assert await running[value % 2].submit(key, value, dice.choice([0, 0, 0.01, 0.05]))
-            accepted[key].append(value)
-        await asyncio.sleep(dice.uniform(0.0, 0.1))
-        victim = running.pop(dice.randrange(2))
-        await victim.kill()
-        running.append(await start(f"p{number + 2}", 50))
-    total = sum(map(len, accepted.values()))
-    await until(lambda: len(ends(tmp_path)) >= total, within=60)
-    for process in running:
-        await process.quit()
-    for key, values in accepted.items():
-        first_ends = list(dict.fromkeys(done for where, done in ends(tmp_path) if where == key))
-        assert first_ends == values, key
-
-
-def ends(tmp_path: Path) -> list[tuple[str, int]]:
-    """Return (key, value) of each job that ended, each once, in the order of their first ends."""
-    told = [line.split() for line in lines(tmp_path)]
-    return list(dict.fromkeys((key, int(value)) for _, key, value, what in told if what == "end"))
-
-
-@pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=pytest.mark.slow)])
-async def test_random_kills_lose_no_job_and_keep_every_keys_order(start: Start, tmp_path: Path, rounds: int) -> None:
-    await torture(start, tmp_path, rounds)
