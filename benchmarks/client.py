@@ -44,8 +44,7 @@ def serve(pipe: Connection) -> None:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         pipe.send(runner.addresses[0][1])
-        while not pipe.poll():
-            await asyncio.sleep(0.1)
+        await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
         await runner.cleanup()
 
     asyncio.run(run())

@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*/README.md")])
 # A block that cannot run here (it needs an account, or never ends) says so: <!-- not run: reason -->
-BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^>]+) -->\s*)?^```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
+NOT_RUN = r"(?:<!-- not run: (?P<reason>[^>]+) -->\s*)?"
+BLOCK = re.compile(NOT_RUN + r"^```python\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
