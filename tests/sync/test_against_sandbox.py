@@ -64,8 +64,8 @@ async def test_whatever_the_vendor_does(switches: dict[str, object], tmp_path: P
 
 @pytest.mark.parametrize(
     "fault",
-    ["reset-after=0.3", "reset=0.3", "status,code:500=0.3", "truncate=0.3", "garbage=0.3", "html=0.3", "queued,seconds:0.2=0.3",
-     "status,code:429,retry_after:0.05=nth:7", "content-type=0.3"],
+    ["reset-after=0.3", "reset=0.3", "status,code:500=0.3", "truncate=0.3", "garbage=0.3", "html=0.3",
+     "queued,seconds:0.2=0.3", "status,code:429,retry_after:0.05=nth:7", "content-type=0.3"],
 )  # fmt: skip
 async def test_whatever_goes_wrong(fault: str, tmp_path: Path) -> None:
     async with Sandbox(switches={"aelyst.quota": "none"}, faults=[fault], seed=3) as sandbox:
