@@ -52,7 +52,7 @@ def test_schemathesis_finds_nothing(vendor: str, account: SandboxFixture, tmp_pa
             *(sys.executable, "-m", "schemathesis.cli"),
             *("--config-file", str(Path(__file__).with_name("schemathesis.toml"))),
             *("run", f"{account.url}/_sandbox/openapi/{vendor}.json", "--url", account.base_url(vendor)),
-            *("--max-examples", "10", "--seed", "1", "--continue-on-failure", "--no-color", "--workers", "1"),
+            *("--max-examples", "6", "--seed", "1", "--continue-on-failure", "--no-color", "--workers", "1"),
         ],
         capture_output=True,
         text=True,
