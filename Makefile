@@ -28,7 +28,7 @@ demo: $(VENV)/.cli
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow"
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow
@@ -40,7 +40,7 @@ test-wheel: $(VENV)/.test
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/python -m pip --disable-pip-version-check --quiet install "$$(ls $(CURDIR)/build/wheel/*.whl)[test]"
 	cp -r tests benchmarks examples docs pyproject.toml README.md CHANGELOG.md build/wheel/tree/
-	cd build/wheel/tree && ../venv/bin/python -m pytest -q -m "not slow and not checkout"
+	cd build/wheel/tree && ../venv/bin/python -m pytest -q -n auto -m "not slow and not checkout"
 
 # The lower bounds of pyproject.toml, on the oldest Python at hand.
 OLDEST ?= $(shell python3.10 -c 'import sys; print(sys.executable)' 2>/dev/null || echo $(PYTHON))
@@ -48,7 +48,7 @@ test-oldest:
 	@rm -rf build/oldest
 	$(OLDEST) -m venv build/oldest
 	build/oldest/bin/python -m pip --disable-pip-version-check --quiet install -c tests/constraints-oldest.txt -e ".[test]"
-	build/oldest/bin/python -m pytest -q -m "not slow"
+	build/oldest/bin/python -m pytest -q -n auto -m "not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
