@@ -46,7 +46,7 @@ _SOON = (0.004, 0.05)
 _LATE = 0.002
 """Seconds of lateness made good. The grain of timers is a millisecond, of uvloop's clock as well."""
 
-_WIDE = 0.008
+_WIDE = 0.008  # of a window: bounds further apart than this are worth a test
 
 _FAIR = 0.008
 """Share of the limit held back at one limit per second."""
@@ -105,7 +105,6 @@ class Bucket:
         self._one_by_one = 0.0
         self._most_forgotten = 0.0
         self._inflow = Inflow()
-        # What we got wrong.
         self._surprise = 0.0
         self._spread = 0.0
         self._test = 0
@@ -188,7 +187,8 @@ class Bucket:
             # The last few are for seeing the window end: they go at times that grow by a factor.
             factor = 0.3 if credit > 3 else 0.5 if credit > 1 else 1.0
             return self._last + since * (factor / 2 if known else factor)
-        return self._last + since / ((2.0 if known else 1.0) * credit)
+        gap = since / ((2.0 if known else 1.0) * credit)
+        return self._last + (gap if gap > 1e-5 else 0.0)  # less than any loop can wait for
 
     def _ask_again(self, since: float) -> float:
         """Return when an empty quota is tried again."""
@@ -295,8 +295,7 @@ class Bucket:
         if self.limit is None:
             return math.nan
         if self.state == "smooth":
-            high = self._gate_window()[1]
-            return self._allowed + self._returned(now, high, 0.0)
+            return self._allowed + self._returned(now, self._gate_window()[1], 0.0)
         if self.state == "fixed" and now >= self._bounds.high + self._bounds.window_high:
             return math.nan
         return self._allowed
