@@ -4,14 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow test-wheel test-oldest lint check bench clean
+.PHONY: help demo test test-slow test-oldest lint check bench clean
 
 help:
 	@echo "make demo       sync examples/people.csv into a sandbox on this machine, and read one contact back"
 	@echo "make test       the tests (under 5 minutes)"
-	@echo "make test-slow  the long tests"
-	@echo "make test-oldest the tests with the oldest dependencies that are permitted"
-	@echo "make test-wheel the tests against the built wheel"
+	@echo "make test-slow  the long tests, the built wheel among them"
+	@echo "make test-oldest  the tests with the oldest dependencies that are permitted"
 	@echo "make lint       ruff, mypy --strict, pyright"
 	@echo "make bench      the benchmarks, with the libraries they compare against"
 	@echo "make clean      remove .venv and caches"
@@ -32,15 +31,6 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow
-
-# The built wheel, installed by itself, must pass the tests with the sources out of reach.
-test-wheel: $(VENV)/.test
-	@rm -rf build/wheel && mkdir -p build/wheel/tree
-	$(PIP) wheel --no-deps --wheel-dir build/wheel .
-	$(PYTHON) -m venv build/wheel/venv
-	build/wheel/venv/bin/python -m pip --disable-pip-version-check --quiet install "$$(ls $(CURDIR)/build/wheel/*.whl)[test]"
-	cp -r tests benchmarks examples docs pyproject.toml README.md CHANGELOG.md build/wheel/tree/
-	cd build/wheel/tree && ../venv/bin/python -m pytest -q -n auto -m "not slow and not checkout"
 
 # The lower bounds of pyproject.toml, on the oldest Python at hand.
 OLDEST ?= $(shell python3.10 -c 'import sys; print(sys.executable)' 2>/dev/null || echo $(PYTHON))

@@ -39,6 +39,8 @@ def _checked_text(value: object, kind: str) -> str:
         raise InvalidIdentifierError(f"{kind}: the value is empty")
     if len(value) > _MAX_LENGTH:
         raise InvalidIdentifierError(f"{kind}: {len(value)} characters; at most {_MAX_LENGTH} are accepted")
+    if value.isascii() and value.isprintable():  # nearly always, and much quicker
+        return value
     for position, character in enumerate(value):
         if unicodedata.category(character) in _FORBIDDEN_CATEGORIES:
             raise InvalidIdentifierError(
