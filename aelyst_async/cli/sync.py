@@ -318,13 +318,13 @@ def _retried(arguments: argparse.Namespace, settings: dict[str, Any]) -> tuple[s
 
 def _paths(arguments: argparse.Namespace, provider: str, *, embedded: bool, retry: bool) -> tuple[Path | None, Path]:
     """Return the journal and the failures file: beside the source, named after it."""
+    from aelyst_async.sync.failures import beside
+
     source = Path(arguments.of if retry else "stdin" if arguments.file == "-" else arguments.file)
-    stem = source.name.removesuffix(".gz")
-    stem = stem[: -len(Path(stem).suffix)] if Path(stem).suffix else stem
-    failures = Path(arguments.failures) if arguments.failures else source.with_name(f"{stem}.failures.jsonl")
+    failures = Path(arguments.failures) if arguments.failures else beside(source, "failures.jsonl")
     if arguments.journal == "none" or (embedded and arguments.journal is None):
         return None, failures
-    journal = Path(arguments.journal) if arguments.journal else source.with_name(f"{stem}.{provider}.db")
+    journal = Path(arguments.journal) if arguments.journal else beside(source, f"{provider}.db")
     return journal, failures
 
 

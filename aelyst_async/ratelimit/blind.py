@@ -53,8 +53,8 @@ class Blind:
         if sent_at > self._incident and self._since_cut > 150 * max(1, self._refused):
             self.rate *= 1 + 0.02 / max(16.0, self.rate)
 
-    def refused(self, now: float, wait: float) -> None:
-        """It was refused, and the server wants `wait` seconds of silence."""
+    def refused(self, now: float, wait: float, in_a_row: int) -> None:
+        """It was refused, the last of so many in a row, and the server wants `wait` seconds of silence."""
         if now <= self._incident:
             self._refused += 1
             return
@@ -65,6 +65,10 @@ class Blind:
             self.rate = max(0.97 * let_through, 0.01)
         else:
             self.rate = max(min(0.95 * self.rate, max(let_through, 0.5 * self.rate)), 0.01)
+        if self.rate is not None:
+            # One request a pause is what the server itself offers, unless it refuses that too. Without this floor,
+            # refusals that have nothing to do with the rate (an overloaded server) would cut it to nothing.
+            self.rate = max(self.rate, min(1 / max(wait, 0.1), 10.0) * 0.5 ** min(max(in_a_row - 1, 0), 16))
         self._refused = 1
         self._since_cut = 0
         self._good = 0

@@ -350,7 +350,7 @@ class Bucket:
         if wait is None:
             wait = self._own_wait()
         self.paused_until = max(self.paused_until, now + wait)
-        self._blind.refused(now, wait)
+        self._blind.refused(now, wait, self._refusals)
         self._alone = True
         if quota.limit is not None:
             self.limit = quota.limit if self.limit is not None else self.limit

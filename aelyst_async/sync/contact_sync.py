@@ -18,7 +18,7 @@ from aelyst_async.sync.delivery import Courier, Pauses
 from aelyst_async.sync.duplicates import Duplicates
 from aelyst_async.sync.engine import Deliverer, Engine, ErrorBudget
 from aelyst_async.sync.errors import JournalError, MappingError, SyncError
-from aelyst_async.sync.failures import FailuresFile
+from aelyst_async.sync.failures import FailuresFile, beside
 from aelyst_async.sync.journal import Journal
 from aelyst_async.sync.mapping import Empty, Key, Mapper, schema_of
 from aelyst_async.sync.quota import Traffic
@@ -37,7 +37,8 @@ class ContactSync:
     `journal`: the path of the SQLite file that remembers what went in (None: nothing is remembered, every row is
     sent). `key`: what contacts are matched by. `concurrency`: the most rows in flight; how many there are follows
     from the quota and the latency. `mapping`, `empty`, `region`: as `Mapper` says. `duplicates`: which of several
-    rows with one key stands (``"last"``, ``"first"``, ``"error"``: none). `failures`: where failed rows are written.
+    rows with one key stands (``"last"``, ``"first"``, ``"error"``: none). `failures`: where failed rows are written
+    (None: beside the source, or beside the journal where the rows are no file; ``report.failures`` says where).
     `refresh`: send unchanged rows too. `verify`: share (0 to 1) of the unchanged rows that are compared with the
     vendor's data. `max_errors`: a number of failed rows, or a share such as 0.05, that ends the run. `drain`:
     seconds that `stop` gives what is in flight. `max_attempts`: tries of a row. `assume_new`: create what the journal
@@ -118,7 +119,10 @@ class ContactSync:
         async with AsyncExitStack() as stack:
             source = await as_source(rows)
             stack.callback(source.close)
-            self._check_paths(source)
+            failures = self._failures_path
+            if failures is None and not dry_run and (home := source.path or self._journal_path) is not None:
+                failures = beside(home, "failures.jsonl")
+            self._check_paths(source, failures)
             journal = await self._open_journal(dry_run=dry_run)
             resumed = False
             if journal is not None:
@@ -139,13 +143,16 @@ class ContactSync:
                     fingerprint=reader.fingerprint,
                     arguments={"key": self.mapper.key, "rows": reader.total, "duplicates": self._duplicates},
                 )
-            return await self._run(source, reader, journal, dry_run=dry_run, remote=remote, resumed=resumed)
+            return await self._run(
+                source, reader, journal, FailuresFile(failures), dry_run=dry_run, remote=remote, resumed=resumed
+            )
 
     async def _run(
         self,
         source: ContactSource,
         reader: Reader,
         journal: Journal | None,
+        failures: FailuresFile,
         *,
         dry_run: bool,
         remote: bool,
@@ -155,7 +162,6 @@ class ContactSync:
         tally = Tally()
         sizer = Sizer(self._concurrency)
         traffic = Traffic(gateway, tally, sizer)
-        failures = FailuresFile(None if dry_run and self._failures_path is None else self._failures_path)
         error: ContactsError | None = None
         complete = False
         try:
@@ -233,14 +239,13 @@ class ContactSync:
             raise
         return journal
 
-    def _check_paths(self, source: ContactSource) -> None:
+    def _check_paths(self, source: ContactSource, failures: Path | None) -> None:
         """Refuse to write over the source, or where nothing can be written."""
-        failures = self._failures_path
         if failures is not None and not failures.absolute().parent.is_dir():
             raise SyncError(f"--failures {failures}: no such directory; name another file")
         if source.path is None:
             return
-        for path, option in ((self._failures_path, "--failures"), (self._journal_path, "--journal")):
+        for path, option in ((failures, "--failures"), (self._journal_path, "--journal")):
             if path is not None and path.absolute() == source.path.absolute():
                 raise SyncError(f"{option} {path} is the source itself; name another file")
 

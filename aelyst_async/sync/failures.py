@@ -15,7 +15,13 @@ from typing import IO, Any
 from aelyst_async.sync.errors import SyncError
 from aelyst_async.sync.mapping import Problem
 
-__all__ = ["FailuresFile"]
+__all__ = ["FailuresFile", "beside"]
+
+
+def beside(path: Path, ending: str) -> Path:
+    """Return the place next to `path` that is named after it: ``people.csv.gz`` → ``people.ENDING``."""
+    stem = path.name.removesuffix(".gz")
+    return path.with_name(f"{stem.removesuffix(Path(stem).suffix)}.{ending}")
 
 
 class FailuresFile:

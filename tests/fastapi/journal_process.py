@@ -1,4 +1,4 @@
-"""A process that runs jobs of a journal and writes down what it does: started, and killed, by test_journal_processes.py.
+"""A process that runs jobs of a journal and writes down what it does: test_journal_processes.py starts and kills it.
 
 ``python journal_process.py JOURNAL LOG NAME MAX_STARTS`` then reads commands, one a line, and answers each with a line:
 ``submit KEY VALUE SECONDS`` (the job appends "NAME KEY VALUE begin" to LOG, sleeps, appends "… end"), ``quit``.

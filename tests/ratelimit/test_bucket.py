@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aelyst_async.ratelimit.blind import Blind
 from aelyst_async.ratelimit.bucket import Bucket
 from aelyst_async.ratelimit.headers import NOTHING, QuotaHeaders
 from aelyst_async.ratelimit.memory import Boundaries, Extremum, SendLog
@@ -156,3 +157,21 @@ def test_the_bounds_of_a_fixed_window_always_hold_it(window: float, phase: float
             true = (index + phase) * window
             assert bounds.low - 1e-6 <= true <= bounds.high + 1e-6
         last = index
+
+
+def test_refusals_that_have_nothing_to_do_with_the_rate_do_not_cut_it_to_nothing() -> None:
+    blind, now = Blind(), 0.0
+    for turn in range(300):  # every third request is refused, however slowly they come
+        now = max(now, blind.ready_at(now, 0))
+        blind.send(now)
+        if turn % 3 == 2:
+            blind.refused(now, 1.0, 1)
+            now += 1.0
+        else:
+            blind.accepted(now)
+    assert now < 400  # a request a second or so, as Retry-After offers
+    for row in range(1, 8):  # refused after each pause as well: then it is the rate
+        blind.refused(now, 1.0, row)
+        now += 1.0
+    assert blind.rate is not None
+    assert blind.rate < 0.2
