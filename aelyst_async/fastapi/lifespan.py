@@ -33,7 +33,6 @@ from aelyst_async.transport.events import Exchange
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
-
     from fastapi import FastAPI
 
 __all__ = ["AppGateway", "HasLifespan", "Lifespan", "TenantGateways", "attach", "lifespans"]

@@ -12,6 +12,7 @@ import os
 from functools import partial
 from typing import Annotated, Any
 
+from fastapi import Depends, FastAPI, Header, HTTPException
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict
 
@@ -27,7 +28,6 @@ from aelyst_async.fastapi import (
     lifespans,
 )
 from aelyst_providers.aelyst import AelystContact, AelystFields, AelystGateway, CustomField
-from fastapi import Depends, FastAPI, Header, HTTPException
 
 WEBHOOK_SECRET = os.environ.get("WEBHOOK_SECRET", "")
 

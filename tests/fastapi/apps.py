@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
-
 from fastapi import FastAPI
 
 __all__ = ["client", "served"]

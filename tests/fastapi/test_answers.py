@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from aelyst_async import RateLimiter, errors
 from aelyst_async.fastapi import (
@@ -27,7 +28,6 @@ from aelyst_async.fastapi import (
     worker_count,
 )
 from aelyst_async.fastapi.workers import warn_of_split_quota
-from fastapi import FastAPI
 from tests.fastapi.apps import client, served
 from tests.fastapi.helpers import MakeJobs, ended, until
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import aiohttp
 import pytest
+from fastapi import BackgroundTasks, Depends, FastAPI, Request
 
 from aelyst_async import Contact, RateLimiter, RetryPolicy, open_gateway
 from aelyst_async.errors import AuthenticationError, ConfigurationError, ContactNotFoundError
@@ -26,7 +27,6 @@ from aelyst_async.fastapi import (
 )
 from aelyst_async.sandbox import Sandbox
 from aelyst_providers.aelyst import AelystFields, AelystGateway
-from fastapi import BackgroundTasks, Depends, FastAPI, Request
 from tests.fastapi.apps import client, served
 
 
