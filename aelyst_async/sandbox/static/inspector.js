@@ -380,21 +380,32 @@ $("clear-faults").addEventListener("click", () => act(async () => { await api("D
 
 // --- rules ---------------------------------------------------------------------------------------------------------------
 let rulesSeen = -1;
+const ruleRows = new Map();
+// Rows are kept and brought up to date: drawn anew, they would take a value away from under the hand that types it.
+function ruleRow(rule) {
+  let row = ruleRows.get(rule.name);
+  if (!row) {
+    const set = ({ target: { value } }) => act(async () => { await api("PATCH", "switches", { [rule.name]: value }); say(`${rule.name} is ${value} now`); }).then(loadRules);
+    let control = null;
+    if (rule.free) control = el("input", { "aria-label": rule.name, title: rule.values[0], onchange: set });
+    else if (rule.values.length) {
+      control = el("select", { "aria-label": rule.name, onchange: set },
+        ...rule.values.map((value) => el("option", { value }, value + (value === rule.default ? " (default)" : ""))));
+    }
+    row = { control, element: el("div", {}, el("span", {}, el("code", {}, rule.name), ` ${rule.summary}`, el("small", {}, rule.source)), control) };
+    ruleRows.set(rule.name, row);
+  }
+  if (row.control && row.control !== document.activeElement) row.control.value = rule.value;
+  row.element.className = rule.value !== rule.default ? "changed" : "";
+  return row.element;
+}
 async function loadRules() {
   const table = await load("switches");
   if (!table) return;
-  const draw = (rule) => {
-    const set = (value) => act(async () => { await api("PATCH", "switches", { [rule.name]: value }); say(`${rule.name} is ${value} now`); }).then(loadRules);
-    let control = null;
-    if (rule.free) control = el("input", { value: rule.value, "aria-label": rule.name, title: rule.values[0], onchange: (event) => set(event.target.value) });
-    else if (rule.values.length) {
-      control = el("select", { "aria-label": rule.name, onchange: (event) => set(event.target.value) },
-        ...rule.values.map((value) => el("option", { value, selected: value === rule.value }, value + (value === rule.default ? " (default)" : ""))));
-    }
-    return el("div", { class: rule.value !== rule.default ? "changed" : "" }, el("span", {}, el("code", {}, rule.name), ` ${rule.summary}`, el("small", {}, rule.source)), control);
-  };
-  $("assumed").replaceChildren(...table.filter((rule) => rule.basis === "assumed").map(draw));
-  $("documented").replaceChildren(...table.filter((rule) => rule.basis === "documented").map(draw));
+  for (const basis of ["assumed", "documented"]) {
+    const rows = table.filter((rule) => rule.basis === basis).map(ruleRow);
+    if ($(basis).childElementCount !== rows.length) $(basis).replaceChildren(...rows);
+  }
 }
 
 // --- live ----------------------------------------------------------------------------------------------------------------
@@ -412,7 +423,7 @@ function receive(event) {
   drawClock(news.clock);
   if (news.contacts_revision !== contactsSeen) { contactsSeen = news.contacts_revision; reloadContacts(); }
   if (news.switches_revision !== rulesSeen) {
-    const again = rulesSeen >= 0 && visible("rules") && !$("rules").contains(document.activeElement);
+    const again = rulesSeen >= 0 && visible("rules");
     rulesSeen = news.switches_revision;
     if (again) loadRules();
   }
