@@ -23,7 +23,7 @@ async def test_beside_the_source_or_the_journal(tmp_path: Path) -> None:
     report = await ContactSync(FakeGateway(), journal=tmp_path / "state.db").run(read_contacts(people))
     assert (report.created, report.failed) == (1, 1)
     assert report.failures == tmp_path / "people.failures.jsonl"
-    assert '"row": 2' in report.failures.read_text()
+    assert '"row": 2' in (tmp_path / "people.failures.jsonl").read_text()
     rows = [{"email": "nobody", "first_name": "Max"}]
     report = await ContactSync(FakeGateway(), journal=tmp_path / "other.db").run(rows)
     assert report.failures == tmp_path / "other.failures.jsonl"
