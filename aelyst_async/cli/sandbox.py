@@ -64,6 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.action == "explain":
             return _explain(arguments, switches)
         return _serve(arguments, switches)
+    except BrokenPipeError:
+        raise  # the reader has gone (`explain | head`): `main` ends quietly
     except (ValueError, OSError) as error:
         return _refuse(str(error))
 
