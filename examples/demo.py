@@ -14,7 +14,7 @@ from pathlib import Path
 from aelyst_async.cli.contacts import show
 from aelyst_async.cli.progress import make_view
 from aelyst_async.cli.summary import lines
-from aelyst_async.sandbox import Sandbox
+from aelyst_async.sandbox import Sandbox, report_limiter
 from aelyst_async.sync import ContactSync, read_contacts
 from aelyst_providers.aelyst import AelystGateway
 
@@ -27,6 +27,7 @@ async def main() -> None:
         async with (
             Sandbox(quota="300/s") as sandbox,
             AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst")) as gateway,
+            report_limiter(gateway.limiter, sandbox.url, name="make demo"),
         ):
             print(f"a sandbox with a quota of 300 requests a second runs at {sandbox.url}\n")
             for title in ("the first run: everything is new", "the same file again: nothing is sent"):

@@ -141,7 +141,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
     check_writer(provider)
     async with AsyncExitStack() as stack:
         embedded: list[str] = []
-        gateway = await open_target(provider, arguments.base_url, stack, embed=embedded.append)
+        gateway = await open_target(provider, arguments.base_url, stack, embed=embedded.append, report="aelyst sync")
         if embedded:
             print(
                 f"no sandbox is running: one was started for this run at {embedded[0]} and ends with it"

@@ -55,12 +55,17 @@ def run_async(command: Callable[[], Coroutine[Any, Any, int]], name: str) -> int
 
 
 async def open_target(
-    provider: str, base_url: str | None, stack: AsyncExitStack, *, embed: Callable[[str], None] | None = None
+    provider: str,
+    base_url: str | None,
+    stack: AsyncExitStack,
+    *,
+    embed: Callable[[str], None] | None = None,
+    report: str | None = None,
 ) -> Any:
     """Return the gateway that `provider` names; `stack` closes it.
 
-    `embed`: where no sandbox runs, start one and call this with its address. Raises `CommandError`,
-    `ConfigurationError`.
+    `embed`: where no sandbox runs, start one and call this with its address. `report`: the name by which a sandbox's
+    page shows what the gateway's rate limiter learns. Raises `CommandError`, `ConfigurationError`.
     """
     from aelyst_async import open_gateway
 
@@ -85,10 +90,12 @@ async def open_target(
         embed(root)
     else:
         raise CommandError(f"no sandbox answers at {_SANDBOX_URL}; start one with: aelyst sandbox")
-    from aelyst_async.sandbox import DEFAULT_TOKEN
+    from aelyst_async.sandbox import DEFAULT_TOKEN, report_limiter
 
     gateway = open_gateway("aelyst", token=DEFAULT_TOKEN, base_url=f"{root}/aelyst/v1")
     await stack.enter_async_context(gateway)
+    if report is not None:
+        await stack.enter_async_context(report_limiter(gateway.limiter, root, name=report))
     return gateway
 
 

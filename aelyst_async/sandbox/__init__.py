@@ -13,6 +13,7 @@ How a request goes through, one module a step:
                  faults (faults.py), clock (clock.py), evidence (evidence.py)
     vendors/     what one vendor answers: pure functions of a call and the store
     control.py   /_sandbox/…: the same world over HTTP, for the inspector page and for other languages
+    limiters.py  what the clients' rate limiters have learned; reporting.py is the client's side of it
 
 Every account is a world of its own: nothing that one test does is seen by the next. The account ``default`` answers
 at ``/aelyst/v1``, another one at ``/@NAME/aelyst/v1``.
@@ -24,6 +25,7 @@ from aelyst_async.sandbox.account import Account
 from aelyst_async.sandbox.clock import Clock
 from aelyst_async.sandbox.evidence import Counters, LoggedRequest
 from aelyst_async.sandbox.faults import Fault, parse_fault
+from aelyst_async.sandbox.reporting import report_limiter
 from aelyst_async.sandbox.server import DEFAULT_TOKEN, Sandbox
 
 __all__ = [
@@ -35,4 +37,5 @@ __all__ = [
     "LoggedRequest",
     "Sandbox",
     "parse_fault",
+    "report_limiter",
 ]

@@ -19,6 +19,7 @@ from aelyst_async.sandbox.assumptions import Behaviour, Settings
 from aelyst_async.sandbox.clock import Clock
 from aelyst_async.sandbox.evidence import Counters, Evidence, LoggedRequest
 from aelyst_async.sandbox.faults import Fault, FaultPlan, parse_fault
+from aelyst_async.sandbox.limiters import Enforced, Limiters
 from aelyst_async.sandbox.quota import Counter, Verdict, WindowKind, counter_for, parse_quota
 from aelyst_async.sandbox.store import Store
 from aelyst_async.sandbox.vendors import VENDORS, Call, Reply, Route, Vendor
@@ -66,6 +67,7 @@ class Account:
         self.settings.set(switches or {})
         self.plan = FaultPlan(seed, (_as_fault(fault) for fault in faults))
         self.evidence = Evidence()
+        self.limiters = Limiters(self.enforced)
         self._initial = self.settings.values()
         self._initial_faults = [fault for fault, _ in self.plan.armed()]
         self._store = store
@@ -203,6 +205,41 @@ class Account:
             if (verdict := counter.peek(now))
         ]
 
+    def enforced(self, endpoint: str, path: str | None) -> tuple[str, Enforced] | None:
+        """Return the vendor that has this endpoint and the quota that its requests meet; `None` if there is no such.
+
+        `path` is that of a quota for each path.
+        """
+        for vendor in VENDORS.values():
+            if any(route.endpoint == endpoint for route in vendor.routes):
+                return vendor.name, self._enforced(vendor.name, endpoint, path)
+        return None
+
+    def _enforced(self, vendor: str, endpoint: str, path: str | None) -> Enforced:
+        quota = parse_quota(self.settings[f"{vendor}.quota"])
+        if quota is None:
+            return Enforced(limit=None)
+        self._sync_counters()
+        scope = self.settings[f"{vendor}.quota_scope"]
+        shared = endpoint if scope == "endpoint" else f"{endpoint.partition(' ')[0]} {path}" if scope == "path" else ""
+        now = self.clock.now()
+        asked = [
+            counter.peek(now).remaining
+            for token in self._tokens[vendor]
+            if (counter := self._counters.get((vendor, token, shared))) is not None
+        ]
+        # A quota that nobody asked, or that was dropped as idle, is whole. What an endpoint's bucket knows of quotas
+        # for each path, and one of several credentials, cannot be told from here.
+        told = len(asked) < 2 and not (scope == "path" and path is None)
+        return Enforced(
+            limit=quota.limit,
+            window=quota.window,
+            rate=quota.limit / quota.window,
+            remaining=(asked or [quota.limit])[0] if told else None,
+            scope=scope,
+            rule=self.settings[f"{vendor}.quota_window"],
+        )
+
     # --- start over --------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
@@ -214,6 +251,7 @@ class Account:
             self.plan.add(fault)
         self._counters.clear()
         self.evidence.clear()
+        self.limiters.clear()
         self._tokens = {vendor: [DEFAULT_TOKEN] for vendor in VENDORS}
         self.clock.reset()
 

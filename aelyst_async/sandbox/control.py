@@ -24,6 +24,7 @@ from aelyst_async.sandbox.evidence import LoggedRequest
 from aelyst_async.sandbox.faults import KINDS, Fault
 from aelyst_async.sandbox.guard import SECURITY_HEADERS
 from aelyst_async.sandbox.http import read_body
+from aelyst_async.sandbox.limiters import REPORT_BOUND
 from aelyst_async.sandbox.live import stream
 from aelyst_async.sandbox.seeding import add_rows
 from aelyst_async.sandbox.store import dump_json
@@ -39,6 +40,8 @@ _FILES = {
     "inspector.html": "text/html",
     "inspector.css": "text/css",
     "inspector.js": "text/javascript",
+    "dom.js": "text/javascript",
+    "learned.js": "text/javascript",
 }
 _BODY_BOUND = 64 << 20
 """Bytes of a body: a CSV to seed from may be large."""
@@ -103,9 +106,10 @@ class Control:
                 since = request.headers.get("Last-Event-ID") or values.get("since", "")
                 return await stream(request, account, self._sandbox.stopping, since)
             answer, params = _find(request.method, segments)
-            body = await read_body(request, _BODY_BOUND)
+            bound = REPORT_BOUND if answer is Control.report else _BODY_BOUND
+            body = await read_body(request, bound)
             if body is None:
-                return _json(413, {"message": f"the body is larger than {_BODY_BOUND >> 20} MiB"})
+                return _json(413, {"message": f"the body is larger than {bound >> 10} KiB"})
             value = answer(self, _Order(account, params, values, body))
         except _MissingError as error:
             return _json(404, {"message": str(error) or "there is nothing here"})
@@ -166,6 +170,15 @@ class Control:
     def quotas(self, order: _Order) -> list[dict[str, Any]]:
         """GET quotas."""
         return [attrs.asdict(gauge) for gauge in order.account.quotas()]
+
+    def limiters(self, order: _Order) -> list[dict[str, Any]]:
+        """GET limiters: what the clients have learned, as they tell it, beside what is enforced."""
+        return order.account.limiters.listing()
+
+    def report(self, order: _Order) -> dict[str, Any]:
+        """PUT limiters/CLIENT: {"name", "ended", "more", "buckets"}; the buckets' fields are BucketSnapshot's."""
+        order.account.limiters.report(order.params["client"], order.object())
+        return {"kept": order.params["client"]}
 
     def requests(self, order: _Order) -> dict[str, Any]:
         """GET requests?limit=: the newest, oldest first."""
@@ -366,6 +379,8 @@ _ROUTES: dict[tuple[str, str], _Answer] = {
     ("GET", "state"): Control.state,
     ("GET", "counters"): Control.counters,
     ("GET", "quotas"): Control.quotas,
+    ("GET", "limiters"): Control.limiters,
+    ("PUT", "limiters/{client}"): Control.report,
     ("GET", "requests"): Control.requests,
     ("DELETE", "requests"): Control.clear_log,
     ("GET", "requests/{number}"): Control.request,

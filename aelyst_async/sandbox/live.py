@@ -68,6 +68,7 @@ async def stream(request: web.BaseRequest, account: Account, stopping: asyncio.E
                 account.store.revision,
                 account.settings.revision,
                 account.plan.revision,
+                account.limiters.revision,
             )
             if now_state != state or waited >= _IDLE:
                 event = _event(account, tally, seen, first=not state)
@@ -90,6 +91,7 @@ def _event(account: Account, tally: _Tally, seen: int, *, first: bool) -> dict[s
         "skipped": max(0, new - len(shown)),
         "counters": evidence.counters(*tally.now()).as_json(),
         "quotas": [attrs.asdict(gauge) for gauge in account.quotas(_MOST)],
+        "limiters": account.limiters.listing(),
         "faults": account.plan.listing(),
         "contacts_revision": account.store.revision,
         "switches_revision": account.settings.revision,

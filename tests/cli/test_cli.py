@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +100,16 @@ def test_dry_run(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "5 would be created" in out
     code, _, err = run(capsys, "get", "email:c1@example.com", "--from", "sandbox", "--base-url", url)
     assert (code, err) == (1, "aelyst get: no such contact (Contact not found)\n")
+
+
+def test_the_sandbox_is_told_what_the_sync_has_learned(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = people("learn.csv", 20, prefix="l")
+    assert run(capsys, "sync", file, "--to", "sandbox", "--base-url", url, "--progress", "none")[0] == 0
+    told = json.load(urllib.request.urlopen(f"{url}/_sandbox/limiters", timeout=5))
+    newest = min((one for one in told if one["name"] == "aelyst sync"), key=lambda one: one["silent"])
+    assert newest["ended"]
+    limits = {one["endpoint"]: (one["limit"], one["enforced"]["limit"]) for one in newest["buckets"]}
+    assert limits["PUT /contact/{identifier}"] == (400, 400)
 
 
 def test_an_embedded_sandbox_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,23 +1,13 @@
 // The inspector page. It shows what strangers typed, so one rule holds throughout: text reaches the document only as
 // text (`textContent` and text nodes); the Content-Security-Policy forbids every other way as well.
 
+import { el, pathText, typed } from "./dom.js";
+import { drawLearned } from "./learned.js";
+
 const KEPT = 2000;   // requests kept for the filter
 const SHOWN = 300;   // rows in the table: more would cost time and be read by nobody
 const account = new URLSearchParams(location.search).get("account") || "default";
 const $ = (id) => document.getElementById(id);
-
-function el(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "class") node.className = value;
-    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value === true) node.setAttribute(name, "");
-    else if (value !== false && value != null) node.setAttribute(name, value);
-  }
-  node.append(...children.filter((child) => child != null).map((child) => (child instanceof Node ? child : String(child))));
-  return node;
-}
-const typed = (text) => el("span", { class: "typed", dir: "auto" }, text);
 
 function problem(text) {
   $("problem").hidden = !text;
@@ -53,7 +43,6 @@ function later(work, delay) {
 const time = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
 const stamp = (seconds) => new Date(seconds * 1000).toLocaleString([], { hour12: false });
 const tone = (status) => (status == null || status >= 500 ? "bad" : status === 429 || status === 449 ? "warn" : status >= 400 ? "warn" : "good");
-const pathText = (path) => { try { return decodeURIComponent(path); } catch { return path; } };
 
 // Indent JSON without decoding it: a decoder would round long numbers, and the page would show what was never sent.
 function pretty(text) {
@@ -286,8 +275,10 @@ $("contact-more").addEventListener("click", () => { contactLimit = 1000; loadCon
 
 // --- quotas, counters, clock ---------------------------------------------------------------------------------------------
 let gauges = [];
+let learned = null;
 function drawGauges() {
   if (!visible("quotas")) return;
+  if (learned) drawLearned($("learned"), learned, location.origin + (account === "default" ? "" : `/@${encodeURIComponent(account)}`));
   const shown = gauges.slice(0, 100);
   $("gauges").replaceChildren(...(shown.length ? shown.map((gauge) => {
     const label = `${gauge.vendor} · ${gauge.scope || "whole account"}`;
@@ -417,6 +408,7 @@ function receive(event) {
   if (news.requests.length || news.skipped) addRequests(news.requests, news.skipped);
   drawCounters(news.counters);
   gauges = news.quotas;
+  learned = news.limiters;
   drawGauges();
   faults = news.faults;
   drawFaults();

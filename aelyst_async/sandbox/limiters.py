@@ -1,0 +1,202 @@
+"""What the clients' rate limiters have learned, as the clients tell it, each figure beside what is enforced here.
+
+A client says ``PUT limiters/NAME`` with its limiter's snapshot, twice a second at most (`report_limiter` does).
+The quota that its requests really meet is looked up at that moment, so that both sides of the comparison are of one
+time. A client that falls silent is forgotten after seconds; one that has said that it ends is kept for minutes,
+because the end of a short run is what one wants to look at.
+
+What comes in is a stranger's. Texts and numbers are checked and bounded, as is how much is kept, and nothing else of
+a report is kept. `account` names a credential and may, against the limiter's documentation, be one: it is replaced by
+a short hash with a key of this board's own. Queries are cut off paths, for some APIs take their key there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+__all__ = ["MOST_BUCKETS", "PATH_BOUND", "REPORT_BOUND", "TEXT_BOUND", "Enforced", "Limiters", "label"]
+
+MOST_BUCKETS = 16
+"""Buckets in one report: under a quota for each path a limiter may have thousands, which nobody reads."""
+TEXT_BOUND = 300
+"""Characters of a text."""
+PATH_BOUND = 1000
+"""Characters of a path."""
+REPORT_BOUND = 512 << 10
+"""Bytes of a report: enough for `MOST_BUCKETS` with texts as long as they may be, each character an escape."""
+
+_MOST_CLIENTS = 8
+_SILENT = 15.0
+"""Seconds without a report after which a client is forgotten."""
+_ENDED = 300.0
+"""Seconds for which the last state of a client is kept that has said that it ends."""
+_MOST = 1e15
+"""No number is larger: a page's arithmetic is exact up to here."""
+_CLIENT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+@attrs.frozen(kw_only=True)
+class Enforced:
+    """The quota that a bucket's requests meet: what a limiter should learn. ``limit`` is `None` where there is none.
+
+    ``window`` in seconds; ``scope`` is what shares a quota: endpoint, path or account; ``rule`` how it is counted:
+    fixed, sliding or token. ``remaining`` is `None` where several credentials have quotas of their own.
+    """
+
+    limit: int | None
+    window: float | None = None
+    rate: float | None = None
+    remaining: int | None = None
+    scope: str = ""
+    rule: str = ""
+
+
+@attrs.define(slots=True)
+class _Client:
+    name: str
+    at: float
+    ended: bool
+    more: int
+    buckets: list[dict[str, Any]]
+
+    def gone(self, now: float) -> bool:
+        """Whether it is to be forgotten."""
+        return now - self.at > (_ENDED if self.ended else _SILENT)
+
+
+def label(text: str, key: bytes) -> str:
+    """Return eight hex digits that tell one text from another and do not tell the text."""
+    encoded = text.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(encoded, digest_size=4, key=key, person=b"aelyst-async").hexdigest()
+
+
+class Limiters:
+    """The reports of the clients of one account. ``revision`` changes with what is shown.
+
+    ``enforced`` looks an endpoint and a path up: its vendor and quota, or `None` if no vendor has the endpoint.
+    ``clock`` returns seconds that pass for the clients as well: not the account's, which a test may stop.
+    """
+
+    def __init__(
+        self,
+        enforced: Callable[[str, str | None], tuple[str, Enforced] | None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.revision = 0
+        self._enforced = enforced
+        self._clock = clock
+        self._key = secrets.token_bytes(16)
+        self._clients: dict[str, _Client] = {}
+
+    def report(self, client: str, value: Mapping[str, Any]) -> None:
+        """Keep what a client tells in place of what it told before. Raises `ValueError` saying what is wrong."""
+        if not _CLIENT.fullmatch(client):
+            raise ValueError("a client names itself with 1 to 64 of A-Z a-z 0-9 _ . -")
+        buckets = value.get("buckets")
+        if not isinstance(buckets, list) or not all(isinstance(one, dict) for one in buckets):
+            raise ValueError("buckets is an array of objects: the fields of BucketSnapshot")
+        if len(buckets) > MOST_BUCKETS:
+            raise ValueError(
+                f"{len(buckets)} buckets are more than {MOST_BUCKETS}; leave some out and count them in more"
+            )
+        ended = value.get("ended", False)
+        if not isinstance(ended, bool):
+            raise ValueError("ended is true or false")  # noqa: TRY004 - every bad order is a ValueError
+        told = _Client(
+            name=_text(value, "name") or client,
+            at=self._clock(),
+            ended=ended,
+            more=_count(value, "more") or 0,
+            buckets=[self._read(one) for one in buckets],
+        )
+        self._forget()
+        self._clients.pop(client, None)
+        self._clients[client] = told
+        if len(self._clients) > _MOST_CLIENTS:
+            # Who has ended makes room first, then who has been silent the longest.
+            del self._clients[min(self._clients, key=lambda one: (not self._clients[one].ended, self._clients[one].at))]
+        self.revision += 1
+
+    def listing(self) -> list[dict[str, Any]]:
+        """Return what is known, JSON-ready: the clients in the order of their names, then of their ids."""
+        self._forget()
+        now = self._clock()
+        return [
+            {
+                "client": client,
+                "name": told.name,
+                "ended": told.ended,
+                "silent": round(now - told.at, 1),
+                "more": told.more,
+                "buckets": told.buckets,
+            }
+            for client, told in sorted(self._clients.items(), key=lambda item: (item[1].ended, item[1].name, item[0]))
+        ]
+
+    def clear(self) -> None:
+        """Forget all of them; who still runs reports again."""
+        self._clients.clear()
+        self.revision += 1
+
+    def _forget(self) -> None:
+        now = self._clock()
+        gone = [client for client, told in self._clients.items() if told.gone(now)]
+        for client in gone:
+            del self._clients[client]
+        self.revision += bool(gone)
+
+    def _read(self, bucket: Mapping[str, Any]) -> dict[str, Any]:
+        endpoint = _without_query(_text(bucket, "endpoint") or "")
+        if not endpoint:
+            raise ValueError("a bucket has an endpoint, such as GET /contact/{identifier}")
+        path = _text(bucket, "path", PATH_BOUND)
+        path = None if path is None else _without_query(path)
+        account = _text(bucket, "account", PATH_BOUND)
+        found = self._enforced(endpoint, path)
+        return {
+            "endpoint": endpoint,
+            "path": path,
+            "account": label(account, self._key) if account else "",
+            **{name: _text(bucket, name) or "" for name in ("scope", "scope_reason", "state")},
+            **{name: _count(bucket, name) for name in ("limit", "remaining")},
+            **{name: _number(bucket, name) for name in ("rate", "window")},
+            **{name: _count(bucket, name) or 0 for name in ("waiting", "in_flight", "sent", "refused")},
+            "paused_for": _number(bucket, "paused_for") or 0.0,
+            "vendor": None if found is None else found[0],
+            "enforced": None if found is None else attrs.asdict(found[1]),
+        }
+
+
+def _without_query(text: str) -> str:
+    return text.partition("?")[0]
+
+
+def _text(value: Mapping[str, Any], name: str, most: int = TEXT_BOUND) -> str | None:
+    text = value.get(name)
+    if text is None:
+        return None
+    if not isinstance(text, str) or len(text) > most:
+        raise ValueError(f"{name} is a text of {most} characters at most")
+    return text
+
+
+def _number(value: Mapping[str, Any], name: str) -> float | None:
+    number = value.get(name)
+    # A bool is an int to Python, and 1e999 in JSON is infinite.
+    if number is None or (isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number <= _MOST):
+        return number
+    raise ValueError(f"{name} is a number, 0 or more")
+
+
+def _count(value: Mapping[str, Any], name: str) -> int | None:
+    number = _number(value, name)
+    if isinstance(number, float):
+        raise ValueError(f"{name} is a whole number, 0 or more")  # noqa: TRY004 - every bad order is a ValueError
+    return number

@@ -1,0 +1,166 @@
+"""A client tells a sandbox what its rate limiter has learned, so that the sandbox's page can show it.
+
+The limiter's snapshot is looked at twice a second and sent if it is news, or now and then as a sign of life. Nothing
+waits for it and nothing is queued: while one report is on its way no other is made, and the next one is what is true
+by then. `RateLimiter.on_change` stays the caller's. Whatever goes wrong is a line in the debug log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import json
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
+
+import attrs
+
+from aelyst_async.errors import ConfigurationError
+from aelyst_async.sandbox.account import DEFAULT_ACCOUNT
+from aelyst_async.sandbox.limiters import MOST_BUCKETS, PATH_BOUND, TEXT_BOUND, label
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from aelyst_async.ratelimit import BucketSnapshot, RateLimiter
+
+__all__ = ["report_limiter"]
+
+logger = logging.getLogger("aelyst_async.sandbox.reporting")
+
+_EVERY = 0.5
+"""Seconds between two looks at the limiter, at least."""
+_ALIVE = 3.0
+"""Seconds after which what is no news is sent again: who is silent is forgotten."""
+_RETRY = 5.0
+"""Seconds until a sandbox that did not answer is tried again."""
+_PATIENCE = 1.0
+"""Seconds for a report, and for the last one at the end."""
+_SHARE = 20
+"""The limiter is looked at so seldom that looking takes a twentieth of the time at most."""
+
+
+@contextlib.asynccontextmanager
+async def report_limiter(limiter: RateLimiter, sandbox: str, *, name: str | None = None) -> AsyncIterator[None]:
+    """Show what `limiter` has learned on the page of the sandbox at the address `sandbox`, as long as the block lasts.
+
+    `sandbox` is a `Sandbox.url`, an `Account.url`, or a base URL that a gateway has; `name` is what the page calls
+    this client. To be used in the limiter's own event loop. The block is never delayed, nor does anything fail, if the
+    sandbox does not answer; at the end of the block the last state is sent, which takes a second at most. Credentials
+    are not sent: a snapshot's ``account`` is replaced by a hash, queries are cut off. Raises `ConfigurationError` for
+    what is no address.
+    """
+    reporter = _Reporter(limiter, _address(sandbox), name or f"process {os.getpid()}")
+    task = asyncio.create_task(reporter.run())
+    try:
+        yield
+    finally:
+        reporter.stop.set()
+        try:
+            await asyncio.wait({task}, timeout=_PATIENCE)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _address(sandbox: str) -> str:
+    """Return where the reports of a new client go."""
+    parts = None
+    with contextlib.suppress(ValueError):
+        found = urlsplit(sandbox)
+        if found.scheme in {"http", "https"} and found.hostname and found.port != 0:
+            parts = found
+    if parts is None:
+        # Without the text, which may hold a password.
+        raise ConfigurationError("report_limiter needs the address of a sandbox, such as http://127.0.0.1:8787")
+    first = parts.path.split("/")[1] if "/" in parts.path else ""
+    account = unquote(first[1:]) if first.startswith("@") else DEFAULT_ACCOUNT
+    client = secrets.token_hex(8)
+    return f"{parts.scheme}://{parts.netloc}/_sandbox/limiters/{client}?account={quote(account, safe='')}"
+
+
+class _Reporter:
+    def __init__(self, limiter: RateLimiter, address: str, name: str) -> None:
+        self.stop = asyncio.Event()
+        self._limiter = limiter
+        self._address = address
+        self._name = name[:TEXT_BOUND]
+        self._key = secrets.token_bytes(16)
+        self._told: tuple[BucketSnapshot, ...] | None = None
+        self._told_at = 0.0
+
+    async def run(self) -> None:
+        """Report until `stop` is set, and then once more."""
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=_PATIENCE)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session:
+                while not self.stop.is_set():
+                    delay = await self._look(session)
+                    with contextlib.suppress(asyncio.TimeoutError):
+                        await asyncio.wait_for(self.stop.wait(), delay)
+                await self._send(session, self._limiter.snapshot(), ended=True)
+        except Exception as error:  # noqa: BLE001 - the client's own work goes on, whatever this is
+            logger.debug("the limiter is reported no more: %s", type(error).__name__)
+
+    async def _look(self, session: aiohttp.ClientSession) -> float:
+        """Report if there is news; return the seconds until the next look."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        buckets = self._limiter.snapshot()
+        pause = max(_EVERY, _SHARE * (loop.time() - begun))
+        if buckets == self._told and begun - self._told_at < _ALIVE:
+            return pause
+        if not await self._send(session, buckets, ended=False):
+            return _RETRY
+        self._told, self._told_at = buckets, begun
+        return pause
+
+    async def _send(self, session: aiohttp.ClientSession, buckets: tuple[BucketSnapshot, ...], *, ended: bool) -> bool:
+        import aiohttp
+
+        shown = _foremost(buckets)
+        report = {
+            "name": self._name,
+            "ended": ended,
+            "more": len(buckets) - len(shown),
+            "buckets": [self._shown(bucket) for bucket in shown],
+        }
+        try:
+            # A redirect is followed nowhere: what answers with one is no sandbox.
+            async with session.put(self._address, data=json.dumps(report).encode(), allow_redirects=False) as answer:
+                if answer.status == 200:
+                    return True
+                reason = f"status {answer.status}"
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            reason = type(error).__name__
+        logger.debug("the sandbox has not taken the limiter's report: %s", reason)
+        return False
+
+    def _shown(self, bucket: BucketSnapshot) -> dict[str, Any]:
+        told = attrs.asdict(bucket)
+        for name in ("scope", "scope_reason", "state"):
+            told[name] = told[name][:TEXT_BOUND]
+        told["account"] = label(bucket.account, self._key) if bucket.account else ""
+        told["endpoint"] = bucket.endpoint.partition("?")[0][:TEXT_BOUND]
+        if bucket.path is not None:
+            told["path"] = bucket.path.partition("?")[0][:PATH_BOUND]
+        return told
+
+
+def _foremost(buckets: tuple[BucketSnapshot, ...]) -> list[BucketSnapshot]:
+    """Return what a report has room for: the endpoints' own buckets, then those in use, then the newest."""
+    if len(buckets) <= MOST_BUCKETS:
+        return list(buckets)
+
+    def rank(number: int) -> tuple[bool, bool, int]:
+        bucket = buckets[number]
+        return bucket.path is not None, not (bucket.waiting or bucket.in_flight), -number
+
+    return [buckets[number] for number in sorted(heapq.nsmallest(MOST_BUCKETS, range(len(buckets)), key=rank))]

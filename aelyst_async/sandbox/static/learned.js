@@ -1,0 +1,114 @@
+// What the clients' rate limiters have learned, each figure beside what the sandbox enforces. Cards are kept and
+// brought up to date, by client and bucket.
+
+import { el, pathText, place, typed, write } from "./dom.js";
+
+const CLOSE = 0.1;   // share by which a learned rate may be off and still be right
+const QUIET = 5;     // seconds without a report that are worth a word; a client with no news reports every 3 s
+const RULES = { fixed: ["fixed"], smooth: ["sliding", "token"] };   // a limiter's state → the rules it means
+const STATES = {
+  learning: "learning: no answer yet", blind: "blind: no headers", scouting: "scouting: no window yet",
+  fixed: "fixed: all at once", smooth: "smooth: one by one",
+};
+const COUNTED = { fixed: "fixed window", sliding: "sliding log", token: "token bucket" };
+const clients = new Map();
+let empty = null;
+
+const whole = (value) => value.toLocaleString("en");
+const number = (value) => (value >= 100 ? whole(Math.round(value)) : String(+value.toPrecision(3)));
+const seconds = (value) => (value < 1 ? `${number(value * 1000)} ms` : `${number(value)} s`);
+const perSecond = (value) => (value >= 1 ? `${number(value)} per s` : `${number(value * 60)} per min`);
+const near = (ours, theirs) => Math.max(ours / theirs, theirs / ours) <= 1 + CLOSE;
+
+// Each: name, learned, enforced, how to write the one and the other, whether they agree (null: cannot be told).
+const both = (ours, theirs, agree) => (ours == null || theirs == null ? null : agree(ours, theirs));
+const ROWS = [
+  ["Limit", (b) => b.limit, (e) => e.limit, whole, whole, (ours, theirs) => ours === theirs],
+  ["Window", (b) => b.window, (e) => e.window, seconds, seconds, near],
+  ["Rate", (b) => b.rate, (e) => e.rate, perSecond, perSecond, near],
+  ["Left", (b) => b.remaining, (e) => e.remaining, (left) => `${whole(left)} last told`, (left) => `${whole(left)} in fact`, () => null],
+  ["Counted per", (b) => b.scope || null, (e) => e.scope, String, String, (ours, theirs) => ours === theirs],
+  ["State", (b) => b.state || null, (e) => e.rule, (state) => STATES[state] ?? state, (rule) => COUNTED[rule] ?? rule,
+    (ours, theirs) => RULES[ours]?.includes(theirs) ?? null],
+];
+const DECISIVE = ["Limit", "Window", "Rate"];
+
+function newCard() {
+  const cells = ROWS.map(() => [el("td"), el("td")]);
+  const card = { title: typed(""), path: el("span", { class: "typed path", dir: "auto" }), verdict: el("span"), why: typed(""), traffic: el("span"), pause: el("span"), cells };
+  card.element = el("li", {},
+    el("strong", {}, card.title), card.path, card.verdict,
+    el("table", { class: "pairs" },
+      el("thead", {}, el("tr", {}, el("td"), el("th", { scope: "col" }, "learned"), el("th", { scope: "col" }, "enforced"))),
+      el("tbody", {}, ...ROWS.map(([name], at) => el("tr", {}, el("th", { scope: "row" }, name), ...cells[at])))),
+    el("p", { class: "note" }, card.traffic, card.pause), el("p", { class: "note" }, card.why));
+  return card;
+}
+// `perPath`: the endpoint is counted by full paths now, so its own bucket is what the limiter believed before.
+function drawCard(card, bucket, several, perPath) {
+  const old = perPath && bucket.path == null;
+  const enforced = bucket.enforced;
+  const quota = enforced && enforced.limit != null;
+  let differs = false, open = false;
+  ROWS.forEach(([name, learned, actual, ourText, theirText, agree], at) => {
+    const [ours, theirs] = [learned(bucket), quota ? actual(enforced) : null];
+    const right = old ? null : both(ours, theirs, agree);
+    differs ||= right === false;
+    open ||= right === null && DECISIVE.includes(name);
+    const [mine, its] = card.cells[at];
+    write(mine, (ours == null ? "not known" : ourText(ours)) + (right === false ? " ≠" : ""), ours == null ? "unknown" : right === false ? "warn" : "");
+    write(its, theirs != null ? theirText(theirs) : quota ? "not told apart" : "–", theirs == null ? "unknown" : "");
+  });
+  const [verdict, tone] = old ? ["not used any more: each path has its own", ""] : !enforced ? ["no such endpoint here", ""] : !quota ? ["no quota here", ""]
+    : differs ? ["differs", "warn"] : open ? ["still learning", ""] : ["learned right", "good"];
+  write(card.verdict, verdict, `verdict ${tone}`);
+  write(card.title, `${bucket.vendor ? `${bucket.vendor} · ` : ""}${bucket.endpoint}${several ? ` · credential ${bucket.account || "none"}` : ""}`);
+  write(card.path, bucket.path == null ? "" : pathText(bucket.path));
+  card.path.hidden = bucket.path == null;
+  write(card.traffic, [`${whole(bucket.sent)} sent`, `${whole(bucket.refused)} refused`, `${whole(bucket.in_flight)} in flight`,
+    `${whole(bucket.waiting)} waiting`, ""].join(" · "));
+  write(card.pause, bucket.paused_for ? `paused for ${bucket.paused_for.toFixed(1)} s` : "not paused", bucket.paused_for ? "warn" : "");
+  write(card.why, bucket.scope_reason ? `Why per ${old ? "path" : bucket.scope}: ${bucket.scope_reason}.` : "");
+}
+function newClient() {
+  const client = { name: typed(""), state: el("span"), list: el("ul", { class: "gauges" }), note: el("p", { class: "note" }), cards: new Map() };
+  client.element = el("section", { class: "client" }, el("h3", {}, client.name, " ", client.state), client.list, client.note);
+  return client;
+}
+const ago = (silent) => (silent < 60 ? `${Math.floor(silent)} s` : `${Math.floor(silent / 60)} min`);
+function drawClient(client, told) {
+  write(client.name, told.name);
+  const [state, tone] = told.ended ? [`ended ${ago(told.silent)} ago; what it knew by then:`, ""]
+    : told.silent > QUIET ? [`silent for ${ago(told.silent)}`, "warn"] : ["reports", "good"];
+  write(client.state, state, tone);
+  const credentials = new Map();
+  const perPath = new Set();
+  for (const bucket of told.buckets) {
+    credentials.set(bucket.endpoint, (credentials.get(bucket.endpoint) ?? new Set()).add(bucket.account));
+    if (bucket.path != null) perPath.add(`${bucket.account} ${bucket.endpoint}`);
+  }
+  const old = client.cards;
+  client.cards = new Map();
+  for (const bucket of told.buckets) {
+    const key = JSON.stringify([bucket.account, bucket.endpoint, bucket.path]);
+    const card = old.get(key) ?? newCard();
+    client.cards.set(key, card);
+    drawCard(card, bucket, credentials.get(bucket.endpoint).size > 1, perPath.has(`${bucket.account} ${bucket.endpoint}`));
+  }
+  place(client.list, [...client.cards.values()].map((card) => card.element));
+  write(client.note, told.more ? `It has ${whole(told.more)} more ${told.more === 1 ? "bucket" : "buckets"}.` : told.buckets.length ? "" : "It has sent no request yet.");
+  client.note.hidden = !client.note.textContent;
+}
+
+// `address`: what a client takes for this account.
+export function drawLearned(root, told, address) {
+  for (const id of clients.keys()) if (!told.some((one) => one.client === id)) clients.delete(id);
+  for (const one of told) {
+    if (!clients.has(one.client)) clients.set(one.client, newClient());
+    drawClient(clients.get(one.client), one);
+  }
+  empty ??= el("p", { class: "empty" }, "No client reports. ",
+    el("code", {}, `aelyst sync FILE --to sandbox${address === "http://127.0.0.1:8787" ? "" : ` --base-url ${address}`}`), " does; so does your own code inside of ",
+    el("code", {}, `async with report_limiter(gateway.limiter, ${JSON.stringify(address)})`), ", from ", el("code", {}, "aelyst_async.sandbox"), ".");
+  place(root, told.length ? told.map((one) => clients.get(one.client).element) : [empty]);
+}
