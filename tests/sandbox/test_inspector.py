@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -15,7 +17,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 from aelyst_async import ContactFields, RetryPolicy, upsert_many
-from aelyst_async.sandbox import Sandbox
+from aelyst_async.sandbox import Sandbox, report_limiter
 from aelyst_providers.aelyst import AelystGateway
 from tests.sandbox.plain_http import Http
 
@@ -215,6 +217,150 @@ async def test_a_rule_is_changed_and_a_wrong_value_is_named(page: Page, sandbox:
     await expect(page.locator("#problem")).to_contain_text("not a quota")
 
 
+def _bucket(**changes: Any) -> dict[str, Any]:
+    return {
+        "endpoint": "GET /contact/{identifier}",
+        "scope": "endpoint",
+        "scope_reason": "it is taken to be so",
+        "state": "fixed",
+        "limit": 10,
+        "remaining": 4,
+        "rate": 10.05,
+        "window": 0.995,
+        "waiting": 1234,
+        "in_flight": 2,
+        "sent": 20,
+        "refused": 1,
+        "paused_for": 0.5,
+        **changes,
+    }
+
+
+async def test_what_a_client_has_learned_appears_while_it_runs_and_stays_when_it_ends(
+    page: Page, sandbox: Sandbox
+) -> None:
+    sandbox.assume({"aelyst.quota": "900/s"})
+    await page.get_by_role("tab", name="Quotas").click()
+    panel = page.locator("#learned")
+    await expect(panel).to_contain_text(
+        f"No client reports. aelyst sync FILE --to sandbox --base-url {sandbox.url} does"
+    )
+    await expect(panel).to_contain_text(f'report_limiter(gateway.limiter, "{sandbox.url}")')
+    async with (
+        AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst"), settle=0) as gateway,
+        report_limiter(gateway.limiter, sandbox.url, name="my import"),
+    ):
+        await expect(panel).to_contain_text("It has sent no request yet.")
+        await gateway.upsert("email:a@b.c", ContactFields(first_name="Ann"))
+        await expect(panel.locator("h3")).to_have_text("my import reports")
+        card = panel.locator("li").filter(has_text="aelyst · PUT /contact/{identifier}")
+        await expect(card.locator("tbody tr").first).to_have_text("Limit900900")
+        await expect(card).to_contain_text("still learning")
+        await expect(card).to_contain_text("1 sent · 0 refused · 0 in flight · 0 waiting · not paused")
+    await expect(panel.locator("h3")).to_contain_text("ended")
+    await expect(panel.locator("li")).to_have_count(2)
+
+
+async def test_one_sees_whether_it_has_learned_right(page: Page, http: Http, sandbox: Sandbox) -> None:
+    sandbox.assume({"aelyst.quota": "10/s"})
+    buckets = [
+        _bucket(),
+        _bucket(endpoint="PUT /contact/{identifier}", state="smooth", window=2.0, rate=5.0),
+        _bucket(endpoint="POST /contact/{identifier}", state="scouting", window=None, rate=None),
+        _bucket(endpoint="GET /contacts"),
+        _bucket(endpoint="GET /elsewhere", limit=None, remaining=None, window=None, rate=0.5, state="blind"),
+    ]
+    await http.control("PUT", "limiters/a", {"name": "ci", "more": 3, "buckets": buckets})
+    await page.get_by_role("tab", name="Quotas").click()
+    cards = page.locator("#learned li")
+    await expect(cards.locator(".verdict")).to_have_text(
+        ["learned right", "differs", "still learning", "no quota here", "no such endpoint here"]
+    )
+    await expect(cards.nth(0)).to_contain_text("1,234 waiting · paused for 0.5 s")
+    await expect(cards.nth(0)).to_contain_text("Why per endpoint: it is taken to be so.")
+    rows = [
+        ["Limit1010", "Window995 ms1 s", "Rate10.1 per s10 per s", "Left4 last told10 in fact"],
+        ["Limit1010", "Window2 s ≠1 s", "Rate5 per s ≠10 per s", "Left4 last told10 in fact"],
+        ["Limit1010", "Windownot known1 s", "Ratenot known10 per s", "Left4 last told10 in fact"],
+        ["Limit10–", "Window995 ms–", "Rate10.1 per s–", "Left4 last told–"],
+        ["Limitnot known–", "Windownot known–", "Rate30 per min–", "Leftnot known–"],
+    ]
+    states = [
+        "fixed: all at once",
+        "smooth: one by one ≠",
+        "scouting: no window yet",
+        "fixed: all at once",
+        "blind: no headers",
+    ]
+    for number, (figures, state) in enumerate(zip(rows, states, strict=True)):
+        scope, rule = ("endpoint", "fixed window") if number < 3 else ("–", "–")
+        await expect(cards.nth(number).locator("tbody tr")).to_have_text(
+            [*figures, f"Counted perendpoint{scope}", f"State{state}{rule}"]
+        )
+    await expect(page.locator("#learned")).to_contain_text("It has 3 more buckets.")
+    # Once it counts by paths, what the endpoint's own bucket said is past and no mistake; credentials are told apart.
+    paths = [_bucket(account=name, path="/contact/a%40b.c", scope="path") for name in ("one", "two")]
+    old = _bucket(account="one", rate=99.0)
+    await http.control("PUT", "limiters/a", {"name": "ci", "buckets": [old, *paths]})
+    await expect(cards.nth(0).locator(".verdict")).to_have_text("not used any more: each path has its own")
+    await expect(cards.nth(0)).not_to_contain_text("≠")
+    await expect(cards.nth(1)).to_contain_text("/contact/a@b.c")
+    await expect(cards.nth(1)).to_contain_text("path ≠")
+    titles = await cards.locator("strong").all_inner_texts()
+    assert len(set(titles)) == 2
+    assert all("credential" in title and "one" not in title for title in titles)
+
+
+async def test_a_client_that_falls_silent_is_called_so_and_then_forgotten(
+    page: Page, http: Http, sandbox: Sandbox
+) -> None:
+    await page.get_by_role("tab", name="Quotas").click()
+    await http.control("PUT", "limiters/a", {"name": "ci", "buckets": [_bucket()]})
+    heading = page.locator("#learned h3")
+    await expect(heading).to_have_text("ci reports")
+    sandbox.limiters._clock = lambda: time.monotonic() + 8
+    await expect(heading).to_contain_text("ci silent for ")
+    sandbox.limiters._clock = lambda: time.monotonic() + 16
+    await expect(page.locator("#learned")).to_contain_text("No client reports.")
+
+
+async def test_a_report_takes_nothing_away_from_under_the_hand(page: Page, http: Http, sandbox: Sandbox) -> None:
+    await page.get_by_role("tab", name="Quotas").click()
+    await http.control("PUT", "limiters/a", {"buckets": [_bucket(), _bucket(endpoint="GET /contacts")]})
+    card = page.locator("#learned li").first
+    await expect(card).to_contain_text("20 sent")
+    await card.locator("strong").select_text()
+    await http.control("PUT", "limiters/a", {"buckets": [_bucket(sent=21), _bucket(endpoint="GET /contacts")]})
+    await expect(card).to_contain_text("21 sent")
+    assert await page.evaluate("String(getSelection())") == "aelyst · GET /contact/{identifier}"
+    # The same while somebody types in another view, and when a client comes and another goes.
+    await page.get_by_role("tab", name="Rules").click()
+    rule = page.get_by_label("aelyst.quota", exact=True)
+    await rule.fill("12")
+    await http.control("PUT", "limiters/b", {"buckets": [_bucket(sent=22)]})
+    await rule.press_sequentially("/s")
+    await http.control("PUT", "limiters/a", {"buckets": [], "ended": True})
+    await expect(rule).to_be_focused()
+    await expect(rule).to_have_value("12/s")
+    await page.get_by_role("tab", name="Quotas").click()
+    await expect(page.locator("#learned h3")).to_have_count(2)
+
+
+async def test_what_a_stranger_reports_is_text(page: Page, http: Http) -> None:
+    bucket = _bucket(path=HOSTILE, **dict.fromkeys(("endpoint", "scope", "scope_reason", "state", "account"), HOSTILE))
+    other = {**bucket, "account": "another"}
+    await http.control("PUT", "limiters/a", {"name": HOSTILE, "buckets": [bucket, other]})
+    await page.get_by_role("tab", name="Quotas").click()
+    panel = page.locator("#learned")
+    await expect(panel.locator("h3")).to_have_text(f"{HOSTILE} reports")
+    card = panel.locator("li").first
+    for text in (f"{HOSTILE} · credential ", f"Why per {HOSTILE}: {HOSTILE}."):
+        await expect(card).to_contain_text(text)
+    await expect(card.locator(".path")).to_have_text(HOSTILE)
+    assert await page.title() == "Sandbox · aelyst-async"
+    assert await page.locator("main script, main img").count() == 0
+
+
 @pytest.mark.parametrize(
     ("name", "width", "scheme"), [("desktop", 1280, "light"), ("dark", 1280, "dark"), ("phone", 390, "light")]
 )
@@ -233,6 +379,12 @@ async def test_nothing_is_cut_off_in_any_view(
         await http("aelyst", "POST", path, body)
         await http("aelyst", "PUT", path, {"lastName": "Lim"})
         await http("aelyst", "GET", path)
+    long = _bucket(path="/contact/email:" + "x" * 400, scope="path", scope_reason="4 fresh paths " + "y" * 200)
+    settled = _bucket(waiting=0, in_flight=0, paused_for=0)
+    blind = _bucket(endpoint="PUT /contact/{identifier}", state="scouting", window=None, rate=None)
+    await http.control("PUT", "limiters/a", {"name": "my import", "buckets": [settled, blind]})
+    if not folder:
+        await http.control("PUT", "limiters/b", {"name": "z" * 300, "buckets": [long, settled]})
     context = await browser.new_context(
         viewport={"width": width, "height": 860 if width > 600 else 844},
         color_scheme="dark" if scheme == "dark" else "light",
