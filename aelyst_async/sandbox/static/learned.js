@@ -16,7 +16,7 @@ let empty = null;
 
 const whole = (value) => value.toLocaleString("en");
 const number = (value) => (value >= 100 ? whole(Math.round(value)) : String(+value.toPrecision(3)));
-const seconds = (value) => (value < 1 ? `${number(value * 1000)} ms` : `${number(value)} s`);
+const seconds = (value) => (value < 0.9995 ? `${number(value * 1000)} ms` : `${number(value)} s`);
 const perSecond = (value) => (value >= 1 ? `${number(value)} per s` : `${number(value * 60)} per min`);
 const near = (ours, theirs) => Math.max(ours / theirs, theirs / ours) <= 1 + CLOSE;
 
