@@ -33,7 +33,7 @@ from aelyst_async.errors import (
 )
 from aelyst_async.identifiers import Identifier
 from aelyst_async.ratelimit import RateLimiter
-from aelyst_async.transport.credentials import Auth, Credential, CredentialSource
+from aelyst_async.transport.credentials import Auth, Credential, CredentialSource, sealed
 from aelyst_async.transport.events import Call, Done, Exchange, Hooks, Retry, Sending, Wait
 from aelyst_async.transport.messages import Request, Response
 from aelyst_async.transport.retry import RetryPolicy
@@ -75,8 +75,13 @@ class HttpGateway(ABC):
         settle: float,
         allow_insecure: bool,
     ) -> None:
+        credential = sealed(credential)
         if not isinstance(retry, RetryPolicy):
             raise ConfigurationError(f"retry: expected a RetryPolicy, got {type(retry).__name__}")
+        if limiter is not None and (isinstance(limiter, type) or not hasattr(limiter, "permit")):
+            raise ConfigurationError(f"limiter: expected a RateLimiter, got {_kind(limiter)}")
+        if session is not None and (isinstance(session, type) or not hasattr(session, "connector")):
+            raise ConfigurationError(f"session: expected an aiohttp.ClientSession, got {_kind(session)}")
         self.limiter = RateLimiter() if limiter is None else limiter
         self._retry = retry
         self._settling = Settling(check_seconds(settle, "settle"))
@@ -158,6 +163,8 @@ class HttpGateway(ABC):
         await self.aclose()
 
     def __repr__(self) -> str:
+        if "_transport" not in vars(self):  # a debugger looks at one whose settings were just refused
+            return f"<{type(self).__name__} not made>"
         return f"<{type(self).__name__} {self.base_url} {self._transport.state}>"
 
     async def _call(self, request: Request, decode: Callable[[Response], T], *, about: Identifier | None = None) -> T:
@@ -195,6 +202,10 @@ class HttpGateway(ABC):
             f"created, but not readable within {READABLE_WITHIN:g} s (the last answer was {status})",
             may_have_been_applied=True,
         )
+
+
+def _kind(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 class Settling:

@@ -52,6 +52,9 @@ __all__ = [
 ]
 
 
+_DOUBT = "the call may have taken effect"
+
+
 class ContactsError(Exception):
     """The root of the tree: ``except ContactsError`` catches everything that this library raises on purpose."""
 
@@ -108,6 +111,8 @@ class ApiError(ContactsError):
             parts.append(f"retry after {self.retry_after:g} s")
         if self.attempts != 1:
             parts.append(f"{self.attempts} attempts")
+        if self.may_have_been_applied:
+            parts.append(_DOUBT)
         return " · ".join(parts)
 
     def __repr__(self) -> str:
@@ -163,7 +168,7 @@ class TransportError(ContactsError):
         if self.attempts != 1:
             parts.append(f"{self.attempts} attempts")
         if self.may_have_been_applied:
-            parts.append("the call may have taken effect")
+            parts.append(_DOUBT)
         return " · ".join(parts)
 
     def __repr__(self) -> str:
@@ -191,7 +196,8 @@ class ResponseDecodeError(ContactsError):
     may_have_been_applied: bool = False
 
     def __str__(self) -> str:
-        return f"cannot understand the answer to {self.method} {self.url}: {self.problem} · body: {self.body!r}"
+        doubt = f" · {_DOUBT}" if self.may_have_been_applied else ""
+        return f"cannot understand the answer to {self.method} {self.url}: {self.problem}{doubt} · body: {self.body!r}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"

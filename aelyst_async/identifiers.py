@@ -82,7 +82,12 @@ def _convert_phone(value: object) -> str:
     return text
 
 
-@attrs.frozen
+def _repr(self: object) -> str:
+    # attrs' own fails where the value was just refused, which is when a debugger or an error tracker looks at it.
+    return f"{type(self).__name__}(value={getattr(self, 'value', '?')!r})"
+
+
+@attrs.frozen(repr=False)
 class ContactId:
     """The id that the API gave the contact. Opaque text; an `int` is accepted and kept as text.
 
@@ -95,8 +100,10 @@ class ContactId:
     def __str__(self) -> str:
         return f"id:{self.value}"
 
+    __repr__ = _repr
 
-@attrs.frozen
+
+@attrs.frozen(repr=False)
 class Email:
     """An e-mail address, kept as given (its case too). Raises `InvalidIdentifierError`."""
 
@@ -106,8 +113,10 @@ class Email:
     def __str__(self) -> str:
         return f"email:{self.value}"
 
+    __repr__ = _repr
 
-@attrs.frozen
+
+@attrs.frozen(repr=False)
 class Phone:
     """A phone number with its country code: ``+`` and digits; blanks, dashes, dots and brackets are removed.
 
@@ -119,6 +128,8 @@ class Phone:
 
     def __str__(self) -> str:
         return f"phone:{self.value}"
+
+    __repr__ = _repr
 
 
 Identifier: TypeAlias = ContactId | Email | Phone

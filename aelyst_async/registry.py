@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aelyst_async.errors import ConfigurationError
 from aelyst_async.gateway import ContactReader
+from aelyst_async.transport.credentials import sealed
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -68,10 +69,12 @@ def open_gateway(provider: str, /, **settings: Any) -> Any:
     kind = gateway_class(provider)
     parameter, variable = credential_variable(provider, kind)
     if parameter not in settings:
-        credential = os.environ.get(variable, "")
-        if not credential:
+        if not os.environ.get(variable):
             raise ConfigurationError(f"{provider}: no credential; set {variable}, or pass {parameter}=…")
-        settings[parameter] = credential
+        settings[parameter] = os.environ[variable]
+    if isinstance(settings[parameter], str):
+        # What may fail below must not have the credential in the variables of its traceback's frames.
+        settings[parameter] = sealed(settings[parameter])
     parameters = inspect.signature(kind).parameters
     base_url = os.environ.get(_variable(provider, "base_url"))
     if base_url and "base_url" in parameters:

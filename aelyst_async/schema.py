@@ -16,7 +16,7 @@ import attrs
 from aelyst_async.contacts import ContactFields
 from aelyst_async.errors import UnsupportedFieldError
 
-__all__ = ["ContactSchema", "FieldProblem", "FieldRule", "Operation", "boolean", "json_object", "text"]
+__all__ = ["ContactSchema", "FieldProblem", "FieldRule", "Operation", "boolean", "check_fields", "json_object", "text"]
 
 Operation: TypeAlias = Literal["create", "update"]
 
@@ -51,6 +51,13 @@ def json_object(value: Any) -> dict[str, Any]:
     else:
         return dict(value)
     raise ValueError(f"not a JSON object ({problem})")
+
+
+def check_fields(fields: object, provider: str) -> None:
+    """Raise `UnsupportedFieldError` where what was passed as the fields is no `ContactFields`."""
+    if not isinstance(fields, ContactFields):
+        got = f"the class {fields.__name__}" if isinstance(fields, type) else type(fields).__name__
+        raise UnsupportedFieldError(f"{provider}: expected ContactFields(first_name=…) or a subclass, got {got}")
 
 
 @attrs.frozen(kw_only=True)
@@ -124,11 +131,13 @@ class ContactSchema:
 
     def create_only(self, fields: ContactFields) -> tuple[str, ...]:
         """Return the names of the given fields that create takes and update does not."""
+        check_fields(fields, self.provider)
         return tuple(
             name for name, _ in fields.given() if (rule := self.rule(name)) and rule.create and not rule.update
         )
 
     def _walk(self, fields: ContactFields, operation: Operation) -> tuple[dict[str, Any], list[FieldProblem]]:
+        check_fields(fields, self.provider)
         body: dict[str, Any] = {}
         problems: list[FieldProblem] = []
         given = dict(fields.given())

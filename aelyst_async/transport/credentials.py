@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from aelyst_async.errors import ConfigurationError
 
-__all__ = ["Auth", "BearerAuth", "Credential", "CredentialSource", "QueryAuth"]
+__all__ = ["Auth", "BearerAuth", "Credential", "CredentialSource", "QueryAuth", "sealed"]
 
 CredentialSource: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
@@ -27,6 +27,26 @@ class Secret(str):
 
     def __repr__(self) -> str:
         return "'***'"
+
+
+class _Unusable:
+    """Stands for what was given as a credential and is neither a text nor a callable: only its type is told."""
+
+    __slots__ = ("kind",)
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+
+def sealed(source: Any) -> Any:
+    """Return `source` in a form that does not show itself in a ``repr``.
+
+    For whoever takes a credential as an argument: ``token = sealed(token)`` first, so that an error raised later, of a
+    wrong setting say, has no frame with the credential in it. Checks nothing; `Credential` does.
+    """
+    if isinstance(source, (Secret, _Unusable)) or callable(source):
+        return source
+    return Secret(source) if isinstance(source, str) else _Unusable(type(source).__name__)
 
 
 class Auth(Protocol):
@@ -75,7 +95,8 @@ class Credential:
 
     def __init__(self, source: CredentialSource, name: str) -> None:
         self._name = name
-        self._source = source if callable(source) else _check(source, name)
+        source = sealed(source)
+        self._source: Any = source if callable(source) else _check(source, name)
 
     async def resolve(self) -> Secret:
         """Return the credential as it is now. Raises `ConfigurationError`."""
@@ -85,8 +106,7 @@ class Credential:
         value: object = None
         try:
             value = self._source()
-            if inspect.isawaitable(value):
-                value = await value
+            value = sealed(await value if inspect.isawaitable(value) else value)
         except Exception as error:  # noqa: BLE001 - whatever a vault client raises may hold the secret
             failure = type(error).__name__
         if failure is not None:
@@ -107,11 +127,12 @@ def fingerprint(secret: str, *context: str, key: bytes = b"") -> str:
 
 
 def _check(value: object, name: str) -> Secret:
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{name}: expected text or a callable returning text, got {type(value).__name__}")
+    if not isinstance(value, Secret):
+        got = value.kind if isinstance(value, _Unusable) else type(value).__name__
+        raise ConfigurationError(f"{name}: expected text or a callable returning text, got {got}")
     if not value:
         raise ConfigurationError(f"{name} is empty")
     if not all("!" <= character <= "~" for character in value):
         # A line break would end the header; a blank around a key read from a file is the usual accident.
         raise ConfigurationError(f"{name} holds a blank, a line break or a character outside ASCII; strip it")
-    return Secret(value)
+    return value

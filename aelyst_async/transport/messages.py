@@ -180,4 +180,6 @@ def _reason(status: int) -> str:
 
     if 300 <= status <= 399:
         return f"{responses.get(status, 'Redirect')}; redirects are not followed: check base_url"
+    if 200 <= status <= 299:
+        return "an error without words, answered as a success"
     return responses.get(status, "")

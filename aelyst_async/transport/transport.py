@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aelyst_async.errors import ContactsError, RateLimitedError
+from aelyst_async.errors import ConfigurationError, ContactsError, RateLimitedError
 from aelyst_async.ratelimit import Permit, RateLimiter
 from aelyst_async.transport.credentials import Auth, Credential, Secret, fingerprint
 from aelyst_async.transport.events import Call, Hooks, Watch
@@ -124,15 +124,23 @@ class Transport:
                     if permit.waited > _FRESH:
                         secret = await self._secret()
                     response = await self._attempt(request, secret, permit, attempt, deadline, watch)
-                return decode(response)
+                try:
+                    return decode(response)
+                except ContactsError as refusal:
+                    # Without the frames of the decoding: their variables hold the body, which may echo the credential.
+                    failure = refusal.with_traceback(None)
             except ContactsError as error:
                 failure = error
             # Below, outside `except`: an error raised there must not carry this one in its chain.
             try:
-                if _refused_by_limiter(failure) and last is not None:
-                    # The limiter would have to wait too long; what the server said before says more.
+                if last is not None and (_refused_by_limiter(failure) or isinstance(failure, ConfigurationError)):
+                    # The limiter would have to wait too long, the credential is gone, or the gateway was closed: no
+                    # repeat was sent. What came of the last attempt says more, whether it may have been applied above
+                    # all.
                     if isinstance(last, RateLimitedError) and isinstance(failure, RateLimitedError):
                         last.retry_after = failure.retry_after
+                    else:
+                        vars(last)["__notes__"] = [f"not repeated: {failure}"]  # add_note comes with Python 3.11
                     raise with_attempts(last, attempt - 1)
                 with_attempts(failure, attempt - 1 if _refused_by_limiter(failure) else attempt)
                 last = failure

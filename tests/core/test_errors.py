@@ -145,3 +145,11 @@ def test_what_they_say() -> None:
     lost = errors.RequestTimeoutError("late", may_have_been_applied=True, method="POST", url="https://x", attempts=1)
     assert str(lost) == "late · POST https://x · the call may have taken effect"
     assert "problem" in str(errors.ResponseDecodeError(problem="problem", body="x"))
+
+
+@pytest.mark.parametrize("kind", [errors.ServerError, errors.ConflictError, TransportError, errors.ResponseDecodeError])
+def test_the_words_say_that_it_may_have_taken_effect(kind: Any) -> None:
+    error = example(kind)
+    assert "the call may have taken effect" in str(error)
+    error.may_have_been_applied = False
+    assert "taken effect" not in str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import traceback
 from typing import Any
 from urllib.parse import unquote
 
@@ -127,3 +128,13 @@ def test_padding_in_a_phone_is_removed(number: int, padding: list[str]) -> None:
     digits = str(number)
     text = "+" + "".join(a + b for a, b in zip(digits, padding + [""] * len(digits), strict=False))
     assert Phone(text) == Phone("+" + digits)
+
+
+@pytest.mark.parametrize("kind", [ContactId, Email, Phone])
+def test_one_that_was_refused_can_be_looked_at(kind: Any) -> None:
+    """Error trackers take the `repr` of every variable of a traceback's frames, this one's ``self`` too."""
+    with pytest.raises(errors.InvalidIdentifierError) as caught:
+        kind("")
+    shown = [repr(frame.f_locals) for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    assert any(f"{kind.__name__}(value='?')" in text for text in shown)
+    assert repr(Email("a@b.c")) == "Email(value='a@b.c')"

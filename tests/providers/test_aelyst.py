@@ -140,11 +140,20 @@ def test_a_200_with_the_code_of_an_error_is_no_success(code: Any, kind: type[err
         assert (caught.value.status, caught.value.message) == (200, "no")
 
 
-@pytest.mark.parametrize("body", [{}, {"code": "200"}, {"message": 5}, [], b"", b"OK"])
+@pytest.mark.parametrize("body", [{}, {"code": "ok"}, {"code": True}, {"message": 5}, [], b"", b"OK"])
 def test_a_create_that_is_not_understood_may_have_been_applied(body: Any) -> None:
     with pytest.raises(errors.ResponseDecodeError) as caught:
         read_created(answer(body, method="POST"), WHO)
     assert caught.value.may_have_been_applied is True
+
+
+@pytest.mark.parametrize(
+    ("body", "contact_id"),
+    [({"code": "200"}, None), ({"code": 201, "message": None}, None), ({"message": "ok", "contactId": 7}, "7")],
+)
+def test_a_create_is_understood_by_its_code_or_its_message(body: Any, contact_id: str | None) -> None:
+    receipt = read_created(answer(body, method="POST"), WHO)
+    assert (receipt.created, receipt.contact_id, receipt.message) == (True, contact_id, body.get("message"))
 
 
 @pytest.mark.parametrize(("value", "kept"), [(1, "1"), ("1", "1")])

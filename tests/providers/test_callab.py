@@ -90,7 +90,6 @@ def test_the_duration(duration: float) -> None:
         ({"status": "error", "message": "Unauthorized", "data": DATA}, errors.AuthenticationError),
         ({"status": "fail", "data": None}, errors.ApiError),
         ({"status": "error", "message": {"no": "text"}}, errors.ApiError),
-        ({}, errors.ApiError),
     ],
 )
 def test_errors_in_a_200(body: Any, kind: type[errors.ApiError]) -> None:
@@ -98,6 +97,18 @@ def test_errors_in_a_200(body: Any, kind: type[errors.ApiError]) -> None:
         read_contact(answer(body))
     assert type(caught.value) is kind
     assert caught.value.status == 200
+
+
+@pytest.mark.parametrize("body", [{}, {"id": "c1"}, {"status": None, "data": []}, [], "ok", None, b"", b"<html>"])
+def test_a_200_that_says_neither_is_not_understood(body: Any) -> None:
+    with pytest.raises(errors.ResponseDecodeError):
+        read_contact(answer(body))
+
+
+def test_an_error_without_words_does_not_call_itself_ok() -> None:
+    with pytest.raises(errors.ApiError, match="an error without words") as caught:
+        read_contact(answer({"status": "error", "data": ""}))
+    assert "OK" not in str(caught.value)
 
 
 @pytest.mark.parametrize("status", ["ok", "OK", "success", "Ok"])

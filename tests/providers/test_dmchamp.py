@@ -10,7 +10,16 @@ import pytest
 from aelyst_async import Phone, Tag, errors
 from aelyst_async.contacts import Message
 from aelyst_providers.dmchamp import DmChampContact, DmChampFields
-from aelyst_providers.dmchamp.wire import SCHEMA, holds, read_contact, read_created, read_done, read_messages, read_tags
+from aelyst_providers.dmchamp.wire import (
+    SCHEMA,
+    holds,
+    read_contact,
+    read_created,
+    read_done,
+    read_id,
+    read_messages,
+    read_tags,
+)
 from tests.providers.reading import answer
 
 WHO = Phone("+1")
@@ -124,6 +133,34 @@ def test_done_without_a_body() -> None:
         read_done(answer(b"", 200), WHO, "1", created=False)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [{"success": "false"}, {"success": 0, "message": "no"}, {"error": "no such list"}, {"success": None, "error": "x"}],
+)
+def test_a_200_that_says_no_in_another_way(body: Any) -> None:
+    with pytest.raises(errors.ApiError) as caught:
+        read_done(answer(body, method="POST"), WHO, "1", created=None)
+    assert caught.value.status == 200
+
+
+@pytest.mark.parametrize(
+    "body", [{"success": True, "error": None}, {"success": True, "error": "a warning"}, {"error": ""}]
+)
+def test_an_error_beside_a_success_is_none(body: Any) -> None:
+    assert read_done(answer(body, method="POST"), WHO, "1", created=None).raw == body
+
+
+@pytest.mark.parametrize("body", [{"contactId": "c1", "phoneNumber": 601, "tags": 5}, [{"_id": "c1", "firstName": []}]])
+def test_the_id_is_read_whatever_the_rest_is(body: Any) -> None:
+    assert read_id(answer(body)) == "c1"
+
+
+@pytest.mark.parametrize("bad", ["..", "lists", "a\nb", "\ud800", " a", "x" * 321])
+def test_an_id_of_the_server_that_cannot_stand_in_a_path_is_the_servers_fault(bad: str) -> None:
+    with pytest.raises(errors.ResponseDecodeError, match="the contact's id cannot be used"):
+        read_id(answer({"success": True, "contactId": bad}))
+
+
 @pytest.mark.parametrize("wrap", [lambda items: items, lambda items: {"success": True, "data": items}])
 def test_tags_and_messages_bare_or_in_an_envelope(wrap: Any) -> None:
     assert read_tags(answer(wrap([{"name": "a, b"}, {"name": "c", "description": "d"}]))) == (
@@ -131,6 +168,7 @@ def test_tags_and_messages_bare_or_in_an_envelope(wrap: Any) -> None:
         Tag("c", "d"),
     )
     assert read_tags(answer(wrap([]))) == ()
+    assert read_tags(answer(wrap(["vip", {"name": "x"}]))) == (Tag("vip"), Tag("x"))
     assert read_messages(answer(wrap([]))) == ()
 
 

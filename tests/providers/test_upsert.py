@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import aiohttp
 import attrs
 import pytest
 
 from aelyst_async import errors
-from aelyst_providers.aelyst import AelystFields
+from aelyst_providers.aelyst import AelystFields, CustomField
 from aelyst_providers.dmchamp import DmChampFields
 from tests.doubles import Answer, Sent, scripted
 from tests.providers.conftest import make
@@ -104,6 +105,94 @@ def test_aelyst_bad_data_is_said_to_be_bad_data(exists: bool) -> None:
         assert caught.value.__context__ is None
 
     run(main())
+
+
+NOT_UNDERSTOOD = [Answer(200, b""), Answer(200, b"<html>"), Answer(200, {})]
+LOOK_UPS: list[tuple[Any, type[errors.ContactsError], str]] = [
+    (Answer(200, b"<html>"), errors.ResponseDecodeError, "PUT"),
+    (Answer(500, {}), errors.ServerError, "GET"),
+    (Answer(429, {}), errors.RateLimitedError, "GET"),
+    (Answer(401, {}), errors.AuthenticationError, "GET"),
+    (Answer(400, {}), errors.BadRequestError, "GET"),
+    (aiohttp.ServerDisconnectedError(), errors.TransportError, "GET"),
+]
+
+
+@pytest.mark.parametrize("put", NOT_UNDERSTOOD)
+@pytest.mark.parametrize(("look_up", "kind", "method"), LOOK_UPS)
+def test_aelyst_a_look_up_that_fails_does_not_hide_the_write(put: Any, look_up: Any, kind: Any, method: str) -> None:
+    """The update was answered with success: whatever becomes of the look-up, it may have been applied."""
+
+    async def main() -> None:
+        _, lent = scripted([put, look_up])
+        with pytest.raises(kind) as caught:
+            await make("aelyst", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, ANN)
+        assert caught.value.may_have_been_applied is True
+        assert caught.value.method == method
+        assert caught.value.__context__ is None
+
+    run(main())
+
+
+def test_aelyst_two_refusals_are_the_writes() -> None:
+    async def main() -> None:
+        refusals = [Answer(400, {"message": "bad language"}), Answer(400, {"message": "bad identifier"})]
+        _, lent = scripted(list(refusals))
+        with pytest.raises(errors.BadRequestError, match="bad language") as caught:
+            await make("aelyst", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, ANN)
+        assert caught.value.may_have_been_applied is False
+
+    run(main())
+
+
+@pytest.mark.parametrize("last", [Answer(500, {}), Answer(429, {}), Answer(200, b""), aiohttp.ClientConnectionError()])
+def test_dmchamp_an_update_that_fails_does_not_hide_a_create(last: Any) -> None:
+    """The create was answered with a whole contact, which may be the new one without what the server leaves out."""
+
+    async def main() -> None:
+        script = [Answer(404, {}), Answer(200, {"id": "c1", "phoneNumber": "+601"}), last]
+        session, lent = scripted(script)
+        gateway = make("dmchamp", session=lent, base_url="http://127.0.0.1:9")
+        with pytest.raises(errors.ContactsError) as caught:
+            await gateway.upsert(PHONE, DmChampFields(first_name="Ann"))
+        assert session.methods == ["GET", "POST", "PUT"]
+        assert caught.value.may_have_been_applied is True  # type: ignore[attr-defined]
+
+    run(main())
+
+
+@pytest.mark.parametrize("bad", [None, {"first_name": "Ann"}, "first_name=Ann", AelystFields, ["Ann"]])
+@pytest.mark.parametrize("provider", ["aelyst", "dmchamp"])
+def test_what_is_no_fields_is_refused_before_anything_is_sent(provider: str, bad: Any) -> None:
+    async def main() -> None:
+        session, lent = scripted([Answer(200, {})])
+        gateway = make(provider, session=lent, base_url="http://127.0.0.1:9")
+        calls = [
+            gateway.create(bad), gateway.create(bad, identifier=PHONE), gateway.update(PHONE, bad),
+            gateway.update("id:1", bad), gateway.upsert(PHONE, bad), gateway.upsert("email:a@b.c", bad),
+        ]  # fmt: skip
+        for call in calls:
+            with pytest.raises(errors.UnsupportedFieldError, match="expected ContactFields"):
+                await call
+        assert session.sent == []
+
+    run(main())
+
+
+@pytest.mark.parametrize("series", [tuple, list, iter, lambda fields: (field for field in fields)])
+def test_aelyst_custom_fields_are_sent_whole_twice(series: Any) -> None:
+    """An upsert that creates sends them for the second time: a generator would be empty by then."""
+    server = Aelyst()
+    fields = AelystFields(first_name="Ann", custom_fields=series([CustomField("Seats", 3)]))
+    assert fields == AelystFields(first_name="Ann", custom_fields=(CustomField("Seats", 3),))
+    assert hash(fields)
+
+    async def main() -> None:
+        _, lent = scripted(server)
+        await make("aelyst", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, fields)
+
+    run(main())
+    assert server.contacts[PHONE]["custom_fields"] == [{"name": "Seats", "value": 3}]
 
 
 def test_aelyst_an_id_is_never_created() -> None:

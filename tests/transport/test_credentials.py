@@ -9,10 +9,10 @@ import pytest
 
 from aelyst_async import errors
 from aelyst_async.transport.credentials import Credential, fingerprint
-from aelyst_providers.aelyst import AelystGateway
+from aelyst_providers.aelyst import AelystFields, AelystGateway
 from aelyst_providers.dmchamp import DmChampGateway
 from tests.doubles import free_limiter
-from tests.servers import RawServer, reply
+from tests.servers import Connection, RawServer, Seen, reply, stop
 from tests.transport.conftest import Opener
 
 FOUND = reply(200, {"id": 1})
@@ -139,3 +139,36 @@ def test_the_fingerprint_is_pinned_and_its_parts_are_kept_apart() -> None:
 def test_reprs() -> None:
     assert "hunter2" not in repr(Credential("hunter2", "token"))
     assert "hunter2" not in repr(AelystGateway("hunter2"))
+
+
+@pytest.mark.parametrize("gone", ["raises", "empty", "closed"])
+async def test_a_repeat_that_cannot_be_sent_tells_of_the_attempt_before_it(aelyst: Opener, gone: str) -> None:
+    """A PUT that may have been applied must not end as "the vault is down", raised before any request."""
+    gateway: AelystGateway
+
+    asked = 0
+
+    def source() -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 1 or gone == "closed":
+            return "key"
+        if gone == "empty":
+            return ""
+        raise RuntimeError("the vault is down")
+
+    async def drop(connection: Connection, seen: Seen) -> bool:
+        if gone == "closed":
+            closing.append(asyncio.ensure_future(gateway.aclose()))
+        return await stop(connection, seen)
+
+    closing: list[asyncio.Future[None]] = []
+    async with RawServer(drop) as server:
+        gateway = aelyst(server.url, source)
+        with pytest.raises(errors.TransportError) as caught:
+            await gateway.update("id:1", AelystFields(first_name="Ann"))
+        await asyncio.gather(*closing)
+    assert (caught.value.may_have_been_applied, caught.value.attempts, len(server.requests)) == (True, 1, 1)
+    (note,) = vars(caught.value)["__notes__"]
+    assert note.startswith("not repeated: ")
+    assert caught.value.__context__ is None

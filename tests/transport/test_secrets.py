@@ -1,8 +1,7 @@
 """No credential anywhere: every fault, echoed in every way, with everything logged, and every error taken apart.
 
 The credentials hold what needs escaping, around a core of letters that no escape changes. If the core turns up in a
-log record, an error, a repr, a pickle or (where the server does not echo it) the variables of a traceback's frames,
-a test fails.
+log record, an error, a repr, a pickle or the variables of a traceback's frames, a test fails.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aelyst_async import Email, Phone, RetryPolicy, errors
+from aelyst_async import Email, Phone, RetryPolicy, errors, open_gateway
 from aelyst_async.errors import ContactsError
 from aelyst_async.transport.redaction import MASK, Redactor
 from aelyst_providers.aelyst import AelystFields, AelystGateway
@@ -325,7 +324,9 @@ async def test_the_variables_of_a_traceback_do_not_hold_it(call: str, gateways: 
     """Error trackers and `pytest --showlocals` print the variables of each frame."""
     provider, make_call = CALLS[call]
     frames: set[str] = set()
-    for fault in (*(FAULTS[name] for name in QUIET), reply(404), reply(429), reply(200, b"nonsense")):
+    body = {"message": [SECRET], "id": {"x": SECRET}, "data": SECRET}
+    echoed = reply(200, [body] if call == "dmchamp lists" else body)
+    for fault in (*(FAULTS[name] for name in QUIET), reply(404), reply(429), reply(200, b"nonsense"), echoed):
         async with RawServer(fault) as server:
             with pytest.raises(ContactsError) as caught:
                 await make_call(gateways(provider, server.url, 0.5 if fault is hang else 20))
@@ -333,7 +334,57 @@ async def test_the_variables_of_a_traceback_do_not_hold_it(call: str, gateways: 
             if "/tests/" not in frame.f_code.co_filename:
                 frames.add(frame.f_code.co_name)
                 assert_clean([f"{name}={value!r}" for name, value in frame.f_locals.items()])
-    assert {"exchange", "_attempt", "call", "json"} <= frames
+    assert {"exchange", "_attempt", "call", call.partition(" ")[2].replace("lists", "add_to_list")} <= frames
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "base_url": {"base_url": "ftp://x"}, "timeout": {"timeout": -1}, "retry": {"retry": 1}, "settle": {"settle": -1},
+    "limiter": {"limiter": 1}, "session": {"session": 1}, "contact_path": {"contact_path": "x"}, "unknown": {"x": 1},
+}  # fmt: skip
+
+
+def variables(error: BaseException) -> list[str]:
+    return [
+        f"{name}={value!r}"
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        if "/tests/" not in frame.f_code.co_filename
+        for name, value in frame.f_locals.items()
+    ]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("provider", ["aelyst", "dmchamp", "callab"])
+def test_a_wrong_setting_shows_no_credential(provider: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if wrong == "contact_path" and provider != "callab":
+        pytest.skip("only Callab AI has it")
+    monkeypatch.setenv(
+        {"aelyst": "AELYST_TOKEN", "dmchamp": "DMCHAMP_API_KEY", "callab": "CALLAB_TOKEN"}[provider], SECRET
+    )
+    kind: Any = {"aelyst": AelystGateway, "dmchamp": DmChampGateway, "callab": CallabGateway}[provider]
+    makers: list[Callable[[], Any]] = [lambda: open_gateway(provider, **WRONG[wrong])]
+    makers += [] if wrong == "unknown" else [lambda: kind(SECRET, **WRONG[wrong])]
+    for make in makers:
+        with pytest.raises(errors.ConfigurationError) as caught:
+            make()
+        assert variables(caught.value)
+        assert_clean(variables(caught.value))
+
+
+@pytest.mark.parametrize(
+    "secret", [f"{SECRET}\n", f" {SECRET}", f"{SECRET}é", SECRET.encode(), [SECRET], {"key": SECRET}]
+)
+async def test_a_credential_that_cannot_be_used_is_not_shown(secret: Any) -> None:
+    async def later() -> Any:
+        return secret
+
+    with pytest.raises(errors.ConfigurationError) as caught:
+        AelystGateway(secret)
+    assert_clean(variables(caught.value))
+    for source in (lambda: secret, later):
+        with pytest.raises(errors.ConfigurationError) as caught:
+            await AelystGateway(source, base_url="http://127.0.0.1:1").get("id:1")
+        assert any("resolve" in frame.f_code.co_name for frame, _ in traceback.walk_tb(caught.value.__traceback__))
+        assert_clean([text for text in variables(caught.value) if "object at 0x" not in text])
 
 
 async def test_no_connection_shows_nothing(records: Records, gateways: Callable[..., Any]) -> None:

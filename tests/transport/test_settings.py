@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from aelyst_async import errors
+from aelyst_async import RateLimiter, errors
 from aelyst_async.transport.settings import check_base_url, make_timeout
 from aelyst_providers.aelyst import AelystGateway
 from aelyst_providers.callab import CallabGateway
@@ -126,6 +126,18 @@ def test_settle(settle: Any) -> None:
 def test_retry(retry: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match="retry"):
         AelystGateway("t", retry=retry)
+
+
+@pytest.mark.parametrize("limiter", [1, "10/s", RateLimiter, object()])
+def test_limiter(limiter: Any) -> None:
+    with pytest.raises(errors.ConfigurationError, match="limiter: expected a RateLimiter"):
+        AelystGateway("t", limiter=limiter)
+
+
+@pytest.mark.parametrize("session", [1, "session", aiohttp.ClientSession, object()])
+def test_session(session: Any) -> None:
+    with pytest.raises(errors.ConfigurationError, match=r"session: expected an aiohttp\.ClientSession"):
+        AelystGateway("t", session=session)
 
 
 @pytest.mark.parametrize(

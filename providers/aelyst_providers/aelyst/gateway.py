@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, ClassVar
 from aelyst_async.adapter import HttpGateway
 from aelyst_async.contacts import ContactFields, Tag, WriteReceipt
 from aelyst_async.errors import (
+    ApiError,
     BadRequestError,
     ConflictError,
     ContactNotFoundError,
     ContactsError,
     InvalidIdentifierError,
     ResponseDecodeError,
+    TransportError,
     UnsupportedFieldError,
 )
 from aelyst_async.identifiers import ContactId, Email, Identifier, Phone, encode_segment, parse_identifier
 from aelyst_async.ratelimit import RateLimiter
 from aelyst_async.schema import ContactSchema
-from aelyst_async.transport.credentials import BearerAuth, CredentialSource
+from aelyst_async.transport.credentials import BearerAuth, CredentialSource, sealed
 from aelyst_async.transport.messages import Request
 from aelyst_async.transport.retry import RetryPolicy
 from aelyst_providers.aelyst import wire
@@ -61,6 +63,7 @@ class AelystGateway(HttpGateway):
         settle: float = 1.0,
         allow_insecure: bool = False,
     ) -> None:
+        token = sealed(token)  # before anything can fail
         super().__init__(
             BearerAuth(),
             token,
@@ -126,7 +129,7 @@ class AelystGateway(HttpGateway):
             reason: ContactsError = missing
         except (BadRequestError, ResponseDecodeError) as unclear:
             reason = unclear
-        if not isinstance(reason, ContactNotFoundError) and await self._exists(who):
+        if not isinstance(reason, ContactNotFoundError) and await self._exists(who, reason):
             raise reason
         if isinstance(who, ContactId):
             raise reason
@@ -137,7 +140,7 @@ class AelystGateway(HttpGateway):
             pass  # somebody else created it in between
         except BadRequestError as error:
             refusal = error  # the same, at a server that says so with a 400; or bad data
-        if refusal is not None and not await self._exists(who):
+        if refusal is not None and not await self._exists(who, refusal):
             raise refusal
         return await self.update(who, fields)
 
@@ -145,12 +148,21 @@ class AelystGateway(HttpGateway):
         """Return the contact's tags, read from the contact. Raises `ContactNotFoundError`."""
         return tuple(Tag(name) for name in (await self.get(contact)).tags)
 
-    async def _exists(self, who: Identifier) -> bool:
+    async def _exists(self, who: Identifier, reason: ContactsError) -> bool:
+        """Whether the contact is there, for a write that failed with `reason`. Where the look-up fails in the same way,
+        `reason` is raised; where it fails otherwise, its own error, which then says of the write, too, whether it may
+        have taken effect.
+        """
         try:
             await self.get(who)
+            return True
         except ContactNotFoundError:
             return False
-        return True
+        except (ApiError, ResponseDecodeError, TransportError) as failure:
+            if type(failure) is not type(reason):
+                failure.may_have_been_applied |= isinstance(reason, ResponseDecodeError)
+                raise
+        raise reason  # outside `except`: neither is the other's context
 
 
 def _known(identifier: Identifier | str) -> Identifier:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import date, time
 from decimal import Decimal
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -55,6 +56,11 @@ class AelystContact(Contact):
     is_blocked: bool | None = None
 
 
+def _as_tuple(value: Any) -> Any:
+    # A generator could be read only once, yet an upsert may send twice. What is no series is refused when it is sent.
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)) else value
+
+
 @attrs.frozen(kw_only=True)
 class AelystFields(ContactFields):
     """What Aelyst's create and update take. ``first_name`` cannot be None; create requires it."""
@@ -62,4 +68,4 @@ class AelystFields(ContactFields):
     language: str | Unset | None = UNSET
     profile_pic: str | Unset | None = UNSET
     country_code: str | Unset | None = UNSET
-    custom_fields: tuple[CustomField, ...] | Unset | None = UNSET
+    custom_fields: tuple[CustomField, ...] | Unset | None = attrs.field(default=UNSET, converter=_as_tuple)

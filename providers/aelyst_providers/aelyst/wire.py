@@ -186,12 +186,26 @@ def read_contact(response: Response) -> AelystContact:
 
 
 def read_created(response: Response, identifier: Identifier) -> WriteReceipt:
-    """Return the receipt of a create: it tells no id. Raises `ApiError`, `ResponseDecodeError`."""
+    """Return the receipt of a create. The page has a code and a message; one of the two will do. It has no id, but one
+    that is there is taken. Raises `ApiError`, `ResponseDecodeError`.
+    """
     body = _body(response)
     message = body.get("message")
-    if not isinstance(message, str):
-        raise response.undecodable("$.message: expected text")
-    return WriteReceipt(identifier=identifier, created=True, message=message, raw=body)
+    told = message if isinstance(message, str) else None
+    if told is None and str(body.get("code")) not in {"200", "201"}:
+        raise response.undecodable("$.message: expected text, or the code of a success under $.code")
+    return WriteReceipt(
+        identifier=identifier, contact_id=_optional_id(body.get("contactId")), created=True, message=told, raw=body
+    )
+
+
+def _optional_id(value: Any) -> str | None:
+    from aelyst_async import codec
+
+    try:
+        return codec.numeric_id(value)
+    except TypeError:
+        return None
 
 
 def read_updated(response: Response, identifier: Identifier) -> WriteReceipt:

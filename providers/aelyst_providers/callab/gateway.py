@@ -8,7 +8,7 @@ from aelyst_async.adapter import HttpGateway
 from aelyst_async.errors import ConfigurationError, InvalidIdentifierError
 from aelyst_async.identifiers import ContactId, Identifier, encode_segment, parse_identifier
 from aelyst_async.ratelimit import RateLimiter
-from aelyst_async.transport.credentials import BearerAuth, CredentialSource
+from aelyst_async.transport.credentials import BearerAuth, CredentialSource, sealed
 from aelyst_async.transport.messages import Request
 from aelyst_async.transport.retry import RetryPolicy
 from aelyst_providers.callab import wire
@@ -43,6 +43,7 @@ class CallabGateway(HttpGateway):
         settle: float = 0.0,
         allow_insecure: bool = False,
     ) -> None:
+        token = sealed(token)  # before anything can fail
         self._before, self._after = _split(contact_path)
         super().__init__(
             BearerAuth(),

@@ -57,6 +57,8 @@ def read_error(response: Response) -> ApiError | None:
     status = str(body.get("status")).lower()
     if status == "ok" or (status != "error" and isinstance(body.get("data"), dict)):
         return None  # or another word for "ok", with a contact
+    if body.get("status") is None and words is None:
+        return None  # nothing that this API says, so not one of its errors either
     lower = (words or "").lower()
     kind: type[ApiError] = ApiError
     if "not found" in lower or "not exist" in lower:

@@ -14,15 +14,18 @@ import attrs
 from aelyst_async.adapter import HttpGateway
 from aelyst_async.contacts import UNSET, ContactFields, Message, Tag, WriteReceipt
 from aelyst_async.errors import (
+    ApiError,
     ConflictError,
     ContactNotFoundError,
     InvalidIdentifierError,
+    ResponseDecodeError,
+    TransportError,
     UnsupportedFieldError,
 )
 from aelyst_async.identifiers import ContactId, Email, Identifier, Phone, encode_segment, parse_identifier
 from aelyst_async.ratelimit import RateLimiter
-from aelyst_async.schema import ContactSchema
-from aelyst_async.transport.credentials import CredentialSource, QueryAuth
+from aelyst_async.schema import ContactSchema, check_fields
+from aelyst_async.transport.credentials import CredentialSource, QueryAuth, sealed
 from aelyst_async.transport.messages import Request
 from aelyst_async.transport.retry import RetryPolicy
 from aelyst_providers.dmchamp import wire
@@ -32,9 +35,6 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession, ClientTimeout
 
 __all__ = ["DmChampGateway"]
-
-_RESERVED = frozenset({"lists", "tags", "messages"})
-"""Names that the API's own routes have where an id stands."""
 
 
 class DmChampGateway(HttpGateway):
@@ -59,6 +59,7 @@ class DmChampGateway(HttpGateway):
         settle: float = 0.0,
         allow_insecure: bool = False,
     ) -> None:
+        api_key = sealed(api_key)  # before anything can fail
         super().__init__(
             QueryAuth("apiKey"),
             api_key,
@@ -79,9 +80,7 @@ class DmChampGateway(HttpGateway):
         who = parse_identifier(identifier)
         if isinstance(who, ContactId):
             raise InvalidIdentifierError("dmchamp: a contact is found by phone: or email:, not by id:")
-        name = "phoneNumber" if isinstance(who, Phone) else "email"
-        request = Request(method="GET", endpoint="/contacts", path="/contacts", query=((name, who.value),))
-        return await self._call(request, wire.read_contact, about=who)
+        return await self._call(_search(who), wire.read_contact, about=who)
 
     async def create(
         self, fields: ContactFields, *, identifier: Identifier | str | None = None, wait: bool = False
@@ -138,6 +137,7 @@ class DmChampGateway(HttpGateway):
         elif isinstance(who, Email) and isinstance(fields.phone, str):
             self.schema.encode(fields, "create")
         contact_id = await self._lookup(who)
+        perhaps_created = False
         if contact_id is None:
             try:
                 receipt = await self.create(fields, identifier=who)
@@ -148,10 +148,15 @@ class DmChampGateway(HttpGateway):
                     return receipt
                 # The answer to a create may be a contact that existed: then nothing has been written yet.
                 contact_id = receipt.contact_id
+                perhaps_created = receipt.created is None
             contact_id = contact_id or await self._id_of(who)
         if not isinstance(who, ContactId) and not any(changes.given()):
             return WriteReceipt(identifier=who, contact_id=contact_id, created=False, not_applied=kept)
-        receipt = await self.update(ContactId(contact_id), changes)
+        try:
+            receipt = await self.update(ContactId(contact_id), changes)
+        except (ApiError, ResponseDecodeError, TransportError) as error:
+            error.may_have_been_applied |= perhaps_created
+            raise
         return attrs.evolve(receipt, identifier=who, not_applied=kept)
 
     async def add_to_list(self, contact: Identifier | str, list_id: str) -> WriteReceipt:
@@ -200,15 +205,19 @@ class DmChampGateway(HttpGateway):
 
     async def _id_of(self, who: Identifier) -> str:
         """Return the contact's id, looked up where `who` is a phone or an e-mail. Raises `ContactNotFoundError`."""
-        # What the server calls an id goes into a path like anybody's: it is checked like anybody's.
-        contact_id = (who if isinstance(who, ContactId) else ContactId((await self.get(who)).id)).value
-        if contact_id in _RESERVED:
-            raise InvalidIdentifierError(f"dmchamp: {contact_id!r} is a route of the API, not a contact's id")
-        return contact_id
+        if isinstance(who, ContactId):
+            return wire.checked_id(who.value)
+        return await self._call(_search(who), wire.read_id, about=who)
+
+
+def _search(who: Email | Phone) -> Request:
+    name = "phoneNumber" if isinstance(who, Phone) else "email"
+    return Request(method="GET", endpoint="/contacts", path="/contacts", query=((name, who.value),))
 
 
 def _complete(fields: ContactFields, identifier: Identifier | str | None) -> tuple[ContactFields, Identifier]:
     """Return the fields of a create with what `identifier` adds to them, and the identifier of the new contact."""
+    check_fields(fields, "dmchamp")
     who = None if identifier is None else parse_identifier(identifier)
     if isinstance(who, ContactId):
         raise InvalidIdentifierError("dmchamp: a contact is created by phone:, the id is the server's")
@@ -230,4 +239,8 @@ def _complete(fields: ContactFields, identifier: Identifier | str | None) -> tup
 def _checked_list_id(list_id: str) -> str:
     if not isinstance(list_id, str) or not list_id.strip():
         raise InvalidIdentifierError(f"dmchamp: list_id must be a text that is not empty, not {list_id!r}")
-    return ContactId(list_id).value  # the same rules: no control characters, no half of a surrogate pair
+    try:
+        return ContactId(list_id).value  # the same rules: no control characters, no half of a surrogate pair
+    except InvalidIdentifierError as refusal:
+        problem = str(refusal).removeprefix("id: ")
+    raise InvalidIdentifierError(f"dmchamp: list_id: {problem}")

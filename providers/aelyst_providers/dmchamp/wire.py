@@ -14,8 +14,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from aelyst_async.contacts import Message, Tag, WriteReceipt
-from aelyst_async.errors import ApiError, ConflictError, ContactNotFoundError, error_class_for
-from aelyst_async.identifiers import Identifier, Phone
+from aelyst_async.errors import (
+    ApiError,
+    ConflictError,
+    ContactNotFoundError,
+    InvalidIdentifierError,
+    error_class_for,
+)
+from aelyst_async.identifiers import ContactId, Identifier, Phone
 from aelyst_async.schema import ContactSchema, FieldRule, boolean, json_object
 from aelyst_async.transport.messages import Response
 from aelyst_providers.dmchamp.models import DmChampContact, DmChampFields
@@ -23,7 +29,17 @@ from aelyst_providers.dmchamp.models import DmChampContact, DmChampFields
 if TYPE_CHECKING:
     import cattrs
 
-__all__ = ["SCHEMA", "read_contact", "read_created", "read_done", "read_error", "read_messages", "read_tags"]
+__all__ = [
+    "SCHEMA",
+    "checked_id",
+    "read_contact",
+    "read_created",
+    "read_done",
+    "read_error",
+    "read_id",
+    "read_messages",
+    "read_tags",
+]
 
 
 def _phone(value: Any) -> str:
@@ -58,6 +74,9 @@ SCHEMA = ContactSchema(
     ),
     read_only={"contactId": "id", "tags": "tags", "createdAt": "created_at", "updatedAt": "updated_at"},
 )  # fmt: skip
+
+_RESERVED = frozenset({"lists", "tags", "messages"})
+"""Names that the API's own routes have where an id stands."""
 
 _ID_NAMES = ("contactId", "contact_id", "id", "_id")
 
@@ -135,8 +154,7 @@ def read_error(response: Response) -> ApiError | None:
     words = _words(body)
     if not response.ok:
         return response.error(words, code=code)
-    refused = isinstance(body, dict) and body.get("success") is False
-    if not refused and code is None:
+    if not _refused(body) and code is None:
         return None
     kind: type[ApiError] = ApiError
     if isinstance(code, int):
@@ -146,6 +164,14 @@ def read_error(response: Response) -> ApiError | None:
     elif words is not None and "already exist" in words.lower():
         kind = ConflictError
     return response.error(words, code=code, kind=kind)
+
+
+def _refused(body: Any) -> bool:
+    """Whether a 2xx says no: ``success: false``, or an ``error`` without a ``success: true`` beside it."""
+    if not isinstance(body, dict):
+        return False
+    success = body.get("success")
+    return str(success).lower() in {"false", "0"} or (bool(body.get("error")) and success is not True)
 
 
 def _success(response: Response) -> Any:
@@ -184,6 +210,18 @@ def _find_contact(body: Any) -> tuple[str, dict[str, Any]] | None:
     return None
 
 
+def _found(response: Response, body: Any) -> tuple[str, dict[str, Any]]:
+    """Return the id and the fields of the contact in a get's answer. Raises `ContactNotFoundError`,
+    `ResponseDecodeError`.
+    """
+    found = _find_contact(body)
+    if found is not None:
+        return found
+    if _is_none(body):
+        raise response.error("Contact not found", kind=ContactNotFoundError)
+    raise response.undecodable("no contact id under any of its known names")
+
+
 def read_contact(response: Response) -> DmChampContact:
     """Return the contact of a get: its id, and whatever else the answer holds. Raises `ApiError`,
     `ResponseDecodeError`.
@@ -191,13 +229,26 @@ def read_contact(response: Response) -> DmChampContact:
     from aelyst_async import codec
 
     body = _success(response)
-    found = _find_contact(body)
-    if found is None:
-        if _is_none(body):
-            raise response.error("Contact not found", kind=ContactNotFoundError)
-        raise response.undecodable("no contact id under any of its known names")
-    contact_id, fields = found
+    contact_id, fields = _found(response, body)
     return codec.decode(_converter(), {**fields, "contactId": contact_id}, DmChampContact, response, raw=body)
+
+
+def checked_id(contact_id: str) -> str:
+    """Return an id that can stand in a path. Raises `InvalidIdentifierError`."""
+    if contact_id in _RESERVED:
+        raise InvalidIdentifierError(f"dmchamp: {contact_id!r} is a route of the API, not a contact's id")
+    return ContactId(contact_id).value
+
+
+def read_id(response: Response) -> str:
+    """Return the id of a get, whatever else the answer holds. Raises `ApiError`, and `ResponseDecodeError` also for an
+    id that could not be part of a path.
+    """
+    try:
+        return checked_id(_found(response, _success(response))[0])
+    except InvalidIdentifierError as refusal:
+        problem = str(refusal)
+    raise response.undecodable(f"the contact's id cannot be used: {problem}")
 
 
 def read_created(response: Response, identifier: Identifier) -> WriteReceipt:
@@ -253,7 +304,7 @@ def read_tags(response: Response) -> tuple[Tag, ...]:
     """Return the tags. Raises `ApiError`, `ResponseDecodeError`."""
     tags: list[Tag] = []
     for position, item in enumerate(_items(response)):
-        name = item.get("name") if isinstance(item, dict) else None
+        name = item.get("name") if isinstance(item, dict) else item
         description = item.get("description") if isinstance(item, dict) else None
         if not isinstance(name, str) or not (description is None or isinstance(description, str)):
             raise response.undecodable(f"$[{position}]: expected a tag with a name and perhaps a description")
