@@ -52,8 +52,8 @@ async def report_limiter(limiter: RateLimiter, sandbox: str, *, name: str | None
     `sandbox` is a `Sandbox.url`, an `Account.url`, or a base URL that a gateway has; `name` is what the page calls
     this client. To be used in the limiter's own event loop. The block is never delayed, nor does anything fail, if the
     sandbox does not answer; at the end of the block the last state is sent, which takes a second at most. Credentials
-    are not sent: a snapshot's ``account`` is replaced by a hash, queries are cut off. Raises `ConfigurationError` for
-    what is no address.
+    are not sent: a snapshot's ``account`` is replaced by a hash, queries are cut off. Paths are sent, also those of a
+    live account whose gateway shares the limiter. Raises `ConfigurationError` for what is no address.
     """
     reporter = _Reporter(limiter, _address(sandbox), name or f"process {os.getpid()}")
     task = asyncio.create_task(reporter.run())
