@@ -1,4 +1,4 @@
-"""Who waits for a quota: FIFO queues, and one timer per bucket that hands over permits.
+"""Who goes when: permits, and one timer per bucket that hands them over to those in line (`lane`).
 
 ::
 
@@ -12,35 +12,40 @@
 
 - **A permit is handed over.** The pump takes it from the bucket and gives it to the head of the queue in one step,
   so no newcomer slips in between. Whoever is cancelled after that, before it could run, gives it back.
-- **No task and no timer per waiter**: a waiter is one `Permit` and one future in a deque. A hundred thousand of them
-  are let go in portions, so that the loop is never held up.
+- **No task and no timer per waiter**: a waiter is one `Permit`, one `Waiter` and one future. Those who wait for the
+  same time at most share a timer.
+- **Whatever grows with the crowd is done in portions** (`agenda`): letting it go, refusing it, moving it to other
+  buckets. In between, everybody keeps their place: newcomers stand behind those who are still to be served.
 - **The loop's clock is the only one**, and it is monotonic: a wall clock that jumps changes nothing; after a suspended
   host wakes up, the timers are late, and lateness is never turned into a burst beyond what the bucket allows.
 - **No lock and no await** between looking and taking.
 """
 
-# ruff: noqa: SLF001 - permit, lane and limiter are one mechanism in three classes
+# ruff: noqa: SLF001 - permit and limiter are one mechanism in two classes
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from threading import get_ident
 from types import TracebackType
 from typing import Any
 
 from aelyst_async.errors import ConfigurationError, RateLimitedError
+from aelyst_async.ratelimit.agenda import Agenda
 from aelyst_async.ratelimit.bucket import Bucket
 from aelyst_async.ratelimit.headers import read
+from aelyst_async.ratelimit.lane import Expiry, Lane, Move, Patience, Waiter
 from aelyst_async.ratelimit.scope import AccountScope, PathScope
-from aelyst_async.ratelimit.snapshot import BucketSnapshot
+from aelyst_async.ratelimit.snapshot import BucketSnapshot, snapshot_of
 
 __all__ = ["BucketSnapshot", "Permit", "RateLimiter"]
 
-_PORTION = 256
-"""Permits handed over in one go of the event loop: well under a millisecond's work."""
+_GLANCE = 16
+"""Waiters looked at for the price of one."""
 
 _REPORT_EVERY = 0.05
 """Seconds between calls of `RateLimiter.on_change`."""
@@ -49,56 +54,12 @@ MOST_BUCKETS = 10_000
 """Buckets kept; the least recently used go first."""
 
 
-class _Lane:
-    """One bucket with those who wait for it."""
-
-    __slots__ = (
-        "account", "bucket", "endpoint", "group", "path", "queue", "retries", "scope", "timer", "timer_at", "waiting",
-    )  # fmt: skip
-
-    def __init__(self, account: str, endpoint: str, path: str | None, group: AccountScope, scope: PathScope) -> None:
-        self.account = account
-        self.endpoint = endpoint
-        self.path = path
-        self.group = group
-        self.scope = scope
-        self.bucket = Bucket()
-        self.retries: deque[Permit] = deque()
-        self.queue: deque[Permit] = deque()
-        self.waiting = 0
-        self.timer: asyncio.Handle | None = None
-        self.timer_at = math.inf
-
-    def busy(self, now: float) -> bool:
-        """Return whether somebody waits, a request is out, or a pause lasts that must not be forgotten."""
-        return bool(self.waiting or self.bucket.in_flight or self.bucket.paused_until > now)
-
-    def head(self) -> Permit | None:
-        """Return the next that still waits; drop those that gave up."""
-        for queue in (self.retries, self.queue):
-            while queue:
-                if queue[0].waits:
-                    return queue[0]
-                queue.popleft()
-        return None
-
-    def pop(self) -> None:
-        """Drop what `head` returned."""
-        (self.retries or self.queue).popleft()
-
-    def compact(self) -> None:
-        """Drop those that gave up, once they are the majority: a deque cannot forget from its middle."""
-        if len(self.queue) + len(self.retries) > 2 * self.waiting + 64:
-            self.queue = deque(one for one in self.queue if one.waits)
-            self.retries = deque(one for one in self.retries if one.waits)
-
-
 class Permit:
     """The right to send one request. ``async with limiter.permit(…) as permit``; see `RateLimiter.permit`."""
 
     __slots__ = (
-        "_asked", "_bucket", "_deadline", "_expiry", "_future", "_key", "_lane", "_limiter", "_max_wait", "_number",
-        "_open", "_path", "_retry", "_sent_at", "waited",
+        "_bucket", "_deadline", "_key", "_lane", "_limiter", "_max_wait", "_path", "_retry", "_sent_at", "_ticket",
+        "waited",
     )  # fmt: skip
 
     def __init__(
@@ -116,94 +77,65 @@ class Permit:
         self._retry = retry
         self._deadline = deadline
         self._max_wait = max_wait
-        self._future: asyncio.Future[float] | None = None
-        self._expiry: asyncio.TimerHandle | None = None
-        self._open = False
+        self._bucket: Bucket | None = None  # set while we hold the right
         self.waited = 0.0
         """Seconds between asking and getting."""
 
-    @property
-    def waits(self) -> bool:
-        """Whether it stands in a queue and nobody has cancelled it."""
-        return self._future is not None and not self._future.done()
-
     async def __aenter__(self) -> Permit:  # noqa: PYI034 - typing has no Self on 3.10
         limiter = self._limiter
-        loop = asyncio.get_running_loop()
-        lane = limiter._usual.get(self._key) if loop is limiter._loop else None
-        if lane is None:
+        lane = limiter._usual.get(self._key)
+        if lane is None or limiter._thread != get_ident() or not limiter._running():
             lane = limiter._lane(self._key, self._path)
-        self._lane = lane
-        now = loop.time()
-        if not lane.waiting and lane.group.paused_until <= now and lane.bucket.ready_at(now) <= now:
-            self._take(lane, now)
+        now = limiter._time()
+        bucket = lane.bucket
+        if not lane.waiting and lane.group.paused_until <= now and bucket.ready_at(now) <= now:
+            self._lane = lane
+            self._bucket = bucket
+            self._ticket = bucket.send(now)
+            self._sent_at = now
             return self
-        self._asked = now
-        limiter._enqueue(self, lane, now, loop)
-        future = self._future
-        assert future is not None
+        waiter = limiter._enqueue(self, lane, now)
         try:
-            wait = await future
-        except asyncio.CancelledError:
-            if future.cancelled():
-                self._lane.waiting -= 1
-                limiter._left(self._lane)
-            elif self._open:
-                self.unsent()
+            wait = await waiter.future
+        except BaseException:  # cancelled, or the coroutine is closed
+            if waiter.lane is not None:
+                waiter.lane.leave(waiter)
+            self.unsent()
             raise
         finally:
-            self._future = None
-            if self._expiry is not None:
-                self._expiry.cancel()
-                self._expiry = None
-        if not self._open:
-            raise limiter._refusal(self._lane, wait)
+            if waiter.expiry is not None:
+                limiter._unlist(waiter.expiry)
+        if self._bucket is None:
+            raise limiter._refusal(self._key, wait)
         self.waited = wait
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._open:
+        bucket = self._bucket
+        if bucket is not None:
             # Nobody can say whether the server counted it; what may have been spent is taken as spent.
-            self._open = False
-            lane = self._lane
-            self._bucket.lost(self._number)
-            self._limiter._changed(lane)
+            self._bucket = None
+            bucket.lost(self._ticket)
+            self._limiter._changed(self._lane)
 
     def observe(self, status: int, headers: Mapping[str, str]) -> None:
         """Tell what the server answered. Only the first call of `observe` or `unsent` counts."""
-        if self._open:
-            self._open = False
-            self._limiter._answered(self, status, headers)
+        bucket = self._bucket
+        if bucket is not None:
+            self._bucket = None
+            self._limiter._answered(self, bucket, status, headers)
 
     def unsent(self) -> None:
         """Give the permit back: the request surely never left."""
-        if self._open:
-            self._open = False
-            lane = self._lane
-            self._bucket.unsent(self._number)
-            self._limiter._changed(lane)
-
-    def _take(self, lane: _Lane, now: float) -> None:
-        self._lane = lane
-        self._bucket = lane.bucket
-        self._number = lane.bucket.send(now)
-        self._sent_at = now
-        self._open = True
-
-    def _grant(self, lane: _Lane, now: float) -> None:
-        future = self._future
-        assert future is not None
-        self._take(lane, now)
-        future.set_result(now - self._asked)
-
-    def _give_up(self, wait: float) -> None:
-        """End the wait without a permit: it would last `wait` seconds more."""
-        future = self._future
-        if future is not None and not future.done():
-            self._lane.waiting -= 1
-            future.set_result(wait)
+        bucket = self._bucket
+        if bucket is not None:
+            self._bucket = None
+            bucket.unsent(self._ticket)
+            lane, limiter = self._lane, self._limiter
+            if lane.waiting or limiter.on_change is not None:
+                limiter._changed(lane)
 
 
 class RateLimiter:
@@ -217,11 +149,19 @@ class RateLimiter:
     def __init__(self, *, max_wait: float | None = None) -> None:
         self._max_wait = _seconds(max_wait, "max_wait")
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._lanes: OrderedDict[tuple[str, str, str | None], _Lane] = OrderedDict()
+        self._agenda: Agenda  # of that loop
+        # Whether the running loop is ours: ours runs, and in this thread. Cheaper than `get_running_loop`, which asks
+        # the kernel for the process before Python 3.12.
+        self._running: Callable[[], bool] = bool
+        self._thread = 0
+        self._time = time.monotonic
+        self._lanes: OrderedDict[tuple[str, str, str | None], Lane] = OrderedDict()
         self._scopes: OrderedDict[tuple[str, str], PathScope] = OrderedDict()
         self._groups: OrderedDict[str, AccountScope] = OrderedDict()
-        self._usual: dict[tuple[str, str], _Lane] = {}  # the endpoints' own lanes, for speed
-        self._news: dict[_Lane, None] = {}
+        self._usual: dict[tuple[str, str], Lane] = {}  # the endpoints' own lanes, for speed
+        self._moving: dict[tuple[str, str], Move] = {}
+        self._patiences: dict[float, Patience] = {}
+        self._news: dict[Lane, None] = {}
         self.on_change: Callable[[BucketSnapshot], None] | None = None
         """Called with a bucket's snapshot after it has changed, at most twenty times a second for each bucket."""
 
@@ -248,18 +188,23 @@ class RateLimiter:
         )
 
     def snapshot(self) -> tuple[BucketSnapshot, ...]:
-        """Return every bucket as it is now."""
-        now = -math.inf if self._loop is None else self._loop.time()
-        return tuple(_snapshot(lane, now) for lane in self._lanes.values())
+        """Return every bucket as it is now. May be called from any thread."""
+        now = self._time()
+        # Copied at once: building the list runs no Python code (keys are hashed in C, no object is made that could
+        # start the garbage collector), so the interpreter does not switch threads before it is whole.
+        return tuple([snapshot_of(lane, now) for lane in list(self._lanes.values())])
 
-    def _now(self) -> float:
-        assert self._loop is not None
-        return self._loop.time()
-
-    def _lane(self, key: tuple[str, str], path: str | None) -> _Lane:
+    def _lane(self, key: tuple[str, str], path: str | None) -> Lane:
+        """Return the lane in which a newcomer takes its place."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._bind(loop)
+        self._thread = get_ident()
+        move = self._moving.get(key)
+        return self._home(key, path) if move is None else move.transit
+
+    def _home(self, key: tuple[str, str], path: str | None) -> Lane:
+        """Return the lane of a request's bucket."""
         scope = self._scopes.get(key)
         if scope is None:
             scope = self._scopes[key] = PathScope()
@@ -271,166 +216,239 @@ class RateLimiter:
             if group is None:
                 group = self._groups[key[0]] = AccountScope()
                 _trim(self._groups, lambda account: account != key[0])
-            lane = self._lanes[name] = _Lane(*name, group, scope)
-            now = loop.time()
+            lane = self._lanes[name] = Lane(*name, group, scope)
             if len(self._lanes) > MOST_BUCKETS:
+                now = self._time()
                 self._usual.clear()
                 _trim(self._lanes, lambda name: not self._lanes[name].busy(now))
         else:
             self._lanes.move_to_end(name)
-        if not scope.per_path:
+        if not scope.per_path and key not in self._moving:
             self._usual[key] = lane
         return lane
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         old = self._loop
-        in_use = (
+        if (
             old is not None
             and not old.is_closed()
             and (old.is_running() or any(lane.busy(math.inf) for lane in self._lanes.values()))
-        )
-        if in_use:
+        ):
             raise ConfigurationError("this RateLimiter is in use in another event loop; make one for each loop")
-        self._loop = loop
+        for lane in self._lanes.values():
+            lane.take()  # who waited in a closed loop is not let go by this one
+        self._loop, self._running, self._time = loop, loop.is_running, loop.time
+        self._agenda = Agenda(loop, self._pump)
         self._lanes.clear()
         self._usual.clear()
         self._scopes.clear()
         self._groups.clear()
+        self._moving.clear()
+        self._patiences.clear()
         self._news.clear()
 
-    def _enqueue(self, permit: Permit, lane: _Lane, now: float, loop: asyncio.AbstractEventLoop) -> None:
-        pause = max(lane.bucket.paused_until, lane.group.paused_until)
-        most = permit._max_wait
+    # -- waiting ----------------------------------------------------------------------------------------------------
+
+    def _enqueue(self, permit: Permit, lane: Lane, now: float) -> Waiter:
+        loop, pause, most = self._loop, lane.paused_until, permit._max_wait
+        assert loop is not None
         if pause > now and (
             (permit._deadline is not None and pause > permit._deadline) or (most is not None and pause - now > most)
         ):
-            raise self._refusal(lane, pause - now)
-        rate = lane.bucket.rate
-        if most is not None and rate and not permit._retry and lane.waiting / (2 * rate) > most:
-            raise self._refusal(lane, lane.waiting / rate)
-        permit._future = loop.create_future()
+            raise self._refusal(permit._key, pause - now)
+        if most is not None and not permit._retry and lane.waiting:
+            rate = lane.bucket.rate
+            if rate and lane.waiting / (2 * rate) > most:
+                raise self._refusal(permit._key, lane.waiting / rate)
+        waiter = Waiter(permit, now, loop.create_future(), permit._deadline, permit._retry)
         if most is not None:
-            permit._expiry = loop.call_later(most, self._expire, permit)
-        (lane.retries if permit._retry else lane.queue).append(permit)
-        lane.waiting += 1
-        self._pump(lane)
-
-    def _expire(self, permit: Permit) -> None:
-        lane = permit._lane
-        ready = lane.bucket.ready_at(self._now())
-        permit._give_up(max(0.0, ready - self._now()) if math.isfinite(ready) else 0.0)
-        self._left(lane)
-
-    def _left(self, lane: _Lane) -> None:
-        lane.compact()
-        if lane.waiting:
+            patience = self._patiences.get(most)
+            if patience is None:
+                patience = self._patiences[most] = Patience(most)
+                patience.timer = loop.call_at(now + most, self._expire, patience)
+            waiter.expiry = Expiry(waiter, patience)
+            patience.append(waiter.expiry)
+        lane.join(waiter)
+        if lane.first() is waiter:  # for the others a timer is set, or an answer awaited
             self._pump(lane)
+        return waiter
 
-    def _pump(self, lane: _Lane) -> None:
-        now = self._now()
-        bucket = lane.bucket
-        for _ in range(_PORTION):
-            permit = lane.head()
-            if permit is None:
-                return
-            ready = max(bucket.ready_at(now), lane.group.paused_until)
+    def _pump(self, lane: Lane) -> None:
+        """Let go whoever may go now, and set the timer for the next."""
+        if lane.due:
+            return
+        now, bucket, agenda = self._time(), lane.bucket, self._agenda
+        while (waiter := lane.first()) is not None:
+            ready = bucket.ready_at(now)
+            if lane.group.paused_until > ready:
+                ready = lane.group.paused_until
             if ready > now:
                 self._arm(lane, ready)
                 return
-            lane.pop()
-            lane.waiting -= 1
-            permit._grant(lane, now)
-        self._arm(lane, now)
+            if agenda.left <= 0:
+                agenda.add(lane)
+                return
+            agenda.left -= 1
+            lane.leave(waiter)
+            if not waiter.future.done():  # or it is cancelled, and its task has yet to run
+                permit = waiter.permit
+                permit._lane = lane
+                permit._bucket = bucket
+                permit._ticket = bucket.send(now)
+                permit._sent_at = now
+                waiter.future.set_result(now - waiter.asked)
 
-    def _arm(self, lane: _Lane, at: float) -> None:
+    def _arm(self, lane: Lane, at: float) -> None:
         if lane.timer is not None:
             if lane.timer_at <= at:
                 return
             lane.timer.cancel()
             lane.timer = None
-        loop = self._loop
-        assert loop is not None
-        if math.isinf(at):
+        if at < math.inf:
+            assert self._loop is not None
             lane.timer_at = at
-            return
-        lane.timer_at = at
-        lane.timer = loop.call_at(at, self._tick, lane)
+            lane.timer = self._loop.call_at(at, self._tick, lane)
 
-    def _tick(self, lane: _Lane) -> None:
+    def _tick(self, lane: Lane) -> None:
         lane.timer = None
-        lane.timer_at = math.inf
         self._pump(lane)
 
-    def _answered(self, permit: Permit, status: int, headers: Mapping[str, str]) -> None:
-        now = self._now()
-        lane, bucket = permit._lane, permit._bucket
+    def _give_up(self, waiter: Waiter, lane: Lane, wait: float) -> None:
+        """End a wait without a permit: it would last `wait` seconds more."""
+        lane.leave(waiter)
+        if not waiter.future.done():
+            waiter.future.set_result(max(0.0, wait))
+
+    def _expire(self, patience: Patience) -> None:
+        patience.timer = None
+        self._agenda.run(self._expiries(patience))
+
+    def _expiries(self, patience: Patience) -> Iterator[None]:
+        while isinstance(expiry := patience.next, Expiry):
+            waiter, now = expiry.waiter, self._time()
+            if (at := waiter.asked + patience.seconds) > now:
+                assert self._loop is not None
+                patience.timer = self._loop.call_at(at, self._expire, patience)
+                return
+            self._unlist(expiry)
+            if (lane := waiter.lane) is not None:
+                ready = lane.bucket.ready_at(now)
+                self._give_up(waiter, lane, ready - now if ready < math.inf else 0.0)
+            yield
+
+    def _unlist(self, expiry: Expiry) -> None:
+        expiry.waiter.expiry = None
+        expiry.unlink()
+        patience = expiry.patience
+        if patience.next is patience and self._patiences.get(patience.seconds) is patience:
+            del self._patiences[patience.seconds]
+            if patience.timer is not None:
+                patience.timer.cancel()
+                patience.timer = None
+
+    # -- answers ----------------------------------------------------------------------------------------------------
+
+    def _answered(self, permit: Permit, bucket: Bucket, status: int, headers: Mapping[str, str]) -> None:
+        lane, now = permit._lane, self._time()
         quota = read(headers, time.time())
         before = bucket.paused_until
         unexpected = status == 429 and (bucket.limit is None or bucket.credit >= 2)
-        bucket.answer(permit._number, now, status, quota)
+        bucket.answer(permit._ticket, now, status, quota)
         if bucket.paused_until > before:
             if lane.group.refused(lane.endpoint, now, bucket.paused_until, unexpected=unexpected):
-                for other in list(self._lanes.values()):
-                    if other.group is lane.group:
-                        self._dismiss(other, now, lane.group.paused_until)
-            self._dismiss(lane, now, bucket.paused_until)
+                for other in [one for one in self._lanes.values() if one.group is lane.group and one.waiting]:
+                    self._dismiss(other)
+            self._dismiss(lane)
         if lane.scope.observe(permit._path, permit._sent_at, status, quota.limit, quota.remaining):
             self._rescope(lane)
-        self._changed(lane)
+        if lane.waiting or self.on_change is not None:
+            self._changed(lane)
 
-    def _rescope(self, lane: _Lane) -> None:
-        """Send those who wait to the queue of their new bucket, in the order in which they came."""
-        self._usual.clear()
-        family = [one for one in self._lanes.values() if one.account == lane.account and one.endpoint == lane.endpoint]
-        if not lane.scope.per_path:
-            for one in family:
-                # What the endpoint's bucket held is long out of date; a path's bucket is of no more use.
-                if one.path is None:
-                    one.bucket = Bucket()
-                elif not one.bucket.in_flight:
-                    del self._lanes[one.account, one.endpoint, one.path]
-        waiting: list[Permit] = []
-        for one in family:
-            moving = [permit for queue in (one.retries, one.queue) for permit in queue if permit.waits]
-            one.retries.clear()
-            one.queue.clear()
-            one.waiting -= len(moving)  # who was cancelled just now has yet to sign off
-            waiting += moving
-        moved: dict[_Lane, None] = {}
-        for permit in sorted(waiting, key=lambda permit: permit._asked):
-            home = permit._lane = self._lane(permit._key, permit._path)
-            (home.retries if permit._retry else home.queue).append(permit)
-            home.waiting += 1
-            moved[home] = None
-        for one in moved:
-            self._pump(one)
-
-    def _dismiss(self, lane: _Lane, now: float, pause: float) -> None:
-        """Fail those whose deadline lies before the end of the pause."""
-        for queue in (lane.retries, lane.queue):
-            for permit in queue:
-                if permit._deadline is not None and permit._deadline < pause:
-                    permit._give_up(pause - now)
-        lane.compact()
-
-    def _changed(self, lane: _Lane) -> None:
+    def _changed(self, lane: Lane) -> None:
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return  # a permit that was left behind in a coroutine
         if lane.waiting:
             self._pump(lane)
         if self.on_change is not None:
             if not self._news:
-                assert self._loop is not None
-                self._loop.call_later(_REPORT_EVERY, self._report)
+                loop.call_later(_REPORT_EVERY, self._report)
             self._news[lane] = None
+
+    def _dismiss(self, lane: Lane) -> None:
+        """Fail those whose deadline lies before the end of the pause."""
+        if lane.cursor is not None:
+            lane.look()
+        elif lane.soonest < lane.paused_until:
+            lane.look()
+            self._agenda.run(self._dismissals(lane))
+
+    def _dismissals(self, lane: Lane) -> Iterator[None]:
+        glances = 0
+        while (waiter := lane.seen()) is not None:
+            glances += 1
+            if waiter.deadline is not None:
+                if waiter.deadline < (pause := lane.paused_until):
+                    self._give_up(waiter, lane, pause - self._time())
+                    glances = _GLANCE
+                else:
+                    lane.soonest = min(lane.soonest, waiter.deadline)
+            if glances >= _GLANCE:
+                glances = 0
+                yield
+
+    def _rescope(self, lane: Lane) -> None:
+        """Send those who wait to the queue of their new bucket, in the order in which they came."""
+        key = (lane.account, lane.endpoint)
+        self._usual.pop(key, None)
+        if key in self._moving:
+            self._moving[key].again = True
+        else:
+            self._moving[key] = move = Move(lane)
+            self._agenda.run(self._moves(key, move))
+
+    def _moves(self, key: tuple[str, str], move: Move) -> Iterator[None]:
+        while True:
+            if move.again:
+                move.again = False
+                per_path = move.transit.scope.per_path
+                for lane in [one for one in self._lanes.values() if (one.account, one.endpoint) == key]:
+                    move.add(lane.take())
+                    if not per_path:
+                        # What the endpoint's bucket held is long out of date; a path's bucket is of no more use.
+                        if lane.path is None:
+                            lane.bucket = Bucket()
+                        elif not lane.bucket.in_flight:
+                            self._lanes.pop((*key, lane.path), None)
+                    yield
+            elif (waiter := move.first()) is not None:
+                assert waiter.lane is not None
+                waiter.lane.leave(waiter)
+                home = self._home(key, waiter.permit._path)
+                home.join(waiter)
+                if waiter.deadline is not None and waiter.deadline < (pause := home.paused_until):
+                    self._give_up(waiter, home, pause - self._time())
+                elif home.first() is waiter:
+                    self._pump(home)
+                yield
+            elif move.transit.first() is not None:
+                move.add(move.transit.take())
+            else:
+                del self._moving[key]
+                return
 
     def _report(self) -> None:
         news, self._news = self._news, {}
-        tell, now = self.on_change, self._now()
-        if tell is not None:
-            for lane in news:
-                tell(_snapshot(lane, now))
+        self._agenda.run(self._reports(news))
 
-    def _refusal(self, lane: _Lane, wait: float) -> RateLimitedError:
-        method, _, route = lane.endpoint.partition(" ")
+    def _reports(self, news: dict[Lane, None]) -> Iterator[None]:
+        for lane in news:
+            if self.on_change is not None:
+                self.on_change(snapshot_of(lane, self._time()))
+            yield
+
+    def _refusal(self, key: tuple[str, str], wait: float) -> RateLimitedError:
+        method, _, route = key[1].partition(" ")
         return RateLimitedError(
             status=429,
             message="not sent: the quota would not be free in time",
@@ -459,24 +477,3 @@ def _seconds(value: float | None, name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0 or math.isinf(value):
         raise ConfigurationError(f"{name} must be a number of seconds, 0 or more, or None, not {value!r}")
     return float(value)
-
-
-def _snapshot(lane: _Lane, now: float) -> BucketSnapshot:
-    bucket = lane.bucket
-    return BucketSnapshot(
-        account=lane.account,
-        endpoint=lane.endpoint,
-        path=lane.path,
-        scope="endpoint" if lane.path is None else "path",
-        scope_reason=lane.scope.reason,
-        state=bucket.state,
-        limit=bucket.limit,
-        remaining=bucket.remaining,
-        rate=bucket.rate,
-        window=bucket.window,
-        waiting=lane.waiting,
-        in_flight=bucket.in_flight,
-        paused_for=max(0.0, max(bucket.paused_until, lane.group.paused_until) - now),
-        sent=bucket.sent,
-        refused=bucket.refused,
-    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["BucketSnapshot"]
+from aelyst_async.ratelimit.lane import Lane
+
+__all__ = ["BucketSnapshot", "snapshot_of"]
 
 
 @attrs.frozen(kw_only=True)
@@ -31,3 +33,25 @@ class BucketSnapshot:
     """Seconds that the server's last refusal still lasts."""
     sent: int
     refused: int
+
+
+def snapshot_of(lane: Lane, now: float) -> BucketSnapshot:
+    """Return the lane's bucket as it is at the loop's time `now`. Reads only: other threads may call it."""
+    bucket = lane.bucket
+    return BucketSnapshot(
+        account=lane.account,
+        endpoint=lane.endpoint,
+        path=lane.path,
+        scope="endpoint" if lane.path is None else "path",
+        scope_reason=lane.scope.reason,
+        state=bucket.state,
+        limit=bucket.limit,
+        remaining=bucket.remaining,
+        rate=bucket.rate,
+        window=bucket.window,
+        waiting=lane.waiting,
+        in_flight=bucket.in_flight,
+        paused_for=max(0.0, lane.paused_until - now),
+        sent=bucket.sent,
+        refused=bucket.refused,
+    )

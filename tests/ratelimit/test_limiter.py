@@ -109,13 +109,13 @@ async def test_cancelled_between_the_handing_over_and_the_waking_a_permit_goes_b
     tasks = [asyncio.create_task(take(limiter, order, name)) for name in range(3)]
     await asyncio.sleep(0)
     (lane,) = limiter._lanes.values()
-    future = lane.queue[0]._future
-    assert future is not None
+    first = lane.first()
+    assert first is not None
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
     loop.advance(1.5)
     limiter._pump(lane)
-    assert future.done()  # handed over, and the task has not run yet
+    assert first.future.done()  # handed over, and the task has not run yet
     tasks[0].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert tasks[0].cancelled()
