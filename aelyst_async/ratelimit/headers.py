@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 __all__ = ["NOTHING", "QuotaHeaders", "parse_retry_after", "read"]
@@ -73,19 +74,31 @@ def parse_retry_after(value: str, now_wall: float) -> float | None:
     return None if at is None else min(max(at - now_wall, 0.0), LONGEST)
 
 
-def read(headers: Mapping[str, str], now_wall: float) -> QuotaHeaders:
-    """Read the headers of one answer. `now_wall`: our Unix time, used where the answer has no ``Date``."""
-    # aiohttp's headers ignore case by themselves; a plain dict is folded first.
-    get = (headers if type(headers).__name__ in {"CIMultiDictProxy", "CIMultiDict"} else _fold(headers)).get
+def read(headers: Mapping[str, str], clock: Callable[[], float] = time.time) -> QuotaHeaders:
+    """Read the headers of one answer. `clock`: our Unix time, asked only for a date where the answer has no ``Date``.
+
+    Called for every answer: most have two plain counts, or nothing at all.
+    """
+    get = headers.get if type(headers) in _CASELESS else _caseless(headers)
     age = get("Age")
     if age is not None and (_number(age) or 0.0) > 0:
         return NOTHING
-    limit = _count(get("X-RateLimit-Limit"))
-    remaining = _count(get("X-RateLimit-Remaining"), least=0)
+    limit: int | None = None
+    remaining: int | None = None
+    text = get("X-RateLimit-Limit")
+    if text is not None:
+        # Up to nine digits are below LONGEST.
+        limit = (int(text) or None) if len(text) < 10 and text.isascii() and text.isdigit() else _count(text)
+    text = get("X-RateLimit-Remaining")
+    if text is not None:
+        plain = len(text) < 10 and text.isascii() and text.isdigit()
+        remaining = int(text) if plain else _count(text, least=0)
     reset: float | None = None
     window: float | None = None
     if limit is None and remaining is None:
-        limit, remaining, reset, window = _ietf(get("RateLimit"), get("RateLimit-Policy"))
+        text = get("RateLimit")
+        if text is not None:
+            limit, remaining, reset, window = _ietf(text, get("RateLimit-Policy"))
         if limit is None and remaining is None:
             limit = _count(get("RateLimit-Limit"))
             remaining = _count(get("RateLimit-Remaining"), least=0)
@@ -93,15 +106,48 @@ def read(headers: Mapping[str, str], now_wall: float) -> QuotaHeaders:
     if limit is not None and remaining is not None and remaining > limit:
         remaining = limit
     retry: float | None = None
-    if (ms := get("Retry-After-Ms")) is not None and (number := _number(ms)) is not None:
+    text = get("Retry-After-Ms")
+    if text is not None and (number := _number(text)) is not None:
         retry = min(max(number / 1000.0, 0.0), LONGEST)
-    if retry is None and (text := get("Retry-After")) is not None:
-        retry = parse_retry_after(text, _date_or(get("Date"), now_wall))
+    if retry is None:
+        text = get("Retry-After")
+        if text is not None:
+            retry = _wait(text, get, clock)
     if reset is None:
-        reset = _seconds(get("X-RateLimit-Reset-After"))
-        if reset is None and (text := get("X-RateLimit-Reset")) is not None:
-            reset = _reset(text, _date_or(get("Date"), now_wall))
-    return QuotaHeaders(limit, remaining, retry, reset, window)
+        text = get("X-RateLimit-Reset-After")
+        if text is not None:
+            reset = _seconds(text)
+        if reset is None:
+            text = get("X-RateLimit-Reset")
+            if text is not None:
+                reset = _reset(text, _now(get, clock))
+    # A named tuple's own constructor is written in Python and takes twice as long.
+    return tuple.__new__(QuotaHeaders, (limit, remaining, retry, reset, window))
+
+
+_CASELESS: set[type] = set()
+"""The types met so far whose `get` ignores case: aiohttp's headers, which are not imported for this."""
+
+
+def _caseless(headers: Mapping[str, str]) -> Callable[[str], str | None]:
+    """Return a `get` that ignores case. A plain dict is folded first."""
+    kind = type(headers)
+    if kind.__name__ in {"CIMultiDictProxy", "CIMultiDict"} and kind.__module__.partition(".")[0] == "multidict":
+        _CASELESS.add(kind)
+        return headers.get
+    return _fold(headers).get
+
+
+def _now(get: Callable[[str], str | None], clock: Callable[[], float]) -> float:
+    """Return the answer's own time, or ours."""
+    text = get("Date")
+    at = None if text is None else _date(text)
+    return clock() if at is None else at
+
+
+def _wait(text: str, get: Callable[[str], str | None], clock: Callable[[], float]) -> float | None:
+    number = _number(text)
+    return parse_retry_after(text, _now(get, clock)) if number is None else min(max(number, 0.0), LONGEST)
 
 
 class _Folded(dict[str, str]):
@@ -172,15 +218,8 @@ def _date(text: str) -> float | None:
     return at
 
 
-def _date_or(text: str | None, now_wall: float) -> float:
-    at = None if text is None else _date(text)
-    return now_wall if at is None else at
-
-
-def _ietf(state: str | None, policies: str | None) -> tuple[int | None, int | None, float | None, float | None]:
+def _ietf(state: str, policies: str | None) -> tuple[int | None, int | None, float | None, float | None]:
     """Return limit, remaining, reset and window of the policy that has least left."""
-    if state is None:
-        return None, None, None, None
     quotas: dict[str, dict[str, float]] = {}
     for item in (policies or "").split(","):
         name = _NAME.match(item)

@@ -350,7 +350,7 @@ class RateLimiter:
 
     def _answered(self, permit: Permit, bucket: Bucket, status: int, headers: Mapping[str, str]) -> None:
         lane, now = permit._lane, self._time()
-        quota = read(headers, time.time())
+        quota = read(headers)
         before = bucket.paused_until
         unexpected = status == 429 and (bucket.limit is None or bucket.credit >= 2)
         bucket.answer(permit._ticket, now, status, quota)

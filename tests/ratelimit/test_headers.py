@@ -12,6 +12,10 @@ from aelyst_async.ratelimit.headers import LONGEST, NOTHING, parse_retry_after, 
 THEN = 1445412470.0  # Wed, 21 Oct 2015 07:27:50 GMT
 
 
+def clock() -> float:
+    return THEN
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
@@ -63,24 +67,60 @@ def test_retry_after(text: str, seconds: float | None) -> None:
     ],
 )
 def test_limit_and_remaining(headers: dict[str, str], limit: int | None, remaining: int | None) -> None:
-    found = read(headers, THEN)
+    found = read(headers, clock)
     assert (found.limit, found.remaining) == (limit, remaining)
-    assert read(CIMultiDictProxy(CIMultiDict(headers)), THEN) == found
+    assert read(CIMultiDictProxy(CIMultiDict(headers)), clock) == found
 
 
 def test_window_and_reset_are_read_where_a_server_has_them() -> None:
-    found = read({"RateLimit": '"burst";r=50;t=30', "RateLimit-Policy": '"burst";q=100;w=60'}, THEN)
+    found = read({"RateLimit": '"burst";r=50;t=30', "RateLimit-Policy": '"burst";q=100;w=60'}, clock)
     assert (found.reset, found.window) == (30.0, 60.0)
-    assert read({"X-RateLimit-Reset": str(int(THEN) + 7)}, THEN).reset == pytest.approx(7)
-    assert read({"X-RateLimit-Reset": str(int(THEN + 7) * 1000)}, THEN).reset == pytest.approx(7)
-    assert read({"X-RateLimit-Reset": "7"}, THEN).reset == 7.0
-    assert read({"X-RateLimit-Reset-After": "0.5"}, THEN).reset == 0.5
-    assert read({"Retry-After": "2", "Retry-After-Ms": "1500"}, THEN).retry_after == 1.5
+    assert read({"X-RateLimit-Reset": str(int(THEN) + 7)}, clock).reset == pytest.approx(7)
+    assert read({"X-RateLimit-Reset": str(int(THEN + 7) * 1000)}, clock).reset == pytest.approx(7)
+    assert read({"X-RateLimit-Reset": "7"}, clock).reset == 7.0
+    assert read({"X-RateLimit-Reset-After": "0.5"}, clock).reset == 0.5
+    assert read({"Retry-After": "2", "Retry-After-Ms": "1500"}, clock).retry_after == 1.5
 
 
 def test_a_date_is_compared_with_the_answers_own_clock() -> None:
     headers = {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT", "Date": "Wed, 21 Oct 2015 07:27:55 GMT"}
-    assert read(headers, THEN + 3600).retry_after == 5.0
+    assert read(headers, lambda: THEN + 3600).retry_after == 5.0
+
+
+def test_the_clock_is_asked_only_for_a_date_that_has_nothing_else_to_be_compared_with() -> None:
+    asked: list[str] = []
+    date, now = "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:27:55 GMT"
+
+    def ask() -> float:
+        asked.append("asked")
+        return THEN
+
+    for plain in (
+        {"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "5", "Retry-After": "2", "X-RateLimit-Reset-After": "3"},
+        {"Retry-After": date, "Date": now},
+        {"Retry-After": "1.5", "Date": "nonsense"},
+        {},
+    ):
+        read(plain, ask)
+    assert asked == []
+    assert read({"Retry-After": date}, ask).retry_after == pytest.approx(10)
+    assert asked == ["asked"]
+
+
+@pytest.mark.parametrize(
+    "text", ["007", "0", "1_0", "١", "²", "+5", " 6 ", "", "999999999", "1000000000", "1000000001"]
+)
+def test_the_short_way_reads_counts_as_the_long_way_does(text: str) -> None:
+    usual = read({"X-RateLimit-Limit": text, "X-RateLimit-Remaining": text}, clock)
+    older = read({"RateLimit-Limit": text, "RateLimit-Remaining": text}, clock)
+    assert (usual.limit, usual.remaining) == (older.limit, older.remaining)
+
+
+def test_other_mappings_that_ignore_case_by_name_only_are_folded() -> None:
+    class CIMultiDict(dict[str, str]):
+        """Not multidict's."""
+
+    assert read(CIMultiDict({"x-ratelimit-limit": "3"}), clock).limit == 3
 
 
 _NAMES = st.sampled_from(
@@ -97,9 +137,9 @@ _VALUES = st.one_of(
 
 @given(st.dictionaries(_NAMES, _VALUES))
 def test_anything_is_read_without_an_error_and_within_bounds(headers: dict[str, str]) -> None:
-    found = read(headers, THEN)
+    found = read(headers, clock)
     for value in found:
         assert value is None or (value >= 0 and math.isfinite(value))
     if found.limit is not None and found.remaining is not None:
         assert found.remaining <= found.limit
-    assert read({}, THEN) == NOTHING
+    assert read({}, clock) == NOTHING
