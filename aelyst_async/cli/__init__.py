@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # argparse has printed what is to be said
         return end.code if isinstance(end.code, int) else 2
     arguments.words = words
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that is not UTF-8, or half of a surrogate pair in an answer, is no reason to end in a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = int(arguments.run(arguments))
         sys.stdout.flush()

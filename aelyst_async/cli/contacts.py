@@ -11,7 +11,7 @@ import json
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from aelyst_async.cli.target import CommandError, add_target, open_target, printable, run_async
+from aelyst_async.cli.target import CommandError, add_target, open_target, printable, run_async, to_json
 
 if TYPE_CHECKING:
     from aelyst_async.contacts import ContactFields
@@ -93,7 +93,7 @@ def _fields(gateway: Any, pairs: list[str]) -> ContactFields:
             raise CommandError(f"{pair!r}: write FIELD=VALUE")
         names.append(name.strip())
         values.append(value)
-    mapper = Mapper(schema_of(gateway), empty="clear")
+    mapper = Mapper(schema_of(gateway), empty="clear", table=False)
     read, problems, _ = mapper.layout(names, table=False).values(values)
     if problems:
         raise CommandError("; ".join(f"{problem.column}: {problem.message}" for problem in problems))
@@ -124,7 +124,7 @@ def show(value: Any, *, as_json: bool = False) -> None:
     """Print a model: JSON, or a line for each field that has a value."""
     plain = jsonable(value)
     if as_json:
-        print(json.dumps(plain, ensure_ascii=False, indent=2))
+        print(to_json(plain, indent=2))
         return
     rows: list[tuple[str, str]] = []
     for name, item in plain.items():

@@ -7,7 +7,7 @@ import json
 from contextlib import AsyncExitStack
 from typing import Any
 
-from aelyst_async.cli.target import CommandError, add_target, open_target, printable, run_async
+from aelyst_async.cli.target import CommandError, add_target, open_target, printable, run_async, to_json
 
 __all__ = ["add_parser"]
 
@@ -50,7 +50,7 @@ async def _read(arguments: argparse.Namespace, what: str) -> int:
             items = await gateway.messages(who)
     if arguments.json:
         # An API may tell more of a message than the model has: then the item as it came says it.
-        print(json.dumps([_whole(item, jsonable(item)) for item in items], ensure_ascii=False, indent=2))
+        print(to_json([_whole(item, jsonable(item)) for item in items], indent=2))
         return 0
     for item in items:
         print(printable(_line(item)))

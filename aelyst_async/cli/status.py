@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
 from aelyst_async.cli.progress import duration
-from aelyst_async.cli.target import printable
+from aelyst_async.cli.target import printable, to_json
 
 __all__ = ["print_status"]
 
@@ -18,7 +17,7 @@ def print_status(path: str, *, as_json: bool) -> int:
 
     found = status(path)
     if as_json:
-        print(json.dumps(found, ensure_ascii=False))
+        print(to_json(found))
         return 0
     print(f"{printable(found['journal'])}: contacts of {found['provider']}, matched by {found['key']}")
     for state, count in found["contacts"].items():

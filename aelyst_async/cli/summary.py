@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from aelyst_async.cli.progress import duration
-from aelyst_async.cli.target import printable
+from aelyst_async.cli.target import printable, to_json
 
 if TYPE_CHECKING:
     from aelyst_async.sync.report import SyncReport
@@ -18,7 +17,7 @@ def print_report(report: SyncReport, *, resume: str, code: int, as_json: bool) -
     """Print the report. `resume` is the command that goes on, `code` the exit code."""
     if as_json:
         again = resume if report.pending or report.stopped or report.failed else None
-        print(json.dumps({**report.to_dict(), "exit_code": code, "resume": again}, ensure_ascii=False))
+        print(to_json({**report.to_dict(), "exit_code": code, "resume": again}))
         return
     for line in lines(report, resume=resume):
         print(line)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import math
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aelyst_async.errors import ContactsError
 
-__all__ = ["CommandError", "add_target", "check_writer", "explain", "open_target", "printable", "run_async"]
+__all__ = ["CommandError", "add_target", "check_writer", "explain", "open_target", "printable", "run_async", "to_json"]
 
 _SANDBOX_URL = "http://127.0.0.1:8787"
 _EMBEDDED_QUOTA = "1000/s"
@@ -142,6 +144,30 @@ def explain(error: ContactsError) -> tuple[str, int]:
         doubt = "; it may have taken effect" if error.may_have_been_applied else ""
         return f"no answer: {printable(error.message)}{doubt}; check --base-url and the network", 1
     return printable(str(error)), 1
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """Return `value` as JSON that the terminal can print: characters as they are where its encoding has them.
+
+    An API's numbers beyond all floats (``1e400``) become texts, since JSON has no infinity.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False, indent=indent)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # half of a surrogate pair, or a terminal that is not UTF-8
+        return json.dumps(json.loads(text), indent=indent)
+    return text
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def printable(text: str) -> str:

@@ -27,6 +27,7 @@ from aelyst_async.sync.report import Progress, SyncReport, Tally
 from aelyst_async.sync.scout import LocalScout, RemoteScout
 from aelyst_async.sync.sizing import Sizer
 from aelyst_async.sync.sources import ContactSource, as_source
+from aelyst_async.transport.settings import LONGEST
 
 __all__ = ["ContactSync"]
 
@@ -77,8 +78,14 @@ class ContactSync:
             raise MappingError(f"concurrency must be a whole number from 1, not {concurrency!r}")
         if duplicates not in {"last", "first", "error"}:
             raise MappingError(f"duplicates is last, first or error, not {duplicates!r}")
-        if not 0 <= verify <= 1:
+        if not (_is_number(verify) and 0 <= verify <= 1):
             raise MappingError(f"verify is a share from 0 to 1, not {verify!r}")
+        if not (_is_number(drain) and 0 <= drain <= LONGEST):
+            raise MappingError(f"drain is a number of seconds from 0, not {drain!r}")
+        if not isinstance(max_attempts, int) or isinstance(max_attempts, bool) or max_attempts < 1:
+            raise MappingError(f"max_attempts must be a whole number from 1, not {max_attempts!r}")
+        if progress is not None and not callable(progress):
+            raise MappingError(f"progress is called with a Progress; it cannot be {progress!r}")
         self.gateway = gateway
         self.mapper = Mapper(schema_of(gateway), key=key, mapping=mapping, empty=empty, region=region)
         self._journal_path = None if journal is None else Path(journal)
@@ -243,17 +250,33 @@ class ContactSync:
         """Refuse to write over the source, or where nothing can be written."""
         if failures is not None and not failures.absolute().parent.is_dir():
             raise SyncError(f"--failures {failures}: no such directory; name another file")
-        if source.path is None:
-            return
-        for path, option in ((failures, "--failures"), (self._journal_path, "--journal")):
-            if path is not None and path.absolute() == source.path.absolute():
-                raise SyncError(f"{option} {path} is the source itself; name another file")
+        journal = self._journal_path
+        if source.path is not None:
+            for path, option in ((failures, "--failures"), (journal, "--journal")):
+                if path is not None and _same_file(path, source.path):
+                    raise SyncError(f"{option} {path} is the source itself; name another file")
+        if failures is not None and journal is not None:
+            parts = (journal.with_name(f"{journal.name}{ending}") for ending in ("", "-wal", "-shm", "-lock"))
+            if any(_same_file(failures, part) for part in parts):
+                raise SyncError(f"--failures {failures} belongs to the journal; name another file")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value  # NaN is not
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    """Whether two paths are one file, by whatever way they lead to it."""
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there yet
+        return one.resolve() == other.resolve()
 
 
 def _budget(max_errors: float | None) -> ErrorBudget:
     if max_errors is None:
         return ErrorBudget()
-    if isinstance(max_errors, bool) or max_errors < 0:
+    if not _is_number(max_errors) or max_errors < 0:
         raise MappingError(f"max_errors is a number of rows or a share such as 0.05, not {max_errors!r}")
     if isinstance(max_errors, int):
         return ErrorBudget(number=max_errors)

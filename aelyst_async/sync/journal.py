@@ -146,7 +146,11 @@ class Journal:
     @property
     def salt(self) -> bytes:
         """The key with which the account's name is hashed, so that it is worth nothing outside this file."""
-        return bytes.fromhex(str(self._meta("salt")))
+        try:
+            return bytes.fromhex(str(self._meta("salt")))
+        except ValueError:
+            problem = "its salt is missing"
+        raise JournalError(_damaged(self.path, problem))
 
     def bind(self, provider: str, account: str | None, *, key: str, rebind: bool = False) -> None:
         """Bind a new journal to its target, or check that an old one belongs to it. Raises `JournalError`."""
@@ -204,12 +208,14 @@ class Journal:
             for start in range(0, len(keys), 500):
                 part = keys[start : start + 500]
                 marks = ",".join("?" * len(part))
-                for key, *entry in self._reader.execute(
+                for key, *cells in self._reader.execute(
                     "SELECT key, state, operation, hash, contact_id, run, attempts, at FROM contact "  # noqa: S608
                     f"WHERE key IN ({marks})",
                     part,
                 ):
-                    found[key] = Entry._make(entry)
+                    found[key] = entry = Entry._make(cells)
+                    if not isinstance(entry.at, float) or not isinstance(entry.contact_id, (str, type(None))):
+                        raise JournalError(_damaged(self.path, "what a row holds is of the wrong type"))
             return found
 
     def apply(self, writes: Iterable[Settled | Attempt | Dead], progress: Mapping[str, Any] | None = None) -> None:
@@ -336,7 +342,9 @@ def explained(path: str | os.PathLike[str]) -> Iterator[None]:
         raise JournalError(f"cannot open {file}: {(error.strerror or type(error).__name__).lower()}") from None
     if "full" in words or "disk I/O" in words:
         words = f"cannot be written ({words}): free some space and run the same command again"
-    if "malformed" in words or "not a database" in words:
+    if "locked" in words:
+        words = f"another program has it open ({words}): close that and run the same command again"
+    if any(sign in words for sign in ("malformed", "not a database", "no such table", "no such column")):
         raise JournalError(_damaged(file, words))
     raise JournalError(f"{file.name}: {words}")
 

@@ -14,6 +14,7 @@ sent, in one fixed order, with the version of the rules that made them.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
@@ -89,9 +90,10 @@ def schema_of(gateway: Any) -> ContactSchema:
 class Mapper:
     """How rows become contacts of one API.
 
-    `mapping`: column → field ("" leaves the column out), pairs of the same, texts ``COLUMN=FIELD``, or a callable
-    from a row (a mapping) to a mapping of fields. `empty`: what an empty cell means. `region`: the country of phone
-    numbers written without a country code. Raises `MappingError`.
+    `mapping`: column → field ("" leaves the column out), a list of texts ``COLUMN=FIELD``, or a callable from a
+    row (a mapping) to a mapping of fields. `empty`: what an empty cell means. `region`: the country of phone
+    numbers written without a country code. `table`: whether names stand over columns, so that a message may speak of
+    columns and of ``--map``. Raises `MappingError`.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Mapper:
         mapping: Mapping[str, str] | Iterable[str] | Callable[[Mapping[str, Any]], Any] | None = None,
         empty: Empty = "skip",
         region: str | None = None,
+        table: bool = True,
     ) -> None:
         if key not in {"email", "phone"}:
             raise MappingError(f"the key is email or phone, not {key!r}")
@@ -113,16 +116,25 @@ class Mapper:
         self.key = key
         self.transform = mapping if callable(mapping) else None
         self._clears = empty == "clear"
+        self._noun = "column " if table else ""
+        self._advises = table
         self._strict_phone = phone_rule(region)
         self._national = region is not None
         self._chosen: dict[str, str] = {}
         self._texts: list[str] = []
         if isinstance(mapping, Mapping):
             self._chosen = dict(mapping)
+            for column, field in self._chosen.items():
+                if not isinstance(column, str) or not isinstance(field, str):
+                    raise MappingError(f"mapping: a column and its field are texts, not {column!r} and {field!r}")
         elif mapping is not None and not callable(mapping):
+            if not isinstance(mapping, Iterable) or isinstance(mapping, str):
+                raise MappingError(
+                    f"mapping: expected a mapping, a list of COLUMN=FIELD or a callable, not {mapping!r}"
+                )
             self._texts = list(mapping)
             for text in self._texts:
-                if "=" not in text:
+                if not isinstance(text, str) or "=" not in text:
                     raise MappingError(f"--map {text}: expected COLUMN=FIELD (nothing after = leaves the column out)")
         self._layouts: dict[tuple[str, ...], Layout] = {}
         self._phones = {rule.name for rule in schema.rules if rule.kind == "phone"} - {key}
@@ -140,10 +152,10 @@ class Mapper:
             step = self._step(position, column, wanted, mapped=column in chosen)
             other = steps.setdefault(step.target, step)
             if other is not step:
-                raise MappingError(
-                    f"the columns {other.column!r} and {column!r} both mean {step.target}; "
-                    f"leave one out: --map {column!r}="
-                )
+                both = f"{other.column!r} and {column!r} both mean {step.target}; "
+                if not self._advises:
+                    raise MappingError(f"{both}give one of them")
+                raise MappingError(f"the columns {both}leave one out: --map {column!r}=")
         if table and self.key not in steps:
             raise MappingError(
                 f"no column for the key {self.key!r}; there are {', '.join(map(repr, columns))}: "
@@ -156,9 +168,21 @@ class Mapper:
         if self.transform is not None:
             return self._transformed(dict(zip(columns, row, strict=True)) if columns is not None else row)
         if columns is not None:
-            layout = self._layouts.get(columns) or self._remember(columns, self.layout(columns))
-            return layout.read(row)
+            return self._known(columns, table=True).read(row)
         return self._record(row)
+
+    def key_of(self, columns: tuple[str, ...] | None, row: Any) -> str | None:
+        """Return the match key of a row that was refused, where it can be read all the same."""
+        if self.transform is not None:
+            return None
+        if columns is not None:
+            return self._known(columns, table=True).key_of(row)
+        for name, value in row.items():
+            # Each name by itself: what is wrong may be another one's.
+            with contextlib.suppress(MappingError, AttributeError):  # a name that is no text
+                if (key := self._known((name,), table=False).key_of([value])) is not None:
+                    return key
+        return None
 
     def _transformed(self, row: Mapping[str, Any]) -> Mapped | list[Problem]:
         assert self.transform is not None
@@ -179,7 +203,7 @@ class Mapper:
             return [Problem(_CUSTOM, "type", str(error))]
         names = tuple(flat)
         try:
-            found = self._layouts.get(names) or self._remember(names, self.layout(names, table=False))
+            found = self._known(names, table=False)
         except MappingError as error:
             return [Problem(None, "unknown", str(error))]
         return found.read(list(flat.values()))
@@ -244,11 +268,13 @@ class Mapper:
         value = next(value for target, value in values if target == self.key)
         return Email(value) if self.key == "email" else Phone(value)
 
-    def _remember(self, columns: tuple[str, ...], layout: Layout) -> Layout:
-        if len(self._layouts) >= _LAYOUTS:
-            self._layouts.clear()
-        self._layouts[columns] = layout
-        return layout
+    def _known(self, columns: tuple[str, ...], *, table: bool) -> Layout:
+        found = self._layouts.get(columns)
+        if found is None:
+            if len(self._layouts) >= _LAYOUTS:
+                self._layouts.clear()
+            found = self._layouts[columns] = self.layout(columns, table=table)
+        return found
 
     def _choices(self, columns: Sequence[str], *, check: bool) -> dict[str, str]:
         chosen = dict(self._chosen)
@@ -278,22 +304,20 @@ class Mapper:
             if rule.kind == "custom_fields":
                 check = _no_whole
             return _Step(position, column, rule.name, check, rule.kind, rule.nullable)
-        leave_out = f"leave it out with --map {column!r}="
+        leave_out = f"; leave it out with --map {column!r}=" if self._advises else ""
         read_only = {*self.schema.read_only, *self.schema.read_only.values()}
         if wanted in read_only:
             raise MappingError(
-                f"column {column!r}: {self.schema.provider} shows {wanted} but takes no changes to it; {leave_out}"
+                f"{self._noun}{column!r}: {self.schema.provider} shows {wanted} but takes no changes to it{leave_out}"
             )
         known = [rule.name for rule in self.schema.rules if rule.kind != "custom_fields"]
         if self._has_custom:
             known.append("custom_fields.NAME")
         near = difflib.get_close_matches(wanted.lower(), known, 1, 0.6)
         guess = f" (did you mean {near[0]}?)" if near else ""
-        said = f"column {column!r}" if wanted == column else f"column {column!r} is mapped to {wanted!r}: that"
-        raise MappingError(
-            f"{said} is no field of {self.schema.provider}{guess}; name one with --map {column!r}=FIELD "
-            f"or {leave_out}; fields: {', '.join(known)}"
-        )
+        said = f"{self._noun}{column!r}" if wanted == column else f"column {column!r} is mapped to {wanted!r}: that"
+        advice = f"; name one with --map {column!r}=FIELD or {leave_out[2:]}" if self._advises else ""
+        raise MappingError(f"{said} is no field of {self.schema.provider}{guess}{advice}; fields: {', '.join(known)}")
 
     @property
     def _has_custom(self) -> bool:
@@ -302,9 +326,8 @@ class Mapper:
 
     def _custom_step(self, position: int, column: str, custom: str) -> _Step:
         if not self._has_custom:
-            raise MappingError(
-                f"column {column!r}: {self.schema.provider} has no custom fields; leave it out with --map {column!r}="
-            )
+            leave_out = f"; leave it out with --map {column!r}=" if self._advises else ""
+            raise MappingError(f"{self._noun}{column!r}: {self.schema.provider} has no custom fields{leave_out}")
         name, colon, kind = custom.rpartition(":")
         typed: str | None = None
         if colon and kind in CUSTOM_TYPES:
@@ -313,12 +336,13 @@ class Mapper:
             custom = name
         elif colon and kind.isalpha() and name:
             raise MappingError(
-                f"column {column!r}: {kind!r} is no type of a custom field; there are {', '.join(CUSTOM_TYPES)} "
+                f"{self._noun}{column!r}: {kind!r} is no type of a custom field; there are {', '.join(CUSTOM_TYPES)} "
                 f"(for a name with a colon, add :text)"
             )
         if not custom.strip():
-            raise MappingError(f"column {column!r}: the custom field has no name")
+            raise MappingError(f"{self._noun}{column!r}: the custom field has no name")
         check = rule_for("custom_fields", custom_type=typed)
+        column = column.removesuffix(f":{_UNTYPED}") if kind == _UNTYPED and colon else column  # not the user's word
         return _Step(position, column, f"{_CUSTOM}.{custom}", check, typed or "text", nullable=True)
 
     @property

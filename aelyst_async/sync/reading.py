@@ -178,7 +178,8 @@ class Reader:
             return
         mapped = self._mapper.read(columns, cells)
         if not isinstance(mapped, Mapped):
-            chunk.refused.append(Refused(row, line, None, mapped, _as_data(columns, cells)))
+            key = self._mapper.key_of(columns, cells)
+            chunk.refused.append(Refused(row, line, key, mapped, _as_data(columns, cells)))
             return
         rival = self._index.rival(mapped.key, row)
         if rival is None:

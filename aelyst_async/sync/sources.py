@@ -30,6 +30,7 @@ import attrs
 
 from aelyst_async.contacts import ContactFields
 from aelyst_async.sync.errors import SourceError
+from aelyst_async.transport.settings import shown
 
 __all__ = ["BadRow", "ContactSource", "Format", "RawRow", "as_source", "read_contacts"]
 
@@ -164,7 +165,7 @@ class _FileSource(ContactSource):
 
     def _rows(self, binary: io.BufferedReader) -> Iterator[RawRow]:
         head = binary.peek(4)
-        if head[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        if head[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\x00" in head[:2]:
             raise SourceError(f"{self.name} is UTF-16; save it as UTF-8 (in Excel: 'CSV UTF-8'), or use iconv")
         text = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
         try:
@@ -220,8 +221,10 @@ class _FileSource(ContactSource):
                     )
         except csv.Error as error:
             words = str(error)
-            if "unexpected end" in words or "field larger" in words:
+            if "unexpected end" in words:
                 words = "a quote is opened here and never closed"
+            elif "field larger" in words:
+                words = f"a cell of more than {_MAX_LINE:,} characters; is a quote opened here and never closed?"
             raise SourceError(f"{self.name}, line {before + 1}: not readable as CSV: {words}") from None
 
     def _check_header(self) -> None:
@@ -300,7 +303,13 @@ class _Spool(ContactSource):
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="aelyst-")  # noqa: SIM115 - closed by close()
 
     def add(self, item: Any) -> None:
-        pickle.dump(_record(item), self._file, pickle.HIGHEST_PROTOCOL)
+        record = _record(item)
+        try:
+            packed = pickle.dumps(record, pickle.HIGHEST_PROTOCOL)
+        except Exception as error:  # noqa: BLE001 - whatever the objects of a row raise: the row fails, not the run
+            words = f"a value that cannot be kept for the second reading ({type(error).__name__})"
+            packed = pickle.dumps(BadRow("type", words, shown(item)), pickle.HIGHEST_PROTOCOL)
+        self._file.write(packed)
 
     def open(self) -> Iterator[RawRow]:
         self._file.seek(0)
@@ -319,7 +328,7 @@ def _record(item: Any) -> Mapping[str, Any] | BadRow:
         return dict(item.given())
     if isinstance(item, Mapping):
         return dict(item)
-    return BadRow("type", f"expected a mapping or ContactFields, got {type(item).__name__}", repr(item)[:200])
+    return BadRow("type", f"expected a mapping or ContactFields, got {type(item).__name__}", shown(item))
 
 
 async def as_source(rows: Any) -> ContactSource:
@@ -335,9 +344,10 @@ async def as_source(rows: Any) -> ContactSource:
         from aelyst_async.sync.columnar import ArrowSource
 
         return ArrowSource(rows)
-    if isinstance(rows, Sequence) and not isinstance(rows, (bytes, bytearray)):
+    lone = isinstance(rows, (bytes, bytearray, Mapping, ContactFields))  # one row is not a table
+    if isinstance(rows, Sequence) and not lone:
         return _Items(rows)
-    if not isinstance(rows, (Iterable, AsyncIterable)):
+    if lone or not isinstance(rows, (Iterable, AsyncIterable)):
         raise SourceError(f"expected a path, a table or an iterable of mappings, got {type(rows).__name__}")
     spool = _Spool()
     try:

@@ -1,0 +1,159 @@
+"""Input and settings that nobody planned for: refused by name, they fail their row or their run, never another's."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aelyst_async import ContactFields
+from aelyst_async.errors import ContactsError
+from aelyst_async.sync import ContactSync, JournalError, MappingError, SourceError, SyncError
+from aelyst_async.sync.mapping import Mapper
+from aelyst_providers.aelyst.wire import SCHEMA
+from tests.sync.fakes import FakeGateway
+
+ROWS = [{"email": "a@b.co", "first_name": "A"}]
+
+
+def make(**options: Any) -> ContactSync:
+    return ContactSync(FakeGateway(), **options)
+
+
+@pytest.mark.parametrize("way", ["itself", "dots", "symlink", "hard link"])
+@pytest.mark.parametrize("option", ["failures", "journal"])
+async def test_the_source_is_never_written_over_by_any_way(tmp_path: Path, way: str, option: str) -> None:
+    people = tmp_path / "people.csv"
+    people.write_text("email,first_name\nnobody,Ann\n")
+    (tmp_path / "sub").mkdir()
+    other = {"itself": people, "dots": tmp_path / "sub" / ".." / "people.csv"}.get(way, tmp_path / "other")
+    if way == "symlink":
+        other.symlink_to(people)
+    elif way == "hard link":
+        os.link(people, other)
+    with pytest.raises(SyncError, match=f"--{option} .* is the source itself"):
+        await make(**{option: other}).run(people)
+    assert people.read_text() == "email,first_name\nnobody,Ann\n"
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-lock"])
+async def test_the_failures_file_is_no_part_of_the_journal(tmp_path: Path, ending: str) -> None:
+    await ContactSync(FakeGateway(), journal=tmp_path / "state.db").run(ROWS)
+    before = (tmp_path / "state.db").read_bytes()
+    with pytest.raises(SyncError, match="belongs to the journal"):
+        await ContactSync(FakeGateway(), journal=tmp_path / "state.db", failures=tmp_path / f"state.db{ending}").run(
+            [{"email": "nobody"}]
+        )
+    assert (tmp_path / "state.db").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM meta WHERE name = 'salt'", "UPDATE meta SET value = 'zz' WHERE name = 'salt'",
+        "UPDATE contact SET at = 'junk'", "UPDATE contact SET contact_id = x'00'",
+        "DROP TABLE contact", "DROP TABLE meta", "ALTER TABLE contact RENAME COLUMN hash TO other",
+    ],
+)  # fmt: skip
+async def test_a_journal_that_sqlite_can_read_and_we_cannot(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "state.db"
+    gateway = AccountGateway()
+    await ContactSync(gateway, journal=path).run(ROWS)
+    connection = sqlite3.connect(path)
+    connection.execute(damage)
+    connection.commit()
+    connection.close()
+    with pytest.raises(JournalError, match=r"state\.db is damaged or no journal .*: move it away and run again"):
+        await ContactSync(gateway, journal=path).run(ROWS)
+    assert len(gateway.contacts) == 1
+
+
+class AccountGateway(FakeGateway):
+    """One that names its account, so that the journal's salt is needed."""
+
+    async def account(self, key: bytes) -> str:
+        return key.hex()[:4]
+
+
+WRONG: dict[str, list[Any]] = {
+    "verify": ["1%", float("nan"), True],
+    "max_errors": ["5%", float("nan")],
+    "drain": ["20", -1, float("nan")],
+    "max_attempts": [0, 1.5],
+    "progress": [5],
+    "mapping": [5, "a=b", {"a": 5}, {5: "a"}, [("a", "b")], [5]],
+}
+
+
+@pytest.mark.parametrize(("option", "value"), [(option, value) for option in WRONG for value in WRONG[option]])
+def test_settings_of_a_wrong_kind_are_refused_at_once(option: str, value: Any) -> None:
+    with pytest.raises(MappingError, match=option if option != "mapping" else "mapping|--map"):
+        make(**{option: value})
+
+
+@pytest.mark.parametrize(
+    "rows", [{"email": "a@b.co"}, b"a@b.co", bytearray(b"x"), ContactFields(email="a@b.co"), 5, None]
+)
+async def test_one_row_is_not_a_table(rows: Any) -> None:
+    with pytest.raises(SourceError, match="expected a path, a table or an iterable of mappings"):
+        await ContactSync(FakeGateway()).run(rows)
+
+
+async def test_rows_that_cannot_be_kept_or_read_fail_alone(tmp_path: Path) -> None:
+    class Hostile:
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    rows: list[Any] = [*ROWS, {"email": "b@b.co", "first_name": lambda: 1}, Hostile(), {"email": "c@b.co", 5: 6}, None]
+    for source in (iter(rows), rows):
+        report = await ContactSync(FakeGateway(), failures=tmp_path / "f.jsonl").run(source)
+        assert (report.created, report.failed) == (1, 4)
+        assert [json.loads(line)["row"] for line in (tmp_path / "f.jsonl").read_text().splitlines()] == [2, 3, 4, 5]
+
+
+async def test_a_refused_row_is_named_by_its_key_where_that_can_be_read(tmp_path: Path) -> None:
+    table = tmp_path / "people.csv"
+    table.write_text("E-Mail,first_name,phone\nAnn@B.co,A,junk\nnobody,B,\n,C,\n")
+    report = await ContactSync(FakeGateway(), mapping={"E-Mail": "email"}, failures=tmp_path / "f.jsonl").run(table)
+    assert report.failed == 3
+    assert [json.loads(line)["key"] for line in (tmp_path / "f.jsonl").read_text().splitlines()] == [
+        "email:ann@b.co", None, None,
+    ]  # fmt: skip
+    records = [*ROWS, {"Email": "Ann@b.co", "phone": 5}, {"email": "z@b.co", "unheard-of": 1}, {"email": 5}]
+    report = await ContactSync(FakeGateway(), failures=tmp_path / "f.jsonl").run(records)
+    assert [json.loads(line)["key"] for line in (tmp_path / "f.jsonl").read_text().splitlines()] == [
+        "email:ann@b.co", "email:z@b.co", None,
+    ]  # fmt: skip
+
+
+def test_a_problem_names_the_column_as_the_user_wrote_it() -> None:
+    problems = Mapper(SCHEMA).read(None, {"email": "a@b.co", "custom_fields": {"Seats": [1]}})
+    assert isinstance(problems, list)
+    assert [problem.column for problem in problems] == ["custom_fields.Seats"]
+
+
+@pytest.mark.parametrize("name", ["nofield", "tags", "custom_fields.", "custom_fields.x:nope"])
+def test_where_there_are_no_columns_no_advice_is_about_columns(name: str) -> None:
+    for names in ([name], ["first_name", "firstName"]):
+        with pytest.raises(MappingError) as caught:
+            Mapper(SCHEMA, table=False).layout(names, table=False)
+        assert "column" not in str(caught.value)
+        assert "--map" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("email,first_name\n".encode("utf-16-be"), "is UTF-16; save it as UTF-8"),
+        ("email,first_name\n".encode("utf-16-le"), "is UTF-16; save it as UTF-8"),
+        (b"email,first_name\na@b.co," + b"x" * 1_100_000 + b"\n", "a cell of more than 1,048,576 characters"),
+    ],
+)
+async def test_what_is_wrong_with_a_file(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "p.csv").write_bytes(content)
+    with pytest.raises(ContactsError, match=words):
+        await ContactSync(FakeGateway()).run(tmp_path / "p.csv")
