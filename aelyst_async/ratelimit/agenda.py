@@ -15,8 +15,8 @@ from aelyst_async.ratelimit.lane import Lane
 
 __all__ = ["PORTION", "Agenda"]
 
-PORTION = 64
-"""Waiters let go, refused or moved in one round: well under a millisecond of ours, and a few of theirs."""
+PORTION = 32
+"""Waiters let go, refused or moved in one round: half a millisecond of ours, and some more of theirs."""
 
 
 class Agenda:

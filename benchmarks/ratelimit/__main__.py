@@ -1,7 +1,8 @@
 """`python -m benchmarks.ratelimit [goodput] [acquire] [waiters]`: the limiter beside others, measured in one run.
 
 goodput: requests to a real server in another process, one quota of each kind; plots go to docs/.
-acquire: an uncontended acquire, and acquire with what is learned from an answer. waiters: 100,000 of them.
+acquire: an uncontended acquire, and acquire with what is learned from an answer. waiters: 100,000 of them, queued and
+let go, cancelled, refused or moved: time, memory, and how long the loop is kept.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import time
-import tracemalloc
 import urllib.request
 from pathlib import Path
 
@@ -146,62 +146,10 @@ def acquire() -> None:
         start(_acquire())
 
 
-async def _waiters() -> None:
-    count = 100_000
-    limiter = RateLimiter()
-    for _ in range(40):
-        async with limiter.permit("GET /x") as permit:
-            permit.observe(200, {})
-    async with limiter.permit("GET /x") as permit:
-        permit.observe(429, {"Retry-After": "6"})
-    done = 0
-
-    async def one() -> None:
-        nonlocal done
-        async with limiter.permit("GET /x") as permit:
-            done += 1
-            permit.observe(200, {"X-RateLimit-Limit": "1000000", "X-RateLimit-Remaining": "999999"})
-
-    lag = 0.0
-
-    async def watch() -> None:
-        nonlocal lag
-        loop = asyncio.get_running_loop()
-        while True:
-            before = loop.time()
-            await asyncio.sleep(0.001)
-            lag = max(lag, loop.time() - before - 0.001)
-
-    tracemalloc.start()
-    bare = [limiter.permit("GET /x").__aenter__() for _ in range(10_000)]
-    before, _ = tracemalloc.get_traced_memory()
-    for waiting in bare:
-        waiting.send(None)
-    after, _ = tracemalloc.get_traced_memory()
-    size = tracemalloc.get_traced_memory()[0] / len(bare)
-    del before, after
-    tracemalloc.stop()
-    for waiting in bare:
-        waiting.close()
-    del bare
-    gc.collect()
-    began = time.perf_counter()
-    tasks = [asyncio.create_task(one()) for _ in range(count)]
-    await asyncio.sleep(0)
-    queued = time.perf_counter() - began
-    gc.collect()
-    await asyncio.sleep(7 - (time.perf_counter() - began))
-    watcher = asyncio.create_task(watch())
-    while done < count:  # noqa: ASYNC110 - measured from outside on purpose
-        await asyncio.sleep(0.05)
-    watcher.cancel()
-    await asyncio.gather(*tasks)
-    print(f"{count:,} waiters: {size:.0f} bytes each (coroutine frame, permit and future); created and queued in")
-    print(f"{queued:.2f} s; while they were let go, the loop was late by at most {lag * 1000:.1f} ms")
-
-
 def waiters() -> None:
-    asyncio.run(_waiters())
+    from benchmarks.ratelimit.waiters import waiters as measure
+
+    asyncio.run(measure())
 
 
 def main() -> None:
