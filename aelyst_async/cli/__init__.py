@@ -28,16 +28,13 @@ try it without an account:  aelyst sync people.csv --to sandbox
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
+    _make_streams_safe()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments = _parser().parse_args(words)
     except SystemExit as end:  # argparse has printed what is to be said
         return end.code if isinstance(end.code, int) else 2
     arguments.words = words
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that is not UTF-8, or half of a surrogate pair in an answer, is no reason to end in a traceback.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     try:
         code = int(arguments.run(arguments))
         sys.stdout.flush()
@@ -45,10 +42,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # The reader (head, less) has gone: nothing is wrong, and nothing more can be said.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute()
         return 141
+    except OSError as error:
+        # The commands turn their own into words; what is left comes from printing: the disk behind stdout is full.
+        _mute()
+        with contextlib.suppress(OSError):
+            print(f"aelyst: cannot print: {(error.strerror or type(error).__name__).lower()}", file=sys.stderr)
+        return 2
     return code
+
+
+def _make_streams_safe() -> None:
+    # Closed ones (a bare cron, `>&-`) would have their numbers taken by sockets, which libuv answers with an abort.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - until the end
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that is not UTF-8, or half of a surrogate pair in an answer, is no reason to end in a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _mute() -> None:
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

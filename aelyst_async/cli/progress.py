@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -102,9 +103,13 @@ class LineView:
 
     def __call__(self, progress: Progress) -> None:
         """Print a line if it is time."""
-        if progress.elapsed >= self._next or (progress.total and progress.done == progress.total):
+        last = bool(progress.total) and progress.done == progress.total and self._next < math.inf
+        if progress.elapsed >= self._next or last:
             self._next = progress.elapsed + _EVERY
-            print(self._line(progress), file=sys.stderr, flush=True)
+            try:
+                print(self._line(progress), file=sys.stderr, flush=True)
+            except OSError:  # nobody reads it any more, or it cannot be written: no reason to end the sync
+                self._next = math.inf
 
     def close(self) -> None:
         """Do nothing: a line is complete."""

@@ -320,7 +320,9 @@ def _paths(arguments: argparse.Namespace, provider: str, *, embedded: bool, retr
     """Return the journal and the failures file: beside the source, named after it."""
     from aelyst_async.sync.failures import beside
 
-    source = Path(arguments.of if retry else "stdin" if arguments.file == "-" else arguments.file)
+    source = Path(arguments.of if retry else arguments.file)
+    if not retry and not source.is_file():  # standard input, or a pipe such as the shell's <(…)
+        source = Path("stdin")
     failures = Path(arguments.failures) if arguments.failures else beside(source, "failures.jsonl")
     if arguments.journal == "none" or (embedded and arguments.journal is None):
         return None, failures

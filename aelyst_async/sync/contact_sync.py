@@ -126,6 +126,7 @@ class ContactSync:
         async with AsyncExitStack() as stack:
             source = await as_source(rows)
             stack.callback(source.close)
+            source.stopped = lambda: self._asked is not None
             failures = self._failures_path
             if failures is None and not dry_run and (home := source.path or self._journal_path) is not None:
                 failures = beside(home, "failures.jsonl")

@@ -7,6 +7,7 @@ one look-up in the journal for each chunk, and the event loop is never held up b
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -17,7 +18,7 @@ from aelyst_async.sync.duplicates import Duplicates, DuplicatesIndex
 from aelyst_async.sync.errors import SourceError
 from aelyst_async.sync.journal import Entry
 from aelyst_async.sync.mapping import Layout, Mapped, Mapper, Problem
-from aelyst_async.sync.sources import BadRow, ContactSource
+from aelyst_async.sync.sources import BadRow, ContactSource, Interrupted
 
 __all__ = ["Chunk", "Reader", "Refused", "Work"]
 
@@ -100,13 +101,23 @@ class Reader:
     def survey(self) -> int:
         """Do the first reading: count the rows, find the keys that repeat, meet every fault of the file as a whole.
 
-        Return the number of rows. Raises `SourceError`, `MappingError`.
+        Return the number of rows (those so far, if the run is asked to end meanwhile). Raises `SourceError`,
+        `MappingError`.
         """
         self._fingerprint = self._source.fingerprint()
+        with contextlib.suppress(Interrupted):
+            self._survey()
+        self._index.seal()
+        return self.total
+
+    def _survey(self) -> None:
         mapper, index = self._mapper, self._index
         layout: Layout | None = None
         row = 0
         for row, (_, cells) in enumerate(self._source.open(), 1):
+            self.total = row
+            if not row % _CHUNK and self._source.stopped():
+                return
             columns = self._source.columns
             if layout is None and row == 1:
                 if columns is not None and mapper.transform is None:
@@ -124,9 +135,6 @@ class Reader:
                 index.add(mapped.key, row)
         if row == 0 and self._source.columns is not None and mapper.transform is None:
             mapper.layout(self._source.columns)
-        index.seal()
-        self.total = row
-        return row
 
     @property
     def fingerprint(self) -> str | None:

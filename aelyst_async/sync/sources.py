@@ -18,11 +18,12 @@ import io
 import json
 import os
 import pickle
-import shutil
+import select
+import stat
 import sys
 import tempfile
 import zlib
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
@@ -32,7 +33,7 @@ from aelyst_async.contacts import ContactFields
 from aelyst_async.sync.errors import SourceError
 from aelyst_async.transport.settings import shown
 
-__all__ = ["BadRow", "ContactSource", "Format", "RawRow", "as_source", "read_contacts"]
+__all__ = ["BadRow", "ContactSource", "Format", "Interrupted", "RawRow", "as_source", "read_contacts"]
 
 Format: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet"]
 
@@ -52,12 +53,18 @@ class BadRow:
 RawRow: TypeAlias = "tuple[int | None, Sequence[Any] | Mapping[str, Any] | BadRow]"
 
 
+class Interrupted(Exception):  # noqa: N818 - no error
+    """The sync was asked to end while a source waited for its data."""
+
+
 class ContactSource:
     """A source that can be read again and again. `open` yields the rows; `columns` is known once it has begun."""
 
     name: str = "rows"
     columns: tuple[str, ...] | None = None
     path: Path | None = None
+    stopped: Callable[[], bool] = staticmethod(lambda: False)
+    """Set by a sync: whether it has been asked to end, for a source that waits for its data."""
 
     def open(self) -> Iterator[RawRow]:
         """Yield the rows from the start. Raises `SourceError`."""
@@ -95,6 +102,8 @@ def read_contacts(
     if path == "-":
         return _FileSource("standard input", None, None, format, delimiter)
     file = Path(path)
+    if _is_pipe(file):  # a named pipe, or the shell's <(…): it can be read once only, as standard input can
+        return _FileSource(file.name, None, file, format, delimiter)
     if format == "parquet" or (format is None and file.suffix.lower() in {".parquet", ".pq"}):
         from aelyst_async.sync.columnar import ParquetSource
 
@@ -106,7 +115,7 @@ class _FileSource(ContactSource):
     """CSV or JSON lines, in a file or copied from a stream to a temporary one."""
 
     def __init__(
-        self, name: str, path: Path | None, stream: IO[bytes] | None, kind: str | None, delimiter: str | None
+        self, name: str, path: Path | None, stream: IO[bytes] | Path | None, kind: str | None, delimiter: str | None
     ) -> None:
         self.name = str(name)
         self.path = path
@@ -119,10 +128,10 @@ class _FileSource(ContactSource):
         if self.path is None:
             return None
         try:
-            stat = self.path.stat()
+            found = self.path.stat()
         except OSError as error:
             raise SourceError(f"{self.path}: {_reason(error)}") from None
-        return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ino}"
+        return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}"
 
     def close(self) -> None:
         if self._copy is not None:
@@ -152,9 +161,7 @@ class _FileSource(ContactSource):
                     raise SourceError(f"{self.path} is a directory; name a CSV, JSONL or Parquet file")
                 return stack.enter_context(self.path.open("rb"))
             if self._copy is None:
-                copy = tempfile.TemporaryFile(prefix="aelyst-")  # noqa: SIM115 - closed by close()
-                shutil.copyfileobj(self._stream or sys.stdin.buffer, copy, 1 << 16)
-                self._copy = copy
+                self._copy = self._copied()
         except FileNotFoundError:
             raise SourceError(f"{self.path}: no such file") from None
         except OSError as error:
@@ -162,6 +169,24 @@ class _FileSource(ContactSource):
         self._copy.seek(0)
         # A second descriptor, so that closing the reader leaves the copy open.
         return stack.enter_context(open(os.dup(self._copy.fileno()), "rb"))  # noqa: PTH123 - a descriptor
+
+    def _copied(self) -> IO[bytes]:
+        """Return a copy of the stream, which can be read once only. Raises `Interrupted`."""
+        copy = tempfile.TemporaryFile(prefix="aelyst-")  # noqa: SIM115 - closed by close()
+        try:
+            with contextlib.ExitStack() as stack:
+                stream: Any = self._stream or getattr(sys.stdin, "buffer", io.BytesIO())
+                if isinstance(stream, Path):
+                    stream = stack.enter_context(_opened_pipe(stream))
+                for piece in _pieces(stream, self.stopped):
+                    copy.write(piece)
+        except TypeError:
+            copy.close()
+            raise SourceError(f"{self.name} is open for text; open it for bytes (mode 'rb')") from None
+        except BaseException:
+            copy.close()
+            raise
+        return copy
 
     def _rows(self, binary: io.BufferedReader) -> Iterator[RawRow]:
         head = binary.peek(4)
@@ -283,6 +308,43 @@ class _FileSource(ContactSource):
             f"{self.name}{where}: not UTF-8; save it as UTF-8 (in Excel: 'CSV UTF-8') "
             "or convert it (iconv -f WINDOWS-1252 -t UTF-8)"
         )
+
+
+def _is_pipe(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)
+
+
+def _opened_pipe(path: Path) -> IO[bytes]:
+    # Opened as usual, a named pipe holds the thread until somebody writes to it.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    os.set_blocking(descriptor, True)
+    return open(descriptor, "rb")  # noqa: PTH123 - a descriptor
+
+
+def _pieces(stream: Any, stopped: Callable[[], bool]) -> Iterator[bytes]:
+    """Yield what `stream` holds. Raises `Interrupted` once `stopped` says so: a thread that reads from a silent pipe
+    could not be interrupted otherwise.
+    """
+    read = getattr(stream, "read1", stream.read)
+    try:
+        descriptors = [] if sys.platform == "win32" else [stream.fileno()]
+    except (AttributeError, OSError, ValueError):  # no file at all, so nothing to wait for
+        descriptors = []
+    while True:
+        while descriptors and not stopped():
+            if select.select(descriptors, [], [], 0.2)[0]:
+                break
+        if stopped():
+            raise Interrupted
+        piece = read(1 << 16)
+        if piece is not None:  # None: a stream that does not block, and has nothing yet
+            if not piece:
+                return
+            yield piece
 
 
 class _Items(ContactSource):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+import itertools
 import json
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +16,9 @@ import pytest
 
 from aelyst_async import ContactFields
 from aelyst_async.errors import ContactsError
-from aelyst_async.sync import ContactSync, JournalError, MappingError, SourceError, SyncError
+from aelyst_async.sync import ContactSync, JournalError, MappingError, SourceError, SyncError, read_contacts
 from aelyst_async.sync.mapping import Mapper
+from aelyst_async.sync.sources import ContactSource, RawRow
 from aelyst_providers.aelyst.wire import SCHEMA
 from tests.sync.fakes import FakeGateway
 
@@ -157,3 +162,36 @@ async def test_what_is_wrong_with_a_file(tmp_path: Path, content: bytes, words: 
     (tmp_path / "p.csv").write_bytes(content)
     with pytest.raises(ContactsError, match=words):
         await ContactSync(FakeGateway()).run(tmp_path / "p.csv")
+
+
+async def test_a_sync_that_is_stopped_while_it_counts_sends_nothing(tmp_path: Path) -> None:
+    sync = make(journal=tmp_path / "state.db")
+
+    class Endless(ContactSource):
+        columns = ("email", "first_name")
+
+        def open(self) -> Iterator[RawRow]:
+            for number in itertools.count():
+                if number == 2500:
+                    loop.call_soon_threadsafe(sync.stop)
+                yield None, [f"p{number}@example.com", "Ann"]
+
+    loop = asyncio.get_running_loop()
+    report = await sync.run(Endless())
+    assert (report.stopped, report.complete, report.rows, report.requests) == ("interrupted", False, 0, {})
+    assert report.total >= 2500
+
+
+async def test_streams() -> None:
+    class Hesitant(io.RawIOBase):
+        """What does not block says None where there is nothing yet."""
+
+        def __init__(self) -> None:
+            self.pieces = [b"email,first_name\n", None, b"a@b.co,A\n", None, b"b@b.co,B\n", b""]
+
+        def read(self, _: int = -1) -> Any:
+            return self.pieces.pop(0)
+
+    assert (await make().run(read_contacts(Hesitant()))).created == 2  # type: ignore[arg-type]
+    with pytest.raises(SourceError, match="open it for bytes"):
+        await make().run(read_contacts(io.StringIO("email\na@b.co\n")))  # type: ignore[arg-type]
