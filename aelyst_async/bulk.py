@@ -11,7 +11,7 @@ soon as the iterator is closed: use ``contextlib.aclosing`` where you break out 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import attrs
@@ -50,7 +50,8 @@ def get_many(
 
     `identifiers` may be any iterable or async iterable, of any length. Errors of the library become outcomes. If the
     iterable fails, what is in flight is finished and yielded, then its exception is raised; any other exception (a
-    bug) ends the run at once. Raises `ConfigurationError` for a concurrency below 1.
+    bug) ends the run at once. Raises `ConfigurationError` for a concurrency below 1, and for one text or a mapping as
+    `identifiers`: their letters or keys would be taken.
     """
 
     async def one(identifier: Identifier | str) -> Outcome[Contact]:
@@ -59,7 +60,7 @@ def get_many(
         except ContactsError as error:
             return Outcome(identifier, error=error)
 
-    return _each(one, identifiers, _check(concurrency))
+    return _each(one, _check_items(identifiers), _check(concurrency))
 
 
 def upsert_many(
@@ -78,7 +79,17 @@ def upsert_many(
         except ContactsError as error:
             return Outcome(identifier, error=error)
 
-    return _each(one, pairs, _check(concurrency))
+    return _each(one, _check_items(pairs), _check(concurrency))
+
+
+def _check_items(items: Items[T]) -> Items[T]:
+    # As an object: checkers know that a text is an iterable of texts, so they let it through.
+    given: object = items
+    if isinstance(given, Mapping):
+        raise ConfigurationError("expected an iterable, got a mapping; pass its .items(), or its keys as a list")
+    if isinstance(given, (str, bytes)):
+        raise ConfigurationError(f"expected an iterable or async iterable of items, got {type(given).__name__}")
+    return items
 
 
 def _check(concurrency: int) -> int:

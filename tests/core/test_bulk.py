@@ -282,6 +282,14 @@ async def test_what_is_no_iterable() -> None:
             pass
 
 
+@pytest.mark.parametrize("items", ["id:1", b"id:1", {"id:1": ContactFields()}])
+def test_what_is_not_many_is_refused_at_once(items: Any) -> None:
+    """A text would be taken letter by letter, a mapping by its keys."""
+    for make in (get_many, upsert_many):
+        with pytest.raises(errors.ConfigurationError, match=r"expected an iterable"):
+            make(AirGateway(), items)
+
+
 def test_outcomes_are_values() -> None:
     assert Outcome("id:1", value=1) == Outcome("id:1", value=1)
     with pytest.raises(AttributeError):
