@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 from heapq import heappop, heappush, heapreplace
+from itertools import count
 from typing import TYPE_CHECKING
 
 from aelyst_async.ratelimit.bucket import Bucket
@@ -63,16 +64,21 @@ class Ring(Link):
         return taken
 
 
+_numbers = count()
+"""The order of asking: several ask within one tick of the clock."""
+
+
 class Waiter(Link):
     """What a permit needs only while it waits."""
 
-    __slots__ = ("asked", "deadline", "expiry", "future", "lane", "permit", "retry")
+    __slots__ = ("asked", "deadline", "expiry", "future", "lane", "number", "permit", "retry")
 
     def __init__(
         self, permit: Permit, asked: float, future: asyncio.Future[float], deadline: float | None, retry: bool
     ) -> None:
         self.permit = permit
         self.asked = asked
+        self.number = next(_numbers)
         self.future = future
         self.deadline = deadline
         self.retry = retry
@@ -182,9 +188,11 @@ class Lane:
 
 
 class Move:
-    """A crowd on its way to other buckets, since the scope of its quota has changed: repeats first, then by time."""
+    """A crowd on its way to other buckets, since the scope of its quota has changed: repeats first, each in the order
+    of asking.
+    """
 
-    __slots__ = ("_count", "_heap", "again", "transit")
+    __slots__ = ("_heap", "again", "transit")
 
     def __init__(self, lane: Lane) -> None:
         self.again = True
@@ -194,26 +202,24 @@ class Move:
         0, and it is always `due`."""
         self.transit.waiting = 1
         self.transit.due = True
-        self._heap: list[tuple[int, float, int, Ring]] = []
-        self._count = 0
+        self._heap: list[tuple[int, int, int, Ring]] = []  # the third number keeps rings from being compared
 
     def add(self, rings: tuple[Ring, Ring]) -> None:
         """Take in the repeats and the first comers of a lane, each in the order of asking."""
         for rank, ring in enumerate(rings):
             if isinstance(link := ring.next, Waiter):
-                self._count += 1
-                heappush(self._heap, (rank, link.asked, self._count, ring))
+                heappush(self._heap, (rank, link.number, next(_numbers), ring))
 
     def first(self) -> Waiter | None:
         """Return who is next."""
         heap = self._heap
         while heap:
-            rank, asked, number, ring = heap[0]
+            rank, number, unique, ring = heap[0]
             link = ring.next
             if not isinstance(link, Waiter):
                 heappop(heap)
-            elif link.asked > asked:
-                heapreplace(heap, (rank, link.asked, number, ring))
+            elif link.number > number:
+                heapreplace(heap, (rank, link.number, unique, ring))
             else:
                 return link
         return None
