@@ -120,3 +120,9 @@ def with_attempts(error: ContactsError, attempts: int) -> ContactsError:
     if isinstance(error, (ApiError, TransportError)):
         error.attempts = attempts
     return error
+
+
+def with_doubt(error: ContactsError, earlier: ContactsError) -> None:
+    """State on the error of a repeat that an earlier attempt may have been applied: the error is the whole call's."""
+    if getattr(earlier, "may_have_been_applied", False) and hasattr(error, "may_have_been_applied"):
+        error.may_have_been_applied = True

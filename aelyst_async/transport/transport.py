@@ -29,7 +29,7 @@ from aelyst_async.transport.events import Call, Hooks, Watch
 from aelyst_async.transport.exchange import exchange, logger
 from aelyst_async.transport.messages import Request, Response
 from aelyst_async.transport.redaction import Redactor
-from aelyst_async.transport.retry import Backoff, RetryPolicy, with_attempts
+from aelyst_async.transport.retry import Backoff, RetryPolicy, with_attempts, with_doubt
 from aelyst_async.transport.session import SessionHolder
 from aelyst_async.transport.settings import connect_within
 
@@ -143,6 +143,8 @@ class Transport:
                         vars(last)["__notes__"] = [f"not repeated: {failure}"]  # add_note comes with Python 3.11
                     raise with_attempts(last, attempt - 1)
                 with_attempts(failure, attempt - 1 if _refused_by_limiter(failure) else attempt)
+                if last is not None:
+                    with_doubt(failure, last)
                 last = failure
                 delay = self._next_delay(backoff, failure, request, attempt, deadline, policy)
                 if delay is None:

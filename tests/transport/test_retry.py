@@ -292,3 +292,24 @@ def test_delays_never_exceed_the_cap(base: float, cap: float) -> None:
     for delay in itertools.islice(iter(lambda: backoff.delay(error, repeatable=True), None), 12):
         assert delay is not None
         assert 0 <= delay <= cap + 1e-9
+
+
+@pytest.mark.parametrize("last", [refused(429), refused(449), refused(400), refused(404), refused(401), NO_CONNECTION])
+@pytest.mark.parametrize("first", [DISCONNECTED, LATE, BROKEN, refused(500)])
+def test_a_doubt_about_an_earlier_attempt_stays(first: Any, last: Any) -> None:
+    """The error is the whole call's: a PUT that was perhaps carried out is not undone by a repeat that is refused."""
+
+    async def main() -> None:
+        for script in ([first, last], [first, refused(429), last], [refused(429), first, last]):
+            policy = RetryPolicy(max_attempts=len(script), queued=False)
+            session, gateway = play(*script, retry=policy)
+            with pytest.raises(ContactsError) as caught:
+                await gateway.update("id:1", ANN)
+            assert len(session.sent) == len(script)
+            assert caught.value.may_have_been_applied is True  # type: ignore[attr-defined]
+            _, gateway = play(*script, retry=policy)
+            with pytest.raises(ContactsError) as caught:
+                await gateway.get("id:1")
+            assert caught.value.may_have_been_applied is False  # type: ignore[attr-defined]
+
+    run(main())
