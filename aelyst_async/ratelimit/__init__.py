@@ -4,7 +4,9 @@
 `headers`               what one answer says; pure
 `bucket`, `memory`      what the server will allow; pure arithmetic, no clock, no asyncio
 `scope`                 whose quota it is: the endpoint's, the full path's or the account's; pure
-`limiter`               who waits for it: FIFO queues, one timer per bucket
+`lane`                  who waits for it: FIFO queues
+`agenda`                work that grows with the crowd, in portions
+`limiter`               who goes when: permits, one timer per bucket
 ======================  =====================================================================================
 """
 
