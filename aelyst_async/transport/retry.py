@@ -29,6 +29,7 @@ from aelyst_async.errors import (
     ContactsError,
     QueuedError,
     RateLimitedError,
+    ResponseDecodeError,
     ServerError,
     TransportError,
 )
@@ -124,5 +125,6 @@ def with_attempts(error: ContactsError, attempts: int) -> ContactsError:
 
 def with_doubt(error: ContactsError, earlier: ContactsError) -> None:
     """State on the error of a repeat that an earlier attempt may have been applied: the error is the whole call's."""
-    if getattr(earlier, "may_have_been_applied", False) and hasattr(error, "may_have_been_applied"):
+    doubt = getattr(earlier, "may_have_been_applied", False)
+    if doubt and isinstance(error, (ApiError, ResponseDecodeError, TransportError)):
         error.may_have_been_applied = True
