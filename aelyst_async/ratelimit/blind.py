@@ -29,11 +29,11 @@ class Blind:
         self._ceiling = math.inf
         self._last = -math.inf
 
-    def ready_at(self, now: float, out: int) -> float:
-        """Return when one more request may go, with `out` in flight."""
+    def next_at(self, out: int) -> float:
+        """Return when one more request may go, with `out` in flight; infinite: not before an answer."""
         if out >= self._crowd:
             return math.inf
-        return now if self.rate is None else self._last + 1 / self.rate
+        return -math.inf if self.rate is None else self._last + 1 / self.rate
 
     def send(self, now: float) -> None:
         """A request leaves."""

@@ -1,33 +1,32 @@
 """When one more request may go: pure arithmetic. Every method is told the time; none reads a clock.
 
-Three laws, by what is known of the server (`memory` says how it is known)::
+What is gone by, and when that changes (`memory` says what is learned from an answer, `laws` how each law works, `judge`
+which is believed)::
 
                  first answer with Limit and Remaining
-      ┌───────┐ ────────────────────────────▶ ┌──────────┐  forgets all at once, twice   ┌───────┐
-      │ blind │                               │ scouting │ ────────────────────────────▶ │ fixed │
-      └───────┘ ◀──── none for a long time ── └──────────┘ ◀── a window ends late ────── └───────┘
-     no headers: additive                          │                                       ▲   │
-     increase, cut when refused                    │ forgets one by one                    │   │ the other
-                                                   ▼                                       │   ▼ way shows
-                                              ┌────────┐ ──────────────────────────────────┘
-                                              │ smooth │ ◀──────────────────────────────────
-                                              └────────┘
+      ┌───────┐ ────────────────────────────▶ ┌──────────┐ ◀─────────────── none fits any more
+      │ blind │                               │ scouting │
+      └───────┘ ◀─── no such headers at all   └──────────┘
+     no headers: additive                          │   the law that foretold best
+     increase, cut when refused          ┌─────────┼──────────┐
+                                         ▼         ▼          ▼
+                                    ┌───────┐ ┌─────────┐ ┌───────┐
+                                    │ fixed │ │ sliding │ │ token │  ◀─▶ each other, as another foretells better
+                                    └───────┘ └─────────┘ └───────┘
       any of them ── 429 ──▶ paused until Retry-After is over, then one request alone, then on
 
-**Credit.** The answer to request *i* says that *i + R* of ours are authorised (`memory` numbers them). What has been
-sent since is taken off: ``credit = i + R - sent``. It needs no clock and no window, and holds for every rule of
-counting. The rest is about *when* to spend it, and what may be presumed before the next answer is in.
+**Credit.** The answer to request *i* says that *i + R* of ours are authorised. What has been sent since is taken off:
+``credit = i + R - sent``. It needs no clock and no window, and holds for every rule of counting. The laws are about
+*when* to spend it, and what may be presumed before the next answer is in.
 
-- *scouting*: the window is unknown, so the credit is spent evenly on a logarithmic scale: for any window, the most of
-  the first one is used, and enough is left to see it end.
-- *fixed*: what is left is spread evenly up to the end of the window. Nothing is presumed until the latest moment at
-  which the window may have ended; after that a new quota is.
-- *smooth*: what was sent a window ago comes back as it was sent. That is presumed for the requests whose answers are
-  still out, but no more than has come in on average; standing credit is worked off over a fraction of a window.
-
-**Reserve.** Each request remembers what credit we believed in when it left; its answer says what was true. The worst
-disappointment of late is kept as a reserve: neighbours who spend the same quota, requests that overtake each other
+**Reserve.** Each request remembers what credit we believed in when it left; its answer says what was true. The
+disappointments of late are kept as a reserve: neighbours who spend the same quota, requests that overtake each other
 and rules that no law fits show there and nowhere else.
+
+**Neighbours.** On a token bucket, standing credit costs nothing, and all clients see the same. Each leaves some
+standing, the more, the higher its own rate: whoever has less goes on when the other already stops. A fixed window is
+shared by itself, since all spread the same rest over the same time. On a sliding log, who sees that others have less
+leaves a little.
 """
 
 from __future__ import annotations
@@ -36,23 +35,28 @@ import math
 
 from aelyst_async.ratelimit.blind import Blind
 from aelyst_async.ratelimit.headers import QuotaHeaders
-from aelyst_async.ratelimit.memory import Boundaries, Extremum, Inflow, SendLog
+from aelyst_async.ratelimit.judge import Judge
+from aelyst_async.ratelimit.laws import Books, Fixed, Sliding, Token
+from aelyst_async.ratelimit.scout import Scout
 
 __all__ = ["Bucket"]
-
-_SOON = (0.004, 0.05)
-"""Seconds, from and to: the credit of the very start is spent within two round trips or so."""
 
 _LATE = 0.002
 """Seconds of lateness made good. The grain of timers is a millisecond, of uvloop's clock as well."""
 
-_WIDE = 0.008  # of a window: bounds further apart than this are worth a test
+_TOGETHER = 0.0002
+"""Seconds within which requests may overtake each other on their way."""
 
-_FAIR = 0.008
-"""Share of the limit held back at one limit per second."""
+_LEFT = {"alone": 0.02, "met": 0.2, "crowd": 0.06}
+"""Share of the limit left standing for neighbours at sixteen limits a second: nobody met for long, somebody, many."""
 
-_FIRST_GUESS = 1.0
-"""Seconds after which an empty quota is asked again when nothing is known of its window."""
+_HURRY = 0.8
+"""In a crowd, the time between requests shrinks by this factor, as long as some stands."""
+
+
+def _gap(least: float, most: float, low: float, high: float) -> float:
+    """Return how far what was foretold (least to most) is from what was true (low to high)."""
+    return least - high if least > high else low - most if low > most else 0.0
 
 
 class _Sent:
@@ -69,6 +73,12 @@ class _Sent:
 class Bucket:
     """The state of one quota, and the time of the next request that it permits."""
 
+    __slots__ = (
+        "_alone", "_apart", "_blind", "_books", "_fixed", "_judge", "_met_at", "_most_forgotten", "_out", "_refusals",
+        "_round_trip", "_scout", "_settled_at", "_sliding", "_spread", "_surprise", "_ticket", "_token", "limit",
+        "next_at", "paused_until", "refused", "remaining", "sent", "state",
+    )  # fmt: skip
+
     def __init__(self) -> None:
         self.limit: int | None = None
         self.remaining: int | None = None
@@ -76,44 +86,26 @@ class Bucket:
         self.sent = 0
         self.refused = 0
         self.state = "learning"
+        self.next_at = -math.inf
+        """The time from which one more request may go; infinite: not before an answer."""
         self._out: dict[int, _Sent] = {}
         self._ticket = 0
-        self._log = SendLog()
-        self._last = -math.inf
+        self._books = Books()
         self._blind = Blind()
-        self._expecting = False
-        self._due = -math.inf
+        self._scout = Scout()
+        self._fixed = Fixed()
+        self._sliding = Sliding()
+        self._token = Token()
+        self._judge = Judge(self._fixed, self._sliding, self._token)
         self._alone = False  # after a refusal: one request at a time until an answer is good
         self._refusals = 0
         self._round_trip = 0.0
-        self._soon = _SOON[1]
-        # The newest answer, in the order of sending.
-        self._seen = 0
-        self._seen_at = -math.inf
-        self._allowed = 0  # i + R
-        self._forgotten = 0  # G
-        self._remembered = 0  # U
-        # What is known of the window.
-        self._origin = -math.inf
-        self._at_least = 0.0
-        self._not_before = -math.inf
-        self._bounds = Boundaries()
-        self._ages = Extremum(largest=True)
-        self._forgot_ages = Extremum(largest=False)
-        self._odd = 0
-        self._at_once = 0.0
-        self._one_by_one = 0.0
         self._most_forgotten = 0.0
-        self._inflow = Inflow()
         self._surprise = 0.0
         self._spread = 0.0
-        self._test = 0
-        self._test_at = -math.inf
-        self._share = 0.0
-        self._untouched = 0.0
-        self._lowest = Extremum(largest=False)
         self._settled_at = -math.inf
-        self._slip = 0.0
+        self._apart = 0.0  # seconds between the last two requests
+        self._met_at = -math.inf  # when more was gone than we took
 
     # -- what it tells ----------------------------------------------------------------------------------------------
 
@@ -125,15 +117,17 @@ class Bucket:
     @property
     def credit(self) -> int:
         """Requests that the newest answer leaves to us."""
-        return self._allowed - self._log.count
+        return self._books.allowed - self._books.log.count
 
     @property
     def window(self) -> float | None:
         """The window in seconds, once known."""
         if self.state == "fixed":
-            return (self._bounds.window_low + self._bounds.window_high) / 2
-        if self.state == "smooth":
-            return self._gate_window()[1]
+            return self._fixed.window
+        if self.state == "sliding":
+            return self._sliding.high
+        if self.state == "token" and (rate := self._token.rate) > 0:
+            return (self.limit or 1) / rate
         return None
 
     @property
@@ -146,355 +140,252 @@ class Bucket:
 
     # -- when -------------------------------------------------------------------------------------------------------
 
-    def ready_at(self, now: float) -> float:
-        """Return when one more request may go: `now` or earlier, or later."""
-        if self.paused_until > now:
-            return self.paused_until
-        # While an answer is to be expected, it is waited for; a request that hangs must not hold up the others.
-        patience = self._last + max(2.0, 8 * self._round_trip)
-        self._expecting = bool(self._out) and now < patience
-        if self._alone and self._expecting:
-            return patience
-        if self.limit is None or self.state == "blind":
-            return min(self._blind.ready_at(now, len(self._out)), max(patience, now))
-        if self.state == "fixed":
-            ready = self._ready_fixed(now)
-        elif self.state == "smooth":
-            ready = self._ready_smooth(now)
+    def _plan(self) -> None:
+        """Set `next_at`. Called after everything that happens; what is planned stays right until the next does."""
+        books, out, state = self._books, len(self._out), self.state
+        if self.limit is None or state == "blind":
+            ready = self._blind.next_at(out)
+        elif state == "fixed":
+            ready = self._fixed.ready(books, self._spare())
+        elif state == "sliding":
+            ready = self._sliding.ready(books, max(self._spare(), self._sliding.give_way(books)))
+        elif state == "token":
+            ready = self._ready_token(books)
         else:
-            ready = self._ready_scouting()
-        if self._expecting and ready > patience:
-            ready = patience
-        self._due = ready
-        return ready
+            ready = self._scout.ready(books, self._fixed.bounds, self._spare())
+        if out:
+            # An answer is waited for; a request that hangs must not hold up the others.
+            patience = books.last + max(2.0, 8 * self._round_trip)
+            if ready > patience or self._alone:
+                ready = patience
+        elif ready == math.inf or (books.limit == 1 and ready > books.last + 1):
+            # A quota of one shows nothing of its window; what seems to be known of it is tried anew.
+            ready = min(ready, self._scout.ask_again(books, self._fixed.bounds))
+        self.next_at = max(self.paused_until, ready)
 
     def _spare(self) -> float:
         """Return the requests that are held back."""
-        limit = self.limit or 1
-        surprise = max(self._surprise, 0.0) + 3 * self._spread
-        surprise = 0.0 if surprise < 0.5 else min(math.ceil(surprise - 0.5), 0.2 * limit)
-        # What nobody has touched for a window need not be guarded.
-        return float(int(surprise / (1 + self._untouched) + self._share))
+        surprise = self._surprise + 3 * self._spread
+        return 0.0 if surprise < 0.5 else float(min(math.ceil(surprise - 0.5), int(0.2 * (self.limit or 1))))
 
-    def _ready_scouting(self) -> float:
-        credit: float = self._allowed - self._log.count
-        credit -= min(self._spare(), credit // 2) if credit > 0 else 0
-        known = self._bounds.low > -math.inf
-        since = max(self._last - self._origin, self._at_least, self._soon)
-        if credit < 1:
-            return self._ask_again(since)
-        if credit <= 7 and credit < (self.limit or 0):
-            # The last few are for seeing the window end: they go at times that grow by a factor.
-            factor = 0.3 if credit > 3 else 0.5 if credit > 1 else 1.0
-            return self._last + since * (factor / 2 if known else factor)
-        gap = since / ((2.0 if known else 1.0) * credit)
-        return self._last + (gap if gap > 1e-5 else 0.0)  # less than any loop can wait for
+    def _ready_token(self, books: Books) -> float:
+        token, last = self._token, books.last
+        rate = token.rate
+        if self._judge.token_fits:
+            met = last - self._met_at < 8 * books.limit / max(rate, 1e-3)
+            spare = max(self._spare(), self._left("met" if met else "alone"))
+            ready = token.ready(books, spare, calm=False)
+        else:
+            spare = max(self._spare(), 1 + self._left("crowd"))
+            ready = token.ready(books, spare, calm=True)
+            if self.credit - spare >= max(3.0, 0.04 * books.limit):
+                # Faster and faster as long as some stands: our own inflow says little beside that of others.
+                ready = min(ready, last + max(_HURRY * self._apart, self._round_trip / 2))
+        if not self._out and self.credit >= 1:
+            # Nothing is out to learn from: one of those held back shows where we stand.
+            pause = books.limit / rate / 16 if rate > 0 else max(2.0 * self._apart, 0.05)
+            ready = min(ready, last + max(pause, 4 * self._round_trip))
+        return ready
 
-    def _ask_again(self, since: float) -> float:
-        """Return when an empty quota is tried again."""
-        if self._expecting:
-            return math.inf
-        bounds = self._bounds
-        if not bounds.known:
-            return self._last + max(since, _FIRST_GUESS)
-        low, high = bounds.window_low, bounds.window_high
-        guess = _FIRST_GUESS if low < 0.99 * _FIRST_GUESS and high >= _FIRST_GUESS else (low + high) / 2
-        return max(bounds.high + guess + self._margin(guess), self._last + self._soon)
-
-    def _ready_fixed(self, now: float) -> float:
-        bounds, limit = self._bounds, self.limit or 1
-        margin = self._margin(bounds.window_high)
-        early, late = bounds.low + bounds.window_low, bounds.high + bounds.window_high + margin
-        spare = self._spare()
-        if now < late:
-            credit = self._allowed - self._log.count - spare
-            if credit < 1:
-                return late
-            if credit < 2 and late - early > 0.01 * bounds.window_high:
-                # The last one goes where the end is expected: on whichever side it is counted, it tells.
-                return max(self._last, (early + late - margin) / 2)
-            # All but the last by the earliest end; in a hurry, still not in one burst.
-            left = max(early - self._last, 0.25 * (late - self._last), 0.0)
-            return self._last + left / credit
-        if self._seen_at >= late:
-            # An answer from after the end, and no new window: `answer` has seen to it; go by the credit.
-            return self._ready_scouting()
-        if bounds.confirmed < 2:
-            return math.inf if self._expecting and self._last >= late else late
-        # A new window is presumed. Whatever left after the earliest possible end may count in it.
-        credit = limit - (self._log.count - self._log.sent_by(early)) - spare
-        if credit < 1:
-            return math.inf if self._expecting else self._last + bounds.window_high
-        return max(late, self._last + bounds.window_high / limit)
-
-    def _margin(self, window: float) -> float:
-        return 0.0005 + 0.003 * window + self._slip
-
-    def _gate_window(self) -> tuple[float, float]:
-        """Return the bounds of the window of a server that forgets one by one."""
-        oldest = self._ages.get(-math.inf) or 0.0
-        low = self._ages.get(self._seen_at - 4 * oldest) or 0.0
-        high = self._forgot_ages.get(self._seen_at - 256 * oldest)
-        if high is None or high < low:  # neighbours make the lower bound too high; then pace goes by that
-            high = low
-        return low, max(high, 0.001)
-
-    def _returned(self, at: float, window: float, margin: float) -> int:
-        """Return how many requests a sliding log gives back between the newest answer and `at`."""
-        base = max(self._log.sent_by(self._seen_at - window), self._forgotten)
-        return max(0, self._log.sent_by(at - window - margin) - base)
-
-    def _ready_smooth(self, now: float) -> float:
-        limit = self.limit or 1
-        low, high = self._gate_window()
-        margin = self._margin(high)
-        spare = self._spare()
-        credit = self._allowed - self._log.count - spare
-        flow = self._inflow.rate()
-        pace = 0.9 * (min(high / limit, 1 / flow) if flow > 0 else high / limit)
-        base = max(self._log.sent_by(self._seen_at - high), self._forgotten)
-        if credit >= 1:
-            ready = self._last + min(pace, high / 16 / credit)
-            if credit < 2 and high - low > _WIDE * high and self._log.known(base + 1):
-                # The one to spare is best sent between the bounds: it brings them together.
-                ready = max(ready, self._log.time(base + 1) + (low + high) / 2)
-            return ready
-        needed = base + 1 - int(credit)
-        if now >= self._test_at and high - low > _WIDE * high and limit > 2:
-            needed += 1  # wait for one more, to have one to spare
-        ready = self._log.time(needed) + high + margin if self._log.known(needed) else math.inf
-        if flow > 0:
-            ready = max(ready, self._seen_at + ((1.0 if high <= low else 0.7) - credit) / flow)
-        if not self._expecting and credit + spare >= 1:
-            # Nothing is out to learn from: a request of those held back shows where we stand.
-            ready = min(ready, self._last + max(high / 16, self._round_trip))
-        elif math.isinf(ready):
-            return math.inf if self._expecting else self._last + high
-        return max(ready, self._last + pace)
+    def _left(self, company: str) -> float:
+        """Return what is left standing for neighbours (see the module's text)."""
+        books = self._books
+        log, limit = books.log, books.limit
+        some = min(32, log.count - 1)
+        if some < 4 or limit < 20:
+            return 0.0
+        rate = some / max(books.last - log.time(log.count - some), 1e-3)
+        return float(int(_LEFT[company] * limit * min(rate / limit / 16, 1.0) ** 0.25))
 
     # -- what happens -----------------------------------------------------------------------------------------------
 
     def send(self, now: float) -> int:
         """Count a request that leaves now, and return its ticket."""
-        number = self._log.append(now, 2 * (self.limit or 64))
-        if number == 1:
-            self._origin = now
+        books = self._books
+        number = books.log.append(now, 2 * books.limit)
+        before, due = books.last, self.next_at
         # Timers wake late by a millisecond or so: what follows counts from when this one was due.
-        late = min(_LATE, 0.01 * window) if (window := self.window) else 0.0
-        self._last = min(now, max(self._due, now - late))
+        books.last = due if now - _LATE < due < now else now
+        if number == 1:
+            self._scout.began(now)
+        else:
+            self._apart = books.last - before
         self.sent += 1
-        self._ticket += 1
-        if self.state == "smooth" and self._allowed >= number and now >= self._test_at:
-            self._test = number
-        self._out[self._ticket] = _Sent(number, now, self._believed(now))
+        self._ticket = ticket = self._ticket + 1
+        self._out[ticket] = _Sent(number, now, self._believed(books, now))
         self._blind.send(now)
-        return self._ticket
+        self._plan()
+        return ticket
 
-    def _believed(self, now: float) -> float:
-        """Return what `_allowed` would be if this request's answer were in."""
+    def _believed(self, books: Books, now: float) -> float:
+        """Return what `allowed` would be if this request's answer were in; not a number, if nobody can say."""
         if self.limit is None:
             return math.nan
-        if self.state == "smooth":
-            return self._allowed + self._returned(now, self._gate_window()[1], 0.0)
-        if self.state == "fixed" and now >= self._bounds.high + self._bounds.window_high:
+        state = self.state
+        if state == "sliding":
+            return self._sliding.foretell(books, now)[0]
+        if state == "token":
+            return max(float(books.allowed), self._token.foretell(books, now, books.log.count)[0])
+        if state == "fixed" and now >= self._fixed.late(books) > books.seen_at:
             return math.nan
-        return self._allowed
+        return float(books.allowed)
 
     def unsent(self, ticket: int) -> None:
-        """Take a request back that never left."""
+        """A request never left."""
         self._discount(self._out.pop(ticket))
         self.sent -= 1
+        self._plan()
 
     def _discount(self, one: _Sent) -> None:
-        self._log.remove(one.number)
-        for other in self._out.values():
-            if other.number > one.number:
-                other.number -= 1
-        if self._seen >= one.number:
-            self._seen -= 1
-            self._allowed -= 1
-            self._forgotten -= 1
+        books = self._books
+        if one.number < books.log.count:
+            for other in self._out.values():
+                if other.number > one.number:
+                    other.number -= 1
+        books.log.remove(one.number)
+        if books.seen >= one.number:
+            books.seen -= 1
+            books.allowed -= 1
+            books.forgotten -= 1
             self._most_forgotten -= 1
+            self._token.shift(-1)
 
     def lost(self, ticket: int) -> None:
         """A request got no answer: it counts, since it may have been counted."""
         del self._out[ticket]
+        self._plan()
 
     def answer(self, ticket: int, now: float, status: int, quota: QuotaHeaders) -> None:
         """Learn from an answer."""
         one = self._out.pop(ticket)
+        took = now - one.at
         if self._round_trip <= 0:
-            self._round_trip = max(now - one.at, 1e-4)
-            self._soon = min(max(2 * self._round_trip, _SOON[0]), _SOON[1])
-        self._round_trip += ((now - one.at) - self._round_trip) / 8
+            self._round_trip = max(took, 1e-4)
+            self._scout.round_trip(self._round_trip)
+        self._round_trip += (took - self._round_trip) / 8
+        if quota.reset is not None or quota.window is not None:
+            self._scout.told(now, quota.reset, quota.window)
         if status == 429:
             self._refuse(one, now, quota)
-            return
-        self._refusals = 0
-        self._alone = False
-        self._blind.accepted(one.at)
-        if quota.limit is None or quota.remaining is None:
-            if self.limit is None:
-                self.state = "blind"
-            return
-        if self.limit is None or self.state == "blind":
-            self.state = "scouting"
-        self.limit, self.remaining = quota.limit, quota.remaining
-        self._learn(one, quota.limit, quota.remaining)
+        else:
+            self._refusals = 0
+            self._alone = False
+            self._blind.accepted(one.at)
+            limit, remaining = quota.limit, quota.remaining
+            if limit is None or remaining is None:
+                if self.limit is None:
+                    self.state = "blind"
+            else:
+                if self.limit is None or self.state == "blind":
+                    self.state = "scouting"
+                    self._books.limit = limit
+                self.limit, self.remaining = limit, remaining
+                self._learn(one, limit, remaining)
+        self._plan()
 
     def _refuse(self, one: _Sent, now: float, quota: QuotaHeaders) -> None:
+        books, bounds, window = self._books, self._fixed.bounds, self.window
         self.refused += 1
         if one.at >= self.paused_until:  # not one of those that were out when the first was refused
             self._refusals += 1
-        wait = quota.retry_after
-        if wait is None:
-            wait = self._own_wait()
+        wait = self._own_wait(window) if quota.retry_after is None else quota.retry_after
         self.paused_until = max(self.paused_until, now + wait)
         self._blind.refused(now, wait, self._refusals)
         self._alone = True
-        if quota.limit is not None:
-            self.limit = quota.limit if self.limit is not None else self.limit
-            self.remaining = 0
-        window = self.window
+        if quota.limit is not None and self.limit is not None:
+            self.limit, self.remaining = quota.limit, 0
         if window is not None and not math.isnan(one.believed):
             self._disappointed(one.believed - (one.number - 1))
-        if window is None and self._bounds.known:
-            self._bounds.window_low = max(self._bounds.window_low, one.at - self._bounds.high)
-            if self._bounds.window_low > self._bounds.window_high:
-                self._bounds.doubt(self._bounds.window_low)
-        elif self.state == "fixed" and math.isnan(one.believed):
-            self._slip = min(max(2 * self._slip, 0.004 * self._bounds.window_high), 0.05 * self._bounds.window_high)
-            self._bounds.doubt(one.at - self._bounds.high)
-            if not self._bounds.known:
-                self.state = "scouting"
-        if self._forgotten >= 0:
-            self._at_least = max(self._at_least, one.at - self._log.time(self._forgotten + 1))
-        self._not_before = max(self._not_before, one.at)
-        if wait >= 2 and wait == int(wait):
-            # Whole seconds are seconds rounded up: the end is within the last one.
-            self._not_before = max(self._not_before, self.paused_until - 1.05 - self._round_trip)
+        # One refused again may have been counted as well, and have kept itself out: it proves nothing of the window.
+        first = self._refusals == 1
+        if window is None and bounds.known and first:
+            bounds.window_low = max(bounds.window_low, one.at - bounds.high)
+            if bounds.window_low > bounds.window_high:
+                bounds.doubt(bounds.window_low)
+        elif self.state == "sliding" or (self.state == "fixed" and math.isnan(one.believed)):
+            books.slipped()
+            if self.state == "fixed":
+                bounds.doubt(one.at - bounds.high)
+                if not bounds.known:
+                    self.state = "scouting"
+        self._scout.refused(one.at, self.paused_until, wait, self._round_trip)
+        if books.forgotten >= 0 and first:
+            self._scout.remembers(self._scout.not_before - books.log.time(books.forgotten + 1), bounds.window_high)
         self._discount(one)
-        self._allowed = min(self._allowed, self._log.count) + 1
+        allowed = min(books.allowed, books.log.count) + 1  # the one that asks again
+        self._token.shift(allowed - books.allowed)
+        books.allowed = allowed
         if window is None:
-            self._origin = max(self._origin, self.paused_until)
+            self._scout.began(self.paused_until)
 
-    def _own_wait(self) -> float:
+    def _own_wait(self, window: float | None) -> float:
         """Return the seconds to wait after a refusal that does not say."""
-        window = self.window
         guess = max(1.0, 2 * self._round_trip) if window is None else max(window / 4, 2 * self._round_trip)
         return guess * float(2 ** min(self._refusals - 1, 6))
 
     def _disappointed(self, by: float) -> None:
         """Take in by how much less was true than was believed."""
-        if self._seen_at <= self._settled_at:
+        if self._books.seen_at <= self._settled_at:
             return
-        weight = 2 / (16 + (self.limit or 1))
-        by = min(max(by, 0.0), 0.2 * (self.limit or 1))
+        limit = self.limit or 1
+        weight = max(0.02, 2 / (16 + limit))
+        by = min(max(by, 0.0), 0.2 * limit)
         self._spread += (abs(by - self._surprise) - self._spread) * weight
         self._surprise += (by - self._surprise) * weight
 
-    def _weigh_share(self) -> None:
-        """Set what is held back for neighbours: the more, the larger our own rate (see the module's text)."""
-        window, limit = self.window, self.limit or 1
-        if window is None or limit < 20:
-            self._share = 0.0
-            return
-        self._lowest.push(self._seen_at, float(self.remaining or 0))
-        self._untouched = self._lowest.get(self._seen_at - window) or 0.0
-        count = self._log.count - max(self._forgotten, 0)
-        rate = count / max(self._last - self._log.time(max(self._forgotten, 0) + 1), 1e-3)
-        self._share = _FAIR * limit * min(rate / limit, 16.0) ** 0.33
-
     def _learn(self, one: _Sent, limit: int, remaining: int) -> None:
-        allowed, remembered = one.number + remaining, limit - remaining
-        forgotten = one.number - remembered
-        log = self._log
-        if forgotten >= 0 and self.state != "fixed":
-            noise = int(2 * self._spread)  # requests that overtake each other
-            self._ages.push(one.at, max(0.0, one.at - log.time(min(forgotten + 1 + noise, one.number))))
-            if log.known(forgotten - noise):
-                self._forgot_ages.push(one.at, one.at - log.time(forgotten - noise))
-        if one.number == self._test and not remaining:
-            self._test_at = one.at + 8 * (self.window or 1.0)  # it came too early; leave it for a while
-        if not math.isnan(one.believed):
-            self._disappointed(one.believed - allowed)
-        if one.number <= self._seen:
-            self._bounds.refine(one.number, one.at, after=forgotten >= self._forgotten - max(1, 0.1 * limit))
+        books, number, at = self._books, one.number, one.at
+        if limit != books.limit:
+            books.allowed += limit - books.limit
+            self._token.shift(limit - books.limit)
+            books.limit = limit
+        # Requests that left together may be counted in any order: this one was between the first and the last of them.
+        log = books.log
+        first, last = log.sent_by(at - _TOGETHER) + 1, log.sent_by(at + _TOGETHER)
+        allowed, most, remembered = first + remaining, last + remaining, limit - remaining
+        forgotten = first - remembered
+        if one.believed == one.believed:
+            self._disappointed(math.floor(one.believed) - most)
+        if first <= books.seen:
+            if first <= books.seen <= last and allowed > books.allowed:
+                books.allowed, books.forgotten, books.remembered = allowed, forgotten, remembered
+                self._token.at_least(allowed)
+            self._fixed.bounds.refine(number, at, after=forgotten >= books.forgotten - max(1, 0.1 * limit))
             return
-        if self._seen:
-            self._weigh(one, forgotten, remembered)
+        if books.seen:
+            self._weigh(number, at, allowed, most, forgotten, remembered)
         else:
             self._most_forgotten = float(forgotten)
-        self._seen, self._seen_at = one.number, one.at
-        self._allowed, self._forgotten, self._remembered = allowed, forgotten, remembered
-        self._inflow.push(one.at, allowed, max((self.window or self._soon) / 16, 0.001))
-        if self.state == "scouting" and forgotten < -0.1 * limit and remaining >= 2:
-            # Neighbours spend it, yet some is left each time: the quota comes back faster than we look.
-            self._origin += 0.3 * max(one.at - self._origin, 0.0)
-        self._judge()
-        if self.state == "smooth":
-            self._weigh_share()
+        self._sliding.learn(books, number, at, forgotten, int(2 * self._spread), last - first)
+        self._token.learn(books, number, at, allowed, most)
+        books.newest(number, at, allowed, forgotten, remembered)
+        # More is remembered than we ever sent: there are neighbours.
+        state = self._judge.choose(self.state, limit, crowded=forgotten < -0.1 * limit)
+        if state != self.state:
+            self.state = state
+            self._settled_at = at + (self.window or 0.0)
+            self._surprise = self._spread = 0.0
 
-    def _weigh(self, one: _Sent, forgotten: int, remembered: int) -> None:
-        """Compare with the answer before: how much was forgotten, and did it go at once?"""
-        gone = forgotten - self._forgotten
-        if gone <= 0:
-            self._most_forgotten += 0.1 * (forgotten - self._most_forgotten)  # neighbours push it down
-            late = self._bounds.high + self._bounds.window_high + self._margin(self._bounds.window_high)
-            if self.state == "fixed" and one.at > late and gone <= 0:
-                self._bounds.doubt(one.at - self._bounds.high)
-                if not self._bounds.known:
-                    self.state = "scouting"
-                    self._origin = self._bounds.high
-                    self._at_least = self._bounds.window_low
-            return
-        limit = self.limit or 1
-        between = one.number - self._seen
-        age = self._seen_at - self._log.time(self._forgotten + 1) if self._forgotten >= 0 else self._at_least
+    def _weigh(self, number: int, at: float, allowed: int, most: int, forgotten: int, remembered: int) -> None:
+        """Compare an answer that is newer than the books with what each law foretold."""
+        books, fixed, bounds = self._books, self._fixed, self._fixed.bounds
         news = forgotten - self._most_forgotten
-        all_at_once = (
-            gone >= 0.6 * self._remembered
-            and news >= 0.6 * (self._seen - self._most_forgotten)
-            and remembered <= max(between + 1, 0.3 * limit)
-        )
-        if all_at_once and self._bounds.confirmed >= 2:
-            # Far too early for an end: requests overtook each other, unless it comes again.
-            self._odd = self._odd + 1 if one.at < self._bounds.low + 0.7 * self._bounds.window_low else 0
-            if self._odd in {1, 2}:
-                return
-        close = one.at - self._seen_at <= 0.3 * age
-        if all_at_once and (close or self.state != "smooth"):
-            self._bounds.found(max(self._seen_at, self._not_before), one.at, (self._seen, one.number))
-            self._origin = one.at
-            self._at_least = max(age, self._bounds.window_low)
-        # Against the most that was ever forgotten: requests that overtake each other make `gone` swing.
-        if news > 0:
-            self._most_forgotten = float(forgotten)
-            if not all_at_once:
-                self._one_by_one += news
-            elif close and self._remembered >= 2:
-                self._at_once += news
-            if self._at_once + self._one_by_one > 2 * limit:
-                self._at_once /= 2
-                self._one_by_one /= 2
-
-    def _crowd(self) -> int:
-        """Return how many requests were sent so close to the newest that they may have overtaken it, or it them."""
-        near = 0.001 + self._round_trip / 8
-        return self._log.sent_by(self._seen_at + near) - self._log.sent_by(self._seen_at - near) - 1
-
-    def _judge(self) -> None:
-        """Decide for a law."""
-        limit = self.limit or 1
-        total = self._at_once + self._one_by_one
-        before = self.state
-        if total >= max(2.0, 0.05 * limit, 2 * self._crowd()) and self._one_by_one > 0.3 * total:
-            self.state = "smooth"
-        elif (
-            self._bounds.known
-            and self._bounds.window_high <= 2 * self._bounds.window_low
-            and (before != "smooth" or self._at_once > 0.8 * total)
-        ):
-            self.state = "fixed"
-        if self.state != before:
-            self._settled_at = self._seen_at + (self.window or 0.0)
+        least, upmost = self._sliding.foretell(books, at)
+        off_sliding = _gap(least, upmost, allowed, most)
+        least, upmost = self._token.foretell(books, at, number)
+        off_token = _gap(least, upmost, allowed, most)
+        if least > most + 1.5:
+            self._met_at = at
+        end = bounds.high
+        off_fixed = fixed.learn(books, number, at, forgotten, remembered, news, self._scout.not_before)
+        if bounds.high != end:
+            self._scout.began(at)
+            if books.forgotten >= 0:
+                self._scout.remembers(books.seen_at - books.log.time(books.forgotten + 1), bounds.window_high)
+        came = forgotten > books.forgotten
+        if came and books.forgotten >= 0:
+            self._scout.forgot(at - books.log.time(books.forgotten + 1))
+        self._judge.weigh(books.limit, news, came=came, fixed=off_fixed, sliding=off_sliding, token=off_token)
+        # Against the most that was ever forgotten: requests that overtake each other make it swing. Neighbours push it
+        # down for good.
+        self._most_forgotten += news if news > 0 else 0.1 * news

@@ -88,7 +88,7 @@ class Permit:
             lane = limiter._lane(self._key, self._path)
         now = limiter._time()
         bucket = lane.bucket
-        if not lane.waiting and lane.group.paused_until <= now and bucket.ready_at(now) <= now:
+        if not lane.waiting and lane.group.paused_until <= now and bucket.next_at <= now:
             self._lane = lane
             self._bucket = bucket
             self._ticket = bucket.send(now)
@@ -279,7 +279,7 @@ class RateLimiter:
             return
         now, bucket, agenda = self._time(), lane.bucket, self._agenda
         while (waiter := lane.first()) is not None:
-            ready = bucket.ready_at(now)
+            ready = bucket.next_at
             if lane.group.paused_until > ready:
                 ready = lane.group.paused_until
             if ready > now:
@@ -332,7 +332,7 @@ class RateLimiter:
                 return
             self._unlist(expiry)
             if (lane := waiter.lane) is not None:
-                ready = lane.bucket.ready_at(now)
+                ready = lane.bucket.next_at
                 self._give_up(waiter, lane, ready - now if ready < math.inf else 0.0)
             yield
 

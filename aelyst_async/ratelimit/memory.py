@@ -9,9 +9,7 @@ Number our requests in the order of sending; request *i* was sent at ``s[i]``. I
 
 *How* it forgets tells the rule. A **fixed** window forgets nearly everything between two requests that follow each
 other closely, and the moment lies between their two send times; two such moments are a window apart. A **sliding**
-log forgets one by one, as the requests were sent a window ago, and a **token bucket** one by one, evenly. The last
-two need no distinction: sent evenly, they look alike, and a cap by the measured inflow keeps the one from being
-taken for the other.
+log forgets one by one, as the requests were sent a window ago, and a **token bucket** one by one, evenly (`laws`).
 
 All times are *send* times: the way to the server cancels out, as long as it is about the same for each request.
 """
@@ -27,6 +25,8 @@ __all__ = ["Boundaries", "Extremum", "Inflow", "SendLog"]
 
 _MOST = 1 << 17
 """Send times kept at most, 8 bytes each."""
+
+_MOST_POINTS = 64
 
 
 class SendLog:
@@ -106,27 +106,36 @@ class Extremum:
 
 
 class Inflow:
-    """How fast new quota comes in: the slope of what is authorised, over half a window or so."""
+    """How fast new quota comes in: the slope of what is authorised, over so much of it as is given."""
 
-    __slots__ = ("_points",)
+    __slots__ = ("_last", "_points")
 
     def __init__(self) -> None:
-        self._points: list[tuple[float, int]] = []
+        self._points: deque[tuple[float, int]] = deque()
+        self._last = (0.0, 0)
 
-    def push(self, at: float, allowed: int, step: float) -> None:
-        """Note that at `at` so many were authorised in all; points closer than `step` seconds are left out."""
+    def push(self, at: float, allowed: int, grain: int, enough: int) -> None:
+        """Note that at `at` so many were authorised in all; keep what is needed to have grown by `enough`."""
         points = self._points
-        if not points or at - points[-1][0] >= step:
+        self._last = (at, allowed)
+        if not points or abs(allowed - points[-1][1]) >= grain:
             points.append((at, allowed))
-            if len(points) > 9:
-                del points[0]
+            while len(points) > 2 and (allowed - points[1][1] >= enough or len(points) > _MOST_POINTS):
+                points.popleft()
 
-    def rate(self) -> float:
-        """Return requests per second, 0 if not known."""
-        if len(self._points) < 2:
-            return 0.0
-        (began, first), (ended, last) = self._points[0], self._points[-1]
-        return max(0.0, (last - first) / (ended - began)) if ended > began else 0.0
+    def clear(self) -> None:
+        """Forget all."""
+        self._points.clear()
+
+    def rates(self) -> tuple[float, float]:
+        """Return the least and the most that it may be, in requests per second."""
+        if not self._points:
+            return 0.0, math.inf
+        (began, first), (ended, last) = self._points[0], self._last
+        span = ended - began
+        return (
+            (max(0.0, (last - first - 1) / span), max(0.0, (last - first + 1) / span)) if span > 0 else (0.0, math.inf)
+        )
 
 
 class Boundaries:

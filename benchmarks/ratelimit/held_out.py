@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tests.ratelimit.simulator import Latency, Server, simulate
 
-QUOTAS = [(80, 0.8), (350, 3.0), (45, 20.0), (15, 1.2), (1500, 0.4), (25, 5.0), (140, 0.15), (400, 40.0)]
+QUOTAS = [(90, 0.6), (280, 4.0), (55, 15.0), (18, 2.0), (1200, 0.5), (33, 7.0), (160, 0.25), (500, 25.0)]
 KINDS = ["fixed", "sliding", "token"]
 SEEDS = (101, 102, 103)
 

@@ -1,6 +1,7 @@
 """The arithmetic by itself: what holds for every sequence of sends and answers, whatever a server says."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -36,7 +37,7 @@ def test_no_sequence_of_answers_stops_a_bucket_for_ever(steps: list[Any]) -> Non
     out: list[int] = []
     for what, pick, seconds, answer, wait in steps:
         now += seconds
-        ready = bucket.ready_at(now)
+        ready = bucket.next_at
         assert not math.isnan(ready)
         if what == "send" and ready <= now:
             out.append(bucket.send(now))
@@ -53,11 +54,11 @@ def test_no_sequence_of_answers_stops_a_bucket_for_ever(steps: list[Any]) -> Non
         assert bucket.in_flight == len(out)
     # Whatever came before: within an hour or so the next request may go, even if all answers stay out.
     for _ in range(50):
-        now = max(now, bucket.ready_at(now))
+        now = max(now, bucket.next_at)
         assert now < 1000.0 + 3600 * 3
-        if bucket.ready_at(now) <= now:
+        if bucket.next_at <= now:
             break
-    assert bucket.ready_at(now) <= now
+    assert bucket.next_at <= now
 
 
 @given(_STEPS)
@@ -67,7 +68,7 @@ def test_nothing_goes_before_a_refusals_end(steps: list[Any]) -> None:
     out: list[int] = []
     for what, pick, seconds, answer, wait in steps:
         now += seconds
-        if bucket.ready_at(now) <= now:
+        if bucket.next_at <= now:
             assert now >= paused
             if what == "send":
                 out.append(bucket.send(now))
@@ -79,7 +80,7 @@ def test_nothing_goes_before_a_refusals_end(steps: list[Any]) -> None:
 def test_a_permit_given_back_can_be_used_at_once() -> None:
     bucket = Bucket()
     bucket.answer(bucket.send(0.0), 0.01, 200, QuotaHeaders(limit=2, remaining=1))
-    now = max(0.01, bucket.ready_at(0.01))
+    now = max(0.01, bucket.next_at)
     ticket = bucket.send(now)
     assert bucket.credit == 0
     bucket.unsent(ticket)
@@ -90,9 +91,9 @@ def test_a_permit_given_back_can_be_used_at_once() -> None:
 def test_before_the_first_answer_one_request_is_out() -> None:
     bucket = Bucket()
     bucket.send(0.0)
-    assert bucket.ready_at(0.0) >= 1.0
+    assert bucket.next_at >= 1.0
     bucket.answer(1, 0.02, 200, QuotaHeaders(limit=100, remaining=99))
-    assert bucket.ready_at(0.02) <= 0.03
+    assert bucket.next_at <= 0.03
 
 
 def test_an_answer_older_than_the_newest_changes_no_credit() -> None:
@@ -102,6 +103,30 @@ def test_an_answer_older_than_the_newest_changes_no_credit() -> None:
     credit = bucket.credit
     bucket.answer(first, 0.03, 200, QuotaHeaders(limit=10, remaining=9))
     assert bucket.credit == credit == 8
+
+
+def test_a_window_that_the_server_tells_is_spent_evenly() -> None:
+    bucket = Bucket()
+    bucket.answer(bucket.send(0.0), 0.01, 200, QuotaHeaders(limit=60, remaining=59, window=60.0))
+    times: list[float] = []
+    for _ in range(20):
+        now = bucket.next_at
+        bucket.answer(bucket.send(now), now + 0.01, 200, QuotaHeaders(limit=60, remaining=58 - len(times), window=60.0))
+        times.append(now)
+    assert all(0.9 <= later - earlier <= 1.1 for earlier, later in pairwise(times))
+
+
+def test_the_end_that_the_server_tells_is_waited_for() -> None:
+    bucket = Bucket()
+    bucket.answer(bucket.send(0.0), 0.01, 200, QuotaHeaders(limit=5, remaining=0, reset=37.0))
+    assert 37.0 <= bucket.next_at <= 39.0  # whole seconds may be rounded down
+
+
+def test_what_a_server_tells_of_days_does_not_slow_anything_down() -> None:
+    bucket = Bucket()
+    told = QuotaHeaders(limit=1000, remaining=900, reset=80_000.0, window=86_400.0)
+    bucket.answer(bucket.send(0.0), 0.01, 200, told)
+    assert bucket.next_at <= 1.0
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=200), st.data())
@@ -162,7 +187,7 @@ def test_the_bounds_of_a_fixed_window_always_hold_it(window: float, phase: float
 def test_refusals_that_have_nothing_to_do_with_the_rate_do_not_cut_it_to_nothing() -> None:
     blind, now = Blind(), 0.0
     for turn in range(300):  # every third request is refused, however slowly they come
-        now = max(now, blind.ready_at(now, 0))
+        now = max(now, blind.next_at(0))
         blind.send(now)
         if turn % 3 == 2:
             blind.refused(now, 1.0, 1)

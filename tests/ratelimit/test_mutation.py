@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from aelyst_async.ratelimit import bucket as module
-from aelyst_async.ratelimit import memory
+from aelyst_async.ratelimit import laws, memory
 from aelyst_async.ratelimit.bucket import Bucket
 from aelyst_async.ratelimit.headers import QuotaHeaders
+from aelyst_async.ratelimit.judge import Judge
 from tests.ratelimit.simulator import Result, Server, simulate
 
 original_answer = Bucket.answer
@@ -66,10 +66,20 @@ def test_windows_taken_for_shorter_than_they_are(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_youngest_forgotten_not_learned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Bucket, "_gate_window", lambda self: (0.5, 0.5))
+    monkeypatch.setattr(laws.Sliding, "learn", lambda *_: None)
     assert not meets_the_bars("sliding")
 
 
+def test_the_inflow_of_a_bucket_not_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(laws.Token, "learn", lambda *_: None)
+    assert not meets_the_bars("token")
+
+
+def test_the_wrong_law_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Judge, "choose", lambda self, state, limit, *, crowded: "token")
+    assert not all(meets_the_bars(kind) for kind in ("fixed", "sliding", "token"))
+
+
 def test_nothing_but_the_credit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.Bucket, "_judge", lambda self: None)
+    monkeypatch.setattr(Judge, "choose", lambda self, state, limit, *, crowded: state)
     assert not all(meets_the_bars(kind) for kind in ("fixed", "sliding", "token"))
