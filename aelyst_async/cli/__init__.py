@@ -13,6 +13,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from aelyst_async.cli import contacts, related, sandbox, sync
 
@@ -29,6 +30,18 @@ try it without an account:  aelyst sync people.csv --to sandbox
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     _make_streams_safe()
+    try:
+        return _run(argv)
+    finally:
+        try:
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            # A full disk behind stderr: what could not be said must not change the exit code, as Python's own last
+            # flush would.
+            _mute(sys.stderr)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments = _parser().parse_args(words)
@@ -42,11 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # The reader (head, less) has gone: nothing is wrong, and nothing more can be said.
-        _mute()
+        _mute(sys.stdout)
         return 141
     except OSError as error:
         # The commands turn their own into words; what is left comes from printing: the disk behind stdout is full.
-        _mute()
+        _mute(sys.stdout)
         with contextlib.suppress(OSError):
             print(f"aelyst: cannot print: {(error.strerror or type(error).__name__).lower()}", file=sys.stderr)
         return 2
@@ -64,9 +77,9 @@ def _make_streams_safe() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _mute() -> None:
+def _mute(stream: TextIO) -> None:
     with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

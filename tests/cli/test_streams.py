@@ -75,7 +75,9 @@ def test_closed_streams(serve: Serve, closed: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-def test_a_full_disk_behind_the_streams(serve: Serve) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_the_streams(serve: Serve, monkeypatch: pytest.MonkeyPatch, unbuffered: str) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)  # empty: what is printed is still there when Python ends
     serve(UPDATED)
     Path("people.csv").write_text(TABLE)
     for redirected, code, words in (
