@@ -27,6 +27,11 @@ and rules that no law fits show there and nowhere else.
 standing, the more, the higher its own rate: whoever has less goes on when the other already stops. A fixed window is
 shared by itself, since all spread the same rest over the same time. On a sliding log, who sees that others have less
 leaves a little.
+
+**What is put off.** Most buckets are asked far less than they permit, so nothing is worked out before it is needed.
+The newest request is noted, and enters the books when the next thing happens; given back before that, it leaves no
+trace. When the next may go is found out when somebody asks. Neither shows: all is worked out from the times of the
+events, in their order.
 """
 
 from __future__ import annotations
@@ -39,7 +44,7 @@ from aelyst_async.ratelimit.judge import Judge
 from aelyst_async.ratelimit.laws import Books, Fixed, Sliding, Token
 from aelyst_async.ratelimit.scout import Scout
 
-__all__ = ["Bucket"]
+__all__ = ["Bucket", "Sent"]
 
 _LATE = 0.002
 """Seconds of lateness made good. The grain of timers is a millisecond, of uvloop's clock as well."""
@@ -59,37 +64,39 @@ def _gap(least: float, most: float, low: float, high: float) -> float:
     return least - high if least > high else low - most if low > most else 0.0
 
 
-class _Sent:
-    """A request that is out."""
+class Sent:
+    """A request that is out. A permit is one: nothing else is made for each request. Its bucket fills it in."""
 
     __slots__ = ("at", "believed", "number")
 
-    def __init__(self, number: int, at: float, believed: float) -> None:
-        self.number = number
-        self.at = at
-        self.believed = believed
+    at: float
+    """When it left."""
+    number: int
+    """In the order of sending, from 1; not set while it is the bucket's newest."""
+    believed: float
+    """What `allowed` would be if its answer were in; not a number, if nobody could say."""
 
 
 class Bucket:
     """The state of one quota, and the time of the next request that it permits."""
 
     __slots__ = (
-        "_alone", "_apart", "_blind", "_books", "_fixed", "_judge", "_met_at", "_most_forgotten", "_out", "_refusals",
-        "_round_trip", "_scout", "_settled_at", "_sliding", "_spread", "_surprise", "_ticket", "_token", "limit",
-        "next_at", "paused_until", "refused", "remaining", "sent", "state",
+        "_alone", "_apart", "_blind", "_books", "_ended", "_fixed", "_judge", "_met_at", "_most_forgotten", "_newest",
+        "_next_at", "_out", "_planned", "_refusals", "_round_trip", "_scout", "_settled_at", "_sliding", "_spread",
+        "_surprise", "_token", "limit", "paused_until", "refused", "remaining", "state",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.limit: int | None = None
         self.remaining: int | None = None
         self.paused_until = -math.inf
-        self.sent = 0
         self.refused = 0
         self.state = "learning"
-        self.next_at = -math.inf
-        """The time from which one more request may go; infinite: not before an answer."""
-        self._out: dict[int, _Sent] = {}
-        self._ticket = 0
+        self._next_at = -math.inf
+        self._planned = True
+        self._newest: Sent | None = None
+        self._out: dict[Sent, None] = {}  # in the order of sending
+        self._ended = 0
         self._books = Books()
         self._blind = Blind()
         self._scout = Scout()
@@ -115,9 +122,14 @@ class Bucket:
         return len(self._out)
 
     @property
+    def sent(self) -> int:
+        """Requests that have left, those out among them."""
+        return self._ended + len(self._out)
+
+    @property
     def credit(self) -> int:
         """Requests that the newest answer leaves to us."""
-        return self._books.allowed - self._books.log.count
+        return self._books.allowed - self._books.log.count - (self._newest is not None)
 
     @property
     def window(self) -> float | None:
@@ -140,8 +152,16 @@ class Bucket:
 
     # -- when -------------------------------------------------------------------------------------------------------
 
+    @property
+    def next_at(self) -> float:
+        """The time from which one more request may go; infinite: not before an answer."""
+        if not self._planned:
+            self._enter()
+            self._plan()
+        return self._next_at
+
     def _plan(self) -> None:
-        """Set `next_at`. Called after everything that happens; what is planned stays right until the next does."""
+        """Find out when the next may go. What is planned stays right until something happens."""
         books, out, state = self._books, len(self._out), self.state
         if self.limit is None or state == "blind":
             ready = self._blind.next_at(out)
@@ -161,7 +181,8 @@ class Bucket:
         elif ready == math.inf or (books.limit == 1 and ready > books.last + 1):
             # A quota of one shows nothing of its window; what seems to be known of it is tried anew.
             ready = min(ready, self._scout.ask_again(books, self._fixed.bounds))
-        self.next_at = max(self.paused_until, ready)
+        self._next_at = max(self.paused_until, ready)
+        self._planned = True
 
     def _spare(self) -> float:
         """Return the requests that are held back."""
@@ -199,23 +220,36 @@ class Bucket:
 
     # -- what happens -----------------------------------------------------------------------------------------------
 
-    def send(self, now: float) -> int:
-        """Count a request that leaves now, and return its ticket."""
-        books = self._books
-        number = books.log.append(now, 2 * books.limit)
-        before, due = books.last, self.next_at
+    def send(self, one: Sent, now: float) -> bool:
+        """Let a request leave now, if it may; return whether it does."""
+        if not self._planned:
+            self._enter()
+            self._plan()
+        if self._next_at > now:
+            return False
+        one.at = now
+        self._out[one] = None
+        self._newest = one
+        self._planned = False
+        return True
+
+    def _enter(self) -> None:
+        """Enter the newest request in the books: something else happens."""
+        one = self._newest
+        if one is None:
+            return
+        self._newest = None
+        books, now = self._books, one.at
+        number = one.number = books.log.append(now, 2 * books.limit)
+        before, due = books.last, self._next_at
         # Timers wake late by a millisecond or so: what follows counts from when this one was due.
         books.last = due if now - _LATE < due < now else now
         if number == 1:
             self._scout.began(now)
         else:
             self._apart = books.last - before
-        self.sent += 1
-        self._ticket = ticket = self._ticket + 1
-        self._out[ticket] = _Sent(number, now, self._believed(books, now))
+        one.believed = self._believed(books, now)
         self._blind.send(now)
-        self._plan()
-        return ticket
 
     def _believed(self, books: Books, now: float) -> float:
         """Return what `allowed` would be if this request's answer were in; not a number, if nobody can say."""
@@ -230,18 +264,24 @@ class Bucket:
             return math.nan
         return float(books.allowed)
 
-    def unsent(self, ticket: int) -> None:
+    def unsent(self, one: Sent) -> None:
         """A request never left."""
-        self._discount(self._out.pop(ticket))
-        self.sent -= 1
-        self._plan()
+        del self._out[one]
+        if self._newest is one:  # nothing has happened since: what was planned before it is right again
+            self._newest = None
+            self._planned = True
+            return
+        self._enter()
+        self._discount(one)
+        self._planned = False
 
-    def _discount(self, one: _Sent) -> None:
+    def _discount(self, one: Sent) -> None:
         books = self._books
         if one.number < books.log.count:
-            for other in self._out.values():
-                if other.number > one.number:
-                    other.number -= 1
+            for later in reversed(self._out):
+                if later.number < one.number:
+                    break
+                later.number -= 1
         books.log.remove(one.number)
         if books.seen >= one.number:
             books.seen -= 1
@@ -250,14 +290,19 @@ class Bucket:
             self._most_forgotten -= 1
             self._token.shift(-1)
 
-    def lost(self, ticket: int) -> None:
+    def lost(self, one: Sent) -> None:
         """A request got no answer: it counts, since it may have been counted."""
-        del self._out[ticket]
-        self._plan()
+        self._enter()
+        del self._out[one]
+        self._ended += 1
+        self._planned = False
 
-    def answer(self, ticket: int, now: float, status: int, quota: QuotaHeaders) -> None:
+    def answer(self, one: Sent, now: float, status: int, quota: QuotaHeaders) -> None:
         """Learn from an answer."""
-        one = self._out.pop(ticket)
+        self._enter()
+        del self._out[one]
+        self._ended += 1
+        self._planned = False
         took = now - one.at
         if self._round_trip <= 0:
             self._round_trip = max(took, 1e-4)
@@ -281,9 +326,8 @@ class Bucket:
                     self._books.limit = limit
                 self.limit, self.remaining = limit, remaining
                 self._learn(one, limit, remaining)
-        self._plan()
 
-    def _refuse(self, one: _Sent, now: float, quota: QuotaHeaders) -> None:
+    def _refuse(self, one: Sent, now: float, quota: QuotaHeaders) -> None:
         books, bounds, window = self._books, self._fixed.bounds, self.window
         self.refused += 1
         if one.at >= self.paused_until:  # not one of those that were out when the first was refused
@@ -333,7 +377,7 @@ class Bucket:
         self._spread += (abs(by - self._surprise) - self._spread) * weight
         self._surprise += (by - self._surprise) * weight
 
-    def _learn(self, one: _Sent, limit: int, remaining: int) -> None:
+    def _learn(self, one: Sent, limit: int, remaining: int) -> None:
         books, number, at = self._books, one.number, one.at
         if limit != books.limit:
             books.allowed += limit - books.limit

@@ -36,7 +36,7 @@ from typing import Any
 
 from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit.agenda import Agenda
-from aelyst_async.ratelimit.bucket import Bucket
+from aelyst_async.ratelimit.bucket import Bucket, Sent
 from aelyst_async.ratelimit.headers import read
 from aelyst_async.ratelimit.lane import Expiry, Lane, Move, Patience, Waiter
 from aelyst_async.ratelimit.scope import AccountScope, PathScope
@@ -54,32 +54,22 @@ MOST_BUCKETS = 10_000
 """Buckets kept; the least recently used go first."""
 
 
-class Permit:
+class Permit(Sent):
     """The right to send one request. ``async with limiter.permit(…) as permit``; see `RateLimiter.permit`."""
 
-    __slots__ = (
-        "_bucket", "_deadline", "_key", "_lane", "_limiter", "_max_wait", "_path", "_retry", "_sent_at", "_ticket",
-        "waited",
-    )  # fmt: skip
+    __slots__ = ("_bucket", "_deadline", "_key", "_lane", "_limiter", "_max_wait", "_path", "_retry", "waited")
 
-    def __init__(
-        self,
-        limiter: RateLimiter,
-        key: tuple[str, str],
-        path: str | None,
-        retry: bool,
-        deadline: float | None,
-        max_wait: float | None,
-    ) -> None:
-        self._limiter = limiter
-        self._key = key
-        self._path = path
-        self._retry = retry
-        self._deadline = deadline
-        self._max_wait = max_wait
-        self._bucket: Bucket | None = None  # set while we hold the right
-        self.waited = 0.0
-        """Seconds between asking and getting."""
+    _limiter: RateLimiter
+    _key: tuple[str, str]
+    _path: str | None
+    _retry: bool
+    _deadline: float | None
+    _max_wait: float | None
+    _lane: Lane
+    _bucket: Bucket | None
+    """Set while we hold the right."""
+    waited: float
+    """Seconds between asking and getting."""
 
     async def __aenter__(self) -> Permit:  # noqa: PYI034 - typing has no Self on 3.10
         limiter = self._limiter
@@ -88,11 +78,9 @@ class Permit:
             lane = limiter._lane(self._key, self._path)
         now = limiter._time()
         bucket = lane.bucket
-        if not lane.waiting and lane.group.paused_until <= now and bucket.next_at <= now:
+        if not lane.waiting and lane.group.paused_until <= now and bucket.send(self, now):
             self._lane = lane
             self._bucket = bucket
-            self._ticket = bucket.send(now)
-            self._sent_at = now
             return self
         waiter = limiter._enqueue(self, lane, now)
         try:
@@ -117,7 +105,7 @@ class Permit:
         if bucket is not None:
             # Nobody can say whether the server counted it; what may have been spent is taken as spent.
             self._bucket = None
-            bucket.lost(self._ticket)
+            bucket.lost(self)
             self._limiter._changed(self._lane)
 
     def observe(self, status: int, headers: Mapping[str, str]) -> None:
@@ -132,7 +120,7 @@ class Permit:
         bucket = self._bucket
         if bucket is not None:
             self._bucket = None
-            bucket.unsent(self._ticket)
+            bucket.unsent(self)
             lane, limiter = self._lane, self._limiter
             if lane.waiting or limiter.on_change is not None:
                 limiter._changed(lane)
@@ -183,9 +171,16 @@ class RateLimiter:
         answer is of no use: a refusal known to last longer fails at once. ``max_wait``: as in the constructor, for
         this request. Entering raises `RateLimitedError` with ``attempts=0`` where the wait would be too long.
         """
-        return Permit(
-            self, (account, endpoint), path, retry, deadline, self._max_wait if max_wait is None else max_wait
-        )
+        permit = Permit()
+        permit._limiter = self
+        permit._key = (account, endpoint)
+        permit._path = path
+        permit._retry = retry
+        permit._deadline = deadline
+        permit._max_wait = self._max_wait if max_wait is None else max_wait
+        permit._bucket = None
+        permit.waited = 0.0
+        return permit
 
     def snapshot(self) -> tuple[BucketSnapshot, ...]:
         """Return every bucket as it is now. May be called from any thread."""
@@ -294,8 +289,7 @@ class RateLimiter:
                 permit = waiter.permit
                 permit._lane = lane
                 permit._bucket = bucket
-                permit._ticket = bucket.send(now)
-                permit._sent_at = now
+                bucket.send(permit, now)
                 waiter.future.set_result(now - waiter.asked)
 
     def _arm(self, lane: Lane, at: float) -> None:
@@ -353,13 +347,13 @@ class RateLimiter:
         quota = read(headers)
         before = bucket.paused_until
         unexpected = status == 429 and (bucket.limit is None or bucket.credit >= 2)
-        bucket.answer(permit._ticket, now, status, quota)
+        bucket.answer(permit, now, status, quota)
         if bucket.paused_until > before:
             if lane.group.refused(lane.endpoint, now, bucket.paused_until, unexpected=unexpected):
                 for other in [one for one in self._lanes.values() if one.group is lane.group and one.waiting]:
                     self._dismiss(other)
             self._dismiss(lane)
-        if lane.scope.observe(permit._path, permit._sent_at, status, quota.limit, quota.remaining):
+        if lane.scope.observe(permit._path, permit.at, status, quota.limit, quota.remaining):
             self._rescope(lane)
         if lane.waiting or self.on_change is not None:
             self._changed(lane)

@@ -8,15 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aelyst_async.ratelimit.blind import Blind
-from aelyst_async.ratelimit.bucket import Bucket
+from aelyst_async.ratelimit.bucket import Bucket, Sent
 from aelyst_async.ratelimit.headers import NOTHING, QuotaHeaders
 from aelyst_async.ratelimit.memory import Boundaries, Extremum, SendLog
 
 _ANSWERS = st.one_of(
     st.just(NOTHING),
-    st.builds(QuotaHeaders, limit=st.integers(1, 50), remaining=st.integers(0, 50)).map(
-        lambda found: found._replace(remaining=min(found.remaining or 0, found.limit or 1))
-    ),
+    st.builds(
+        QuotaHeaders,
+        limit=st.integers(1, 50),
+        remaining=st.integers(0, 50),
+        retry_after=st.none(),
+        reset=st.one_of(st.none(), st.floats(0, 3600)),  # never negative nor infinite (`headers`)
+        window=st.one_of(st.none(), st.floats(0.01, 3600)),
+    ).map(lambda found: found._replace(remaining=min(found.remaining or 0, found.limit or 1))),
 )
 _STEPS = st.lists(
     st.tuples(
@@ -30,17 +35,23 @@ _STEPS = st.lists(
 )
 
 
+def send(bucket: Bucket, now: float) -> Sent:
+    one = Sent()
+    assert bucket.send(one, now)
+    return one
+
+
 @given(_STEPS)
 @settings(max_examples=300, deadline=None)
 def test_no_sequence_of_answers_stops_a_bucket_for_ever(steps: list[Any]) -> None:
     bucket, now = Bucket(), 1000.0
-    out: list[int] = []
+    out: list[Sent] = []
     for what, pick, seconds, answer, wait in steps:
         now += seconds
         ready = bucket.next_at
         assert not math.isnan(ready)
         if what == "send" and ready <= now:
-            out.append(bucket.send(now))
+            out.append(send(bucket, now))
         elif out and what in {"good", "refused", "lost", "unsent"}:
             ticket = out.pop(pick % len(out))
             if what == "good":
@@ -65,23 +76,101 @@ def test_no_sequence_of_answers_stops_a_bucket_for_ever(steps: list[Any]) -> Non
 @settings(max_examples=200, deadline=None)
 def test_nothing_goes_before_a_refusals_end(steps: list[Any]) -> None:
     bucket, now, paused = Bucket(), 1000.0, 0.0
-    out: list[int] = []
+    out: list[Sent] = []
     for what, pick, seconds, answer, wait in steps:
         now += seconds
         if bucket.next_at <= now:
             assert now >= paused
             if what == "send":
-                out.append(bucket.send(now))
+                out.append(send(bucket, now))
         if out and what == "refused":
             bucket.answer(out.pop(pick % len(out)), now, 429, answer._replace(retry_after=wait))
             paused = max(paused, now + (wait or 0))
 
 
+@given(st.lists(st.tuples(st.sampled_from(["send", "good", "refused", "lost", "unsent"]), st.integers(0, 10**6))))
+@settings(deadline=None)
+def test_requests_are_numbered_as_in_a_plain_list_of_those_that_count(steps: list[tuple[str, int]]) -> None:
+    bucket, now = Bucket(), 1000.0
+    counted: list[Sent] = []
+    out: list[Sent] = []
+    sent = 0
+    for what, pick in steps:
+        now += 0.01
+        if what == "send":
+            now = max(now, bucket.next_at)
+            out.append(send(bucket, now))
+            counted.append(out[-1])
+            sent += 1
+        elif out:
+            one = out.pop(pick % len(out))
+            sent -= what == "unsent"
+            if what == "good":
+                bucket.answer(one, now, 200, NOTHING)
+            elif what == "lost":
+                bucket.lost(one)
+            else:
+                counted.remove(one)
+                if what == "unsent":
+                    bucket.unsent(one)
+                else:
+                    bucket.answer(one, now, 429, QuotaHeaders(retry_after=0.01))
+        if pick % 2:
+            assert not math.isnan(bucket.next_at)  # asking enters the newest
+            assert [one.number for one in out] == [counted.index(one) + 1 for one in out]
+            assert bucket._books.log.count == len(counted)
+        assert (bucket.in_flight, bucket.sent) == (len(out), sent)
+
+
+@given(_STEPS)
+@settings(max_examples=200, deadline=None)
+def test_a_permit_given_back_at_once_leaves_no_trace(steps: list[Any]) -> None:
+    plain, tried, now = Bucket(), Bucket(), 1000.0
+    out: list[tuple[Sent, Sent]] = []
+    for what, pick, seconds, answer, wait in steps:
+        now += seconds
+        one = Sent()
+        if tried.send(one, now):
+            tried.unsent(one)
+        if what == "send" and plain.next_at <= now:
+            out.append((send(plain, now), send(tried, now)))
+        elif out and what in {"good", "refused", "lost"}:
+            for bucket, one in zip((plain, tried), out.pop(pick % len(out)), strict=True):
+                if what == "lost":
+                    bucket.lost(one)
+                else:
+                    status, told = (200, answer) if what == "good" else (429, answer._replace(retry_after=wait))
+                    bucket.answer(one, now, status, told)
+        for name in ("next_at", "credit", "sent", "in_flight", "state", "rate", "window", "paused_until"):
+            assert getattr(tried, name) == getattr(plain, name), name
+
+
+@given(_STEPS)
+@settings(max_examples=200, deadline=None)
+def test_it_makes_no_difference_when_a_bucket_is_asked(steps: list[Any]) -> None:
+    asked, unasked, now = Bucket(), Bucket(), 1000.0
+    out: list[tuple[Sent, Sent]] = []
+    for what, pick, seconds, answer, wait in steps:
+        now += seconds
+        if what == "send" and asked.next_at <= now:
+            out.append((send(asked, now), send(unasked, now)))
+        elif out and what in {"good", "refused", "lost"}:
+            for bucket, one in zip((asked, unasked), out.pop(pick % len(out)), strict=True):
+                if what == "lost":
+                    bucket.lost(one)
+                else:
+                    status, told = (200, answer) if what == "good" else (429, answer._replace(retry_after=wait))
+                    bucket.answer(one, now, status, told)
+        for name in ("credit", "sent", "in_flight", "state", "rate", "window", "paused_until"):
+            assert getattr(asked, name) == getattr(unasked, name), name
+    assert asked.next_at == unasked.next_at
+
+
 def test_a_permit_given_back_can_be_used_at_once() -> None:
     bucket = Bucket()
-    bucket.answer(bucket.send(0.0), 0.01, 200, QuotaHeaders(limit=2, remaining=1))
+    bucket.answer(send(bucket, 0.0), 0.01, 200, QuotaHeaders(limit=2, remaining=1))
     now = max(0.01, bucket.next_at)
-    ticket = bucket.send(now)
+    ticket = send(bucket, now)
     assert bucket.credit == 0
     bucket.unsent(ticket)
     assert bucket.credit == 1
@@ -90,42 +179,44 @@ def test_a_permit_given_back_can_be_used_at_once() -> None:
 
 def test_before_the_first_answer_one_request_is_out() -> None:
     bucket = Bucket()
-    bucket.send(0.0)
+    one = send(bucket, 0.0)
     assert bucket.next_at >= 1.0
-    bucket.answer(1, 0.02, 200, QuotaHeaders(limit=100, remaining=99))
+    assert not bucket.send(Sent(), 0.5)
+    bucket.answer(one, 0.02, 200, QuotaHeaders(limit=100, remaining=99))
     assert bucket.next_at <= 0.03
 
 
 def test_an_answer_older_than_the_newest_changes_no_credit() -> None:
     bucket = Bucket()
-    first, second = bucket.send(0.0), bucket.send(0.001)
-    bucket.answer(second, 0.02, 200, QuotaHeaders(limit=10, remaining=8))
+    first, second = send(bucket, 0.0), send(bucket, 3.0)
+    bucket.answer(second, 3.02, 200, QuotaHeaders(limit=10, remaining=8))
     credit = bucket.credit
-    bucket.answer(first, 0.03, 200, QuotaHeaders(limit=10, remaining=9))
+    bucket.answer(first, 3.03, 200, QuotaHeaders(limit=10, remaining=9))
     assert bucket.credit == credit == 8
 
 
 def test_a_window_that_the_server_tells_is_spent_evenly() -> None:
     bucket = Bucket()
-    bucket.answer(bucket.send(0.0), 0.01, 200, QuotaHeaders(limit=60, remaining=59, window=60.0))
+    bucket.answer(send(bucket, 0.0), 0.01, 200, QuotaHeaders(limit=60, remaining=59, window=60.0))
     times: list[float] = []
     for _ in range(20):
         now = bucket.next_at
-        bucket.answer(bucket.send(now), now + 0.01, 200, QuotaHeaders(limit=60, remaining=58 - len(times), window=60.0))
+        told = QuotaHeaders(limit=60, remaining=58 - len(times), window=60.0)
+        bucket.answer(send(bucket, now), now + 0.01, 200, told)
         times.append(now)
     assert all(0.9 <= later - earlier <= 1.1 for earlier, later in pairwise(times))
 
 
 def test_the_end_that_the_server_tells_is_waited_for() -> None:
     bucket = Bucket()
-    bucket.answer(bucket.send(0.0), 0.01, 200, QuotaHeaders(limit=5, remaining=0, reset=37.0))
+    bucket.answer(send(bucket, 0.0), 0.01, 200, QuotaHeaders(limit=5, remaining=0, reset=37.0))
     assert 37.0 <= bucket.next_at <= 39.0  # whole seconds may be rounded down
 
 
 def test_what_a_server_tells_of_days_does_not_slow_anything_down() -> None:
     bucket = Bucket()
     told = QuotaHeaders(limit=1000, remaining=900, reset=80_000.0, window=86_400.0)
-    bucket.answer(bucket.send(0.0), 0.01, 200, told)
+    bucket.answer(send(bucket, 0.0), 0.01, 200, told)
     assert bucket.next_at <= 1.0
 
 

@@ -14,7 +14,7 @@ import pytest
 from aelyst_async.errors import RateLimitedError
 from aelyst_async.ratelimit import Permit, RateLimiter
 from aelyst_async.ratelimit.agenda import PORTION
-from aelyst_async.ratelimit.bucket import Bucket
+from aelyst_async.ratelimit.bucket import Bucket, Sent
 from aelyst_async.ratelimit.lane import Lane
 from tests.virtual_time import VirtualTimeLoop, virtual
 
@@ -31,17 +31,16 @@ class Rounds:
         self.order: list[Any] = []
         self.served: list[int] = []
         self.turns: dict[Any, int] = {}
-        self._sent: dict[tuple[Bucket, int], int] = {}
+        self._sent: dict[Sent, int] = {}
 
-    def sent(self, bucket: Bucket, ticket: int) -> None:
-        self._sent[bucket, ticket] = len(self._sent)
+    def sent(self, one: Sent) -> None:
+        self._sent[one] = len(self._sent)
 
     def serve(self, name: object, permit: Permit | None = None) -> None:
         self.order.append(name)
         self.served.append(self.now)
         if permit is not None:
-            assert permit._bucket is not None
-            self.turns[name] = self._sent[permit._bucket, permit._ticket]
+            self.turns[name] = self._sent[permit]
 
     def handed_over(self) -> list[Any]:
         """Return the names in the order in which they got their permits: who comes later and need not wait may run
@@ -62,10 +61,11 @@ class Rounds:
 def note(monkeypatch: pytest.MonkeyPatch) -> Rounds:
     noted, send = Rounds(), Bucket.send
 
-    def sent(self: Bucket, now: float) -> int:
-        ticket = send(self, now)
-        noted.sent(self, ticket)
-        return ticket
+    def sent(self: Bucket, one: Sent, now: float) -> bool:
+        went = send(self, one, now)
+        if went:
+            noted.sent(one)
+        return went
 
     monkeypatch.setattr(Bucket, "send", sent)
     return noted

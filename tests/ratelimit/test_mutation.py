@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from aelyst_async.ratelimit import laws, memory
-from aelyst_async.ratelimit.bucket import Bucket
+from aelyst_async.ratelimit.bucket import Bucket, Sent
 from aelyst_async.ratelimit.headers import QuotaHeaders
 from aelyst_async.ratelimit.judge import Judge
 from tests.ratelimit.simulator import Result, Server, simulate
@@ -20,20 +20,20 @@ def meets_the_bars(kind: str) -> bool:
     return result.late >= 0.97 and result.refused_share <= 0.001
 
 
-def ignore_remaining(self: Bucket, ticket: int, now: float, status: int, quota: QuotaHeaders) -> None:
+def ignore_remaining(self: Bucket, one: Sent, now: float, status: int, quota: QuotaHeaders) -> None:
     if status != 429 and quota.limit is not None:
         quota = quota._replace(remaining=quota.limit - 1)
-    original_answer(self, ticket, now, status, quota)
+    original_answer(self, one, now, status, quota)
 
 
-def ignore_headers(self: Bucket, ticket: int, now: float, status: int, quota: QuotaHeaders) -> None:
-    original_answer(self, ticket, now, status, quota._replace(limit=None, remaining=None))
+def ignore_headers(self: Bucket, one: Sent, now: float, status: int, quota: QuotaHeaders) -> None:
+    original_answer(self, one, now, status, quota._replace(limit=None, remaining=None))
 
 
-def one_too_many(self: Bucket, ticket: int, now: float, status: int, quota: QuotaHeaders) -> None:
+def one_too_many(self: Bucket, one: Sent, now: float, status: int, quota: QuotaHeaders) -> None:
     if quota.remaining is not None and quota.limit is not None:
         quota = quota._replace(remaining=min(quota.limit, quota.remaining + 5))
-    original_answer(self, ticket, now, status, quota)
+    original_answer(self, one, now, status, quota)
 
 
 @pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
