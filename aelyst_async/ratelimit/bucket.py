@@ -94,7 +94,7 @@ class Bucket:
         self.state = "learning"
         self._next_at = -math.inf
         self._planned = True
-        self._newest: Sent | None = None
+        self._newest: Sent | None = None  # not yet in the books, nor in the following
         self._out: dict[Sent, None] = {}  # in the order of sending
         self._ended = 0
         self._books = Books()
@@ -119,12 +119,12 @@ class Bucket:
     @property
     def in_flight(self) -> int:
         """Requests that are out."""
-        return len(self._out)
+        return len(self._out) + (self._newest is not None)
 
     @property
     def sent(self) -> int:
         """Requests that have left, those out among them."""
-        return self._ended + len(self._out)
+        return self._ended + self.in_flight
 
     @property
     def credit(self) -> int:
@@ -228,7 +228,6 @@ class Bucket:
         if self._next_at > now:
             return False
         one.at = now
-        self._out[one] = None
         self._newest = one
         self._planned = False
         return True
@@ -239,6 +238,7 @@ class Bucket:
         if one is None:
             return
         self._newest = None
+        self._out[one] = None
         books, now = self._books, one.at
         number = one.number = books.log.append(now, 2 * books.limit)
         before, due = books.last, self._next_at
@@ -266,12 +266,12 @@ class Bucket:
 
     def unsent(self, one: Sent) -> None:
         """A request never left."""
-        del self._out[one]
         if self._newest is one:  # nothing has happened since: what was planned before it is right again
             self._newest = None
             self._planned = True
             return
         self._enter()
+        del self._out[one]
         self._discount(one)
         self._planned = False
 

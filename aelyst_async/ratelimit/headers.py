@@ -35,6 +35,12 @@ LONGEST = 1e9
 _EPOCH = 1e8
 """A reset above this many seconds is a date: nobody's window lasts three years."""
 
+_COMMON = (
+    "Age", "X-RateLimit-Limit", "X-RateLimit-Remaining", "Retry-After-Ms", "Retry-After", "X-RateLimit-Reset-After",
+    "X-RateLimit-Reset",
+)  # fmt: skip
+"""What every answer is asked for."""
+
 _WANTED = frozenset(
     {
         "age", "date", "ratelimit", "ratelimit-limit", "ratelimit-policy", "ratelimit-remaining", "ratelimit-reset",
@@ -79,17 +85,21 @@ def read(headers: Mapping[str, str], clock: Callable[[], float] = time.time) -> 
 
     Called for every answer: most have two plain counts, or nothing at all.
     """
-    get = headers.get if type(headers) in _CASELESS else _caseless(headers)
-    age = get("Age")
-    if age is not None and (_number(age) or 0.0) > 0:
+    get: Callable[[str], str | None] = headers.get
+    names = _CASELESS.get(type(headers))
+    if names is None:
+        get, names = _caseless(headers)
+    age, limit_name, remaining_name, retry_ms, retry_after, reset_after, reset_name = names
+    text = get(age)
+    if text is not None and (_number(text) or 0.0) > 0:
         return NOTHING
     limit: int | None = None
     remaining: int | None = None
-    text = get("X-RateLimit-Limit")
+    text = get(limit_name)
     if text is not None:
         # Up to nine digits are below LONGEST.
         limit = (int(text) or None) if len(text) < 10 and text.isascii() and text.isdigit() else _count(text)
-    text = get("X-RateLimit-Remaining")
+    text = get(remaining_name)
     if text is not None:
         plain = len(text) < 10 and text.isascii() and text.isdigit()
         remaining = int(text) if plain else _count(text, least=0)
@@ -106,36 +116,40 @@ def read(headers: Mapping[str, str], clock: Callable[[], float] = time.time) -> 
     if limit is not None and remaining is not None and remaining > limit:
         remaining = limit
     retry: float | None = None
-    text = get("Retry-After-Ms")
+    text = get(retry_ms)
     if text is not None and (number := _number(text)) is not None:
         retry = min(max(number / 1000.0, 0.0), LONGEST)
     if retry is None:
-        text = get("Retry-After")
+        text = get(retry_after)
         if text is not None:
             retry = _wait(text, get, clock)
     if reset is None:
-        text = get("X-RateLimit-Reset-After")
+        text = get(reset_after)
         if text is not None:
             reset = _seconds(text)
         if reset is None:
-            text = get("X-RateLimit-Reset")
+            text = get(reset_name)
             if text is not None:
                 reset = _reset(text, _now(get, clock))
     # A named tuple's own constructor is written in Python and takes twice as long.
     return tuple.__new__(QuotaHeaders, (limit, remaining, retry, reset, window))
 
 
-_CASELESS: set[type] = set()
-"""The types met so far whose `get` ignores case: aiohttp's headers, which are not imported for this."""
+_CASELESS: dict[type, tuple[str, ...]] = {}
+"""The types met so far whose `get` ignores case (aiohttp's headers, which are not imported for this), and the common
+names as they find them soonest.
+"""
 
 
-def _caseless(headers: Mapping[str, str]) -> Callable[[str], str | None]:
-    """Return a `get` that ignores case. A plain dict is folded first."""
+def _caseless(headers: Mapping[str, str]) -> tuple[Callable[[str], str | None], tuple[str, ...]]:
+    """Return a `get` that ignores case, and the common names. A plain dict is folded first."""
     kind = type(headers)
     if kind.__name__ in {"CIMultiDictProxy", "CIMultiDict"} and kind.__module__.partition(".")[0] == "multidict":
-        _CASELESS.add(kind)
-        return headers.get
-    return _fold(headers).get
+        from multidict import istr  # keeps its folded form, or each look-up folds anew
+
+        names = _CASELESS[kind] = tuple(map(istr, _COMMON))
+        return headers.get, names
+    return _fold(headers).get, _COMMON
 
 
 def _now(get: Callable[[str], str | None], clock: Callable[[], float]) -> float:

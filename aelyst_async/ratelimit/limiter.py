@@ -12,6 +12,7 @@
 
 - **A permit is handed over.** The pump takes it from the bucket and gives it to the head of the queue in one step,
   so no newcomer slips in between. Whoever is cancelled after that, before it could run, gives it back.
+- **A request is one object** as long as nobody waits: its permit is what the bucket keeps of it.
 - **No task and no timer per waiter**: a waiter is one `Permit`, one `Waiter` and one future. Those who wait for the
   same time at most share a timer.
 - **Whatever grows with the crowd is done in portions** (`agenda`): letting it go, refusing it, moving it to other
@@ -106,7 +107,9 @@ class Permit(Sent):
             # Nobody can say whether the server counted it; what may have been spent is taken as spent.
             self._bucket = None
             bucket.lost(self)
-            self._limiter._changed(self._lane)
+            lane, limiter = self._lane, self._limiter
+            if lane.waiting or limiter.on_change is not None:
+                limiter._changed(lane)
 
     def observe(self, status: int, headers: Mapping[str, str]) -> None:
         """Tell what the server answered. Only the first call of `observe` or `unsent` counts."""
@@ -232,7 +235,10 @@ class RateLimiter:
             raise ConfigurationError("this RateLimiter is in use in another event loop; make one for each loop")
         for lane in self._lanes.values():
             lane.take()  # who waited in a closed loop is not let go by this one
-        self._loop, self._running, self._time = loop, loop.is_running, loop.time
+        self._loop, self._running = loop, loop.is_running
+        # asyncio's own loops read this clock as well, in one more step.
+        plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
+        self._time = time.monotonic if plain else loop.time
         self._agenda = Agenda(loop, self._pump)
         self._lanes.clear()
         self._usual.clear()

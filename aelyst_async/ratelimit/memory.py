@@ -42,14 +42,18 @@ class SendLog:
     def append(self, now: float, keep: int) -> int:
         """Note a request; forget all but the latest `keep` or so. Return its number."""
         times = self._times
-        if len(times) > 2 * min(keep, _MOST) + 64:
-            cut = len(times) - min(keep, _MOST)
-            del times[:cut]
-            self._base += cut
-        # Never backwards: bisection relies on it.
-        times.append(now if not times or now >= times[-1] else times[-1])
-        self.count += 1
-        return self.count
+        kept = len(times)
+        if kept:
+            if kept > 2 * keep + 64 or kept > 2 * _MOST + 64:
+                cut = kept - min(keep, _MOST)
+                del times[:cut]
+                self._base += cut
+            # Never backwards: bisection relies on it.
+            if now < (newest := times[-1]):
+                now = newest
+        times.append(now)
+        self.count = number = self.count + 1
+        return number
 
     def remove(self, number: int) -> None:
         """Take a request out, as if it had never been sent; later ones move up."""
@@ -63,9 +67,12 @@ class SendLog:
     def time(self, number: int) -> float:
         """Return when a request was sent; for one older than all kept, the oldest kept; for a future one, inf."""
         at = number - self._base - 1
-        if at >= len(self._times):
+        times = self._times
+        if at >= len(times):
             return math.inf
-        return self._times[max(at, 0)] if self._times else -math.inf
+        if at >= 0:
+            return times[at]
+        return times[0] if times else -math.inf
 
     def known(self, number: int) -> bool:
         """Whether this request's time is kept."""
@@ -73,7 +80,9 @@ class SendLog:
 
     def sent_by(self, at: float) -> int:
         """Return the number of the last request sent at or before `at`."""
-        return self._base + bisect_right(self._times, at)
+        times = self._times
+        # Most ask for the time of an answer to one of the last.
+        return self._base + bisect_right(times, at) if times and at < times[-1] else self.count
 
 
 class Extremum:

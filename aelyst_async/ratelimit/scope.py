@@ -51,18 +51,20 @@ class PathScope:
 
     def observe(self, path: str | None, sent_at: float, status: int, limit: int | None, remaining: int | None) -> bool:
         """Take in an answer; return whether the scope has changed. `sent_at` is the time of sending."""
+        before, seen = self._last_at, self._seen
+        if sent_at > before:
+            self._last_at = sent_at
         if path is None:
-            self._last_at = max(self._last_at, sent_at)
             return False
-        fresh = path not in self._seen
-        self._seen[path] = None
-        self._seen.move_to_end(path)
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
-        close = abs(sent_at - self._last_at) <= _CLOSE
-        self._last_at = max(self._last_at, sent_at)
-        if not fresh or limit is None or limit < 2:
+        if path in seen:
+            seen.move_to_end(path)
             return False
+        seen[path] = None
+        if len(seen) > _REMEMBERED:
+            seen.popitem(last=False)
+        if limit is None or limit < 2:
+            return False
+        close = abs(sent_at - before) <= _CLOSE
         if status == 429:
             full = False
         elif remaining is None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import statistics
 import subprocess
 import sys
 import time
@@ -105,7 +104,9 @@ async def _acquire() -> None:
     from aiolimiter import AsyncLimiter
 
     count, turns = 5_000, 25
-    headers = CIMultiDictProxy(CIMultiDict({"X-RateLimit-Limit": "1000000000", "X-RateLimit-Remaining": "999999999"}))
+    # A quota that never runs out, nor looks fresh: that would make it each path's own.
+    headers = CIMultiDictProxy(CIMultiDict({"X-RateLimit-Limit": "900000000", "X-RateLimit-Remaining": "899999000"}))
+    paths = [f"/x/{number % 1000}" for number in range(count)]
     loop = asyncio.get_running_loop()
     their_limiter = AsyncLimiter(1e9, 1)
     deadline = loop.time() + 3600.0
@@ -161,6 +162,11 @@ async def _acquire() -> None:
             async with told.permit("GET /x") as permit:
                 permit.observe(200, headers)
 
+    async def learning_as_the_transport() -> None:
+        for path in paths:
+            async with told.permit("GET /x/{id}", account="3f2a", path=path, deadline=deadline) as permit:
+                permit.observe(200, headers)
+
     runs = {
         "a future, set and awaited": future,
         "aiolimiter, acquire()": theirs,
@@ -170,8 +176,9 @@ async def _acquire() -> None:
         "ours, as the transport asks (account, path, deadline)": as_the_transport,
         "ours, permit and no word of an answer": silent,
         "ours, permit and learn from an answer": learning,
+        "ours, as the transport asks, and learn": learning_as_the_transport,
     }
-    # One after the other in each turn: whatever slows the machine down for a while slows all of them down.
+    # One after the other in each turn, and the least of each: what else the machine does only ever adds.
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(turns):
         gc.collect()
@@ -179,17 +186,16 @@ async def _acquire() -> None:
             began = time.perf_counter()
             await run()
             times[name].append((time.perf_counter() - began) / count * 1e6)
-    yard = times["aiolimiter, async with"]
+    yard = min(times["aiolimiter, async with"])
     for name, taken in times.items():
-        ratio = statistics.median(mine / other for mine, other in zip(taken, yard, strict=True))
-        print(f"| {name} | {statistics.median(taken):.2f} | {ratio:.2f} |", flush=True)
+        print(f"| {name} | {min(taken):.2f} | {min(taken) / yard:.2f} |", flush=True)
 
 
 def acquire() -> None:
     import uvloop
 
     for label, start in (("asyncio", asyncio.run), ("uvloop", uvloop.run)):
-        print(f"| {label}: uncontended | µs, median of 25 × 5,000 | times aiolimiter's async with |\n|---|---|---|")
+        print(f"| {label}: uncontended | µs, least of 25 × 5,000 | times aiolimiter's async with |\n|---|---|---|")
         start(_acquire())
 
 
