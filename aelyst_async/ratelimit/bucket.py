@@ -369,6 +369,8 @@ class Bucket:
 
     def _disappointed(self, by: float) -> None:
         """Take in by how much less was true than was believed."""
+        if by <= 0 and not self._surprise and not self._spread:
+            return  # nothing new and nothing to fade, as with most answers
         if self._books.seen_at <= self._settled_at:
             return
         limit = self.limit or 1

@@ -239,6 +239,22 @@ def test_the_log_of_sends_agrees_with_a_plain_list(gaps: list[float], data: st.D
         assert log.sent_by(moment) == sum(one <= moment for one in plain)
 
 
+@given(st.lists(st.sampled_from([0.0, 0.1, 1.0]), min_size=1, max_size=400), st.integers(1, 40))
+def test_the_log_of_sends_keeps_the_latest(gaps: list[float], keep: int) -> None:
+    log, now = SendLog(), 0.0
+    plain: list[float] = []
+    for number, gap in enumerate(gaps, 1):
+        now += gap
+        plain.append(now)
+        assert log.append(now, keep) == log.count == log.sent_by(now) == number
+        assert len(log._times) <= 2 * keep + 65
+        for latest in range(max(1, number - keep + 1), number + 1):
+            assert log.known(latest)
+            assert log.time(latest) == plain[latest - 1]
+        assert log.time(number + 1) == math.inf
+        assert log.time(0) == log._times[0]
+
+
 @given(st.lists(st.tuples(st.floats(0.01, 1), st.floats(-5, 5)), min_size=1, max_size=100), st.floats(0.1, 20))
 def test_the_extremum_of_a_while(values: list[tuple[float, float]], horizon: float) -> None:
     largest, smallest, now = Extremum(largest=True), Extremum(largest=False), 0.0
