@@ -334,7 +334,7 @@ class Bucket:
             self._refusals += 1
         wait = self._own_wait(window) if quota.retry_after is None else quota.retry_after
         self.paused_until = max(self.paused_until, now + wait)
-        self._blind.refused(now, wait, self._refusals)
+        self._blind.refused(now, wait, self._refusals, one.at)
         self._alone = True
         if quota.limit is not None and self.limit is not None:
             self.limit, self.remaining = quota.limit, 0

@@ -297,13 +297,13 @@ def test_refusals_that_have_nothing_to_do_with_the_rate_do_not_cut_it_to_nothing
         now = max(now, blind.next_at(0))
         blind.send(now)
         if turn % 3 == 2:
-            blind.refused(now, 1.0, 1)
+            blind.refused(now, 1.0, 1, now)
             now += 1.0
         else:
             blind.accepted(now)
     assert now < 400  # a request a second or so, as Retry-After offers
     for row in range(1, 8):  # refused after each pause as well: then it is the rate
-        blind.refused(now, 1.0, row)
+        blind.refused(now, 1.0, row, now)
         now += 1.0
     assert blind.rate is not None
     assert blind.rate < 0.2
