@@ -69,9 +69,9 @@ class Blind:
     """A rate in requests per second, learned from refusals alone. Pure: every method is told the time, in seconds."""
 
     __slots__ = (
-        "_back", "_began", "_burst", "_climbed", "_counted", "_crowd", "_due", "_earliest", "_good", "_in_a_row", "_next",
-        "_owed", "_pause_end", "_since", "_span", "_step", "_step_before", "_stepped", "_stepped_at", "_stride",
-        "_tried", "_vain", "_wait", "rate",
+        "_back", "_began", "_burst", "_climbed", "_counted", "_crowd", "_due", "_earliest", "_good", "_in_a_row",
+        "_next", "_owed", "_pause_end", "_since", "_span", "_step", "_step_before", "_stepped", "_stepped_at",
+        "_stride", "_tried", "_vain", "_wait", "rate",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -194,9 +194,10 @@ class Blind:
             rate = max(tried / (1 + self._step_before) ** _STEPS_BACK, _MARGIN * slowest)
             step = max(self._step_before / 3, _LEAST_STEP)
         else:
-            # At first the bounds are far apart for want of time, and too low costs less than another pause.
-            rate = _MARGIN * (slowest if first and self._in_a_row <= 1 else math.sqrt(slowest * fastest))
-            if not first:
+            # A short burst and a pause of a second tell little at first; too low costs less than another pause.
+            vague = first and self._in_a_row <= 1 and fastest > 2.2 * slowest
+            rate = _MARGIN * (slowest if vague else math.sqrt(slowest * fastest))
+            if not first and self._in_a_row <= 1:
                 rate = max(rate, _DEEPEST * tried)
             apart = (fastest / slowest) ** 0.25 - 1
             step = min(max(apart, _LEAST_STEP, 0.0 if first else 0.5 / counted), _MOST_STEP)

@@ -302,7 +302,7 @@ def test_refusals_that_have_nothing_to_do_with_the_rate_do_not_cut_it_to_nothing
         else:
             blind.accepted(now)
     assert now < 400  # a request a second or so, as Retry-After offers
-    for row in range(1, 8):  # refused after each pause as well: then it is the rate
+    for row in range(1, 10):  # refused after each pause as well: then it is the rate
         blind.refused(now, 1.0, row, now)
         now += 1.0
     assert blind.rate is not None
