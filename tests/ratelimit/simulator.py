@@ -33,6 +33,8 @@ class Server:
     refused_count: bool = False
     changes: tuple[tuple[float, int], ...] = ()
     """(seconds from the start, new limit)"""
+    burst: int | None = None
+    """What a full bucket holds, where that is not the limit (token only). The limit is what the headers announce."""
     accepted: list[float] = attrs.field(factory=list)
     refused: list[float] = attrs.field(factory=list)
     foreign_accepted: list[float] = attrs.field(factory=list)
@@ -95,9 +97,9 @@ class Server:
             return self.limit - estimate, w / max(1, self.limit)
         if self.kind == "token":
             if math.isnan(self._tokens):
-                self._tokens, self._at = float(self.limit), now
+                self._tokens, self._at = self._full(), now
             rate = self.limit / w
-            self._tokens = min(float(self.limit), self._tokens + max(0.0, now - self._at) * rate)
+            self._tokens = min(self._full(), self._tokens + max(0.0, now - self._at) * rate)
             self._at = max(self._at, now)
             return self._tokens + 1e-9, max(0.0, 1 - self._tokens) / rate
         raise ValueError(self.kind)
@@ -106,9 +108,12 @@ class Server:
         if self.kind == "sliding":
             self._log.append(now)
         elif self.kind == "token":
-            self._tokens = max(self._tokens - 1, -float(self.limit))
+            self._tokens = max(self._tokens - 1, -self._full())
         else:
             self._used += 1
+
+    def _full(self) -> float:
+        return float(self.limit if self.burst is None else self.burst)
 
 
 @attrs.frozen(kw_only=True)
@@ -127,7 +132,9 @@ class Latency:
 
 @attrs.define
 class Result:
-    """What a run showed. ``late``: from the third window on; ``whole``: the first ten windows."""
+    """What a run showed. ``late``: from the third window on; ``whole``: the time of the first ten windows;
+    ``by_client``: what was let in of each once the last of them had started.
+    """
 
     late: float
     whole: float
@@ -184,7 +191,7 @@ def simulate(
                     sent[which] += 1
                     await asyncio.sleep(latency.up + (rng.expovariate(1 / latency.jitter) if latency.jitter else 0.0))
                     status, headers = server.ask(loop.time() - zero)
-                    good[which] += status == 200
+                    good[which] += status == 200 and loop.time() - zero >= (clients - 1) * start_gap
                     down = latency.least + (rng.expovariate(1 / latency.down) if latency.down else 0.0)
                     if latency.stall_every:
                         at = (loop.time() - zero + down) % latency.stall_every
@@ -241,10 +248,4 @@ def simulate(
         end = first + math.floor((duration - first) / w) * w
     else:
         end = duration
-    whole_from = server.phase - w if server.phase else 0.0
-    whole = (
-        use(0.0, 10 * w)
-        if server.kind not in {"fixed", "counter"}
-        else sum(at < whole_from + 10 * w for at in served) / quota(whole_from, whole_from + 10 * w)
-    )
-    return Result(use(first, end), whole, len(server.refused), sum(sent), tuple(sent), tuple(good))
+    return Result(use(first, end), use(0.0, 10 * w), len(server.refused), sum(sent), tuple(sent), tuple(good))
