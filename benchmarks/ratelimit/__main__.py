@@ -1,85 +1,23 @@
-"""`python -m benchmarks.ratelimit [goodput] [acquire] [waiters]`: the limiter beside others, measured in one run.
+"""`python -m benchmarks.ratelimit [acquire] [waiters] [goodput [WORD …]] [quotas [WORD …]]`: the limiter, measured.
 
-goodput: requests to a real server in another process, one quota of each kind; plots go to docs/.
-acquire: an uncontended acquire, and acquire with what is learned from an answer. waiters: 100,000 of them, queued and
-let go, cancelled, refused or moved: time, memory, and how long the loop is kept.
+acquire: an uncontended acquire, and acquire with what is learned from an answer, beside aiolimiter's. waiters: 100,000
+of them, queued and let go, cancelled, refused or moved: time, memory, and how long the loop is kept. goodput (about
+12 minutes): requests to a real server in another process, beside what else Python programs do; one table, and plots in
+docs/. quotas: many quotas and conditions in virtual time, against the bars. Words after the last two choose the cases
+whose name has one of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import json
-import subprocess
 import sys
 import time
-import urllib.request
-from pathlib import Path
+from collections.abc import Sequence
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from aelyst_async.ratelimit import RateLimiter
-
-QUOTAS = [("fixed", 200, 1.0), ("sliding", 200, 1.0), ("token", 200, 1.0), ("fixed", 20, 0.2)]
-SECONDS = 8.0
-"""What the quota alone would need."""
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-
-
-def goodput() -> None:
-    from benchmarks.ratelimit.clients import CLIENTS, drive
-
-    print("| quota | client | seconds (quota alone: 8) | refused | done |\n|---|---|---|---|---|")
-    for kind, limit, window in QUOTAS:
-        rate = limit / window
-        count = int(rate * SECONDS)
-        curves = {}
-        for name in CLIENTS:
-            command = [sys.executable, "-m", "benchmarks.ratelimit.server", kind, str(limit), str(window)]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            try:
-                assert process.stdout is not None
-                url = f"http://127.0.0.1:{int(process.stdout.readline())}"
-                seconds, done = asyncio.run(drive(name, url, count, rate))
-                with urllib.request.urlopen(f"{url}/stats") as answer:
-                    stats = json.load(answer)
-            finally:
-                process.terminate()
-                process.wait()
-                assert process.stdout is not None
-                process.stdout.close()
-            curves[name] = stats["accepted"]
-            whole = f"{done}" if done == count else f"{done} of {count}"
-            print(
-                f"| {kind} {limit} per {window:g} s | {name} | {seconds:.1f} | {stats['refused']} | {whole} |",
-                flush=True,
-            )
-        plot(kind, limit, window, curves)
-
-
-def plot(kind: str, limit: int, window: float, curves: dict[str, list[float]]) -> None:
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    import matplotlib.pyplot as plt
-
-    shown = [name for name in curves if name.startswith(("aelyst", "backoff, Retry", "aiolimiter, set by"))]
-    figure, axes = plt.subplots(len(shown), 1, figsize=(8, 5), sharex=True, sharey=True, layout="constrained")
-    for axis, name in zip(axes, shown, strict=True):
-        bins = [0] * 200
-        for at in curves[name]:
-            if at < 20:
-                bins[int(at * 10)] += 1
-        last = max((i for i, value in enumerate(bins) if value), default=0)
-        axis.bar([i / 10 for i in range(last + 1)], bins[: last + 1], width=0.09, align="edge", color="#2b6cb0")
-        axis.axhline(limit / window / 10, color="#c53030", linewidth=1)
-        axis.set_title(name, fontsize=9, loc="left")
-    axes[-1].set_xlabel("seconds")
-    figure.suptitle(
-        f"{kind} quota, {limit} per {window:g} s: requests let in per 100 ms (line: the quota)", fontsize=10
-    )
-    figure.savefig(DOCS / f"rate-limiter-{kind}-{limit}-{window:g}s.svg", metadata={"Date": None})
-    plt.close(figure)
 
 
 class _Nothing:
@@ -205,10 +143,34 @@ def waiters() -> None:
     asyncio.run(measure())
 
 
+def goodput(words: Sequence[str]) -> None:
+    from benchmarks.ratelimit.goodput import goodput as measure
+
+    measure(words)
+
+
+def quotas(words: Sequence[str]) -> None:
+    from benchmarks.ratelimit.quotas import quotas as measure
+
+    measure(words)
+
+
 def main() -> None:
-    parts = {"goodput": goodput, "acquire": acquire, "waiters": waiters}
-    for name in sys.argv[1:] or ["acquire", "waiters", "goodput"]:
-        parts[name]()
+    plain = {"acquire": acquire, "waiters": waiters}
+    filtered = {"goodput": goodput, "quotas": quotas}
+    asked: list[tuple[str, list[str]]] = []
+    for word in sys.argv[1:] or ["acquire", "waiters", "goodput"]:
+        if word in plain or word in filtered:
+            asked.append((word, []))
+        elif asked and asked[-1][0] in filtered:
+            asked[-1][1].append(word)
+        else:
+            sys.exit(f"{word}: not one of {', '.join([*plain, *filtered])}")
+    for name, words in asked:
+        if name in plain:
+            plain[name]()
+        else:
+            filtered[name](words)
         print()
 
 

@@ -1,9 +1,16 @@
-"""The same job, N requests at one server, by each of the ways that Python programs do it."""
+"""The same job, N requests at one server, by each of the ways that Python programs do it.
+
+All keep `CONCURRENCY` requests going and differ only in when they send. A client runs in a process of its own, so that
+two of them share nothing but the server (`drive`); so does a neighbour, who sends at random and never looks at an
+answer (`neighbour`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import random
 import time
 from collections.abc import Awaitable, Callable
 
@@ -15,8 +22,8 @@ from aiolimiter import AsyncLimiter
 from aelyst_async.ratelimit import RateLimiter
 
 CONCURRENCY = 100
-CAP = 40.0
-"""Seconds after which a run is cut off."""
+WHO = "X-Client"
+"""The header by which the server tells clients apart in what it counts. The quota does not know it."""
 
 
 class RefusedError(Exception):
@@ -32,7 +39,7 @@ async def ask(session: aiohttp.ClientSession, url: str) -> None:
     async with session.get(url) as answer:
         await answer.read()
         if answer.status == 429:
-            raise RefusedError(float(answer.headers["Retry-After"]))
+            raise RefusedError(float(answer.headers.get("Retry-After", "1")))
 
 
 def with_ours(session: aiohttp.ClientSession, _: float) -> Job:
@@ -100,23 +107,39 @@ def with_aiolimiter_wrong(session: aiohttp.ClientSession, rate: float) -> Job:
     return with_aiolimiter(session, 1.2 * rate)
 
 
+OURS = "aelyst-async, nothing configured"
+RETRY_AFTER = "backoff, Retry-After"
+BY_HAND = "aiolimiter, set by hand to the right rate"
+
 CLIENTS: dict[str, Callable[[aiohttp.ClientSession, float], Job]] = {
-    "aelyst-async, nothing configured": with_ours,
+    OURS: with_ours,
     "backoff, full jitter, at most 8 s": with_backoff,
-    "backoff, Retry-After": with_retry_after,
+    RETRY_AFTER: with_retry_after,
     "aiohttp-retry, JitterRetry": with_aiohttp_retry,
-    "aiolimiter, set by hand to the right rate": with_aiolimiter,
+    BY_HAND: with_aiolimiter,
     "aiolimiter, set 20 % too high": with_aiolimiter_wrong,
 }
 
 
-async def drive(name: str, url: str, count: int, rate: float) -> tuple[float, int]:
-    """Return the seconds taken and the jobs done before the cap."""
+def ready() -> None:
+    """Do nothing, in a process that has now imported all of this."""
+
+
+def drive(name: str, url: str, who: str, count: int | None, rate: float, begin: float, cap: float) -> tuple[float, int]:
+    """Send `count` requests, or as many as it can, from `begin` (`time.time`) for at most `cap` seconds.
+
+    ``rate`` is for those that must be told one. Return the seconds taken and the requests done.
+    """
+    return asyncio.run(_drive(name, url, who, count, rate, begin, cap))
+
+
+async def _drive(
+    name: str, url: str, who: str, count: int | None, rate: float, begin: float, cap: float
+) -> tuple[float, int]:
     done = 0
-    connector = aiohttp.TCPConnector(limit=CONCURRENCY)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    async with _session(who) as session:
         job = CLIENTS[name](session, rate)
-        numbers = iter(range(count))
+        numbers = iter(itertools.count() if count is None else range(count))
 
         async def worker() -> None:
             nonlocal done
@@ -124,8 +147,44 @@ async def drive(name: str, url: str, count: int, rate: float) -> tuple[float, in
                 await job(f"{url}/contact/id:{number}")
                 done += 1
 
+        await asyncio.sleep(begin - time.time())
         began = time.perf_counter()
         workers = asyncio.gather(*[worker() for _ in range(CONCURRENCY)])
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(workers, CAP)
+            await asyncio.wait_for(workers, cap)
         return time.perf_counter() - began, done
+
+
+def _session(who: str) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=CONCURRENCY)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers={WHO: who})
+
+
+def neighbour(url: str, who: str, rate: float, begin: float) -> None:
+    """Send at random, `rate` a second, from `begin` until the server is gone."""
+    asyncio.run(_neighbour(url, who, rate, begin))
+
+
+async def _neighbour(url: str, who: str, rate: float, begin: float) -> None:
+    rng = random.Random(2)
+    gone = asyncio.Event()
+    tasks: set[asyncio.Task[None]] = set()
+    async with _session(who) as session:
+
+        async def one() -> None:
+            try:
+                async with session.get(f"{url}/contact/id:0") as answer:
+                    await answer.read()
+            except aiohttp.ClientError:
+                gone.set()
+
+        await asyncio.sleep(begin - time.time())
+        at = time.time()
+        while not gone.is_set():
+            # From plan to plan, not from now: a late timer must not make it slower.
+            at += rng.expovariate(rate)
+            await asyncio.sleep(at - time.time())
+            task = asyncio.create_task(one())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.gather(*tasks)

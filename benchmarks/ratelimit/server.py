@@ -1,31 +1,49 @@
-"""A server with one quota, in a process of its own. Prints its port; ``/stats`` tells what it let in, per 100 ms."""
+"""A server with one quota, in a process of its own: `python -m benchmarks.ratelimit.server '{"kind": "fixed", …}'`.
+
+The argument has the fields of `tests.ratelimit.simulator.Server`; times count from the first request. It prints its
+port. ``/stats`` tells for each client (header `WHO`) when its requests were let in, in seconds, and how many were
+refused.
+"""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
+import json
 import random
+import sys
 
 from aiohttp import web
 
+from benchmarks.ratelimit.clients import WHO
 from tests.ratelimit.simulator import Server
 
+LEAST, MOST = 0.005, 0.025
+"""An answer takes between these, in seconds."""
 
-def make_app(quota: Server, least: float, most: float) -> web.Application:
+
+def make_app(quota: Server) -> web.Application:
     rng = random.Random(1)
     loop_zero: list[float] = []
+    let_in: dict[str, list[float]] = {}
+    refused: dict[str, int] = {}
 
-    async def contact(_: web.Request) -> web.Response:
+    async def contact(request: web.Request) -> web.Response:
         loop = asyncio.get_running_loop()
         if not loop_zero:
             loop_zero.append(loop.time())
-        status, headers = quota.ask(loop.time() - loop_zero[0])
-        await asyncio.sleep(rng.uniform(least, most))
+        now = loop.time() - loop_zero[0]
+        who = request.headers.get(WHO, "")
+        status, headers = quota.ask(now)
+        if status == 200:
+            let_in.setdefault(who, []).append(round(now, 4))
+        else:
+            refused[who] = refused.get(who, 0) + 1
+        await asyncio.sleep(rng.uniform(LEAST, MOST))
         return web.json_response({"id": 1}, status=status, headers=headers)
 
     async def stats(_: web.Request) -> web.Response:
-        return web.json_response({"accepted": quota.accepted, "refused": len(quota.refused)})
+        return web.json_response({"let_in": let_in, "refused": refused})
 
     app = web.Application()
     app.router.add_get("/contact/{identifier}", contact)
@@ -43,15 +61,8 @@ async def serve(app: web.Application) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("kind")
-    parser.add_argument("limit", type=int)
-    parser.add_argument("window", type=float)
-    args = parser.parse_args()
-    # The first boundary comes 0.37 windows after the first request.
-    quota = Server(kind=args.kind, limit=args.limit, window=args.window, phase=0.37 * args.window)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(make_app(quota, 0.005, 0.025)))
+        asyncio.run(serve(make_app(Server(**json.loads(sys.argv[1])))))
 
 
 if __name__ == "__main__":
