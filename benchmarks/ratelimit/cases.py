@@ -77,7 +77,7 @@ class Case:
 def _second(kind: str, *, late: bool) -> Case:
     name = f"two clients, {kind} 200 per 1 s" + (", one 1 s late" if late else "")
     return Case(
-        name=name, kind=kind, limit=200, window=1.0, seconds=7.0, clients=THREE,
+        name=name, kind=kind, limit=200, window=1.0, seconds=6.0, clients=THREE,
         second=1.0 if late else 0.0, plot="two-clients-late" if late else "two-clients",
     )  # fmt: skip
 
