@@ -3,7 +3,8 @@
 ======================  =====================================================================================
 `headers`               what one answer says; pure
 `bucket`                what the server will allow; pure arithmetic, no clock, no asyncio
-`memory`, `laws`        what is known of its memory, and the three ways of counting
+`memory`, `books`       what is known of its memory, and of our requests
+`fixed`, `laws`         the three ways of counting
 `judge`, `scout`        which of them is believed, and what is done before one is
 `scope`                 whose quota it is: the endpoint's, the full path's or the account's; pure
 `lane`                  who waits for it: FIFO queues

@@ -21,7 +21,8 @@ which is believed)::
 
 **Reserve.** Each request remembers what credit we believed in when it left; its answer says what was true. The
 disappointments of late are kept as a reserve: neighbours who spend the same quota, requests that overtake each other
-and rules that no law fits show there and nowhere else.
+and rules that no law fits show there and nowhere else. Where requests are seen to overtake each other, moments are
+put off by as much as answers vary, and a count is trusted only to within those that were out at the same time.
 
 **Neighbours.** On a token bucket, standing credit costs nothing, and all clients see the same. Each leaves some
 standing, the more, the higher its own rate: whoever has less goes on when the other already stops. A fixed window is
@@ -39,9 +40,11 @@ from __future__ import annotations
 import math
 
 from aelyst_async.ratelimit.blind import Blind
+from aelyst_async.ratelimit.books import Books
+from aelyst_async.ratelimit.fixed import Fixed
 from aelyst_async.ratelimit.headers import QuotaHeaders
 from aelyst_async.ratelimit.judge import Judge
-from aelyst_async.ratelimit.laws import Books, Fixed, Sliding, Token
+from aelyst_async.ratelimit.laws import Sliding, Token
 from aelyst_async.ratelimit.scout import Scout
 
 __all__ = ["Bucket", "Sent"]
@@ -51,6 +54,15 @@ _LATE = 0.002
 
 _TOGETHER = 0.0002
 """Seconds within which requests may overtake each other on their way."""
+
+_NOISY = 0.05
+"""Requests by which what is authorised falls from one answer to the next, on average, where requests overtake."""
+
+_SEEN = 0.002
+"""The same, if they did at all of late."""
+
+_FIRST = 16
+"""Answers after which it is known whether they do."""
 
 _LEFT = {"alone": 0.02, "met": 0.2, "crowd": 0.06}
 """Share of the limit left standing for neighbours at sixteen limits a second: nobody met for long, somebody, many."""
@@ -67,12 +79,14 @@ def _gap(least: float, most: float, low: float, high: float) -> float:
 class Sent:
     """A request that is out. A permit is one: nothing else is made for each request. Its bucket fills it in."""
 
-    __slots__ = ("at", "believed", "number")
+    __slots__ = ("at", "believed", "beside", "number")
 
     at: float
     """When it left."""
     number: int
     """In the order of sending, from 1; not set while it is the bucket's newest."""
+    beside: int
+    """How many others were out when it left: before or after so many it may have been counted."""
     believed: float
     """What `allowed` would be if its answer were in; not a number, if nobody could say."""
 
@@ -81,9 +95,10 @@ class Bucket:
     """The state of one quota, and the time of the next request that it permits."""
 
     __slots__ = (
-        "_alone", "_apart", "_blind", "_books", "_ended", "_fixed", "_judge", "_met_at", "_most_forgotten", "_newest",
-        "_next_at", "_out", "_planned", "_refusals", "_round_trip", "_scout", "_settled_at", "_sliding", "_spread",
-        "_surprise", "_token", "limit", "paused_until", "refused", "remaining", "state",
+        "_alone", "_answers", "_apart", "_blind", "_books", "_ended", "_fixed", "_judge", "_met_at", "_most_forgotten",
+        "_newest", "_next_at", "_noise", "_out", "_planned", "_refusals", "_round_trip", "_scout", "_settled_at",
+        "_sliding", "_spread", "_surprise", "_token", "_wobble", "limit", "paused_until", "refused", "remaining",
+        "state",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -108,6 +123,9 @@ class Bucket:
         self._refusals = 0
         self._round_trip = 0.0
         self._most_forgotten = 0.0
+        self._answers = 0
+        self._noise = 0.0
+        self._wobble = 0.0  # seconds by which the time to an answer differs from the average
         self._surprise = 0.0
         self._spread = 0.0
         self._settled_at = -math.inf
@@ -172,7 +190,7 @@ class Bucket:
         elif state == "token":
             ready = self._ready_token(books)
         else:
-            ready = self._scout.ready(books, self._fixed.bounds, self._spare())
+            ready = self._ready_scouting(books)
         if out:
             # An answer is waited for; a request that hangs must not hold up the others.
             patience = books.last + max(2.0, 8 * self._round_trip)
@@ -188,6 +206,16 @@ class Bucket:
         """Return the requests that are held back."""
         surprise = self._surprise + 3 * self._spread
         return 0.0 if surprise < 0.5 else float(min(math.ceil(surprise - 0.5), int(0.2 * (self.limit or 1))))
+
+    def _ready_scouting(self, books: Books) -> float:
+        scout, fixed, spare = self._scout, self._fixed, self._spare()
+        if fixed.bounds.low > -math.inf and not scout.tells(books.last):
+            return fixed.ready(books, spare, scout.least)
+        ready = scout.ready(books, spare)
+        if self._sliding.sudden and ready < math.inf:
+            # Little by little comes back what was sent: how, the next few will tell.
+            ready = min(ready, books.last + 0.03 * scout.least)
+        return ready
 
     def _ready_token(self, books: Books) -> float:
         token, last = self._token, books.last
@@ -238,6 +266,7 @@ class Bucket:
         if one is None:
             return
         self._newest = None
+        one.beside = len(self._out)
         self._out[one] = None
         books, now = self._books, one.at
         number = one.number = books.log.append(now, 2 * books.limit)
@@ -307,7 +336,9 @@ class Bucket:
         if self._round_trip <= 0:
             self._round_trip = max(took, 1e-4)
             self._scout.round_trip(self._round_trip)
+        self._wobble += (abs(took - self._round_trip) - self._wobble) / 16
         self._round_trip += (took - self._round_trip) / 8
+        self._books.round_trip = self._round_trip
         if quota.reset is not None or quota.window is not None:
             self._scout.told(now, quota.reset, quota.window)
         if status == 429:
@@ -343,13 +374,13 @@ class Bucket:
         # One refused again may have been counted as well, and have kept itself out: it proves nothing of the window.
         first = self._refusals == 1
         if window is None and bounds.known and first:
-            bounds.window_low = max(bounds.window_low, one.at - bounds.high)
-            if bounds.window_low > bounds.window_high:
-                bounds.doubt(bounds.window_low)
+            self._fixed.longer(one.at - bounds.high)
         elif self.state == "sliding" or (self.state == "fixed" and math.isnan(one.believed)):
             books.slipped()
+            if self.state == "sliding":
+                self._sliding.refused(books, one.number, one.at)
             if self.state == "fixed":
-                bounds.doubt(one.at - bounds.high)
+                self._fixed.doubt(one.at - bounds.high)
                 if not bounds.known:
                     self.state = "scouting"
         self._scout.refused(one.at, self.paused_until, wait, self._round_trip)
@@ -396,15 +427,20 @@ class Bucket:
             if first <= books.seen <= last and allowed > books.allowed:
                 books.allowed, books.forgotten, books.remembered = allowed, forgotten, remembered
                 self._token.at_least(allowed)
-            self._fixed.bounds.refine(number, at, after=forgotten >= books.forgotten - max(1, 0.1 * limit))
+            self._fixed.refine(number, at, after=forgotten >= books.forgotten - max(1, 0.1 * limit))
             return
         if books.seen:
-            self._weigh(number, at, allowed, most, forgotten, remembered)
+            self._overtaken(books.allowed - most)
+            self._weigh(number, at, allowed, most, forgotten, remembered, one.beside)
         else:
             self._most_forgotten = float(forgotten)
-        self._sliding.learn(books, number, at, forgotten, int(2 * self._spread), last - first)
+        self._sliding.learn(books, number, at, forgotten, self._mistaken(one.beside), last - first)
         self._token.learn(books, number, at, allowed, most)
         books.newest(number, at, allowed, forgotten, remembered)
+        # By a log's count, and by a fixed window's: is all that is remembered ours?
+        lately, since = number - log.sent_by(at - self._sliding.high), number - self._fixed.bounds.numbers[1] + 1
+        off = min(abs(remembered - lately), abs(remembered - since))
+        self._judge.count(ours=off <= max(2, 0.05 * limit))
         # More is remembered than we ever sent: there are neighbours.
         state = self._judge.choose(self.state, limit, crowded=forgotten < -0.1 * limit)
         if state != self.state:
@@ -412,7 +448,23 @@ class Bucket:
             self._settled_at = at + (self.window or 0.0)
             self._surprise = self._spread = 0.0
 
-    def _weigh(self, number: int, at: float, allowed: int, most: int, forgotten: int, remembered: int) -> None:
+    def _overtaken(self, fell: int) -> None:
+        """Take in by how much less is authorised than by the answer before, as if requests overtook each other."""
+        self._answers += 1
+        if fell > 0 or self._noise:
+            self._noise += (min(max(fell, 0), 4 * self._noise + 2.0) - self._noise) / 64
+            # A request is late by no more than its answer.
+            self._books.jitter = 2 * self._wobble if self._noise > _NOISY else 0.0
+
+    def _mistaken(self, beside: int) -> int:
+        """Return by how many requests the count of one may be mistaken that left with so many others out."""
+        if self._answers < _FIRST:
+            return min(beside, 2)
+        return min(beside, math.ceil(3 * self._judge.noise)) if self._judge.noise > _SEEN else 0
+
+    def _weigh(
+        self, number: int, at: float, allowed: int, most: int, forgotten: int, remembered: int, beside: int
+    ) -> None:
         """Compare an answer that is newer than the books with what each law foretold."""
         books, fixed, bounds = self._books, self._fixed, self._fixed.bounds
         news = forgotten - self._most_forgotten
@@ -423,7 +475,7 @@ class Bucket:
         if least > most + 1.5:
             self._met_at = at
         end = bounds.high
-        off_fixed = fixed.learn(books, number, at, forgotten, remembered, news, self._scout.not_before)
+        off_fixed = fixed.learn(books, number, at, forgotten, remembered, news, beside, self._scout.not_before)
         if bounds.high != end:
             self._scout.began(at)
             if books.forgotten >= 0:
@@ -431,7 +483,9 @@ class Bucket:
         came = forgotten > books.forgotten
         if came and books.forgotten >= 0:
             self._scout.forgot(at - books.log.time(books.forgotten + 1))
-        self._judge.weigh(books.limit, news, came=came, fixed=off_fixed, sliding=off_sliding, token=off_token)
+        self._judge.weigh(
+            books.limit, news, books.allowed - most, came=came, fixed=off_fixed, sliding=off_sliding, token=off_token
+        )
         # Against the most that was ever forgotten: requests that overtake each other make it swing. Neighbours push it
         # down for good.
         self._most_forgotten += news if news > 0 else 0.1 * news

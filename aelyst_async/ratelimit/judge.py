@@ -8,12 +8,14 @@ newly authorised at all, which is what there was to foretell. Then:
 - the law that was least off is believed, one that is believed already a little sooner than another;
 - a fixed window and a sliding one that look alike so far are not guessed at: that would spend what may not be there;
 - where even the best was off by half of all that came, neighbours spend the same quota. A sliding window may still be
-  seen through them. If not, the average rate goes for a token bucket's, with more left standing.
+  seen through them. If not, the average rate goes for a token bucket's, with more left standing. (Requests of ours
+  that overtake each other make every law look wrong as well. They are told apart by what is remembered: all ours?)
 """
 
 from __future__ import annotations
 
-from aelyst_async.ratelimit.laws import Fixed, Sliding, Token
+from aelyst_async.ratelimit.fixed import Fixed
+from aelyst_async.ratelimit.laws import Sliding, Token
 
 __all__ = ["Judge"]
 
@@ -26,7 +28,10 @@ _STANDS = 1.5
 class Judge:
     """Sums up how far off the laws were."""
 
-    __slots__ = ("_fixed", "_off_fixed", "_off_sliding", "_off_token", "_sliding", "_stands", "_token", "come")
+    __slots__ = (
+        "_fell", "_fixed", "_off_fixed", "_off_sliding", "_off_token", "_ours", "_seen", "_sliding", "_stands",
+        "_token", "come",
+    )  # fmt: skip
 
     def __init__(self, fixed: Fixed, sliding: Sliding, token: Token) -> None:
         self._fixed = fixed
@@ -38,20 +43,36 @@ class Judge:
         self._off_sliding = 0.0
         self._off_token = 0.0
         self._stands = 0.0
+        self._fell = 0.0
+        self._ours = 1.0
+        self._seen = 1.0
+
+    @property
+    def noise(self) -> float:
+        """Requests by which what is authorised falls back from one answer to the next, on average."""
+        return self._fell / self._seen
 
     @property
     def token_fits(self) -> bool:
         """Whether what came in came evenly."""
         return self._off_token < 0.3 * self.come
 
-    def weigh(self, limit: int, news: float, *, came: bool, fixed: float, sliding: float, token: float) -> None:
+    def weigh(
+        self, limit: int, news: float, fell: int, *, came: bool, fixed: float, sliding: float, token: float
+    ) -> None:
         """Take in by how many requests each law was off; `came`: more is forgotten than at the answer before."""
         keep = 1 - 1 / (limit + 16)
         self.come = self.come * keep + (news if news > 0 else 0.0)
+        self._fell = self._fell * keep + (fell if fell > 0 else 0.0)
+        self._seen = self._seen * keep + 1
         self._off_fixed = self._off_fixed * keep + fixed
         self._off_sliding = self._off_sliding * keep + sliding
         self._off_token = self._off_token * keep + token
         self._stands = 0.6 * self._stands + (1.0 if came else -0.3)
+
+    def count(self, *, ours: bool) -> None:
+        """Take in whether all that an answer shows remembered is ours."""
+        self._ours += (ours - self._ours) / 64
 
     def choose(self, state: str, limit: int, *, crowded: bool) -> str:
         """Return the law to go by, `state` being the one gone by so far; `crowded`: neighbours are known of."""
@@ -67,12 +88,14 @@ class Judge:
             if self._off_sliding < off:
                 best, off = "sliding", self._off_sliding
         if self._token.usable:
+            # Of the two, a bucket is the safer to be wrong about: it presumes less.
             offs["token"] = self._off_token
-            if self._off_token < off:
+            if self._off_token < off or (best == "sliding" and self._off_token <= off + 0.5):
                 best, off = "token", self._off_token
         if state in offs and off > 0.6 * offs[state] - 0.5:
             best, off = state, offs[state]
-        if off > 0.5 * come:
+        # Requests of ours that overtake each other make every law look wrong; those of others do, too.
+        if off - (2 * self._fell if self._ours > 0.5 else 0.0) > 0.5 * come:
             seen_through = sliding.usable and sliding.low < 4 * sliding.high and self._off_sliding < 0.5 * come
             return "sliding" if seen_through else "token"
         if best == "sliding" and state != "sliding" and self._off_fixed < off + max(0.5, 0.05 * come):

@@ -1,11 +1,8 @@
-"""Three ways in which servers count, each as a law: what it foretells, and when it lets the next request go.
+"""Two ways of forgetting little by little, as laws: what each foretells, and when it lets the next request go. Pure.
 
 A law is told of every answer. It foretells what the next answer authorises (`memory` numbers requests and says what
-*authorised* means); how far off it was decides which law is believed (`bucket`). All times are send times.
-
-**Fixed**: everything is forgotten at once, a window after the last time. What is left is spread evenly up to the
-earliest end of the window. Nothing is presumed until the latest moment at which it may have ended; after that, a new
-quota is.
+*authorised* means); how far off it was decides which law is believed (`judge`). `fixed` has the third law, of windows
+that end for all at once. All times are send times.
 
 **Sliding**: what was sent a window ago is forgotten as it was sent. Request *n* goes when request ``n - Limit`` is
 forgotten: the pattern of sending comes back window after window, and none of the quota is lost, even or not. The
@@ -21,20 +18,10 @@ from __future__ import annotations
 
 import math
 
-from aelyst_async.ratelimit.memory import Boundaries, Extremum, Inflow, SendLog
+from aelyst_async.ratelimit.books import FEW, USUAL, Books
+from aelyst_async.ratelimit.memory import Extremum, Inflow
 
-__all__ = ["Books", "Fixed", "Sliding", "Token"]
-
-_GRAIN = 0.0005
-"""Seconds by which a presumed moment is put off, and ..."""
-
-_PUT_OFF = 0.003
-"""... the share of the window on top of it."""
-
-_SLIP = (0.004, 0.05)
-"""Share of the window by which more it is put off after one that came too early: at first, at most."""
-
-_SLIP_FADES = 1 - 1 / 4000  # with every answer: a refusal in some thousand requests keeps the balance
+__all__ = ["Sliding", "Token"]
 
 _LEFT_IN_A_LOG = 0.04
 """Share of the limit left to neighbours who have less of a sliding log than we."""
@@ -49,121 +36,18 @@ _BURST = 8.0
 """Times the average rate: no faster than that, however much stands to be used."""
 
 
-class Books:
-    """What the laws share: our sends, and the newest answer in the order of sending."""
-
-    __slots__ = ("allowed", "forgotten", "last", "limit", "log", "remembered", "seen", "seen_at", "slip")
-
-    def __init__(self) -> None:
-        self.log = SendLog()
-        self.limit = 1
-        self.seen = 0
-        """Number of the request that the newest answer belongs to."""
-        self.seen_at = -math.inf
-        self.allowed = 0
-        self.forgotten = 0
-        self.remembered = 0
-        self.last = -math.inf
-        """When the last request left, or was due to."""
-        self.slip = 0.0
-        """Share of the window by which presumptions came too early of late."""
-
-    def newest(self, number: int, at: float, allowed: int, forgotten: int, remembered: int) -> None:
-        """Enter the newest answer."""
-        self.seen, self.seen_at = number, at
-        self.allowed, self.forgotten, self.remembered = allowed, forgotten, remembered
-        self.slip *= _SLIP_FADES
-
-    def slipped(self) -> None:
-        """A presumption came too early."""
-        self.slip = min(max(2 * self.slip, _SLIP[0]), _SLIP[1])
-
-    def put_off(self, window: float) -> float:
-        """Return the seconds by which a presumption is put off."""
-        return min(_GRAIN, 0.01 * window) + (_PUT_OFF + self.slip) * window
-
-
-class Fixed:
-    """A window that ends for all at once."""
-
-    __slots__ = ("_odd", "bounds")
-
-    def __init__(self) -> None:
-        self.bounds = Boundaries()
-        self._odd = 0
-
-    @property
-    def usable(self) -> bool:
-        """Whether the window is known well enough to go by."""
-        return self.bounds.known and self.bounds.window_high <= 2 * self.bounds.window_low
-
-    @property
-    def window(self) -> float:
-        """Its length in seconds."""
-        return (self.bounds.window_low + self.bounds.window_high) / 2
-
-    def late(self, books: Books) -> float:
-        """Return when the present window has ended at the latest."""
-        bounds = self.bounds
-        return bounds.high + bounds.window_high + books.put_off(bounds.window_high)
-
-    def learn(
-        self, books: Books, number: int, at: float, forgotten: int, remembered: int, news: float, not_before: float
-    ) -> float:
-        """Take in an answer that is newer than `books`; return by how many requests it was off."""
-        bounds = self.bounds
-        if news <= 0:
-            if bounds.confirmed >= 1 and at > self.late(books):
-                missing = float(number - 1 - forgotten)
-                bounds.doubt(at - bounds.high)
-                return missing
-            return 0.0
-        if forgotten - books.forgotten < 0.6 * books.remembered:
-            return news
-        # Clean: next to nothing is remembered from before. Otherwise neighbours may have spent since.
-        clean = remembered <= max(number - books.seen + 1, 0.3 * books.limit)
-        if bounds.confirmed >= 2:
-            # Far too early for an end: requests overtook each other, unless it comes again.
-            self._odd = self._odd + 1 if at < bounds.low + 0.7 * bounds.window_low else 0
-            if self._odd in {1, 2}:
-                return news
-        bounds.found(max(books.seen_at, not_before), at, (books.seen, number))
-        return 0.0 if clean else 0.3 * news
-
-    def ready(self, books: Books, spare: float) -> float:
-        """Return when the next request may go; infinite: not before an answer."""
-        bounds, limit, log = self.bounds, books.limit, books.log
-        margin = books.put_off(bounds.window_high)
-        early, late = bounds.low + bounds.window_low, bounds.high + bounds.window_high + margin
-        last = books.last
-        if books.seen_at < late and last < late:
-            credit = books.allowed - log.count - spare
-            if credit >= 1:
-                if credit < 2 and late - early > max(0.01, min(0.5, 5 / limit)) * bounds.window_high:
-                    # The last one goes where the end is expected: on whichever side it is counted, it tells.
-                    ready = max(last, (early + late - margin) / 2)
-                else:
-                    # All but the last by the earliest end; in a hurry, still not in one burst.
-                    left = max(early - last, 0.25 * (late - last), 0.0)
-                    ready = last + left / credit
-                if ready < late:
-                    return ready
-        if books.seen_at >= late:
-            # An answer from after the end shows no new window: until it does, the credit is gone by.
-            return last + bounds.window_low / limit if books.allowed - log.count - spare >= 1 else math.inf
-        if bounds.confirmed < 2:
-            return math.inf if last >= late else late
-        # A new window is presumed. Whatever left after the earliest possible end may count in it.
-        credit = limit - (log.count - log.sent_by(early)) - spare
-        return math.inf if credit < 1 else max(late, last + bounds.window_high / limit)
-
-
 class Sliding:
     """A window that goes along with time."""
 
-    __slots__ = ("_lower", "_upper", "high", "low")
+    __slots__ = ("_floor", "_lower", "_odd", "_upper", "alone", "high", "low", "sudden")
 
     def __init__(self) -> None:
+        self._odd = 0
+        self.alone = True
+        """Whether nothing older than the window is remembered, as neighbours' requests would make it seem."""
+        self.sudden = False
+        """Whether the first that was forgotten was one of many that were still remembered: no bucket does that."""
+        self._floor = 0.0
         self._lower = Extremum(largest=True)
         self._upper = Extremum(largest=False)
         self.low = 0.0
@@ -173,11 +57,6 @@ class Sliding:
     def usable(self) -> bool:
         """Whether something was forgotten yet."""
         return self.high < math.inf
-
-    @property
-    def alone(self) -> bool:
-        """Whether nothing older than the window is remembered, as neighbours' requests would make it seem."""
-        return self.low <= 1.05 * self.high + 0.001
 
     def foretell(self, books: Books, at: float) -> tuple[float, float]:
         """Return the least and the most that a request sent at this time may find authorised."""
@@ -193,18 +72,39 @@ class Sliding:
         most = log.sent_by(at - 0.99 * min(self.low, high)) - base
         return allowed + (max(0, least)), allowed + (max(0, most))
 
-    def learn(self, books: Books, number: int, at: float, forgotten: int, noise: int, together: int) -> None:
-        """Take in an answer; so many requests left with it, and so many may have overtaken each other."""
+    def learn(self, books: Books, number: int, at: float, forgotten: int, off: int, together: int) -> None:
+        """Take in an answer: `forgotten` may be `off` by so many, and so many left together with it."""
         log = books.log
         if forgotten < 0:
             return
-        self._lower.push(at, at - log.time(min(forgotten + 1 + noise + together, number)))
-        if log.known(forgotten - noise):
-            self._upper.push(at, at - log.time(forgotten - noise))
+        if not books.forgotten and forgotten and not self.usable:
+            self.sudden = forgotten < 0.5 * books.remembered >= 0.35 * books.limit
+        self._lower.push(at, at - log.time(min(forgotten + 1 + off + together, number)))
+        if log.known(forgotten - off) and books.remembered >= 0.4 * books.limit:
+            age = at - log.time(forgotten - off)
+            # Far younger than what was remembered just before: requests overtook each other, unless it comes again.
+            self._odd = self._odd + 1 if off and age < 0.8 * self.low else 0
+            if self._odd != 1:
+                self._upper.push(at, age)
         high = self._upper.get(at - (32 * self.high if self.high < math.inf else math.inf))
         if high is not None:
-            self.high = max(high, 1e-4)
+            self.high = max(high, self._floor, 1e-4)
         self.low = self._lower.get(at - 4 * self.high) or 0.0
+        self.alone = self.low <= 1.05 * self.high + 0.001 + (0.1 * self.high + books.jitter if books.jitter else 0.0)
+        if books.jitter and self.alone:
+            # What is still remembered is no older than the window.
+            self.high = max(self.high, self.low)
+
+    def refused(self, books: Books, number: int, at: float) -> None:
+        """A request was refused that this law had let go: the request a limit before is still remembered.
+
+        With a few requests in a window there is little else to learn from, and the next usual length is tried.
+        """
+        if books.limit < FEW and books.log.known(number - books.limit):
+            least = at - books.log.time(number - books.limit)
+            if least > 0.9 * self.high:
+                self._floor = next((one for one in USUAL if one > least), 1.1 * least)
+                self.high = max(self.high, self._floor)
 
     def give_way(self, books: Books) -> float:
         """Return what is left to neighbours who have less than we."""
@@ -219,7 +119,9 @@ class Sliding:
         log, high, last = books.log, self.high, books.last
         credit = books.allowed - log.count - spare
         if credit >= 1:
-            return last + high / (_BURST * books.limit)
+            # In no hurry that leaves no time to see an answer: what seems to be known of the window may be wrong.
+            pace = high / books.limit
+            return last + max(pace / _BURST, min(2 * books.round_trip / (credit + 1), pace))
         base = log.sent_by(books.seen_at - high)
         if books.forgotten > base:
             base = books.forgotten

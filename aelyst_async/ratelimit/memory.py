@@ -21,12 +21,15 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 
-__all__ = ["Boundaries", "Extremum", "Inflow", "SendLog"]
+__all__ = ["MISFITS_FADE", "Boundaries", "Extremum", "Inflow", "SendLog"]
 
 _MOST = 1 << 17
 """Send times kept at most, 8 bytes each."""
 
 _MOST_POINTS = 64
+
+MISFITS_FADE = 0.9
+"""By which misfits of a fixed window's kinds fade with every window."""
 
 
 class SendLog:
@@ -150,7 +153,9 @@ class Inflow:
 class Boundaries:
     """The moments at which a fixed window began anew, as intervals of send times, and the window between them."""
 
-    __slots__ = ("_first", "_times", "confirmed", "drifts", "high", "low", "numbers", "window_high", "window_low")
+    __slots__ = (
+        "_first", "_times", "confirmed", "drifts", "high", "low", "misfits", "numbers", "window_high", "window_low",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.low = -math.inf
@@ -159,6 +164,8 @@ class Boundaries:
         self.window_low = 0.0
         self.window_high = math.inf
         self.confirmed = 0
+        self.misfits = 0.0
+        """Times that the windows did not follow each other as they should, of late."""
         self.drifts = False
         """Windows do not follow each other without a gap: each begins with its first request."""
         self._first = (math.nan, math.nan)
@@ -199,17 +206,20 @@ class Boundaries:
         agrees = (
             least <= most * 1.000001 and least <= self.window_high * 1.000001 and most >= self.window_low * 0.999999
         )
+        self.misfits *= MISFITS_FADE
         if agrees:
             low = max(low, min(self.low + max(times, 1) * least, high))
             self.window_low, self.window_high = least, max(least, most)
             self.confirmed += times > 0
             if low > predicted + 0.0005:
                 self.drifts = True
+                self.misfits += 1
             elif not self.drifts and self.confirmed >= 3 and times:
                 high = max(low, min(high, predicted))
         else:  # the window has changed, or each begins with its first request: what was just seen holds
             self.window_low, self.window_high = max(0.0, low - self.high), high - self.low
             self.confirmed = min(self.confirmed, 1)
+            self.misfits += 1
             self._restart(low, high)
         self.low, self.high, self.numbers = low, high, numbers
 

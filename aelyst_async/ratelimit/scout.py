@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import math
 
-from aelyst_async.ratelimit.laws import Books
+from aelyst_async.ratelimit.books import COMMONEST, USUAL, Books
 from aelyst_async.ratelimit.memory import Boundaries
 
 __all__ = ["Scout"]
 
 _SOON = (0.004, 0.05)
 """Seconds, from and to: the credit of the very start is spent within two round trips or so."""
-
-_FIRST_GUESS = 1.0
-"""The commonest window of all, in seconds: an empty quota is asked again after it, where nothing speaks against it."""
 
 _FEW = (14.0, 0.35, 20.0)
 """Credits that go at growing times: at least, as a share of the limit, at most."""
@@ -91,7 +88,16 @@ class Scout:
     def _since(self, last: float) -> float:
         return max(last - self._origin, self._at_least, self._soon)
 
-    def ready(self, books: Books, bounds: Boundaries, spare: float) -> float:
+    @property
+    def least(self) -> float:
+        """Seconds that the server's memory goes back at least."""
+        return max(self._at_least, self._soon)
+
+    def tells(self, last: float) -> bool:
+        """Whether the server tells its window, or the window's end."""
+        return bool(self._window) or 0 < self._ends_at - last <= _LONGEST
+
+    def ready(self, books: Books, spare: float) -> float:
         """Return when the next request may go, by the credit."""
         credit = float(books.allowed - books.log.count)
         if credit > 0:
@@ -104,11 +110,14 @@ class Scout:
             gap = (self._ends_at - last) / credit
         elif self._window:
             gap = self._window / limit
-        elif bounds.low > -math.inf:
-            gap = since * max(1 / (2 * credit), 0.15 if credit < 3 and credit < limit else 0.0)
         else:
             few = min(max(_FEW[0], _FEW[1] * limit), _FEW[2])
-            gap = since * max(1 / credit, _STRETCH if credit <= few else 0.0)
+            gap = since / credit
+            if credit <= few:
+                # The last few go at growing times, up to the end of the commonest window and just after it.
+                end = COMMONEST + books.put_off(COMMONEST)
+                gap = since * max(1 / credit, (end / since) ** (1 / credit) - 1 if since < 0.9 * end else _STRETCH)
+                return books.feel(self._origin, self._at_least, credit, last + gap)
         return last + (gap if gap > 1e-5 else 0.0)  # less than any loop can wait for
 
     def ask_again(self, books: Books, bounds: Boundaries) -> float:
@@ -124,10 +133,12 @@ class Scout:
             ends = began + self._window + books.put_off(self._window)
             return ends if ends > last else last + self._window
         if not bounds.known:
-            first = began + 1.004 * _FIRST_GUESS
-            if last < first - 0.02 and self._at_least < 0.9 * _FIRST_GUESS:
-                return first
+            for window in USUAL:
+                if window >= max(COMMONEST, self._at_least, 0.995 * (last - began)):
+                    at = began + window + books.put_off(window)
+                    if at > last:
+                        return at
             return last + self._since(last)
         low, high = bounds.window_low, bounds.window_high
-        guess = _FIRST_GUESS if low < 0.99 * _FIRST_GUESS and high >= _FIRST_GUESS else (low + high) / 2
+        guess = COMMONEST if low < 0.99 * COMMONEST and high >= COMMONEST else (low + high) / 2
         return max(bounds.high + max(guess, self._at_least) + books.put_off(guess), last + self._soon)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aelyst_async.ratelimit import laws, memory
+from aelyst_async.ratelimit import books, fixed, laws, memory
 from aelyst_async.ratelimit.bucket import Bucket, Sent
 from aelyst_async.ratelimit.headers import QuotaHeaders
 from aelyst_async.ratelimit.judge import Judge
@@ -73,6 +73,19 @@ def test_the_youngest_forgotten_not_learned(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_inflow_of_a_bucket_not_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(laws.Token, "learn", lambda *_: None)
     assert not meets_the_bars("token")
+
+
+def test_windows_that_begin_with_a_request_taken_for_a_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert simulate(Server(kind="anchored", limit=200, window=0.9), windows=14).late >= 0.97
+    monkeypatch.setattr(fixed.Anchored, "found", lambda *_: None)
+    assert simulate(Server(kind="anchored", limit=200, window=0.9), windows=14).late < 0.97
+
+
+def test_no_length_of_a_window_more_usual_than_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert simulate(Server(kind="anchored", limit=10, window=1.0), windows=12).late >= 0.98
+    monkeypatch.setattr(fixed, "USUAL", ())
+    monkeypatch.setattr(books, "USUAL", ())
+    assert simulate(Server(kind="anchored", limit=10, window=1.0), windows=12).late < 0.98
 
 
 def test_the_wrong_law_believed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,93 @@
+"""What the laws share: our sends, the newest answer in the order of sending, and when a presumption is safe. Pure.
+
+A window's length may be anything from 50 ms to a minute, but most are of a few usual lengths. That is used in two ways
+that cost nothing where it is wrong: with a request to spare, the end of a window is looked for just after each usual
+length (if the window goes on, the request counts in it all the same); and of several lengths that fit all that was
+seen, a usual one is taken first. One that an answer contradicts is not taken again.
+"""
+
+from __future__ import annotations
+
+import math
+
+from aelyst_async.ratelimit.memory import SendLog
+
+__all__ = ["COMMONEST", "FEW", "USUAL", "Books"]
+
+USUAL = (0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0)
+"""Seconds that windows usually last."""
+
+COMMONEST = 1.0
+"""The commonest of all: an empty quota is asked again after it, where nothing speaks against it."""
+
+FEW = 8
+"""Requests too few to spend any on looking alone."""
+
+_GRAIN = 0.0005
+"""Seconds by which a presumed moment is put off, and ..."""
+
+_PUT_OFF = 0.003
+"""... the share of the window on top of it."""
+
+_SLIP = (0.004, 0.05)
+"""Share of the window by which more it is put off after one that came too early: at first, at most."""
+
+_SLIP_FADES = 1 - 1 / 4000  # with every answer: a refusal in some thousand requests keeps the balance
+
+_JITTER = 0.05
+"""Share of the window that is given away for requests that are late, at most."""
+
+
+class Books:
+    """What the laws share: our sends, and the newest answer in the order of sending."""
+
+    __slots__ = (
+        "allowed", "forgotten", "jitter", "last", "limit", "log", "remembered", "round_trip", "seen", "seen_at", "slip",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.log = SendLog()
+        self.limit = 1
+        self.seen = 0
+        """Number of the request that the newest answer belongs to."""
+        self.seen_at = -math.inf
+        self.allowed = 0
+        self.forgotten = 0
+        self.remembered = 0
+        self.last = -math.inf
+        """When the last request left, or was due to."""
+        self.round_trip = 0.0
+        """Seconds from a request to its answer, on average."""
+        self.jitter = 0.0
+        """Seconds by which a request may be late, where requests are seen to overtake each other."""
+        self.slip = 0.0
+        """Share of the window by which presumptions came too early of late."""
+
+    def newest(self, number: int, at: float, allowed: int, forgotten: int, remembered: int) -> None:
+        """Enter the newest answer."""
+        self.seen, self.seen_at = number, at
+        self.allowed, self.forgotten, self.remembered = allowed, forgotten, remembered
+        self.slip *= _SLIP_FADES
+
+    def slipped(self) -> None:
+        """A presumption came too early."""
+        self.slip = min(max(2 * self.slip, _SLIP[0]), _SLIP[1])
+
+    def feel(self, start: float, least: float, credit: float, ready: float) -> float:
+        """Return when the next of so many goes into a window that lasts longer than `least` and began at `start`.
+
+        `ready`, unless the end of a window of a usual length comes first: there it is looked at, at no cost if the
+        window goes on. The last few go from one such moment to the next, up to the commonest.
+        """
+        last = self.last
+        ends = [at for one in USUAL if one > least and (at := start + one + self.put_off(one)) > last]
+        short = [at for at in ends if at < start + 1.01 * COMMONEST]
+        if len(short) >= credit:
+            return max(short[len(short) - int(credit)], ready) if credit >= 2 else short[-1]
+        if credit < FEW and ends:
+            return min(ends[0], ready)
+        return ready
+
+    def put_off(self, window: float) -> float:
+        """Return the seconds by which a presumption is put off."""
+        return min(_GRAIN, 0.01 * window) + (_PUT_OFF + self.slip) * window + min(self.jitter, _JITTER * window)
