@@ -80,8 +80,11 @@ class Judge:
         if come < _FIRST[0] or come < _FIRST[1] * limit:
             # As much comes back as we take, again and again, though others take as well: it need not be scouted.
             return "token" if crowded and self._stands >= _STANDS else state
-        best, off = "fixed", self._off_fixed
         sliding = self._sliding
+        if state == "scouting" and not self._token.usable and self._off_token <= self._off_sliding + 0.5:
+            # What has come in so far may have come evenly as well: of a few requests, nobody can tell.
+            return "fixed" if self._fixed.usable else state
+        best, off = "fixed", self._off_fixed
         offs = {"fixed": off}
         if sliding.usable and sliding.alone:
             offs["sliding"] = self._off_sliding
