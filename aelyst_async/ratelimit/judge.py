@@ -81,7 +81,8 @@ class Judge:
             # As much comes back as we take, again and again, though others take as well: it need not be scouted.
             return "token" if crowded and self._stands >= _STANDS else state
         sliding = self._sliding
-        if state == "scouting" and not self._token.usable and self._off_token <= self._off_sliding + 0.5:
+        vague = sliding.low * 2 < sliding.high and not self._token.usable
+        if state == "scouting" and vague and self._off_token <= self._off_sliding + 0.5:
             # What has come in so far may have come evenly as well: of a few requests, nobody can tell.
             return "fixed" if self._fixed.usable else state
         best, off = "fixed", self._off_fixed
