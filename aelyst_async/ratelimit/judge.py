@@ -5,6 +5,7 @@ better). How far off it was is summed up, and fades over about as many answers a
 newly authorised at all, which is what there was to foretell. Then:
 
 - too little has come to judge by: none is believed, the credit is spent step by step (`scouting`);
+- what may have come evenly is not taken for a log's until the log's window is narrowed down to a factor of two;
 - the law that was least off is believed, one that is believed already a little sooner than another;
 - a fixed window and a sliding one that look alike so far are not guessed at: that would spend what may not be there;
 - where even the best was off by half of all that came, neighbours spend the same quota. A sliding window may still be

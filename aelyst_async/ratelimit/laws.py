@@ -70,7 +70,7 @@ class Sliding:
             base = books.forgotten
         least = log.sent_by(at - 1.005 * high) - base
         most = log.sent_by(at - 0.99 * min(self.low, high)) - base
-        return allowed + (max(0, least)), allowed + (max(0, most))
+        return allowed + max(0, least), allowed + max(0, most)
 
     def learn(self, books: Books, number: int, at: float, forgotten: int, off: int, together: int) -> None:
         """Take in an answer: `forgotten` may be `off` by so many, and so many left together with it."""

@@ -41,6 +41,15 @@ def send(bucket: Bucket, now: float) -> Sent:
     return one
 
 
+def end(bucket: Bucket, one: Sent, now: float, what: str, answer: QuotaHeaders, wait: float | None) -> None:
+    """Let a request's answer come, good or refused, or be lost."""
+    if what == "lost":
+        bucket.lost(one)
+    else:
+        status, told = (200, answer) if what == "good" else (429, answer._replace(retry_after=wait))
+        bucket.answer(one, now, status, told)
+
+
 @given(_STEPS)
 @settings(max_examples=300, deadline=None)
 def test_no_sequence_of_answers_stops_a_bucket_for_ever(steps: list[Any]) -> None:
@@ -54,14 +63,10 @@ def test_no_sequence_of_answers_stops_a_bucket_for_ever(steps: list[Any]) -> Non
             out.append(send(bucket, now))
         elif out and what in {"good", "refused", "lost", "unsent"}:
             ticket = out.pop(pick % len(out))
-            if what == "good":
-                bucket.answer(ticket, now, 200, answer)
-            elif what == "refused":
-                bucket.answer(ticket, now, 429, answer._replace(retry_after=wait))
-            elif what == "lost":
-                bucket.lost(ticket)
-            else:
+            if what == "unsent":
                 bucket.unsent(ticket)
+            else:
+                end(bucket, ticket, now, what, answer, wait)
         assert bucket.in_flight == len(out)
     # Whatever came before: within an hour or so the next request may go, even if all answers stay out.
     for _ in range(50):
@@ -136,11 +141,7 @@ def test_a_permit_given_back_at_once_leaves_no_trace(steps: list[Any]) -> None:
             out.append((send(plain, now), send(tried, now)))
         elif out and what in {"good", "refused", "lost"}:
             for bucket, one in zip((plain, tried), out.pop(pick % len(out)), strict=True):
-                if what == "lost":
-                    bucket.lost(one)
-                else:
-                    status, told = (200, answer) if what == "good" else (429, answer._replace(retry_after=wait))
-                    bucket.answer(one, now, status, told)
+                end(bucket, one, now, what, answer, wait)
         for name in ("next_at", "credit", "sent", "in_flight", "state", "rate", "window", "paused_until"):
             assert getattr(tried, name) == getattr(plain, name), name
 
@@ -156,11 +157,7 @@ def test_it_makes_no_difference_when_a_bucket_is_asked(steps: list[Any]) -> None
             out.append((send(asked, now), send(unasked, now)))
         elif out and what in {"good", "refused", "lost"}:
             for bucket, one in zip((asked, unasked), out.pop(pick % len(out)), strict=True):
-                if what == "lost":
-                    bucket.lost(one)
-                else:
-                    status, told = (200, answer) if what == "good" else (429, answer._replace(retry_after=wait))
-                    bucket.answer(one, now, status, told)
+                end(bucket, one, now, what, answer, wait)
         for name in ("credit", "sent", "in_flight", "state", "rate", "window", "paused_until"):
             assert getattr(asked, name) == getattr(unasked, name), name
     assert asked.next_at == unasked.next_at
