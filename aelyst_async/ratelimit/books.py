@@ -34,6 +34,9 @@ _SLIP = (0.004, 0.05)
 
 _SLIP_FADES = 1 - 1 / 4000  # with every answer: a refusal in some thousand requests keeps the balance
 
+_HEAD_WAIT = 0.006
+"""Requests that a log should have forgotten to be told, and the share of the window to wait for that at most."""
+
 _JITTER = 0.05
 """Share of the window that is given away for requests that are late, at most."""
 
@@ -80,13 +83,24 @@ class Books:
         window goes on. The last few go from one such moment to the next, up to the commonest.
         """
         last = self.last
-        ends = [at for one in USUAL if one > least and (at := start + one + self.put_off(one)) > last]
+        ends = [at for one in USUAL if one > least and (at := self.look(start, one)) > last]
         short = [at for at in ends if at < start + 1.01 * COMMONEST]
         if len(short) >= credit:
             return max(short[len(short) - int(credit)], ready) if credit >= 2 else short[-1]
         if credit < FEW and ends:
             return min(ends[0], ready)
         return ready
+
+    def look(self, start: float, window: float) -> float:
+        """Return when to look whether a window that began at `start` has ended, if it is so long.
+
+        Of the very first window: once a log would have forgotten the first few requests, not only the first, since
+        that alone tells a log from a bucket that fills slowly.
+        """
+        log = self.log
+        head = min(5, 1 + self.limit // 10)
+        late = min(log.time(head) - log.time(1), _HEAD_WAIT * window) if log.known(1) else 0.0
+        return start + window + self.put_off(window) + late
 
     def put_off(self, window: float) -> float:
         """Return the seconds by which a presumption is put off."""

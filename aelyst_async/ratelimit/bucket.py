@@ -213,8 +213,8 @@ class Bucket:
             return fixed.ready(books, spare, scout.least)
         ready = scout.ready(books, spare)
         if self._sliding.sudden and ready < math.inf:
-            # Little by little comes back what was sent: how, the next few will tell.
-            ready = min(ready, books.last + 0.03 * scout.least)
+            # Little by little comes back what was sent: what is due next by a log's law will tell how.
+            ready = min(ready, max(books.last, self._sliding.due(books, 3)))
         return ready
 
     def _ready_token(self, books: Books) -> float:

@@ -114,6 +114,11 @@ class Sliding:
             return max(1.0, float(int(_LEFT_IN_A_LOG * books.limit)))
         return 0.0
 
+    def due(self, books: Books, more: int) -> float:
+        """Return when so many more are forgotten; infinite: none is known of."""
+        needed = books.forgotten + more
+        return books.log.time(needed) + self.high + books.put_off(self.high) if books.log.known(needed) else math.inf
+
     def ready(self, books: Books, spare: float) -> float:
         """Return when the next request may go; infinite: not before an answer."""
         log, high, last = books.log, self.high, books.last

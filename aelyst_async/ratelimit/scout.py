@@ -115,7 +115,7 @@ class Scout:
             gap = since / credit
             if credit <= few:
                 # The last few go at growing times, up to the end of the commonest window and just after it.
-                end = COMMONEST + books.put_off(COMMONEST)
+                end = books.look(0.0, COMMONEST)
                 gap = since * max(1 / credit, (end / since) ** (1 / credit) - 1 if since < 0.9 * end else _STRETCH)
                 return books.feel(self._origin, self._at_least, credit, last + gap)
         return last + (gap if gap > 1e-5 else 0.0)  # less than any loop can wait for
@@ -135,7 +135,7 @@ class Scout:
         if not bounds.known:
             for window in USUAL:
                 if window >= max(COMMONEST, self._at_least, 0.995 * (last - began)):
-                    at = began + window + books.put_off(window)
+                    at = books.look(began, window)
                     if at > last:
                         return at
             return last + self._since(last)
