@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 from aelyst_async.ratelimit.memory import SendLog
+from aelyst_async.ratelimit.order import Order
 
 __all__ = ["COMMONEST", "FEW", "USUAL", "Books"]
 
@@ -32,10 +33,13 @@ _PUT_OFF = 0.003
 _SLIP = (0.004, 0.05)
 """Share of the window by which more it is put off after one that came too early: at first, at most."""
 
+_SCATTER = 0.03
+"""Share of the window by which it is put off then for answers whose times scatter, at most: their requests' may."""
+
 _SLIP_FADES = 1 - 1 / 4000  # with every answer: a refusal in some thousand requests keeps the balance
 
-_HEAD_WAIT = 0.006
-"""Requests that a log should have forgotten to be told, and the share of the window to wait for that at most."""
+_HEAD, _HEAD_WAIT = 5, 0.006
+"""Requests that a log should have forgotten to be told from a bucket, and the share of the window to wait for that."""
 
 _JITTER = 0.05
 """Share of the window that is given away for requests that are late, at most."""
@@ -45,7 +49,7 @@ class Books:
     """What the laws share: our sends, and the newest answer in the order of sending."""
 
     __slots__ = (
-        "allowed", "forgotten", "jitter", "last", "limit", "log", "remembered", "round_trip", "seen", "seen_at", "slip",
+        "allowed", "last", "limit", "log", "most", "order", "remembered", "seen", "seen_at", "slip",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -55,26 +59,30 @@ class Books:
         """Number of the request that the newest answer belongs to."""
         self.seen_at = -math.inf
         self.allowed = 0
-        self.forgotten = 0
+        self.most = 0
+        """As the newest answer has it, up to so many are authorised."""
         self.remembered = 0
         self.last = -math.inf
         """When the last request left, or was due to."""
-        self.round_trip = 0.0
-        """Seconds from a request to its answer, on average."""
-        self.jitter = 0.0
-        """Seconds by which a request may be late, where requests are seen to overtake each other."""
+        self.order = Order()
         self.slip = 0.0
         """Share of the window by which presumptions came too early of late."""
 
-    def newest(self, number: int, at: float, allowed: int, forgotten: int, remembered: int) -> None:
+    @property
+    def forgotten(self) -> int:
+        """How many of our first requests are forgotten, at least."""
+        return self.allowed - self.limit
+
+    def newest(self, number: int, at: float, allowed: int, most: int, remembered: int) -> None:
         """Enter the newest answer."""
-        self.seen, self.seen_at = number, at
-        self.allowed, self.forgotten, self.remembered = allowed, forgotten, remembered
+        self.seen, self.seen_at, self.remembered = number, at, remembered
+        self.allowed, self.most = allowed, max(allowed, most)
         self.slip *= _SLIP_FADES
 
-    def slipped(self) -> None:
+    def slipped(self, window: float) -> None:
         """A presumption came too early."""
-        self.slip = min(max(2 * self.slip, _SLIP[0]), _SLIP[1])
+        scatter = min(self.order.scatter / window, _SCATTER)
+        self.slip = min(max(2 * self.slip, _SLIP[0], scatter), _SLIP[1])
 
     def feel(self, start: float, least: float, credit: float, ready: float) -> float:
         """Return when the next of so many goes into a window that lasts longer than `least` and began at `start`.
@@ -98,10 +106,10 @@ class Books:
         that alone tells a log from a bucket that fills slowly.
         """
         log = self.log
-        head = min(5, 1 + self.limit // 10)
+        head = min(_HEAD, 1 + self.limit // 10)
         late = min(log.time(head) - log.time(1), _HEAD_WAIT * window) if log.known(1) else 0.0
         return start + window + self.put_off(window) + late
 
     def put_off(self, window: float) -> float:
         """Return the seconds by which a presumption is put off."""
-        return min(_GRAIN, 0.01 * window) + (_PUT_OFF + self.slip) * window + min(self.jitter, _JITTER * window)
+        return min(_GRAIN, 0.01 * window) + (_PUT_OFF + self.slip) * window + min(self.order.shown, _JITTER * window)

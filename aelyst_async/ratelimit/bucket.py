@@ -19,15 +19,12 @@ which is believed)::
 ``credit = i + R - sent``. It needs no clock and no window, and holds for every rule of counting. The laws are about
 *when* to spend it, and what may be presumed before the next answer is in.
 
-**Reserve.** Each request remembers what credit we believed in when it left; its answer says what was true. The
-disappointments of late are kept as a reserve: neighbours who spend the same quota, requests that overtake each other
-and rules that no law fits show there and nowhere else. Where requests are seen to overtake each other, moments are
-put off by as much as answers vary, and a count is trusted only to within those that were out at the same time.
+**Two bounds.** Requests overtake each other on their way, so *i* in the order of counting is known between two bounds
+only (`order`), and so is what is authorised: ``allowed``, which is spent, and ``most``.
 
-**Neighbours.** On a token bucket, standing credit costs nothing, and all clients see the same. Each leaves some
-standing, the more, the higher its own rate: whoever has less goes on when the other already stops. A fixed window is
-shared by itself, since all spread the same rest over the same time. On a sliding log, who sees that others have less
-leaves a little.
+**Reserve.** Each request remembers what credit we believed in when it left; its answer says what was true. The
+disappointments of late are kept as a reserve: neighbours who spend the same quota (`neighbours` says what else is done
+about them) and rules that no law fits show there and nowhere else.
 
 **What is put off.** Most buckets are asked far less than they permit, so nothing is worked out before it is needed.
 The newest request is noted, and enters the books when the next thing happens; given back before that, it leaves no
@@ -40,11 +37,12 @@ from __future__ import annotations
 import math
 
 from aelyst_async.ratelimit.blind import Blind
-from aelyst_async.ratelimit.books import Books
+from aelyst_async.ratelimit.books import USUAL, Books
 from aelyst_async.ratelimit.fixed import Fixed
 from aelyst_async.ratelimit.headers import QuotaHeaders
 from aelyst_async.ratelimit.judge import Judge
 from aelyst_async.ratelimit.laws import Sliding, Token
+from aelyst_async.ratelimit.neighbours import GOLDEN, Neighbours
 from aelyst_async.ratelimit.scout import Scout
 
 __all__ = ["Bucket", "Sent"]
@@ -52,23 +50,21 @@ __all__ = ["Bucket", "Sent"]
 _LATE = 0.002
 """Seconds of lateness made good. The grain of timers is a millisecond, of uvloop's clock as well."""
 
-_TOGETHER = 0.0002
-"""Seconds within which requests may overtake each other on their way."""
+_STEP, _TELLS = 0.03, 3
+"""Share of what is known of a window to wait at least, and for how many to be forgotten by a log."""
 
-_NOISY = 0.05
-"""Requests by which what is authorised falls from one answer to the next, on average, where requests overtake."""
+_UNSEEN = 0.01
+"""Share of the window, or of what is known of it, by which a request may have been late before any is seen to be."""
 
-_SEEN = 0.002
-"""The same, if they did at all of late."""
+_UNPROVEN = 0.5
+"""Requests out at once for each that is left, as long as another client may have started as we did."""
 
-_FIRST = 16
-"""Answers after which it is known whether they do."""
+_STAGGER = 0.25
+"""Share of a pause by which it is lengthened at most, after the second refusal in a row."""
 
-_LEFT = {"alone": 0.02, "met": 0.2, "crowd": 0.06}
-"""Share of the limit left standing for neighbours at sixteen limits a second: nobody met for long, somebody, many."""
-
-_HURRY = 0.8
-"""In a crowd, the time between requests shrinks by this factor, as long as some stands."""
+_HURRY, _TAKEN = 0.7, 16.0
+"""In a crowd, the time between requests shrinks by this factor, as long as some stands; all that stands in a bucket is
+taken in so many round trips."""
 
 
 def _gap(least: float, most: float, low: float, high: float) -> float:
@@ -79,14 +75,12 @@ def _gap(least: float, most: float, low: float, high: float) -> float:
 class Sent:
     """A request that is out. A permit is one: nothing else is made for each request. Its bucket fills it in."""
 
-    __slots__ = ("at", "believed", "beside", "number")
+    __slots__ = ("at", "believed", "number")
 
     at: float
     """When it left."""
     number: int
     """In the order of sending, from 1; not set while it is the bucket's newest."""
-    beside: int
-    """How many others were out when it left: before or after so many it may have been counted."""
     believed: float
     """What `allowed` would be if its answer were in; not a number, if nobody could say."""
 
@@ -95,10 +89,9 @@ class Bucket:
     """The state of one quota, and the time of the next request that it permits."""
 
     __slots__ = (
-        "_alone", "_answers", "_apart", "_blind", "_books", "_ended", "_fixed", "_judge", "_met_at", "_most_forgotten",
-        "_newest", "_next_at", "_noise", "_out", "_planned", "_refusals", "_round_trip", "_scout", "_settled_at",
-        "_sliding", "_spread", "_surprise", "_token", "_wobble", "limit", "paused_until", "refused", "remaining",
-        "state",
+        "_alone", "_apart", "_blind", "_books", "_ended", "_fixed", "_judge", "_most_forgotten", "_neighbours",
+        "_newest", "_next_at", "_out", "_planned", "_refusals", "_scout", "_settled_at", "_sliding", "_spread",
+        "_surprise", "_token", "limit", "paused_until", "refused", "remaining", "state",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -121,16 +114,12 @@ class Bucket:
         self._judge = Judge(self._fixed, self._sliding, self._token)
         self._alone = False  # after a refusal: one request at a time until an answer is good
         self._refusals = 0
-        self._round_trip = 0.0
         self._most_forgotten = 0.0
-        self._answers = 0
-        self._noise = 0.0
-        self._wobble = 0.0  # seconds by which the time to an answer differs from the average
+        self._neighbours = Neighbours()
         self._surprise = 0.0
         self._spread = 0.0
         self._settled_at = -math.inf
         self._apart = 0.0  # seconds between the last two requests
-        self._met_at = -math.inf  # when more was gone than we took
 
     # -- what it tells ----------------------------------------------------------------------------------------------
 
@@ -191,9 +180,14 @@ class Bucket:
             ready = self._ready_token(books)
         else:
             ready = self._ready_scouting(books)
+        if ready < math.inf and state == "fixed":
+            ready = self._before_it_is_gone(books, ready)
+        elif out > 1 + _UNPROVEN * self.credit and (state == "scouting" or self._wary()):
+            # No more than comes in.
+            ready = max(ready, books.last + self._token.pace) if state == "token" else math.inf
         if out:
             # An answer is waited for; a request that hangs must not hold up the others.
-            patience = books.last + max(2.0, 8 * self._round_trip)
+            patience = books.last + max(2.0, 8 * books.order.round_trip)
             if ready > patience or self._alone:
                 ready = patience
         elif ready == math.inf or (books.limit == 1 and ready > books.last + 1):
@@ -202,49 +196,66 @@ class Bucket:
         self._next_at = max(self.paused_until, ready)
         self._planned = True
 
+    def _wary(self) -> bool:
+        """Whether others may spend what is left as fast as we do."""
+        books = self._books
+        fresh = books.seen_at <= self._settled_at
+        return self.state == "token" and (fresh or self._neighbours.here(books.last, self.window or 0.0))
+
     def _spare(self) -> float:
         """Return the requests that are held back."""
         surprise = self._surprise + 3 * self._spread
         return 0.0 if surprise < 0.5 else float(min(math.ceil(surprise - 0.5), int(0.2 * (self.limit or 1))))
 
+    def _before_it_is_gone(self, books: Books, ready: float) -> float:
+        """Return when the next may go where neighbours spend of the same window."""
+        fixed, others = self._fixed, self._neighbours
+        late = fixed.late(books)
+        if ready < late and ready > books.seen_at + others.lasts(self.credit, books.last, fixed.window):
+            ready = fixed.ready(books, float(self.credit))
+        if ready >= late > books.last and others.spend and self.credit >= 1:
+            # The window may be shorter than it seems to whoever stops early and so sees only every other.
+            start = fixed.bounds.high
+            looks = [at for one in USUAL if books.last < (at := books.look(start, one)) < start + 0.8 * fixed.window]
+            return min([*looks, ready])
+        return ready
+
     def _ready_scouting(self, books: Books) -> float:
-        scout, fixed, spare = self._scout, self._fixed, self._spare()
+        # What surprised at first must not starve us later.
+        scout, fixed, spare = self._scout, self._fixed, min(self._spare(), max(self.credit, 0) // 2)
         if fixed.bounds.low > -math.inf and not scout.tells(books.last):
             return fixed.ready(books, spare, scout.least)
         ready = scout.ready(books, spare)
         if self._sliding.sudden and ready < math.inf:
             # Little by little comes back what was sent: what is due next by a log's law will tell how.
-            ready = min(ready, max(books.last, self._sliding.due(books, 3)))
+            ready = min(ready, max(books.last + _STEP * scout.least, self._sliding.due(books, _TELLS)))
         return ready
 
     def _ready_token(self, books: Books) -> float:
         token, last = self._token, books.last
         rate = token.rate
-        if self._judge.token_fits:
-            met = last - self._met_at < 8 * books.limit / max(rate, 1e-3)
-            spare = max(self._spare(), self._left("met" if met else "alone"))
-            ready = token.ready(books, spare, calm=False)
-        else:
-            spare = max(self._spare(), 1 + self._left("crowd"))
-            ready = token.ready(books, spare, calm=True)
-            if self.credit - spare >= max(3.0, 0.04 * books.limit):
-                # Faster and faster as long as some stands: our own inflow says little beside that of others.
-                ready = min(ready, last + max(_HURRY * self._apart, self._round_trip / 2))
+        fits = self._judge.token_fits
+        met = not fits or self._neighbours.here(last, books.limit / max(rate, 1e-3))
+        likely = self._judge.token_likely
+        left = self._neighbours.left(books, token=likely) if met else 0.0
+        spare = max(self._spare(), left)
+        ready = token.ready(books, spare, calm=not fits)
+        if met and (more := self.credit - spare) >= 1:
+            # Faster and faster as long as some stands: our own inflow says little beside that of others. Of a bucket,
+            # what stands is taken in as many round trips as others need to see it go.
+            apart, round_trip = _HURRY * self._apart, books.order.round_trip
+            if likely:
+                apart = max(min(apart, _TAKEN * round_trip / more), round_trip / (2 + 2 * len(self._out)))
+            else:
+                apart = max(apart, round_trip / 2)
+            ready = min(ready, last + apart)
         if not self._out and self.credit >= 1:
             # Nothing is out to learn from: one of those held back shows where we stand.
-            pause = books.limit / rate / 16 if rate > 0 else max(2.0 * self._apart, 0.05)
-            ready = min(ready, last + max(pause, 4 * self._round_trip))
+            pause = max(2.0 * self._apart, 0.05)
+            if rate > 0:
+                pause = min(pause, books.limit / rate / 16)
+            ready = min(ready, last + max(pause, 4 * books.order.round_trip))
         return ready
-
-    def _left(self, company: str) -> float:
-        """Return what is left standing for neighbours (see the module's text)."""
-        books = self._books
-        log, limit = books.log, books.limit
-        some = min(32, log.count - 1)
-        if some < 4 or limit < 20:
-            return 0.0
-        rate = some / max(books.last - log.time(log.count - some), 1e-3)
-        return float(int(_LEFT[company] * limit * min(rate / limit / 16, 1.0) ** 0.25))
 
     # -- what happens -----------------------------------------------------------------------------------------------
 
@@ -266,7 +277,6 @@ class Bucket:
         if one is None:
             return
         self._newest = None
-        one.beside = len(self._out)
         self._out[one] = None
         books, now = self._books, one.at
         number = one.number = books.log.append(now, 2 * books.limit)
@@ -315,7 +325,7 @@ class Bucket:
         if books.seen >= one.number:
             books.seen -= 1
             books.allowed -= 1
-            books.forgotten -= 1
+            books.most -= 1
             self._most_forgotten -= 1
             self._token.shift(-1)
 
@@ -333,12 +343,10 @@ class Bucket:
         self._ended += 1
         self._planned = False
         took = now - one.at
-        if self._round_trip <= 0:
-            self._round_trip = max(took, 1e-4)
-            self._scout.round_trip(self._round_trip)
-        self._wobble += (abs(took - self._round_trip) - self._wobble) / 16
-        self._round_trip += (took - self._round_trip) / 8
-        self._books.round_trip = self._round_trip
+        order = self._books.order
+        if order.round_trip <= 0:
+            self._scout.round_trip(max(took, 1e-4))
+        order.answered(took)
         if quota.reset is not None or quota.window is not None:
             self._scout.told(now, quota.reset, quota.window)
         if status == 429:
@@ -355,8 +363,9 @@ class Bucket:
                 if self.limit is None or self.state == "blind":
                     self.state = "scouting"
                     self._books.limit = limit
-                self.limit, self.remaining = limit, remaining
-                self._learn(one, limit, remaining)
+                if one.number >= self._books.seen:
+                    self.limit, self.remaining = limit, remaining
+                self._learn(one, limit, remaining, took)
 
     def _refuse(self, one: Sent, now: float, quota: QuotaHeaders) -> None:
         books, bounds, window = self._books, self._fixed.bounds, self.window
@@ -364,38 +373,44 @@ class Bucket:
         if one.at >= self.paused_until:  # not one of those that were out when the first was refused
             self._refusals += 1
         wait = self._own_wait(window) if quota.retry_after is None else quota.retry_after
-        self.paused_until = max(self.paused_until, now + wait)
+        pause = wait
+        if self._refusals > 1 and self.state != "blind":
+            # Whoever fills a log fills it at the same moments again and again: not always at the same one, then.
+            pause *= 1 + _STAGGER * (self.refused * GOLDEN % 1)
+        self.paused_until = max(self.paused_until, now + pause)
         self._blind.refused(now, wait, self._refusals, one.at)
         self._alone = True
         if quota.limit is not None and self.limit is not None:
             self.limit, self.remaining = quota.limit, 0
         if window is not None and not math.isnan(one.believed):
             self._disappointed(one.believed - (one.number - 1))
+            if one.believed >= one.number:
+                self._neighbours.bit(one.at)
         # One refused again may have been counted as well, and have kept itself out: it proves nothing of the window.
         first = self._refusals == 1
         if window is None and bounds.known and first:
             self._fixed.longer(one.at - bounds.high)
-        elif self.state == "sliding" or (self.state == "fixed" and math.isnan(one.believed)):
-            books.slipped()
+        elif window is not None and (self.state == "sliding" or (self.state == "fixed" and math.isnan(one.believed))):
+            books.slipped(window)
             if self.state == "sliding":
                 self._sliding.refused(books, one.number, one.at)
             if self.state == "fixed":
                 self._fixed.doubt(one.at - bounds.high)
                 if not bounds.known:
                     self.state = "scouting"
-        self._scout.refused(one.at, self.paused_until, wait, self._round_trip)
+        self._scout.refused(one.at, self.paused_until, wait, self._books.order.round_trip)
         if books.forgotten >= 0 and first:
             self._scout.remembers(self._scout.not_before - books.log.time(books.forgotten + 1), bounds.window_high)
         self._discount(one)
         allowed = min(books.allowed, books.log.count) + 1  # the one that asks again
         self._token.shift(allowed - books.allowed)
-        books.allowed = allowed
+        books.allowed = books.most = allowed
         if window is None:
             self._scout.began(self.paused_until)
 
     def _own_wait(self, window: float | None) -> float:
         """Return the seconds to wait after a refusal that does not say."""
-        guess = max(1.0, 2 * self._round_trip) if window is None else max(window / 4, 2 * self._round_trip)
+        guess = max(1.0 if window is None else window / 4, 2 * self._books.order.round_trip)
         return guess * float(2 ** min(self._refusals - 1, 6))
 
     def _disappointed(self, by: float) -> None:
@@ -410,82 +425,76 @@ class Bucket:
         self._spread += (abs(by - self._surprise) - self._spread) * weight
         self._surprise += (by - self._surprise) * weight
 
-    def _learn(self, one: Sent, limit: int, remaining: int) -> None:
-        books, number, at = self._books, one.number, one.at
+    def _learn(self, one: Sent, limit: int, remaining: int, took: float) -> None:
+        books, number, at, order = self._books, one.number, one.at, self._books.order
+        log, remembered = books.log, limit - remaining
+        late = min(order.slack(took), max(order.shown, _UNSEEN * self._sliding.low))
+        allowed, most = order.bounds(log, at, took, remaining)
         if limit != books.limit:
-            books.allowed += limit - books.limit
+            if number < books.seen:
+                return  # from before the limit changed
             self._token.shift(limit - books.limit)
+            # Some laws add what is new at once, others let it come in.
+            books.allowed = min(books.allowed + limit - books.limit, most)
+            books.most = most
             books.limit = limit
-        # Requests that left together may be counted in any order: this one was between the first and the last of them.
-        log = books.log
-        first, last = log.sent_by(at - _TOGETHER) + 1, log.sent_by(at + _TOGETHER)
-        allowed, most, remembered = first + remaining, last + remaining, limit - remaining
-        forgotten = first - remembered
         if one.believed == one.believed:
             self._disappointed(math.floor(one.believed) - most)
-        if first <= books.seen:
-            if first <= books.seen <= last and allowed > books.allowed:
-                books.allowed, books.forgotten, books.remembered = allowed, forgotten, remembered
+        if number <= books.seen:
+            if most - remaining >= books.seen and allowed > books.allowed:
+                books.allowed, books.remembered = allowed, remembered
                 self._token.at_least(allowed)
-            self._fixed.refine(number, at, after=forgotten >= books.forgotten - max(1, 0.1 * limit))
+            after = allowed >= books.allowed - max(1, 0.1 * limit)
+            self._fixed.refine(number, at + min(late, order.shown) if after else at, after=after)
             return
         if books.seen:
-            self._overtaken(books.allowed - most)
-            self._weigh(number, at, allowed, most, forgotten, remembered, one.beside)
+            allowed, most = order.narrow(log, number, at, took, remaining, allowed, most, books.allowed)
+            if allowed <= books.most:
+                self._neighbours.took(max(books.allowed - most, 0), at - books.seen_at)
+            self._weigh(number, at, allowed, most, remembered, late)
         else:
-            self._most_forgotten = float(forgotten)
-        self._sliding.learn(books, number, at, forgotten, self._mistaken(one.beside), last - first)
-        self._token.learn(books, number, at, allowed, most)
-        books.newest(number, at, allowed, forgotten, remembered)
-        # By a log's count, and by a fixed window's: is all that is remembered ours?
-        lately, since = number - log.sent_by(at - self._sliding.high), number - self._fixed.bounds.numbers[1] + 1
-        off = min(abs(remembered - lately), abs(remembered - since))
-        self._judge.count(ours=off <= max(2, 0.05 * limit))
+            self._most_forgotten = float(allowed - limit)
+        self._neighbours.saw(remaining)
+        self._sliding.learn(books, number, at, allowed - limit, most - allowed, late)
+        self._token.learn(books, number, at, allowed, most, late)
+        books.newest(number, at, allowed, most, remembered)
         # More is remembered than we ever sent: there are neighbours.
-        state = self._judge.choose(self.state, limit, crowded=forgotten < -0.1 * limit)
+        state = self._judge.choose(self.state, limit, crowded=allowed < 0.9 * limit)
         if state != self.state:
             self.state = state
             self._settled_at = at + (self.window or 0.0)
             self._surprise = self._spread = 0.0
 
-    def _overtaken(self, fell: int) -> None:
-        """Take in by how much less is authorised than by the answer before, as if requests overtook each other."""
-        self._answers += 1
-        if fell > 0 or self._noise:
-            self._noise += (min(max(fell, 0), 4 * self._noise + 2.0) - self._noise) / 64
-            # A request is late by no more than its answer.
-            self._books.jitter = 2 * self._wobble if self._noise > _NOISY else 0.0
-
-    def _mistaken(self, beside: int) -> int:
-        """Return by how many requests the count of one may be mistaken that left with so many others out."""
-        if self._answers < _FIRST:
-            return min(beside, 2)
-        return min(beside, math.ceil(3 * self._judge.noise)) if self._judge.noise > _SEEN else 0
-
-    def _weigh(
-        self, number: int, at: float, allowed: int, most: int, forgotten: int, remembered: int, beside: int
-    ) -> None:
+    def _weigh(self, number: int, at: float, allowed: int, most: int, remembered: int, late: float) -> None:
         """Compare an answer that is newer than the books with what each law foretold."""
         books, fixed, bounds = self._books, self._fixed, self._fixed.bounds
+        forgotten = allowed - books.limit
         news = forgotten - self._most_forgotten
         least, upmost = self._sliding.foretell(books, at)
         off_sliding = _gap(least, upmost, allowed, most)
         least, upmost = self._token.foretell(books, at, number)
         off_token = _gap(least, upmost, allowed, most)
         if least > most + 1.5:
-            self._met_at = at
+            self._neighbours.met(at)
         end = bounds.high
-        off_fixed = fixed.learn(books, number, at, forgotten, remembered, news, beside, self._scout.not_before)
+        off_fixed = fixed.learn(
+            books,
+            number,
+            at + min(late, books.order.shown),
+            forgotten,
+            remembered,
+            news,
+            most - allowed,
+            self._scout.not_before,
+        )
         if bounds.high != end:
             self._scout.began(at)
             if books.forgotten >= 0:
                 self._scout.remembers(books.seen_at - books.log.time(books.forgotten + 1), bounds.window_high)
-        came = forgotten > books.forgotten
+        came = allowed > books.most
         if came and books.forgotten >= 0:
             self._scout.forgot(at - books.log.time(books.forgotten + 1))
-        self._judge.weigh(
-            books.limit, news, books.allowed - most, came=came, fixed=off_fixed, sliding=off_sliding, token=off_token
-        )
+        self._judge.weigh(books.limit, news, came=came, fixed=off_fixed, sliding=off_sliding, token=off_token)
         # Against the most that was ever forgotten: requests that overtake each other make it swing. Neighbours push it
         # down for good.
         self._most_forgotten += news if news > 0 else 0.1 * news

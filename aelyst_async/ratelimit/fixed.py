@@ -61,13 +61,14 @@ class Fixed:
 
     def refine(self, number: int, at: float, *, after: bool) -> None:
         """A late answer shows on which side of the last boundary a request in between was counted."""
-        self.bounds.refine(number, at, after=after)
-        self.settle()
+        if self.bounds.refine(number, at, after=after):
+            self.settle()
 
     @property
     def usable(self) -> bool:
         """Whether the window is known well enough to go by."""
-        return self.bounds.known and self.bounds.window_high <= 2 * self.bounds.window_low
+        bounds = self.bounds
+        return bounds.known and (bounds.window_high <= 2 * bounds.window_low or len(self.usual) == 1)
 
     @property
     def window(self) -> float:
@@ -123,12 +124,12 @@ class Fixed:
         forgotten: int,
         remembered: int,
         news: float,
-        beside: int,
+        vague: int,
         not_before: float,
     ) -> float:
         """Take in an answer that is newer than `books`; return by how many requests it was off.
 
-        `beside`: requests that were out with it, before or after which it may have been counted.
+        `vague`: by so many more may be forgotten.
         """
         bounds = self.bounds
         if news <= 0:
@@ -137,7 +138,7 @@ class Fixed:
                 self.doubt(at - bounds.high)
                 return missing
             return 0.0
-        if forgotten - books.forgotten < _LEAP * books.remembered or news <= beside:
+        if forgotten - books.forgotten < _LEAP * books.remembered or news <= vague:
             return news
         # Clean: next to nothing is remembered from before. Otherwise neighbours may have spent since.
         clean = remembered <= max(number - books.seen + 1, 0.3 * books.limit)

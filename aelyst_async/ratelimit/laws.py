@@ -7,7 +7,8 @@ that end for all at once. All times are send times.
 **Sliding**: what was sent a window ago is forgotten as it was sent. Request *n* goes when request ``n - Limit`` is
 forgotten: the pattern of sending comes back window after window, and none of the quota is lost, even or not. The
 window lies between the age of the oldest request that was still remembered and of the youngest that was forgotten;
-the gate goes by the latter.
+the gate goes by the latter. Where requests overtake each other, they are sent evenly: of a burst, nobody could tell
+which of it is forgotten when.
 
 **Token**: what is authorised grows in a straight line, whatever was sent. Each answer shows the line to the next lower
 whole number. The line is presumed to rise by a little less than it did: what that withholds stands in the bucket and
@@ -26,14 +27,17 @@ __all__ = ["Sliding", "Token"]
 _LEFT_IN_A_LOG = 0.04
 """Share of the limit left to neighbours who have less of a sliding log than we."""
 
+_SURE = 3
+"""Requests that must be forgotten to be believed where requests overtake each other."""
+
 _PRESUMED = 0.97
 """Share of the measured inflow that is presumed before it is shown."""
 
 _BRISK, _CALM = 0.06, 0.3
 """Shares of the time to fill a bucket over which what stands in it is worked off."""
 
-_BURST = 8.0
-"""Times the average rate: no faster than that, however much stands to be used."""
+_BURST, _EVEN = 8.0, 1.1
+"""Times the average rate: no faster than that, however much stands to be used; where requests overtake each other."""
 
 
 class Sliding:
@@ -64,47 +68,50 @@ class Sliding:
         allowed = float(books.allowed)
         if high == math.inf:
             low = self.low
-            return allowed, allowed + max(0, log.sent_by(at - 0.99 * low) - max(books.forgotten, 0))
+            return allowed, books.most + max(0, log.sent_by(at - 0.99 * low) - max(books.forgotten, 0))
         base = log.sent_by(books.seen_at - high)
         if books.forgotten > base:
             base = books.forgotten
         least = log.sent_by(at - 1.005 * high) - base
         most = log.sent_by(at - 0.99 * min(self.low, high)) - base
-        return allowed + max(0, least), allowed + max(0, most)
+        return allowed + max(0, least), books.most + max(0, most)
 
-    def learn(self, books: Books, number: int, at: float, forgotten: int, off: int, together: int) -> None:
-        """Take in an answer: `forgotten` may be `off` by so many, and so many left together with it."""
-        log = books.log
+    def learn(self, books: Books, number: int, at: float, forgotten: int, vague: int, late: float) -> None:
+        """Take in an answer: so many are forgotten, or up to so many more; it may have been counted so much later."""
+        log, jitter = books.log, books.order.shown
         if forgotten < 0:
             return
-        if not books.forgotten and forgotten and not self.usable:
+        sure = _SURE if jitter else 1
+        if books.forgotten < sure <= forgotten and not self.usable:
             self.sudden = forgotten < 0.5 * books.remembered >= 0.35 * books.limit
-        self._lower.push(at, at - log.time(min(forgotten + 1 + off + together, number)))
-        if log.known(forgotten - off) and books.remembered >= 0.4 * books.limit:
-            age = at - log.time(forgotten - off)
+        self._lower.push(at, at - jitter - log.time(min(forgotten + 1 + max(vague, 0), number)))
+        if forgotten >= sure and log.known(forgotten) and books.remembered >= 0.4 * books.limit:
+            age = at + late - log.time(forgotten + 1 - sure)
             # Far younger than what was remembered just before: requests overtook each other, unless it comes again.
-            self._odd = self._odd + 1 if off and age < 0.8 * self.low else 0
-            if self._odd != 1:
+            self._odd = self._odd + 1 if age < 0.8 * self.low else 0
+            if not 1 <= self._odd <= sure:
                 self._upper.push(at, age)
         high = self._upper.get(at - (32 * self.high if self.high < math.inf else math.inf))
         if high is not None:
             self.high = max(high, self._floor, 1e-4)
         self.low = self._lower.get(at - 4 * self.high) or 0.0
-        self.alone = self.low <= 1.05 * self.high + 0.001 + (0.1 * self.high + books.jitter if books.jitter else 0.0)
-        if books.jitter and self.alone:
-            # What is still remembered is no older than the window.
-            self.high = max(self.high, self.low)
+        self.alone = self.low <= 1.05 * self.high + 0.001
 
     def refused(self, books: Books, number: int, at: float) -> None:
         """A request was refused that this law had let go: the request a limit before is still remembered.
 
         With a few requests in a window there is little else to learn from, and the next usual length is tried.
         """
-        if books.limit < FEW and books.log.known(number - books.limit):
-            least = at - books.log.time(number - books.limit)
+        if not books.log.known(number - books.limit):
+            return
+        least = at - books.log.time(number - books.limit)
+        if books.limit < FEW:
             if least > 0.9 * self.high:
                 self._floor = next((one for one in USUAL if one > least), 1.1 * least)
                 self.high = max(self.high, self._floor)
+        elif least - books.order.shown > self.high:
+            self._upper.drop(least)
+            self.high = least
 
     def give_way(self, books: Books) -> float:
         """Return what is left to neighbours who have less than we."""
@@ -122,18 +129,20 @@ class Sliding:
     def ready(self, books: Books, spare: float) -> float:
         """Return when the next request may go; infinite: not before an answer."""
         log, high, last = books.log, self.high, books.last
+        # A burst comes back window after window; where requests overtake each other, nobody knows what it forgets.
+        pace = high / books.limit
+        soonest = last + min(max(pace / _BURST, 2 * books.order.shown), pace / _EVEN)
         credit = books.allowed - log.count - spare
         if credit >= 1:
             # In no hurry that leaves no time to see an answer: what seems to be known of the window may be wrong.
-            pace = high / books.limit
-            return last + max(pace / _BURST, min(2 * books.round_trip / (credit + 1), pace))
+            return max(soonest, last + min(2 * books.order.round_trip / (credit + 1), pace))
         base = log.sent_by(books.seen_at - high)
         if books.forgotten > base:
             base = books.forgotten
         needed = base + math.ceil(1 - credit)
         if log.known(needed):
             ready = log.time(needed) + high + books.put_off(high)
-            return max(ready, last + high / (_BURST * books.limit))
+            return max(ready, soonest)
         return math.inf
 
 
@@ -159,25 +168,32 @@ class Token:
         """Requests per second, 0 if not known."""
         return (self.slow + self.fast) / 2 if self.fast < math.inf else self.slow
 
+    @property
+    def pace(self) -> float:
+        """Seconds between requests that take no more than comes in; infinite, if that is not known."""
+        return 1 / self.slow if self.slow else math.inf
+
     def foretell(self, books: Books, at: float, number: int) -> tuple[float, float]:
         """Return the least and the most that this request, sent at this time, may find authorised."""
         full = number - 1.0 + books.limit
         since = at - self._level_at
         least = self._level + self.slow * since - 0.1
-        most = books.allowed + 1.1 + self.fast * since
+        most = books.most + 1.1 + self.fast * max(since, 0.0)
         return min(least, full), min(most, full)
 
-    def learn(self, books: Books, number: int, at: float, allowed: int, most: int) -> None:
-        """Take in an answer: so many were authorised, or up to `most`."""
-        level = self._level + _PRESUMED * self.slow * (at - self._level_at) if self.slow else 0.0
+    def learn(self, books: Books, number: int, at: float, allowed: int, most: int, late: float) -> None:
+        """Take in an answer: so many were authorised, or up to `most`, when it was counted, up to so much later."""
+        counted = at + late
+        level = self._level + _PRESUMED * self.slow * (counted - self._level_at) if self.slow else 0.0
         if level < allowed:
             level = float(allowed)
-        elif level >= most + 1:
-            level = float(most)
-        self._level, self._level_at = level, at
+        elif level - _PRESUMED * self.slow * late >= most + 1:
+            level, counted = float(allowed), at
+        self._level, self._level_at = level, counted
         if books.seen:
             # Only now is everything in that was sent together with the one before.
-            self._inflow.push(books.seen_at, books.allowed, 1 + books.limit // 64, max(16, books.limit // 4))
+            grain, enough = 1 + books.limit // 64, max(16, books.limit // 4)
+            self._inflow.push(books.seen_at, books.allowed, books.most, grain, enough)
         if allowed >= number - 1 + books.limit:
             self._inflow.clear()  # full: what came in was lost
         slow, fast = self._inflow.rates()
@@ -199,7 +215,7 @@ class Token:
         if not self.slow:
             return last if self._level >= needed else math.inf
         rate = _PRESUMED * self.slow
-        standing = self._level + rate * max(last - self._level_at, 0.0) - needed
+        standing = self._level + rate * (last - self._level_at) - needed
         if standing >= 0:
             pace = 1 / self.slow
             window = books.limit * pace

@@ -112,6 +112,12 @@ class Extremum:
             values.popleft()
         return values[0][1] * self._sign if values else None
 
+    def drop(self, beyond: float) -> None:
+        """Forget all that are beyond this one."""
+        values = self._values
+        while values and values[0][1] > beyond * self._sign:
+            values.popleft()
+
     def clear(self) -> None:
         """Forget all."""
         self._values.clear()
@@ -123,15 +129,15 @@ class Inflow:
     __slots__ = ("_last", "_points")
 
     def __init__(self) -> None:
-        self._points: deque[tuple[float, int]] = deque()
-        self._last = (0.0, 0)
+        self._points: deque[tuple[float, int, int]] = deque()
+        self._last = (0.0, 0, 0)
 
-    def push(self, at: float, allowed: int, grain: int, enough: int) -> None:
-        """Note that at `at` so many were authorised in all; keep what is needed to have grown by `enough`."""
+    def push(self, at: float, allowed: int, most: int, grain: int, enough: int) -> None:
+        """Note that at `at` so many were authorised in all, or up to `most`; keep what it takes to grow by `enough`."""
         points = self._points
-        self._last = (at, allowed)
+        self._last = (at, allowed, most)
         if not points or abs(allowed - points[-1][1]) >= grain:
-            points.append((at, allowed))
+            points.append((at, allowed, most))
             while len(points) > 2 and (allowed - points[1][1] >= enough or len(points) > _MOST_POINTS):
                 points.popleft()
 
@@ -143,11 +149,11 @@ class Inflow:
         """Return the least and the most that it may be, in requests per second."""
         if not self._points:
             return 0.0, math.inf
-        (began, first), (ended, last) = self._points[0], self._last
+        (began, first, first_most), (ended, last, last_most) = self._points[0], self._last
         span = ended - began
-        return (
-            (max(0.0, (last - first - 1) / span), max(0.0, (last - first + 1) / span)) if span > 0 else (0.0, math.inf)
-        )
+        if span <= 0:
+            return 0.0, math.inf
+        return max(0.0, (last - first_most - 1) / span), max(0.0, (last_most - first + 1) / span)
 
 
 class Boundaries:
@@ -227,14 +233,16 @@ class Boundaries:
         self._first = (low, high)
         self._times = 0
 
-    def refine(self, number: int, at: float, *, after: bool) -> None:
-        """A late answer shows on which side of the last boundary a request in between was counted."""
+    def refine(self, number: int, at: float, *, after: bool) -> bool:
+        """A late answer shows on which side of the last boundary a request in between was counted, if it was one."""
         first, second = self.numbers
-        if first < number < second:
+        between = first < number < second
+        if between:
             if after:
                 self.numbers, self.high = (first, number), min(self.high, at)
             else:
                 self.numbers, self.low = (number, second), max(self.low, min(at, self.high))
+        return between
 
     def doubt(self, elapsed: float) -> None:
         """A window that should have ended has not: it is longer than `elapsed`."""

@@ -8,7 +8,10 @@ from aelyst_async.ratelimit import books, fixed, laws, memory
 from aelyst_async.ratelimit.bucket import Bucket, Sent
 from aelyst_async.ratelimit.headers import QuotaHeaders
 from aelyst_async.ratelimit.judge import Judge
-from tests.ratelimit.simulator import Result, Server, simulate
+from aelyst_async.ratelimit.memory import SendLog
+from aelyst_async.ratelimit.neighbours import Neighbours
+from aelyst_async.ratelimit.order import Order
+from tests.ratelimit.simulator import Latency, Result, Server, simulate
 
 original_answer = Bucket.answer
 
@@ -96,3 +99,33 @@ def test_the_wrong_law_believed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_but_the_credit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Judge, "choose", lambda self, state, limit, *, crowded: state)
     assert not all(meets_the_bars(kind) for kind in ("fixed", "sliding", "token"))
+
+
+def test_the_order_of_sending_taken_for_the_order_of_counting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run() -> bool:
+        results = [
+            simulate(
+                Server(kind="fixed", limit=200, window=1.0, phase=0.37), windows=14, seed=seed,
+                latency=Latency(jitter=0.005),
+            )
+            for seed in range(3)
+        ]  # fmt: skip
+        return all(result.late >= 0.98 and result.refused <= 1 for result in results)
+
+    def plain(self: Order, log: SendLog, at: float, took: float, remaining: int) -> tuple[int, int]:
+        number = log.sent_by(at)
+        return number + remaining, number + remaining
+
+    assert run()
+    monkeypatch.setattr(Order, "bounds", plain)
+    assert not run()
+
+
+def test_nothing_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def share() -> float:
+        result = simulate(Server(kind="token", limit=200, window=1.0), clients=2, windows=40, start_gap=4.3)
+        return min(result.by_client) / sum(result.by_client)
+
+    assert share() >= 0.4
+    monkeypatch.setattr(Neighbours, "left", lambda self, books, *, token: 0.0)
+    assert share() < 0.4

@@ -1,0 +1,106 @@
+"""Others who spend the same quota: how they show, and what is left to them. Pure.
+
+Nobody tells us of others. They show where more is gone than we took, and all of us see the same rest, so that is what
+clients share by, without a word between them.
+
+**Standing rest.** Where quota comes in bit by bit, each leaves some of it standing, the more, the higher its own rate:
+whoever has less goes on when the other has already stopped, until both are equally fast. On a token bucket what stands
+costs nothing. Elsewhere it does, so less is left. What is left grows with the logarithm of the rate, since nobody
+knows how much is much: for each doubling, the same share of the limit. Parts of a request are left every now and then.
+
+**Drain.** A window that ends for all at once is shared by itself, as all spread the same rest over the same time. But
+towards its end what is left to us may be gone before the next of ours leaves. For how long it lasts is reckoned from
+how fast it went so far; half of the scatter that such a count has is allowed for. Clients like us slow down as the
+rest gets less, so that only matters where somebody does not, and is heeded for a few windows after it was refused.
+"""
+
+from __future__ import annotations
+
+import math
+
+from aelyst_async.ratelimit.books import Books
+
+__all__ = ["GOLDEN", "Neighbours"]
+
+_LEFT = 2.0
+"""Requests left standing, and ..."""
+
+_MORE = {True: 0.02, False: 0.01}
+"""... the share of the limit on top for each doubling of our rate from a limit in 64 s on: of what may be a token
+bucket, of anything else."""
+
+_ROOM = 0.75
+"""Share of the most that was ever seen to remain that is left at most."""
+
+_LONG = 8
+"""Windows after which nobody is there any more of whom nothing was seen."""
+
+_SHY = 8
+"""Windows for which whoever was refused is careful."""
+
+_KEEPS = 1 - 1 / 32
+"""Of what was seen of the drain, with every answer."""
+
+_SOME = 0.5
+"""Requests that others took: fewer may be an answer that was lost."""
+
+_SCATTER = 1.0
+"""Half of the share of a count's root by which it is expected to be off."""
+
+GOLDEN = 0.6180339887498949
+"""Multiples of it, whole parts left out, are spread as evenly as can be."""
+
+
+class Neighbours:
+    """What is known of others."""
+
+    __slots__ = ("_bitten_at", "_fell", "_met_at", "_most", "_seconds")
+
+    def __init__(self) -> None:
+        self._met_at = -math.inf
+        self._bitten_at = -math.inf
+        self._most = 0
+        self._fell = 0.0
+        self._seconds = 0.0
+
+    def met(self, at: float) -> None:
+        """More was gone than we took."""
+        self._met_at = at
+
+    def saw(self, remaining: int) -> None:
+        """So many remained: a bucket may hold far less than its limit."""
+        self._most = max(self._most, remaining)
+
+    def here(self, at: float, window: float) -> bool:
+        """Whether somebody was met in the last few windows."""
+        return at - self._met_at < _LONG * window
+
+    def took(self, fell: int, seconds: float) -> None:
+        """So many were gone that were not ours, from one answer to the next."""
+        self._fell = self._fell * _KEEPS + fell
+        self._seconds = self._seconds * _KEEPS + seconds
+
+    @property
+    def spend(self) -> bool:
+        """Whether others took some of what was left, of late."""
+        return self._fell > _SOME
+
+    def bit(self, at: float) -> None:
+        """What was left to us was gone when our request came."""
+        self._bitten_at = at
+
+    def lasts(self, credit: float, at: float, window: float) -> float:
+        """Return the seconds for which at least one of so many is left to us, for whoever was bitten of late."""
+        if credit < 1 or at - self._bitten_at > _SHY * window or not self._fell:
+            return math.inf
+        return (math.sqrt(credit + _SCATTER**2) - _SCATTER) ** 2 * self._seconds / self._fell
+
+    def left(self, books: Books, *, token: bool) -> float:
+        """Return how many requests are left standing; `token`: it may be a token bucket."""
+        log, limit = books.log, books.limit
+        some = min(32, log.count - 1)
+        if some < 1:
+            return 0.0
+        rate = some / max(books.last - log.time(log.count - some), 1e-3)
+        left = _LEFT + _MORE[token] * limit * max(math.log2(rate / limit) + 6.0, 0.0)
+        return float(int(min(left, _ROOM * self._most) + log.count * GOLDEN % 1))

@@ -1,0 +1,79 @@
+"""What is left to others, and how long it lasts what they leave."""
+
+import math
+
+import pytest
+
+from aelyst_async.ratelimit.books import Books
+from aelyst_async.ratelimit.neighbours import Neighbours
+
+
+def books_at(rate: float, limit: int, count: int = 200) -> Books:
+    books = Books()
+    books.limit = limit
+    for i in range(count):
+        books.log.append(i / rate, 1000)
+    books.last = (count - 1) / rate
+    return books
+
+
+def left(rate: float, limit: int, *, token: bool) -> float:
+    """Return what is left on average: whole requests now and then."""
+    neighbours = Neighbours()
+    neighbours.saw(limit - 1)
+    some = [neighbours.left(books_at(rate, limit, count), token=token) for count in range(100, 200)]
+    assert all(one == int(one) for one in some)
+    return sum(some) / len(some)
+
+
+@pytest.mark.parametrize("limit", [10, 60, 200, 5000])
+@pytest.mark.parametrize("token", [True, False])
+def test_whoever_is_faster_leaves_more(limit: int, token: bool) -> None:
+    rates = [limit * share for share in (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)]
+    amounts = [left(rate, limit, token=token) for rate in rates]
+    assert amounts == sorted(amounts)
+    assert amounts[-1] - amounts[0] >= 0.03 * limit
+    assert amounts[-1] <= 2 + 0.13 * limit  # a whole limit in a second
+
+
+def test_more_is_left_where_it_costs_nothing() -> None:
+    assert left(100, 200, token=True) > left(100, 200, token=False)
+
+
+def test_no_more_is_left_than_a_bucket_holds() -> None:
+    neighbours = Neighbours()
+    neighbours.saw(20)  # of a limit of 200
+    assert neighbours.left(books_at(200, 200), token=True) <= 16
+
+
+def test_a_start_leaves_nothing() -> None:
+    assert Neighbours().left(Books(), token=True) == 0.0
+
+
+def test_neighbours_are_forgotten_after_some_windows() -> None:
+    neighbours = Neighbours()
+    assert not neighbours.here(0.0, 1.0)
+    neighbours.met(10.0)
+    assert neighbours.here(15.0, 1.0)
+    assert not neighbours.here(20.0, 1.0)
+
+
+def test_how_long_it_lasts_matters_to_whoever_was_refused() -> None:
+    neighbours = Neighbours()
+    for _ in range(100):
+        neighbours.took(1, 0.01)  # a hundred a second
+    assert neighbours.spend
+    assert neighbours.lasts(25.0, 1.0, 1.0) == math.inf
+    neighbours.bit(1.0)
+    lasts = neighbours.lasts(25.0, 2.0, 1.0)
+    assert 0.1 <= lasts <= 0.25  # 25 of them are gone in a quarter of a second
+    assert neighbours.lasts(4.0, 2.0, 1.0) < lasts
+    assert neighbours.lasts(25.0, 20.0, 1.0) == math.inf
+
+
+def test_nobody_spends_where_nothing_is_gone() -> None:
+    neighbours = Neighbours()
+    neighbours.took(0, 0.1)
+    neighbours.bit(0.0)
+    assert not neighbours.spend
+    assert neighbours.lasts(3.0, 0.1, 1.0) == math.inf
