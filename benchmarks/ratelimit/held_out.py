@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from benchmarks.ratelimit.quotas import Row, print_table
 
-QUOTAS = [(90, 0.6), (280, 4.0), (55, 15.0), (18, 2.0), (1200, 0.5), (33, 7.0), (160, 0.25), (500, 25.0)]
+QUOTAS = [(13, 16.79), (39, 1.88), (81, 0.18), (482, 6.29), (1133, 0.3), (452, 1.88), (935, 19.46), (54, 5.19)]
 KINDS = ["fixed", "sliding", "token"]
 SEEDS = (101, 102, 103)
 
