@@ -42,7 +42,7 @@ from aelyst_async.ratelimit.fixed import Fixed
 from aelyst_async.ratelimit.headers import QuotaHeaders
 from aelyst_async.ratelimit.judge import Judge
 from aelyst_async.ratelimit.laws import Sliding, Token
-from aelyst_async.ratelimit.neighbours import GOLDEN, Neighbours
+from aelyst_async.ratelimit.neighbours import Neighbours
 from aelyst_async.ratelimit.scout import Scout
 
 __all__ = ["Bucket", "Sent"]
@@ -58,9 +58,6 @@ _UNSEEN = 0.01
 
 _UNPROVEN = 0.5
 """Requests out at once for each that is left, as long as another client may have started as we did."""
-
-_STAGGER = 0.25
-"""Share of a pause by which it is lengthened at most, after the second refusal in a row."""
 
 _HURRY, _TAKEN = 0.7, 16.0
 """In a crowd, the time between requests shrinks by this factor, as long as some stands; all that stands in a bucket is
@@ -373,10 +370,8 @@ class Bucket:
         if one.at >= self.paused_until:  # not one of those that were out when the first was refused
             self._refusals += 1
         wait = self._own_wait(window) if quota.retry_after is None else quota.retry_after
-        pause = wait
-        if self._refusals > 1 and self.state != "blind":
-            # Whoever fills a log fills it at the same moments again and again: not always at the same one, then.
-            pause *= 1 + _STAGGER * (self.refused * GOLDEN % 1)
+        again = self._refusals > 1 and self.state != "blind"
+        pause = self._neighbours.stagger(wait, self.refused) if again else wait
         self.paused_until = max(self.paused_until, now + pause)
         self._blind.refused(now, wait, self._refusals, one.at)
         self._alone = True
@@ -398,7 +393,7 @@ class Bucket:
                 self._fixed.doubt(one.at - bounds.high)
                 if not bounds.known:
                     self.state = "scouting"
-        self._scout.refused(one.at, self.paused_until, wait, self._books.order.round_trip)
+        self._scout.refused(one.at, self.paused_until, wait, books.order.round_trip)
         if books.forgotten >= 0 and first:
             self._scout.remembers(self._scout.not_before - books.log.time(books.forgotten + 1), bounds.window_high)
         self._discount(one)

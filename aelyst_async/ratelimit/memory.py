@@ -118,10 +118,6 @@ class Extremum:
         while values and values[0][1] > beyond * self._sign:
             values.popleft()
 
-    def clear(self) -> None:
-        """Forget all."""
-        self._values.clear()
-
 
 class Inflow:
     """How fast new quota comes in: the slope of what is authorised, over so much of it as is given."""

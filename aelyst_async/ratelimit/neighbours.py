@@ -10,8 +10,11 @@ knows how much is much: for each doubling, the same share of the limit. Parts of
 
 **Drain.** A window that ends for all at once is shared by itself, as all spread the same rest over the same time. But
 towards its end what is left to us may be gone before the next of ours leaves. For how long it lasts is reckoned from
-how fast it went so far; half of the scatter that such a count has is allowed for. Clients like us slow down as the
-rest gets less, so that only matters where somebody does not, and is heeded for a few windows after it was refused.
+how fast it went so far; twice the scatter that such a count has, its root, is allowed for. Clients like us slow down
+as the rest gets less, so that only matters where somebody does not, and is heeded for a few windows after a refusal.
+
+**Stagger.** Whoever fills a log fills it at the same moments again and again, and one who is refused and pauses whole
+seconds comes at the same one each time. So such pauses are lengthened, each by another part of itself.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import math
 
 from aelyst_async.ratelimit.books import Books
 
-__all__ = ["GOLDEN", "Neighbours"]
+__all__ = ["Neighbours"]
 
 _LEFT = 2.0
 """Requests left standing, and ..."""
@@ -44,10 +47,10 @@ _KEEPS = 1 - 1 / 32
 _SOME = 0.5
 """Requests that others took: fewer may be an answer that was lost."""
 
-_SCATTER = 1.0
-"""Half of the share of a count's root by which it is expected to be off."""
+_STAGGER = 0.25
+"""Share of a pause by which it is lengthened at most."""
 
-GOLDEN = 0.6180339887498949
+_GOLDEN = 0.6180339887498949
 """Multiples of it, whole parts left out, are spread as evenly as can be."""
 
 
@@ -93,7 +96,14 @@ class Neighbours:
         """Return the seconds for which at least one of so many is left to us, for whoever was bitten of late."""
         if credit < 1 or at - self._bitten_at > _SHY * window or not self._fell:
             return math.inf
-        return (math.sqrt(credit + _SCATTER**2) - _SCATTER) ** 2 * self._seconds / self._fell
+        # So many that, with twice the root of themselves on top, they come to the credit.
+        gone = (math.sqrt(credit + 1) - 1) ** 2
+        return gone * self._seconds / self._fell
+
+    @staticmethod
+    def stagger(pause: float, refused: int) -> float:
+        """Return a pause lengthened by another part of itself for each number of refusals."""
+        return pause * (1 + _STAGGER * (refused * _GOLDEN % 1))
 
     def left(self, books: Books, *, token: bool) -> float:
         """Return how many requests are left standing; `token`: it may be a token bucket."""
@@ -103,4 +113,4 @@ class Neighbours:
             return 0.0
         rate = some / max(books.last - log.time(log.count - some), 1e-3)
         left = _LEFT + _MORE[token] * limit * max(math.log2(rate / limit) + 6.0, 0.0)
-        return float(int(min(left, _ROOM * self._most) + log.count * GOLDEN % 1))
+        return float(int(min(left, _ROOM * self._most) + log.count * _GOLDEN % 1))

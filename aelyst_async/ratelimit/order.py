@@ -31,7 +31,7 @@ _AT_FIRST = 0.025
 """Seconds of jitter presumed at most before any is seen."""
 
 _FIRST = 16
-"""Answers of which the quickest is taken for one that nothing held up."""
+"""Answers before which the quickest says little of how quick one is that nothing held up."""
 
 
 class Order:
@@ -69,9 +69,8 @@ class Order:
 
     def bounds(self, log: SendLog, at: float, took: float, remaining: int) -> tuple[int, int]:
         """Return how many are authorised in all, at least and at most, by an answer that shows so many remaining."""
-        jitter = self.jitter
-        allowed = log.sent_by(at - jitter) + 1 + remaining
-        return allowed, log.sent_by(at + min(jitter, took - self._fastest)) + remaining
+        allowed = log.sent_by(at - self.jitter) + 1 + remaining
+        return allowed, log.sent_by(at + min(self.jitter, self.slack(took))) + remaining
 
     def narrow(
         self, log: SendLog, number: int, at: float, took: float, remaining: int, allowed: int, most: int, before: int
@@ -92,10 +91,9 @@ class Order:
 
     def _overtaken(self, by: float, took: float) -> bool:
         """It seems that others that left up to so many seconds later overtook a request: return whether it is news."""
-        if by > (took if self._answers < _FIRST else took - self._fastest):
+        if by > (took if self._answers < _FIRST else self.slack(took)):
             return False
-        if by > self.shown:
-            self.shown = by
+        self.shown = max(self.shown, by)
         if by > self.jitter:
             self.jitter = _MARGIN * by
             return True
@@ -104,7 +102,5 @@ class Order:
     def _kept(self) -> None:
         """Nothing was overtaken among requests that might have been."""
         if self.jitter > _TOGETHER:
-            self.jitter *= 1 - 1 / _SHRINK[self.shown > 0]
-            if self.jitter < _TOGETHER:
-                self.jitter = _TOGETHER
+            self.jitter = max(self.jitter * (1 - 1 / _SHRINK[self.shown > 0]), _TOGETHER)
             self.shown = min(self.shown, self.jitter)

@@ -66,23 +66,24 @@ def test_requests_go_evenly_spaced_and_a_late_timer_is_made_good() -> None:
     assert blind.next_at(0) == pytest.approx(now + 2 + 1 / blind.rate)
 
 
-def test_those_refused_together_are_one_refusal() -> None:
+def cut(good: int, wait: float) -> tuple[Blind, float, float]:
+    """Return one that was refused after so many good answers, when that was, and its rate now."""
     blind, now = learned(50.0)
-    now = feed(blind, now, 200)
-    blind.refused(now, 0.5001, 1, now)
-    rate = blind.rate
-    assert rate is not None
+    now = feed(blind, now, good)
+    blind.refused(now, wait, 1, now)
+    assert blind.rate is not None
+    return blind, now, blind.rate
+
+
+def test_those_refused_together_are_one_refusal() -> None:
+    blind, now, rate = cut(200, 0.5001)
     for _ in range(10):
         blind.refused(now, 0.5001, 1, now - 0.01)
     assert blind.rate == rate
 
 
 def test_one_let_through_of_those_in_flight_belongs_to_the_time_before() -> None:
-    blind, now = learned(50.0)
-    now = feed(blind, now, 10)
-    blind.refused(now, 0.0501, 1, now)
-    rate = blind.rate
-    assert rate is not None
+    blind, now, rate = cut(10, 0.0501)
     blind.accepted(now - 0.01)
     assert blind.rate is not None
     assert blind.rate > rate

@@ -71,6 +71,12 @@ def test_how_long_it_lasts_matters_to_whoever_was_refused() -> None:
     assert neighbours.lasts(25.0, 20.0, 1.0) == math.inf
 
 
+def test_pauses_are_lengthened_each_by_another_part() -> None:
+    pauses = [Neighbours.stagger(2.0, refused) for refused in range(1, 20)]
+    assert all(2.0 <= pause <= 2.5 for pause in pauses)
+    assert len({round(pause, 3) for pause in pauses}) == len(pauses)
+
+
 def test_nobody_spends_where_nothing_is_gone() -> None:
     neighbours = Neighbours()
     neighbours.took(0, 0.1)
