@@ -29,6 +29,12 @@ _FIRST = (2.0, 0.03)
 _STANDS = (2.0, 1.5)
 """Answers of late that showed more than there was before, where nobody else is known of, and where others are."""
 
+_BETTER, _BY = 0.6, 0.5
+"""Share of what the one gone by was off that another must be under, and by how many requests."""
+
+_SETTLED = _BY / _BETTER
+"""Requests: nobody can be so much better than one that was off by fewer."""
+
 _CROWD = 0.1
 """Share of the limit that must have come in before it is put down to neighbours that no law fits."""
 
@@ -73,6 +79,15 @@ class Judge:
         self._off_token = min(self._off_token * keep + token, most)
         self._stands = 0.8 * self._stands + (1.0 if came else -0.3)
 
+    def _settled(self, state: str) -> bool:
+        """Whether none can have been so much better than the one gone by, as is the rule."""
+        most = min(_SETTLED, 0.5 * self.come)
+        if state == "fixed":
+            return self._off_fixed < most and self._fixed.usable
+        if state == "sliding":
+            return self._off_sliding < most and self._sliding.usable and self._sliding.alone
+        return state == "token" and self._off_token < most and self._token.usable
+
     def choose(self, state: str, limit: int, *, crowded: bool) -> str:
         """Return the law to go by, `state` being the one gone by so far; `crowded`: neighbours are known of."""
         come = self.come
@@ -80,6 +95,8 @@ class Judge:
             # As much comes back as we take, again and again: it need not be scouted.
             return "token"
         if come < _FIRST[0] or come < _FIRST[1] * limit:
+            return state
+        if self._settled(state):
             return state
         sliding = self._sliding
         vague = sliding.low * 2 < sliding.high or limit >= FEW
@@ -97,7 +114,7 @@ class Judge:
             offs["token"] = self._off_token
             if self._off_token < off or (best == "sliding" and self._off_token <= off + max(0.5, 0.1 * come)):
                 best, off = "token", self._off_token
-        if state in offs and off > 0.6 * offs[state] - 0.5:
+        if state in offs and off > _BETTER * offs[state] - _BY:
             best, off = state, offs[state]
         if off > 0.5 * come:
             if come < _CROWD * limit:
