@@ -7,8 +7,8 @@ which is believed)::
       ┌───────┐ ────────────────────────────▶ ┌──────────┐ ◀─────────────── none fits any more
       │ blind │                               │ scouting │
       └───────┘ ◀─── no such headers at all   └──────────┘
-     no headers: additive                          │   the law that foretold best
-     increase, cut when refused          ┌─────────┼──────────┐
+     no headers: so many at                        │   the law that foretold best
+     once, every so often                ┌─────────┼──────────┐
                                          ▼         ▼          ▼
                                     ┌───────┐ ┌─────────┐ ┌───────┐
                                     │ fixed │ │ sliding │ │ token │  ◀─▶ each other, as another foretells better
@@ -103,7 +103,7 @@ class Bucket:
         self._out: dict[Sent, None] = {}  # in the order of sending
         self._ended = 0
         self._books = Books()
-        self._blind = Blind()
+        self._blind: Blind | None = Blind()  # until a limit is known
         self._scout = Scout()
         self._fixed = Fixed()
         self._sliding = Sliding()
@@ -149,7 +149,7 @@ class Bucket:
     @property
     def rate(self) -> float | None:
         """Requests per second that the quota allows in the long run, once known."""
-        if self.state == "blind":
+        if self._blind is not None:
             return self._blind.rate
         window = self.window
         return None if window is None or self.limit is None or window <= 0 else self.limit / window
@@ -167,8 +167,8 @@ class Bucket:
     def _plan(self) -> None:
         """Find out when the next may go. What is planned stays right until something happens."""
         books, out, state = self._books, len(self._out), self.state
-        if self.limit is None or state == "blind":
-            ready = self._blind.next_at(out)
+        if self._blind is not None:
+            ready = self._blind.next_at(out, books.order.round_trip)
         elif state == "fixed":
             ready = self._fixed.ready(books, self._spare())
         elif state == "sliding":
@@ -183,11 +183,10 @@ class Bucket:
             # No more than comes in.
             ready = max(ready, books.last + self._token.pace) if state == "token" else math.inf
         if out:
-            # An answer is waited for; a request that hangs must not hold up the others.
-            patience = books.last + max(2.0, 8 * books.order.round_trip)
-            if ready > patience or self._alone:
-                ready = patience
-        elif ready == math.inf or (books.limit == 1 and ready > books.last + 1):
+            if ready == math.inf or self._alone:
+                # An answer is waited for; a request that hangs must not hold up the others.
+                ready = books.last + max(2.0, 8 * books.order.round_trip)
+        elif self._blind is None and (ready == math.inf or (books.limit == 1 and ready > books.last + 1)):
             # A quota of one shows nothing of its window; what seems to be known of it is tried anew.
             ready = min(ready, self._scout.ask_again(books, self._fixed.bounds))
         self._next_at = max(self.paused_until, ready)
@@ -285,7 +284,8 @@ class Bucket:
         else:
             self._apart = books.last - before
         one.believed = self._believed(books, now)
-        self._blind.send(now)
+        if self._blind is not None:
+            self._blind.send(now)
 
     def _believed(self, books: Books, now: float) -> float:
         """Return what `allowed` would be if this request's answer were in; not a number, if nobody can say."""
@@ -309,6 +309,8 @@ class Bucket:
         self._enter()
         del self._out[one]
         self._discount(one)
+        if self._blind is not None:
+            self._blind.unsent(one.at)
         self._planned = False
 
     def _discount(self, one: Sent) -> None:
@@ -351,13 +353,14 @@ class Bucket:
         else:
             self._refusals = 0
             self._alone = False
-            self._blind.accepted(one.at)
             limit, remaining = quota.limit, quota.remaining
             if limit is None or remaining is None:
-                if self.limit is None:
+                if self._blind is not None:
                     self.state = "blind"
+                    self._blind.accepted(one.at)
             else:
-                if self.limit is None or self.state == "blind":
+                if self._blind is not None:
+                    self._blind = None
                     self.state = "scouting"
                     self._books.limit = limit
                 if one.number >= self._books.seen:
@@ -369,11 +372,18 @@ class Bucket:
         self.refused += 1
         if one.at >= self.paused_until:  # not one of those that were out when the first was refused
             self._refusals += 1
-        wait = self._own_wait(window) if quota.retry_after is None else quota.retry_after
+        if quota.retry_after is not None:
+            wait = quota.retry_after
+        elif self._blind is not None:
+            wait = self._blind.own_wait(now, one.at)
+        else:
+            wait = self._own_wait(window)
         again = self._refusals > 1 and self.state != "blind"
         pause = self._neighbours.stagger(wait, self.refused) if again else wait
         self.paused_until = max(self.paused_until, now + pause)
-        self._blind.refused(now, wait, self._refusals, one.at)
+        if self._blind is not None:
+            told, limit = quota.retry_after is not None, quota.limit
+            self._blind.refused(now, wait, self._refusals, one.at, told=told, limit=limit)
         self._alone = True
         if quota.limit is not None and self.limit is not None:
             self.limit, self.remaining = quota.limit, 0
@@ -406,7 +416,7 @@ class Bucket:
     def _own_wait(self, window: float | None) -> float:
         """Return the seconds to wait after a refusal that does not say."""
         guess = max(1.0 if window is None else window / 4, 2 * self._books.order.round_trip)
-        return guess * float(2 ** min(self._refusals - 1, 6))
+        return guess * float(2 ** min(max(self._refusals - 1, 0), 6))
 
     def _disappointed(self, by: float) -> None:
         """Take in by how much less was true than was believed."""
@@ -472,16 +482,9 @@ class Bucket:
         if least > most + 1.5:
             self._neighbours.met(at)
         end = bounds.high
-        off_fixed = fixed.learn(
-            books,
-            number,
-            at + min(late, books.order.shown),
-            forgotten,
-            remembered,
-            news,
-            most - allowed,
-            self._scout.not_before,
-        )
+        counted, not_before = at + min(late, books.order.shown), self._scout.not_before
+        vague = most - allowed
+        off_fixed = fixed.learn(books, number, counted, forgotten, remembered, news, vague, not_before)
         if bounds.high != end:
             self._scout.began(at)
             if books.forgotten >= 0:

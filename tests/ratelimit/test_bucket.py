@@ -183,6 +183,23 @@ def test_before_the_first_answer_one_request_is_out() -> None:
     assert bucket.next_at <= 0.03
 
 
+def test_one_that_hangs_lets_none_go_before_the_quota_is_there_again() -> None:
+    """Without headers: twenty in ten seconds, of which all but one are answered."""
+    bucket, now = Bucket(), 1000.0
+    for _ in range(20):
+        bucket.answer(send(bucket, now), now, 200, NOTHING)
+    bucket.answer(send(bucket, now), now, 429, NOTHING._replace(retry_after=10.0))
+    began = now = bucket.next_at
+    bucket.answer(send(bucket, now), now, 200, NOTHING)
+    send(bucket, bucket.next_at)
+    for _ in range(18):
+        now = bucket.next_at
+        bucket.answer(send(bucket, now), now, 200, NOTHING)
+    assert bucket.in_flight == 1
+    assert now < began + 3
+    assert bucket.next_at >= began + 10
+
+
 def test_an_answer_older_than_the_newest_changes_no_credit() -> None:
     bucket = Bucket()
     first, second = send(bucket, 0.0), send(bucket, 3.0)
@@ -303,4 +320,4 @@ def test_refusals_that_have_nothing_to_do_with_the_rate_do_not_cut_it_to_nothing
         blind.refused(now, 1.0, row, now)
         now += 1.0
     assert blind.rate is not None
-    assert blind.rate < 0.2
+    assert blind.rate < 0.7

@@ -155,21 +155,15 @@ def test_two_clients_that_start_at_once_with_much_to_send(kind: str, seed: int) 
 @pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
 @pytest.mark.parametrize("headers", ["none", "429"])
 @pytest.mark.parametrize(
-    ("limit", "window", "retry_after", "late", "refused"),
-    [
-        # A pause of a whole second costs a quota of one second a window, each time that its rate is tried.
-        (10, 1, "ceil", 0.82, 0.015), (10, 1, "exact", 0.93, 0.015), (10, 1, "absent", 0.82, 0.015),
-        (50, 1, "ceil", 0.85, 0.01), (50, 1, "exact", 0.95, 0.01), (50, 1, "absent", 0.85, 0.01),
-        (200, 1, "ceil", 0.84, 0.005), (200, 1, "exact", 0.94, 0.01), (200, 1, "absent", 0.84, 0.005),
-        (100, 10, "ceil", 0.95, 0.01), (100, 10, "exact", 0.97, 0.01), (100, 10, "absent", 0.91, 0.01),
-    ],
-)  # fmt: skip
-def test_without_headers_few_are_refused(
-    kind: str, headers: str, limit: int, window: float, retry_after: str, late: float, refused: float
+    ("limit", "window", "refused"), [(10, 1, 0.022), (50, 1, 0.019), (200, 1, 0.008), (100, 10, 0.013)]
+)
+@pytest.mark.parametrize("retry_after", ["ceil", "exact", "absent"])
+def test_without_headers_few_are_refused_and_all_is_used(
+    kind: str, headers: str, limit: int, window: float, retry_after: str, refused: float
 ) -> None:
     result = run(kind, limit, window, 0, windows=40, headers=headers, retry_after=retry_after)
     assert result.refused_share <= refused
-    assert result.late >= late
+    assert result.late >= 0.965
 
 
 @pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
