@@ -370,8 +370,8 @@ class Bucket:
     def _refuse(self, one: Sent, now: float, quota: QuotaHeaders) -> None:
         books, bounds, window = self._books, self._fixed.bounds, self.window
         self.refused += 1
-        if one.at >= self.paused_until:  # not one of those that were out when the first was refused
-            self._refusals += 1
+        alone = one.at >= self.paused_until  # not one of those that were out when the first was refused
+        self._refusals += alone
         if quota.retry_after is not None:
             wait = quota.retry_after
         elif self._blind is not None:
@@ -393,10 +393,12 @@ class Bucket:
                 self._neighbours.bit(one.at)
         # One refused again may have been counted as well, and have kept itself out: it proves nothing of the window.
         first = self._refusals == 1
+        same = quota.limit in {None, books.limit}  # of another limit, it says nothing of the window
         if window is None and bounds.known and first:
             self._fixed.longer(one.at - bounds.high)
-        elif window is not None and (self.state == "sliding" or (self.state == "fixed" and math.isnan(one.believed))):
-            books.slipped(window)
+        elif window and same and (self.state == "sliding" or (self.state == "fixed" and math.isnan(one.believed))):
+            if alone:
+                books.slipped(window)
             if self.state == "sliding":
                 self._sliding.refused(books, one.number, one.at)
             if self.state == "fixed":
