@@ -13,8 +13,8 @@ grows e-fold in eight round trips.
 cycle is waited for in any case, so that a failure costs little but the time that the burst took. A shorter *cycle*: one
 request alone goes first, and a failure costs the pause, less what was left of the cycle; it must hold for three of the
 old cycles, since what stands in a bucket, or the end of a window, helps at first. Either waits until it costs less than
-one in a hundred of all that was let through since the last refusal; where a shorter cycle is about as likely as the
-present one, a tenth of that. A burst that succeeds is followed by the next, larger one.
+one in a hundred of all that was let through since the last refusal; sooner, where a shorter cycle is about as likely as
+the present one. A burst that succeeds is followed by the next, larger one.
 
 **Pauses of our own**, where the server asks for none, last until the cycle is over, or the next longer usual one.
 """
@@ -75,7 +75,7 @@ class Blind:
     """A burst and a cycle, learned from refusals alone. Every method is told the time, in seconds."""
 
     __slots__ = (
-        "_crowd", "_empty_at", "_full_at", "_good", "_in_vain", "_last", "_log", "_owed", "_pause_end", "_proven",
+        "_crowd", "_empty_at", "_full_at", "_good", "_last", "_log", "_owed", "_pause_end", "_proven",
         "_quota", "_refusal", "_run", "_step", "_streak", "_through", "_tried", "_tried_at", "_turn",
     )  # fmt: skip
 
@@ -88,7 +88,6 @@ class Blind:
         self._through = 0  # let through in all
         self._refusal: Refusal | None = None
         self._good = 0  # let through since, of those that left since
-        self._in_vain = 0
         self._pause_end = -math.inf
         self._owed = 0
         self._full_at = -math.inf  # when the first of those left that the quota was full with then
@@ -148,9 +147,8 @@ class Blind:
         if first and present:
             cycles += [present, present * (1 + _LITTLE)]
         ends = [self._full_at + one + put_off(one) - now for one in cycles]
-        if refusal is None or not (
-            self._good or refusal.before.burst
-        ):  # what was let through may have been of two windows, the second of which began later
+        if refusal is None or not (self._good or refusal.before.burst):
+            # What was let through at first may have been of two windows, the second of which began later.
             ends.append(self._empty_at + COMMONEST + put_off(COMMONEST) - now)
         return min([end for end in ends if end > _LATE], default=now - self._full_at)
 
@@ -232,19 +230,18 @@ class Blind:
         log, quota, last = self._log, self._quota, self._refusal
         if self._tried == "cycle" and at < self._tried_at:  # one from before the trial
             self._tried, quota.cycle = "", self._proven.cycle
-        self._in_vain = Refusal.vain(self._in_vain, self._good)
-        back = log.sent_by(at) - quota.burst
+        tried, back = self._tried, log.sent_by(at) - quota.burst
+        if tried:
+            if tried == "cycle":
+                quota.tried_in_vain()
+            self._turn = "cycle" if tried == "burst" else "burst"
+            quota.least *= _FADES
         refusal = Refusal(
-            at=at, known_at=now, run=self._run, before=quota, tried=self._tried, proven=self._proven,
-            through=self._through, oldest=log.time(back), longest=at - log.time(back - 1), in_vain=self._in_vain,
+            at=at, known_at=now, run=self._run, before=quota, tried=tried, proven=self._proven, good=self._good,
+            through=self._through, oldest=log.time(back), longest=at - log.time(back - 1),
         )  # fmt: skip
         if last is not None:
             refusal.follows(last)
-        if self._tried:
-            if self._tried == "cycle":
-                quota.tried_in_vain()
-            self._turn = "cycle" if self._tried == "burst" else "burst"
-            quota.least *= _FADES
         self._tried, self._streak, self._step = "", False, _LEAST_STEP
         self._good = self._owed = 0
         return refusal

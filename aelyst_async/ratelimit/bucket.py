@@ -370,8 +370,8 @@ class Bucket:
     def _refuse(self, one: Sent, now: float, quota: QuotaHeaders) -> None:
         books, bounds, window = self._books, self._fixed.bounds, self.window
         self.refused += 1
-        alone = one.at >= self.paused_until  # not one of those that were out when the first was refused
-        self._refusals += alone
+        fresh = one.at >= self.paused_until  # not one of those that were out when the first was refused
+        self._refusals += fresh
         if quota.retry_after is not None:
             wait = quota.retry_after
         elif self._blind is not None:
@@ -397,7 +397,7 @@ class Bucket:
         if window is None and bounds.known and first:
             self._fixed.longer(one.at - bounds.high)
         elif window and same and (self.state == "sliding" or (self.state == "fixed" and math.isnan(one.believed))):
-            if alone:
+            if fresh:
                 books.slipped(window)
             if self.state == "sliding":
                 self._sliding.refused(books, one.number, one.at)

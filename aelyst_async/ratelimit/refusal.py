@@ -16,6 +16,7 @@ cycle, a burst at most.
 - *One alone, and not soon again*: others of ours were late on their way. The cycle is stretched a little.
 - *The first few of a run*, by a cycle that has not let one begin before: the cycle is too short. The window is longer
   than the age of the request that was a burst before the one refused.
+- *With something tried*, or soon afterwards: what held before holds again, but for a larger burst that did get through.
 - *Otherwise*: the cycle is stretched, by twice as much each time that it happens again soon.
 
 **Evenly.** None of that fits a token bucket, of which a refusal shows the present level and nothing else. What tells it
@@ -71,7 +72,7 @@ _FEW, _VAIN = 10, 6
 """So many times in succession so few let through between two refusals are no quota's doing."""
 
 _LONG = (2, 8)
-"""Pauses after which what was let through at first was of more than one window: whole seconds, or exact."""
+"""Pauses after which what was let through at first was of more than one window: pauses of a second or more, of less."""
 
 _EARLY = 0.1
 """Seconds by which a pause in whole seconds may end before a usual window."""
@@ -154,8 +155,10 @@ class Refusal:
     """When the request left that is a burst before it."""
     longest: float
     """How much earlier than the one before it that is a burst before that left."""
-    in_vain: int
-    """Refusals in succession after next to nothing was let through."""
+    good: int
+    """What was let through since the one before."""
+    in_vain: int = 0
+    """Refusals in succession, this one included, after next to nothing was let through."""
     close: bool = False
     """Whether it follows another soon, ..."""
     soon: bool = False
@@ -176,13 +179,12 @@ class Refusal:
     _through_then: int = 0
     """What was let through in all until then: all that is not known to be refused."""
 
-    @staticmethod
-    def vain(times: int, good: int) -> int:
-        """Return how many refusals in succession came after next to nothing, with one after so many good answers."""
-        return times + 1 if good < _FEW else 0
+    def __attrs_post_init__(self) -> None:
+        self.in_vain = int(self.good < _FEW)
 
     def follows(self, other: Refusal) -> None:
         """Take over what must be known of the one before."""
+        self.in_vain = other.in_vain + 1 if self.in_vain else 0
         near = self.at - other.at < _SOON * self.before.cycle + other.wait
         self.close = near and not self.tried
         self.soon = self.close and not other.tried
