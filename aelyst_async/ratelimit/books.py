@@ -9,11 +9,13 @@ seen, a usual one is taken first. One that an answer contradicts is not taken ag
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections.abc import Iterable
 
 from aelyst_async.ratelimit.memory import SendLog
 from aelyst_async.ratelimit.order import Order
 
-__all__ = ["COMMONEST", "FEW", "USUAL", "Books"]
+__all__ = ["COMMONEST", "FEW", "USUAL", "Books", "Sent"]
 
 USUAL = (0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0)
 """Seconds that windows usually last."""
@@ -41,8 +43,24 @@ _SLIP_FADES = 1 - 1 / 4000  # with every answer: a refusal in some thousand requ
 _HEAD, _HEAD_WAIT = 5, 0.006
 """Requests that a log should have forgotten to be told from a bucket, and the share of the window to wait for that."""
 
+_OTHERS = 10_000
+"""Others' requests that are entered for one answer at most: more would keep the loop, and say no more."""
+
 _JITTER = 0.05
 """Share of the window that is given away for requests that are late, at most."""
+
+
+class Sent:
+    """A request that is out. A permit is one: nothing else is made for each request. Its bucket fills it in."""
+
+    __slots__ = ("at", "believed", "number")
+
+    at: float
+    """When it left."""
+    number: int
+    """In the order of sending, from 1; not set while it is the bucket's newest."""
+    believed: float
+    """What `allowed` would be if its answer were in; not a number, if nobody could say."""
 
 
 class Books:
@@ -78,6 +96,22 @@ class Books:
         self.seen, self.seen_at, self.remembered = number, at, remembered
         self.allowed, self.most = allowed, max(allowed, most)
         self.slip *= _SLIP_FADES
+
+    def meet(self, others: int, at: float, out: Iterable[Sent]) -> int:
+        """Enter so many of others' requests as if they were ours, between the newest answer's request and one at `at`.
+
+        Those of ours that are `out` move up. Return how many were entered.
+        """
+        others = min(others, _OTHERS)
+        if others <= 0:
+            return 0
+        seen, began = self.seen, self.seen_at
+        times = [began + (at - began) * one / (others + 1) for one in range(1, others + 1)]
+        self.log.insert(times)
+        for one in out:
+            if one.number > seen:
+                one.number += bisect_left(times, one.at)
+        return others
 
     def slipped(self, window: float) -> None:
         """A presumption came too early."""

@@ -22,9 +22,12 @@ which is believed)::
 **Two bounds.** Requests overtake each other on their way, so *i* in the order of counting is known between two bounds
 only (`order`), and so is what is authorised: ``allowed``, which is spent, and ``most``.
 
+**Others.** Who else spends the quota shows where more is remembered than we sent (`crowd`). Their requests are entered
+in the books as if they were ours, as soon as an answer shows that they must have been: so the laws foretell what all of
+us find, and are as right as if we were alone. Logs are then shared by `share`, windows and buckets by `neighbours`.
+
 **Reserve.** Each request remembers what credit we believed in when it left; its answer says what was true. The
-disappointments of late are kept as a reserve: neighbours who spend the same quota (`neighbours` says what else is done
-about them) and rules that no law fits show there and nowhere else.
+disappointments of late are kept as a `reserve`: rules that no law fits show there and nowhere else.
 
 **What is put off.** Most buckets are asked far less than they permit, so nothing is worked out before it is needed.
 The newest request is noted, and enters the books when the next thing happens; given back before that, it leaves no
@@ -37,13 +40,16 @@ from __future__ import annotations
 import math
 
 from aelyst_async.ratelimit.blind import Blind
-from aelyst_async.ratelimit.books import USUAL, Books
+from aelyst_async.ratelimit.books import Books, Sent
+from aelyst_async.ratelimit.crowd import Crowd
 from aelyst_async.ratelimit.fixed import Fixed
 from aelyst_async.ratelimit.headers import QuotaHeaders
-from aelyst_async.ratelimit.judge import Judge
+from aelyst_async.ratelimit.judge import Judge, gap
 from aelyst_async.ratelimit.laws import Sliding, Token
 from aelyst_async.ratelimit.neighbours import Neighbours
+from aelyst_async.ratelimit.reserve import Reserve
 from aelyst_async.ratelimit.scout import Scout
+from aelyst_async.ratelimit.share import Share
 
 __all__ = ["Bucket", "Sent"]
 
@@ -59,36 +65,18 @@ _UNSEEN = 0.01
 _UNPROVEN = 0.5
 """Requests out at once for each that is left, as long as another client may have started as we did."""
 
-_HURRY, _TAKEN = 0.7, 16.0
-"""In a crowd, the time between requests shrinks by this factor, as long as some stands; all that stands in a bucket is
-taken in so many round trips."""
-
-
-def _gap(least: float, most: float, low: float, high: float) -> float:
-    """Return how far what was foretold (least to most) is from what was true (low to high)."""
-    return least - high if least > high else low - most if low > most else 0.0
-
-
-class Sent:
-    """A request that is out. A permit is one: nothing else is made for each request. Its bucket fills it in."""
-
-    __slots__ = ("at", "believed", "number")
-
-    at: float
-    """When it left."""
-    number: int
-    """In the order of sending, from 1; not set while it is the bucket's newest."""
-    believed: float
-    """What `allowed` would be if its answer were in; not a number, if nobody could say."""
+_SOON, _AT_LAST = 0.5, 1.1
+"""Seconds from which on a log is shared of which nothing is known: after a window has begun, if others keep it full,
+and after the first request."""
 
 
 class Bucket:
     """The state of one quota, and the time of the next request that it permits."""
 
     __slots__ = (
-        "_alone", "_apart", "_blind", "_books", "_ended", "_fixed", "_judge", "_most_forgotten", "_neighbours",
-        "_newest", "_next_at", "_out", "_planned", "_refusals", "_scout", "_settled_at", "_sliding", "_spread",
-        "_surprise", "_token", "limit", "paused_until", "refused", "remaining", "state",
+        "_alone", "_apart", "_blind", "_books", "_crowd", "_ended", "_fixed", "_judge", "_most_forgotten",
+        "_neighbours", "_newest", "_next_at", "_out", "_planned", "_refusals", "_reserve", "_scout",
+        "_share", "_sliding", "_token", "limit", "paused_until", "refused", "remaining", "state",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -113,9 +101,9 @@ class Bucket:
         self._refusals = 0
         self._most_forgotten = 0.0
         self._neighbours = Neighbours()
-        self._surprise = 0.0
-        self._spread = 0.0
-        self._settled_at = -math.inf
+        self._reserve = Reserve()
+        self._crowd = Crowd()
+        self._share = Share(self._crowd)
         self._apart = 0.0  # seconds between the last two requests
 
     # -- what it tells ----------------------------------------------------------------------------------------------
@@ -167,19 +155,22 @@ class Bucket:
     def _plan(self) -> None:
         """Find out when the next may go. What is planned stays right until something happens."""
         books, out, state = self._books, len(self._out), self.state
+        sharing = self._share.on and state in {"sliding", "scouting"}
         if self._blind is not None:
             ready = self._blind.next_at(out, books.order.round_trip)
+        elif sharing:
+            ready = self._share.ready(books)
         elif state == "fixed":
-            ready = self._fixed.ready(books, self._spare())
+            ready = self._fixed.ready(books, self._reserve.spare)
         elif state == "sliding":
-            ready = self._sliding.ready(books, max(self._spare(), self._sliding.give_way(books)))
+            ready = self._sliding.ready(books, max(self._reserve.spare, self._sliding.give_way(books)))
         elif state == "token":
-            ready = self._ready_token(books)
+            ready = self._neighbours.ready(books, self._token, self._judge, self._reserve.spare, self._apart, out)
         else:
             ready = self._ready_scouting(books)
         if ready < math.inf and state == "fixed":
-            ready = self._before_it_is_gone(books, ready)
-        elif out > 1 + _UNPROVEN * self.credit and (state == "scouting" or self._wary()):
+            ready = self._neighbours.before_it_is_gone(books, self._fixed, self.credit, ready)
+        elif not sharing and out > 1 + _UNPROVEN * self.credit and (state == "scouting" or self._wary()):
             # No more than comes in.
             ready = max(ready, books.last + self._token.pace) if state == "token" else math.inf
         if out:
@@ -195,62 +186,20 @@ class Bucket:
     def _wary(self) -> bool:
         """Whether others may spend what is left as fast as we do."""
         books = self._books
-        fresh = books.seen_at <= self._settled_at
+        fresh = books.seen_at <= self._reserve.until
         return self.state == "token" and (fresh or self._neighbours.here(books.last, self.window or 0.0))
-
-    def _spare(self) -> float:
-        """Return the requests that are held back."""
-        surprise = self._surprise + 3 * self._spread
-        return 0.0 if surprise < 0.5 else float(min(math.ceil(surprise - 0.5), int(0.2 * (self.limit or 1))))
-
-    def _before_it_is_gone(self, books: Books, ready: float) -> float:
-        """Return when the next may go where neighbours spend of the same window."""
-        fixed, others = self._fixed, self._neighbours
-        late = fixed.late(books)
-        if ready < late and ready > books.seen_at + others.lasts(self.credit, books.last, fixed.window):
-            ready = fixed.ready(books, float(self.credit))
-        if ready >= late > books.last and others.spend and self.credit >= 1:
-            # The window may be shorter than it seems to whoever stops early and so sees only every other.
-            start = fixed.bounds.high
-            looks = [at for one in USUAL if books.last < (at := books.look(start, one)) < start + 0.8 * fixed.window]
-            return min([*looks, ready])
-        return ready
 
     def _ready_scouting(self, books: Books) -> float:
         # What surprised at first must not starve us later.
-        scout, fixed, spare = self._scout, self._fixed, min(self._spare(), max(self.credit, 0) // 2)
+        scout, fixed, spare = self._scout, self._fixed, min(self._reserve.spare, max(self.credit, 0) // 2)
+        if self._crowd.near:
+            spare = min(spare, 2)  # what is held back, others take
         if fixed.bounds.low > -math.inf and not scout.tells(books.last):
             return fixed.ready(books, spare, scout.least)
         ready = scout.ready(books, spare)
         if self._sliding.sudden and ready < math.inf:
             # Little by little comes back what was sent: what is due next by a log's law will tell how.
             ready = min(ready, max(books.last + _STEP * scout.least, self._sliding.due(books, _TELLS)))
-        return ready
-
-    def _ready_token(self, books: Books) -> float:
-        token, last = self._token, books.last
-        rate = token.rate
-        fits = self._judge.token_fits
-        met = not fits or self._neighbours.here(last, books.limit / max(rate, 1e-3))
-        likely = self._judge.token_likely
-        left = self._neighbours.left(books, token=likely) if met else 0.0
-        spare = max(self._spare(), left)
-        ready = token.ready(books, spare, calm=not fits)
-        if met and (more := self.credit - spare) >= 1:
-            # Faster and faster as long as some stands: our own inflow says little beside that of others. Of a bucket,
-            # what stands is taken in as many round trips as others need to see it go.
-            apart, round_trip = _HURRY * self._apart, books.order.round_trip
-            if likely:
-                apart = max(min(apart, _TAKEN * round_trip / more), round_trip / (2 + 2 * len(self._out)))
-            else:
-                apart = max(apart, round_trip / 2)
-            ready = min(ready, last + apart)
-        if not self._out and self.credit >= 1:
-            # Nothing is out to learn from: one of those held back shows where we stand.
-            pause = max(2.0 * self._apart, 0.05)
-            if rate > 0:
-                pause = min(pause, books.limit / rate / 16)
-            ready = min(ready, last + max(pause, 4 * books.order.round_trip))
         return ready
 
     # -- what happens -----------------------------------------------------------------------------------------------
@@ -276,6 +225,7 @@ class Bucket:
         self._out[one] = None
         books, now = self._books, one.at
         number = one.number = books.log.append(now, 2 * books.limit)
+        self._crowd.log.append(now, 2 * books.limit)
         before, due = books.last, self._next_at
         # Timers wake late by a millisecond or so: what follows counts from when this one was due.
         books.last = due if now - _LATE < due < now else now
@@ -284,6 +234,8 @@ class Bucket:
         else:
             self._apart = books.last - before
         one.believed = self._believed(books, now)
+        if self._share.on:
+            self._share.sent(now)
         if self._blind is not None:
             self._blind.send(now)
 
@@ -315,6 +267,8 @@ class Bucket:
 
     def _discount(self, one: Sent) -> None:
         books = self._books
+        own = self._crowd.log
+        own.remove(own.sent_by(one.at))
         if one.number < books.log.count:
             for later in reversed(self._out):
                 if later.number < one.number:
@@ -388,12 +342,13 @@ class Bucket:
         if quota.limit is not None and self.limit is not None:
             self.limit, self.remaining = quota.limit, 0
         if window is not None and not math.isnan(one.believed):
-            self._disappointed(one.believed - (one.number - 1))
+            self._reserve.disappointed(one.believed - (one.number - 1), self.limit or 1, books.seen_at)
             if one.believed >= one.number:
                 self._neighbours.bit(one.at)
         # One refused again may have been counted as well, and have kept itself out: it proves nothing of the window.
         first = self._refusals == 1
-        same = quota.limit in {None, books.limit}  # of another limit, it says nothing of the window
+        # Of another limit, it says nothing of the window; among others, they may have been quicker.
+        same = quota.limit in {None, books.limit} and not self._share.on
         if window is None and bounds.known and first:
             self._fixed.longer(one.at - bounds.high)
         elif window and same and (self.state == "sliding" or (self.state == "fixed" and math.isnan(one.believed))):
@@ -420,18 +375,6 @@ class Bucket:
         guess = max(1.0 if window is None else window / 4, 2 * self._books.order.round_trip)
         return guess * float(2 ** min(max(self._refusals - 1, 0), 6))
 
-    def _disappointed(self, by: float) -> None:
-        """Take in by how much less was true than was believed."""
-        if by <= 0 and not self._surprise and not self._spread:
-            return  # nothing new and nothing to fade, as with most answers
-        if self._books.seen_at <= self._settled_at:
-            return
-        limit = self.limit or 1
-        weight = max(0.02, 2 / (16 + limit))
-        by = min(max(by, 0.0), 0.2 * limit)
-        self._spread += (abs(by - self._surprise) - self._spread) * weight
-        self._surprise += (by - self._surprise) * weight
-
     def _learn(self, one: Sent, limit: int, remaining: int, took: float) -> None:
         books, number, at, order = self._books, one.number, one.at, self._books.order
         log, remembered = books.log, limit - remaining
@@ -446,7 +389,7 @@ class Bucket:
             books.most = most
             books.limit = limit
         if one.believed == one.believed:
-            self._disappointed(math.floor(one.believed) - most)
+            self._reserve.disappointed(math.floor(one.believed) - most, self.limit or 1, books.seen_at)
         if number <= books.seen:
             if most - remaining >= books.seen and allowed > books.allowed:
                 books.allowed, books.remembered = allowed, remembered
@@ -455,9 +398,16 @@ class Bucket:
             self._fixed.refine(number, at + min(late, order.shown) if after else at, after=after)
             return
         if books.seen:
-            allowed, most = order.narrow(log, number, at, took, remaining, allowed, most, books.allowed)
+            slack = min(order.slack(took), order.jitter)
+            longest = self._crowd.window if self._share.on else self._judge.longest(self.state, limit)
+            near = self._crowd.watch(limit, remembered, at, slack, longest)
+            allowed, most = order.narrow(log, number, at, took, remaining, allowed, most, books.allowed, crowded=near)
             if allowed <= books.most:
                 self._neighbours.took(max(books.allowed - most, 0), at - books.seen_at)
+            if near and self.state in {"scouting", "sliding"}:
+                others = books.meet(int(self._expected(at) - most), at, self._out)
+                one.number = number = number + others
+                allowed, most = allowed + others, most + others
             self._weigh(number, at, allowed, most, remembered, late)
         else:
             self._most_forgotten = float(allowed - limit)
@@ -465,12 +415,61 @@ class Bucket:
         self._sliding.learn(books, number, at, allowed - limit, most - allowed, late)
         self._token.learn(books, number, at, allowed, most, late)
         books.newest(number, at, allowed, most, remembered)
+        self._choose(at, remaining, allowed)
+
+    def _choose(self, at: float, remaining: int, allowed: int) -> None:
+        """Choose the law to go by after an answer, and whether it is gone by alone or shared."""
+        books, judge, crowd, share, sliding = self._books, self._judge, self._crowd, self._share, self._sliding
+        limit = books.limit
+        crowd.look(books, at, remaining, judge.come)
         # More is remembered than we ever sent: there are neighbours.
-        state = self._judge.choose(self.state, limit, crowded=allowed < 0.9 * limit)
+        state = judge.choose(self.state, limit, crowded=allowed < 0.9 * limit, met=crowd.near)
+        if crowd.near:
+            state = judge.among(self.state, state, clean=bool(crowd.clean), shared=share.on, full=crowd.full)
         if state != self.state:
             self.state = state
-            self._settled_at = at + (self.window or 0.0)
-            self._surprise = self._spread = 0.0
+            self._reserve.clear(at + (self.window or 0.0))
+        scouting = state == "scouting"
+        if scouting and crowd.near:
+            state = self._presumed(at)
+        if scouting and state == "token":
+            self.state = state
+            judge.begin_token()
+            self._reserve.clear(at)
+        if crowd.near and state == "sliding":
+            if not share.on:
+                crowd.enter()
+            crowd.settle(at, limit - remaining, limit, sliding.high, known=not scouting)
+            if not share.on:
+                share.begin()
+            share.learn(books, at, remaining)
+        else:
+            share.on = False
+        # Gone by together with others, a law's window is not measured but settled.
+        settled = share.on and not (scouting and crowd.clean)
+        if settled and (scouting or not sliding.settled):
+            sliding.high = crowd.window
+        sliding.settled = settled
+
+    def _presumed(self, at: float) -> str:
+        """Return the law that is presumed where none is known, but others: a log is shared, until it proves one."""
+        crowd, shared, judge = self._crowd, self._share.on, self._judge
+        if crowd.bucket or (shared and crowd.stands(at)):
+            return "token"
+        if crowd.emptied or (crowd.clean and judge.at_once(self._books.limit)):
+            return "scouting"
+        late = at > self._books.log.time(1) + _AT_LAST
+        if shared or not crowd.trickles:
+            full = crowd.scarce and at > self._scout.origin + _SOON
+            return "sliding" if shared or late or full else "scouting"
+        return "token" if late else "scouting"
+
+    def _expected(self, at: float) -> float:
+        """Return what is authorised at least, but for others."""
+        books, sliding = self._books, self._sliding
+        if self.state == "sliding" or sliding.settled:
+            return max(sliding.foretell(books, at)[0], float(books.limit + books.log.sent_by(at - 1.02 * sliding.high)))
+        return float(books.allowed)
 
     def _weigh(self, number: int, at: float, allowed: int, most: int, remembered: int, late: float) -> None:
         """Compare an answer that is newer than the books with what each law foretold."""
@@ -478,9 +477,9 @@ class Bucket:
         forgotten = allowed - books.limit
         news = forgotten - self._most_forgotten
         least, upmost = self._sliding.foretell(books, at)
-        off_sliding = _gap(least, upmost, allowed, most)
+        off_sliding = gap(least, upmost, allowed, most)
         least, upmost = self._token.foretell(books, at, number)
-        off_token = _gap(least, upmost, allowed, most)
+        off_token = gap(least, upmost, allowed, most)
         if least > most + 1.5:
             self._neighbours.met(at)
         end = bounds.high

@@ -24,8 +24,12 @@ from aelyst_async.ratelimit.memory import Extremum, Inflow
 
 __all__ = ["Sliding", "Token"]
 
-_LEFT_IN_A_LOG = 0.04
-"""Share of the limit left to neighbours who have less of a sliding log than we."""
+_OPEN, _LARGE, _TURN = 0.5, 85, 2
+"""Share of the time for which one request of a log is left to whoever may come, from so large a limit on (of smaller
+ones it falls with their square, as each costs more), and the windows after which it may be left or not."""
+
+_GOLDEN = 0.6180339887498949
+"""Multiples of it, whole parts left out, are spread as evenly as can be."""
 
 _SURE = 3
 """Requests that must be forgotten to be believed where requests overtake each other."""
@@ -43,10 +47,12 @@ _BURST, _EVEN = 8.0, 1.1
 class Sliding:
     """A window that goes along with time."""
 
-    __slots__ = ("_floor", "_lower", "_odd", "_upper", "alone", "high", "low", "sudden")
+    __slots__ = ("_floor", "_lower", "_odd", "_upper", "alone", "high", "low", "settled", "sudden")
 
     def __init__(self) -> None:
         self._odd = 0
+        self.settled = False
+        """Whether the window is not measured any more: others spend as well (`crowd`)."""
         self.alone = True
         """Whether nothing older than the window is remembered, as neighbours' requests would make it seem."""
         self.sudden = False
@@ -79,7 +85,7 @@ class Sliding:
     def learn(self, books: Books, number: int, at: float, forgotten: int, vague: int, late: float) -> None:
         """Take in an answer: so many are forgotten, or up to so many more; it may have been counted so much later."""
         log, jitter = books.log, books.order.shown
-        if forgotten < 0:
+        if forgotten < 0 or self.settled:
             return
         sure = _SURE if jitter else 1
         if books.forgotten < sure <= forgotten and not self.usable:
@@ -114,12 +120,9 @@ class Sliding:
             self.high = least
 
     def give_way(self, books: Books) -> float:
-        """Return what is left to neighbours who have less than we."""
-        own = books.seen - books.log.sent_by(books.seen_at - self.high)
-        others = books.remembered - own
-        if others > 2 + 0.02 * books.limit and own > 1.1 * others:
-            return max(1.0, float(int(_LEFT_IN_A_LOG * books.limit)))
-        return 0.0
+        """Return what is left to whoever may come: of a full log they would be refused, and never be known of."""
+        turn = books.last // (_TURN * self.high)
+        return float(turn * _GOLDEN % 1 < min(_OPEN, (books.limit / _LARGE) ** 2))
 
     def due(self, books: Books, more: int) -> float:
         """Return when so many more are forgotten; infinite: none is known of."""

@@ -20,6 +20,7 @@ import math
 from array import array
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Sequence
 
 __all__ = ["MISFITS_FADE", "Boundaries", "Extremum", "Inflow", "SendLog"]
 
@@ -57,6 +58,15 @@ class SendLog:
         times.append(now)
         self.count = number = self.count + 1
         return number
+
+    def insert(self, sent: Sequence[float]) -> None:
+        """Note others' requests, as if we had sent them at these times in the past, in order; later ones move up."""
+        times = self._times
+        at = bisect_right(times, sent[0])
+        later = sorted([*times[at:], *sent])
+        del times[at:]
+        times.extend(later)
+        self.count += len(sent)
 
     def remove(self, number: int) -> None:
         """Take a request out, as if it had never been sent; later ones move up."""

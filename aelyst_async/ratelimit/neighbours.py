@@ -1,12 +1,13 @@
-"""Others who spend the same quota: how they show, and what is left to them. Pure.
+"""Others who spend the same window or bucket: what is left to them (a log is shared otherwise, see `share`). Pure.
 
 Nobody tells us of others. They show where more is gone than we took, and all of us see the same rest, so that is what
 clients share by, without a word between them.
 
-**Standing rest.** Where quota comes in bit by bit, each leaves some of it standing, the more, the higher its own rate:
-whoever has less goes on when the other has already stopped, until both are equally fast. On a token bucket what stands
-costs nothing. Elsewhere it does, so less is left. What is left grows with the logarithm of the rate, since nobody
-knows how much is much: for each doubling, the same share of the limit. Parts of a request are left every now and then.
+**Standing rest.** What comes in is nobody's, so of a bucket each leaves some standing, the more, the higher its own
+rate: whoever has less goes on when the other has already stopped, until both are equally fast. What stands costs
+nothing there. Where it may be something else, less is left. What is left grows with the logarithm of the rate, since
+nobody knows how much is much: for each doubling, the same share of the limit. Parts of a request are left every now
+and then.
 
 **Drain.** A window that ends for all at once is shared by itself, as all spread the same rest over the same time. But
 towards its end what is left to us may be gone before the next of ours leaves. For how long it lasts is reckoned from
@@ -21,7 +22,10 @@ from __future__ import annotations
 
 import math
 
-from aelyst_async.ratelimit.books import Books
+from aelyst_async.ratelimit.books import USUAL, Books
+from aelyst_async.ratelimit.fixed import Fixed
+from aelyst_async.ratelimit.judge import Judge
+from aelyst_async.ratelimit.laws import Token
 
 __all__ = ["Neighbours"]
 
@@ -52,6 +56,11 @@ _STAGGER = 0.25
 
 _GOLDEN = 0.6180339887498949
 """Multiples of it, whole parts left out, are spread as evenly as can be."""
+
+
+_HURRY, _TAKEN = 0.7, 16.0
+"""In a crowd, the time between requests shrinks by this factor, as long as some stands; all that stands in a bucket is
+taken in so many round trips."""
 
 
 class Neighbours:
@@ -114,3 +123,43 @@ class Neighbours:
         rate = some / max(books.last - log.time(log.count - some), 1e-3)
         left = _LEFT + _MORE[token] * limit * max(math.log2(rate / limit) + 6.0, 0.0)
         return float(int(min(left, _ROOM * self._most) + log.count * _GOLDEN % 1))
+
+    def before_it_is_gone(self, books: Books, fixed: Fixed, credit: int, ready: float) -> float:
+        """Return when the next may go into a window of which others spend as well; `ready`: if they did not."""
+        late = fixed.late(books)
+        if ready < late and ready > books.seen_at + self.lasts(credit, books.last, fixed.window):
+            ready = fixed.ready(books, float(credit))
+        if ready >= late > books.last and self.spend and credit >= 1:
+            # The window may be shorter than it seems to whoever stops early and so sees only every other.
+            start = fixed.bounds.high
+            looks = [at for one in USUAL if books.last < (at := books.look(start, one)) < start + 0.8 * fixed.window]
+            return min([*looks, ready])
+        return ready
+
+    def ready(self, books: Books, token: Token, judge: Judge, spare: float, apart: float, out: int) -> float:
+        """Return when the next may go, by a token bucket of which others may take as well.
+
+        `spare`: requests held back anyway; `apart`: seconds between our last two; `out`: requests that are out.
+        """
+        last, rate, fits, likely = books.last, token.rate, judge.token_fits, judge.token_likely
+        credit, round_trip = books.allowed - books.log.count, books.order.round_trip
+        met = not fits or self.here(last, books.limit / max(rate, 1e-3))
+        if met:
+            spare = max(spare, self.left(books, token=likely))
+        ready = token.ready(books, spare, calm=not fits)
+        if met and (more := credit - spare) >= 1:
+            # Faster and faster as long as some stands: our own inflow says little beside that of others. Of a bucket,
+            # what stands is taken in as many round trips as others need to see it go.
+            faster = _HURRY * apart
+            if likely:
+                faster = max(min(faster, _TAKEN * round_trip / more), round_trip / (2 + 2 * out))
+            else:
+                faster = max(faster, round_trip / 2)
+            ready = min(ready, last + faster)
+        if not out and credit >= 1:
+            # Nothing is out to learn from: one of those held back shows where we stand.
+            pause = max(2.0 * apart, 0.05)
+            if rate > 0:
+                pause = min(pause, books.limit / rate / 16)
+            ready = min(ready, last + max(pause, 4 * round_trip))
+        return ready

@@ -73,15 +73,25 @@ class Order:
         return allowed, log.sent_by(at + min(self.jitter, self.slack(took))) + remaining
 
     def narrow(
-        self, log: SendLog, number: int, at: float, took: float, remaining: int, allowed: int, most: int, before: int
+        self,
+        log: SendLog,
+        number: int,
+        at: float,
+        took: float,
+        remaining: int,
+        allowed: int,
+        most: int,
+        before: int,
+        *,
+        crowded: bool,
     ) -> tuple[int, int]:
         """Return the bounds of the newest answer as narrowed by what was authorised before.
 
-        What is authorised never becomes less, but for neighbours. If it seems to, others of ours may have overtaken
+        What is authorised never becomes less, but for others. If it seems to, others of ours may have overtaken
         this request: then what was concluded from the order of sending so far is not to be trusted either.
         """
         plain = number + remaining
-        if plain < before and self._overtaken(log.time(before - remaining) - at, took):
+        if plain < before and not crowded and self._overtaken(log.time(before - remaining) - at, took):
             return log.sent_by(at - self.jitter) + 1 + remaining, before
         if most < before:
             return plain, most

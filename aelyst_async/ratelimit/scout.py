@@ -50,6 +50,11 @@ class Scout:
         """The time before which the present window does not end."""
         return self._not_before
 
+    @property
+    def origin(self) -> float:
+        """When the present window began, or the first request left."""
+        return self._origin
+
     def began(self, at: float) -> None:
         """A window began, or the first request left."""
         if at > self._origin:

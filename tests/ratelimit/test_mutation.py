@@ -11,6 +11,7 @@ from aelyst_async.ratelimit.judge import Judge
 from aelyst_async.ratelimit.memory import SendLog
 from aelyst_async.ratelimit.neighbours import Neighbours
 from aelyst_async.ratelimit.order import Order
+from aelyst_async.ratelimit.share import Share
 from tests.ratelimit.simulator import Latency, Result, Server, simulate
 
 original_answer = Bucket.answer
@@ -92,12 +93,12 @@ def test_no_length_of_a_window_more_usual_than_another(monkeypatch: pytest.Monke
 
 
 def test_the_wrong_law_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Judge, "choose", lambda self, state, limit, *, crowded: "token")
+    monkeypatch.setattr(Judge, "choose", lambda self, state, limit, *, crowded, met: "token")
     assert not all(meets_the_bars(kind) for kind in ("fixed", "sliding", "token"))
 
 
 def test_nothing_but_the_credit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Judge, "choose", lambda self, state, limit, *, crowded: state)
+    monkeypatch.setattr(Judge, "choose", lambda self, state, limit, *, crowded, met: state)
     assert not all(meets_the_bars(kind) for kind in ("fixed", "sliding", "token"))
 
 
@@ -129,3 +130,26 @@ def test_nothing_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     assert share() >= 0.4
     monkeypatch.setattr(Neighbours, "left", lambda self, books, *, token: 0.0)
     assert share() < 0.4
+
+
+def two(limit: int, gap: float, seed: int) -> tuple[bool, bool]:
+    """Let two clients share a log; return whether it was used whole and whether each had enough of it."""
+    result = simulate(Server(kind="sliding", limit=limit, window=1.0), clients=2, windows=40, start_gap=gap, seed=seed)
+    return result.late >= 0.98, min(result.by_client) >= 0.4 * sum(result.by_client)
+
+
+def test_others_requests_not_entered_in_the_books(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert two(60, 0.0, 1) == (True, True)
+    monkeypatch.setattr(Bucket, "_expected", lambda self, at: 0.0)
+    assert two(60, 0.0, 1) == (False, False)
+
+
+def test_nothing_of_a_log_given_up_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert two(200, 4.3, 5) == (True, True)
+    monkeypatch.setattr(Share, "_give", lambda self: None)
+    assert two(200, 4.3, 5) == (True, False)
+
+
+def test_no_way_into_a_log_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(laws.Sliding, "give_way", lambda self, books: 0.0)
+    assert two(200, 4.3, 5) == (False, False)

@@ -33,7 +33,7 @@ def test_the_truth_lies_between_the_bounds(seed: int, apart: float) -> None:
         remaining = limit - count
         allowed, most = order.bounds(log_now, at, took, remaining)
         if before:
-            allowed, most = order.narrow(log_now, number, at, took, remaining, allowed, most, before)
+            allowed, most = order.narrow(log_now, number, at, took, remaining, allowed, most, before, crowded=False)
         assert allowed <= limit + 1
         short += most < limit
         before = allowed
@@ -49,7 +49,9 @@ def test_where_nothing_overtakes_the_bounds_close() -> None:
         order.answered(0.01)
         allowed, most = order.bounds(log, i * 0.001, 0.01, limit - number)
         if before:
-            allowed, most = order.narrow(log, number, i * 0.001, 0.01, limit - number, allowed, most, before)
+            allowed, most = order.narrow(
+                log, number, i * 0.001, 0.01, limit - number, allowed, most, before, crowded=False
+            )
         before = allowed
     assert order.jitter < 0.001
     assert (allowed, most) == (limit, limit)
@@ -62,7 +64,7 @@ def test_what_a_neighbour_takes_is_not_put_down_to_a_request_that_was_quick() ->
         order.answered(0.01)
     jitter = order.jitter
     # Twenty less than before, though this answer took no longer than any other.
-    allowed, most = order.narrow(log, 50, log.time(50), 0.01, 880, 925, 935, 950)
+    allowed, most = order.narrow(log, 50, log.time(50), 0.01, 880, 925, 935, 950, crowded=False)
     assert (allowed, most) == (930, 935)
     assert order.jitter <= jitter
     assert not order.shown

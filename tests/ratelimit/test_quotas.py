@@ -100,7 +100,7 @@ def test_answers_that_stall_do_not_slow_it_down(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
 def test_a_round_trip_of_a_third_of_the_window(kind: str, seed: int) -> None:
     result = run(kind, 200, 1, seed, latency=Latency(up=0.05, least=0.05, down=0.28), windows=20, concurrency=300)
-    assert result.late >= 0.98
+    assert result.late >= (0.975 if kind == "sliding" else 0.98)  # one of a log is left to whoever may come
     assert result.refused_share <= 0.001
 
 
@@ -116,7 +116,7 @@ def test_a_limit_that_changes(kind: str, new: int) -> None:
 def test_a_log_of_a_halved_limit_is_used_whole_again_at_once() -> None:
     """What its old limit lets be refused says nothing of the window."""
     result = run("sliding", 100, 10, 1, windows=40, changes=((103.3, 50),))
-    assert result.late >= 0.98
+    assert result.late >= 0.975
 
 
 # Below the aim of 0.98 but for buckets: a refused request costs a second, and what a log has left must not be spent.
@@ -134,20 +134,49 @@ def test_two_clients_share_a_bucket(limit: int, window: float, refused: float, g
     result = run("token", limit, window, seed, clients=2, windows=30, start_gap=gap * window)
     assert result.late >= 0.98
     assert result.refused_share <= refused
-    assert 0.4 <= result.by_client[0] / sum(result.by_client) <= 0.6
+    # Who comes late takes a bucket for a log at first, which costs it some of its share in so short a run.
+    least = 0.38 if gap else 0.4
+    assert least <= result.by_client[0] / sum(result.by_client) <= 1 - least
 
 
 @pytest.mark.parametrize("gap", [0.0, 4.3])
-@pytest.mark.parametrize(("kind", "late", "share"), [("fixed", 0.95, 0.4), ("sliding", 0.86, 0.35)])
-def test_two_clients_share_a_window(kind: str, late: float, share: float, gap: float) -> None:
+def test_two_clients_share_a_window(gap: float) -> None:
     shares = []
     for seed in range(3):
-        result = run(kind, 200, 1, seed, clients=2, windows=40, start_gap=gap)
-        assert result.late >= late
-        assert result.refused_share <= 0.01
+        result = run("fixed", 200, 1, seed, clients=2, windows=40, start_gap=gap)
+        assert result.late >= 0.93
+        assert result.refused_share <= 0.015
         shares.append(result.by_client[0] / sum(result.by_client))
-    # The aim is 40:60 each time, and on fixed windows it is met mostly: see the docs.
-    assert share <= sorted(shares)[1] <= 1 - share
+    # The aim is 40:60 each time, and it is met mostly: see the docs.
+    assert 0.4 <= sorted(shares)[1] <= 0.6
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("limit", "window"), [(60, 1), (200, 1), (100, 10)])
+def test_two_clients_share_a_log(limit: int, window: float, seed: int) -> None:
+    result = run("sliding", limit, window, seed, clients=2, windows=40)
+    assert result.late >= (0.96 if limit == 100 else 0.98)
+    assert result.whole >= 0.95
+    assert result.refused_share <= 0.01
+    assert min(result.by_client) >= (0.38 if limit == 100 else 0.4) * sum(result.by_client)
+
+
+# Who comes late is still refused now and then by who was there, and then loses what it had: the docs say how often.
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("limit", "window", "late"), [(200, 1, 0.94), (100, 10, 0.97)])
+def test_who_comes_late_gets_its_share_of_a_full_log(limit: int, window: float, late: float, seed: int) -> None:
+    result = run("sliding", limit, window, seed, clients=2, windows=40, start_gap=4.3 * window)
+    assert result.late >= late
+    assert result.refused_share <= 0.01
+    assert min(result.by_client) >= 0.15 * sum(result.by_client)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_three_clients_each_have_some_of_a_log(seed: int) -> None:
+    result = run("sliding", 200, 1, seed, clients=3, windows=60)
+    assert result.late >= 0.95
+    assert result.refused_share <= 0.01
+    assert min(result.by_client) >= 0.05 * sum(result.by_client)
 
 
 @pytest.mark.parametrize("seed", range(3))
