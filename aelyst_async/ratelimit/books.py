@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from aelyst_async.ratelimit.memory import SendLog
 from aelyst_async.ratelimit.order import Order
 
-__all__ = ["COMMONEST", "FEW", "USUAL", "Books", "Sent"]
+__all__ = ["COMMONEST", "FEW", "USUAL", "Books", "Sent", "spread"]
 
 USUAL = (0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0)
 """Seconds that windows usually last."""
@@ -48,6 +48,11 @@ _OTHERS = 10_000
 
 _JITTER = 0.05
 """Share of the window that is given away for requests that are late, at most."""
+
+
+def spread(number: float) -> float:
+    """Return a place between 0 and 1 for a number, so that those of all numbers lie as evenly as can be."""
+    return number * 0.6180339887498949 % 1  # the golden ratio
 
 
 class Sent:

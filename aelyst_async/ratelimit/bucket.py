@@ -51,7 +51,7 @@ from aelyst_async.ratelimit.reserve import Reserve
 from aelyst_async.ratelimit.scout import Scout
 from aelyst_async.ratelimit.share import Share
 
-__all__ = ["Bucket", "Sent"]
+__all__ = ["Bucket"]
 
 _LATE = 0.002
 """Seconds of lateness made good. The grain of timers is a millisecond, of uvloop's clock as well."""

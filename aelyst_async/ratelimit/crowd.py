@@ -90,6 +90,7 @@ class Crowd:
         self.scarce = False
         """Whether little has remained, twice running."""
         self.window = 0.0
+        """In seconds, that all go by; 0, as long as nothing is shared."""
         self.own = 0
         """Of ours, how many are remembered."""
         self.others = 0
@@ -214,8 +215,9 @@ class Crowd:
             return
         if (now := moved.get(window)) is None:  # an unusual one: its neighbour, if that is near
             nearest = min(moved, key=lambda one: abs(math.log(one / window)))
-            if not 0.8 < nearest / window < 1.25 and self._known:
+            near = 0.8 < nearest / window < 1.25
+            if self._known and not near:
                 return
-            now = moved[nearest] if 0.8 < nearest / window < 1.25 else math.inf
+            now = moved[nearest] if near else math.inf
         if now > _BETTER * moved[best] + _BY:
             self._sole = best

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 
-from aelyst_async.ratelimit.books import FEW, USUAL, Books
+from aelyst_async.ratelimit.books import FEW, USUAL, Books, spread
 from aelyst_async.ratelimit.memory import Extremum, Inflow
 
 __all__ = ["Sliding", "Token"]
@@ -27,9 +27,6 @@ __all__ = ["Sliding", "Token"]
 _OPEN, _LARGE, _TURN = 0.5, 85, 2
 """Share of the time for which one request of a log is left to whoever may come, from so large a limit on (of smaller
 ones it falls with their square, as each costs more), and the windows after which it may be left or not."""
-
-_GOLDEN = 0.6180339887498949
-"""Multiples of it, whole parts left out, are spread as evenly as can be."""
 
 _SURE = 3
 """Requests that must be forgotten to be believed where requests overtake each other."""
@@ -122,7 +119,7 @@ class Sliding:
     def give_way(self, books: Books) -> float:
         """Return what is left to whoever may come: of a full log they would be refused, and never be known of."""
         turn = books.last // (_TURN * self.high)
-        return float(turn * _GOLDEN % 1 < min(_OPEN, (books.limit / _LARGE) ** 2))
+        return float(spread(turn) < min(_OPEN, (books.limit / _LARGE) ** 2))
 
     def due(self, books: Books, more: int) -> float:
         """Return when so many more are forgotten; infinite: none is known of."""

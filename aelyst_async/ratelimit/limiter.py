@@ -37,7 +37,8 @@ from typing import Any
 
 from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit.agenda import Agenda
-from aelyst_async.ratelimit.bucket import Bucket, Sent
+from aelyst_async.ratelimit.books import Sent
+from aelyst_async.ratelimit.bucket import Bucket
 from aelyst_async.ratelimit.headers import read
 from aelyst_async.ratelimit.lane import Expiry, Lane, Move, Patience, Waiter
 from aelyst_async.ratelimit.scope import AccountScope, PathScope

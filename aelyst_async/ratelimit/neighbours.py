@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 
-from aelyst_async.ratelimit.books import USUAL, Books
+from aelyst_async.ratelimit.books import USUAL, Books, spread
 from aelyst_async.ratelimit.fixed import Fixed
 from aelyst_async.ratelimit.judge import Judge
 from aelyst_async.ratelimit.laws import Token
@@ -53,9 +53,6 @@ _SOME = 0.5
 
 _STAGGER = 0.25
 """Share of a pause by which it is lengthened at most."""
-
-_GOLDEN = 0.6180339887498949
-"""Multiples of it, whole parts left out, are spread as evenly as can be."""
 
 
 _HURRY, _TAKEN = 0.7, 16.0
@@ -112,7 +109,7 @@ class Neighbours:
     @staticmethod
     def stagger(pause: float, refused: int) -> float:
         """Return a pause lengthened by another part of itself for each number of refusals."""
-        return pause * (1 + _STAGGER * (refused * _GOLDEN % 1))
+        return pause * (1 + _STAGGER * spread(refused))
 
     def left(self, books: Books, *, token: bool) -> float:
         """Return how many requests are left standing; `token`: it may be a token bucket."""
@@ -122,7 +119,7 @@ class Neighbours:
             return 0.0
         rate = some / max(books.last - log.time(log.count - some), 1e-3)
         left = _LEFT + _MORE[token] * limit * max(math.log2(rate / limit) + 6.0, 0.0)
-        return float(int(min(left, _ROOM * self._most) + log.count * _GOLDEN % 1))
+        return float(int(min(left, _ROOM * self._most) + spread(log.count)))
 
     def before_it_is_gone(self, books: Books, fixed: Fixed, credit: int, ready: float) -> float:
         """Return when the next may go into a window of which others spend as well; `ready`: if they did not."""

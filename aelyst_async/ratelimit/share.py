@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from aelyst_async.ratelimit.books import Books
+from aelyst_async.ratelimit.books import Books, spread
 from aelyst_async.ratelimit.crowd import Crowd
 
 __all__ = ["Share"]
@@ -59,9 +59,6 @@ _THEIRS = 0.002
 _APART = 0.25
 """Times the average time between our requests that they are apart at least."""
 
-_GOLDEN = 0.6180339887498949
-"""Multiples of it, whole parts left out, are spread as evenly as can be."""
-
 
 class Share:
     """How much of the quota is ours, and when the next of it may go."""
@@ -97,15 +94,17 @@ class Share:
         poor, rich = own < _LESS * others - 1, own > _MORE * others + 1
         while len(holes) > 1 and holes[1][0] <= at - 1.5 * _PATIENCE[-1] * window:
             holes.popleft()
-        wait = _PATIENCE[0 if poor else 2 if rich else 1] * window * (0.5 + crowd.log.count * _GOLDEN % 1)
+        wait = _PATIENCE[0 if poor else 2 if rich else 1] * window * (0.5 + spread(crowd.log.count))
         least = float(self._stood(hole, at - wait))
         if hole > _MANY * limit:
             least = max(least, hole * _AT_ONCE)
         self._look = at + wait if hole > max(_LOOK, 1 + least) else math.inf
         take = least - (0.0 if poor else _REST * limit)
-        self._take = int(take / 2 if take > 2 else take) if take >= 1 else 0
+        if take > 2:
+            take /= 2
+        self._take = int(max(take, 0.0))
         if self._take:
-            self._gap = max(window / limit / 2, _OVER * window / (take / 2 if take > 2 else take))
+            self._gap = max(window / limit / 2, _OVER * window / take)
 
     def _hole(self, books: Books, at: float, remaining: int) -> int:
         """Return how many remain that are nobody's."""

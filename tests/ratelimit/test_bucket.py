@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aelyst_async.ratelimit.blind import Blind
-from aelyst_async.ratelimit.bucket import Bucket, Sent
+from aelyst_async.ratelimit.books import Sent
+from aelyst_async.ratelimit.bucket import Bucket
 from aelyst_async.ratelimit.headers import NOTHING, QuotaHeaders
 from aelyst_async.ratelimit.memory import Boundaries, Extremum, SendLog
 

@@ -14,7 +14,8 @@ import pytest
 from aelyst_async.errors import RateLimitedError
 from aelyst_async.ratelimit import Permit, RateLimiter
 from aelyst_async.ratelimit.agenda import PORTION
-from aelyst_async.ratelimit.bucket import Bucket, Sent
+from aelyst_async.ratelimit.books import Sent
+from aelyst_async.ratelimit.bucket import Bucket
 from aelyst_async.ratelimit.lane import Lane
 from tests.virtual_time import VirtualTimeLoop, virtual
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from aelyst_async.ratelimit import books, fixed, laws, memory
-from aelyst_async.ratelimit.bucket import Bucket, Sent
+from aelyst_async.ratelimit.books import Sent
+from aelyst_async.ratelimit.bucket import Bucket
 from aelyst_async.ratelimit.headers import QuotaHeaders
 from aelyst_async.ratelimit.judge import Judge
 from aelyst_async.ratelimit.memory import SendLog
