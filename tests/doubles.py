@@ -17,6 +17,8 @@ from multidict import CIMultiDict
 from typing_extensions import Self
 
 from aelyst_async import RateLimiter
+from aelyst_async.ratelimit import Slots
+from aelyst_async.ratelimit.lane import Lane
 
 __all__ = ["Answer", "FreeLimiter", "Handler", "ScriptedSession", "Sent", "free_limiter", "scripted"]
 
@@ -124,6 +126,7 @@ class _Permit:
     def __init__(self, asked: dict[str, Any]) -> None:
         self.asked = asked
         self.status: int | None = None
+        self.granted = False
         self.was_unsent = False
         self.left = False
 
@@ -135,16 +138,30 @@ class _Permit:
         self.was_unsent = True
 
     async def __aenter__(self) -> Self:
+        slots: Slots | None = self.asked.get("slots")
+        while slots is not None and slots.free <= 0:
+            free = asyncio.Event()
+
+            def wake(_: Lane, free: asyncio.Event = free) -> None:
+                free.set()
+
+            slots.wait(cast(Lane, free), wake)
+            await free.wait()
+        if slots is not None:
+            slots.free -= 1
+        self.granted = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.left = True
+        if (slots := self.asked.get("slots")) is not None:
+            slots.give_back()
 
 
 class FreeLimiter:
-    """Grants at once and remembers what it was asked and told."""
+    """Grants as soon as a connection is free, and remembers what it was asked and told."""
 
     def __init__(self) -> None:
         self.permits: list[_Permit] = []

@@ -19,7 +19,7 @@ from aelyst_async.ratelimit.bucket import Bucket
 from aelyst_async.ratelimit.scope import AccountScope, PathScope
 
 if TYPE_CHECKING:
-    from aelyst_async.ratelimit.limiter import Permit
+    from aelyst_async.ratelimit.permit import Permit
 
 __all__ = ["Expiry", "Lane", "Link", "Move", "Patience", "Ring", "Waiter"]
 

@@ -12,7 +12,7 @@
 
 - **A permit is handed over.** The pump takes it from the bucket and gives it to the head of the queue in one step,
   so no newcomer slips in between. Whoever is cancelled after that, before it could run, gives it back.
-- **A request is one object** as long as nobody waits: its permit is what the bucket keeps of it.
+- **A connection, where one is needed, comes with the permit** (`slots`): nobody holds one and waits for the other.
 - **No task and no timer per waiter**: a waiter is one `Permit`, one `Waiter` and one future. Those who wait for the
   same time at most share a timer.
 - **Whatever grows with the crowd is done in portions** (`agenda`): letting it go, refusing it, moving it to other
@@ -22,7 +22,7 @@
 - **No lock and no await** between looking and taking.
 """
 
-# ruff: noqa: SLF001 - permit and limiter are one mechanism in two classes
+# ruff: noqa: SLF001 - permit and limiter are one mechanism in two modules
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from threading import get_ident
-from types import TracebackType
 from typing import Any
 
 from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit.agenda import Agenda
-from aelyst_async.ratelimit.books import Sent
 from aelyst_async.ratelimit.bucket import Bucket
 from aelyst_async.ratelimit.headers import read
 from aelyst_async.ratelimit.lane import Expiry, Lane, Move, Patience, Waiter
+from aelyst_async.ratelimit.permit import Permit
 from aelyst_async.ratelimit.scope import AccountScope, PathScope
+from aelyst_async.ratelimit.slots import Slots
 from aelyst_async.ratelimit.snapshot import BucketSnapshot, snapshot_of
 
-__all__ = ["BucketSnapshot", "Permit", "RateLimiter"]
+__all__ = ["RateLimiter"]
 
 _GLANCE = 16
 """Waiters looked at for the price of one."""
@@ -54,80 +54,6 @@ _REPORT_EVERY = 0.05
 
 MOST_BUCKETS = 10_000
 """Buckets kept; the least recently used go first."""
-
-
-class Permit(Sent):
-    """The right to send one request. ``async with limiter.permit(…) as permit``; see `RateLimiter.permit`."""
-
-    __slots__ = ("_bucket", "_deadline", "_key", "_lane", "_limiter", "_max_wait", "_path", "_retry", "waited")
-
-    _limiter: RateLimiter
-    _key: tuple[str, str]
-    _path: str | None
-    _retry: bool
-    _deadline: float | None
-    _max_wait: float | None
-    _lane: Lane
-    _bucket: Bucket | None
-    """Set while we hold the right."""
-    waited: float
-    """Seconds between asking and getting."""
-
-    async def __aenter__(self) -> Permit:  # noqa: PYI034 - typing has no Self on 3.10
-        limiter = self._limiter
-        lane = limiter._usual.get(self._key)
-        if lane is None or limiter._thread != get_ident() or not limiter._running():
-            lane = limiter._lane(self._key, self._path)
-        now = limiter._time()
-        bucket = lane.bucket
-        if not lane.waiting and lane.group.paused_until <= now and bucket.send(self, now):
-            self._lane = lane
-            self._bucket = bucket
-            return self
-        waiter = limiter._enqueue(self, lane, now)
-        try:
-            wait = await waiter.future
-        except BaseException:  # cancelled, or the coroutine is closed
-            if waiter.lane is not None:
-                waiter.lane.leave(waiter)
-            self.unsent()
-            raise
-        finally:
-            if waiter.expiry is not None:
-                limiter._unlist(waiter.expiry)
-        if self._bucket is None:
-            raise limiter._refusal(self._key, wait)
-        self.waited = wait
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        bucket = self._bucket
-        if bucket is not None:
-            # Nobody can say whether the server counted it; what may have been spent is taken as spent.
-            self._bucket = None
-            bucket.lost(self)
-            lane, limiter = self._lane, self._limiter
-            if lane.waiting or limiter.on_change is not None:
-                limiter._changed(lane)
-
-    def observe(self, status: int, headers: Mapping[str, str]) -> None:
-        """Tell what the server answered. Only the first call of `observe` or `unsent` counts."""
-        bucket = self._bucket
-        if bucket is not None:
-            self._bucket = None
-            self._limiter._answered(self, bucket, status, headers)
-
-    def unsent(self) -> None:
-        """Give the permit back: the request surely never left."""
-        bucket = self._bucket
-        if bucket is not None:
-            self._bucket = None
-            bucket.unsent(self)
-            lane, limiter = self._lane, self._limiter
-            if lane.waiting or limiter.on_change is not None:
-                limiter._changed(lane)
 
 
 class RateLimiter:
@@ -166,6 +92,7 @@ class RateLimiter:
         retry: bool = False,
         deadline: float | None = None,
         max_wait: float | None = None,
+        slots: Slots | None = None,
     ) -> Permit:
         """Return an async context manager that waits for the right to send one request.
 
@@ -173,7 +100,8 @@ class RateLimiter:
         credential and server (not the credential itself: it shows in `snapshot`). ``path``: the full path, for APIs
         that count per path. ``retry``: wait before all first comers. ``deadline``: the loop's time after which the
         answer is of no use: a refusal known to last longer fails at once. ``max_wait``: as in the constructor, for
-        this request. Entering raises `RateLimitedError` with ``attempts=0`` where the wait would be too long.
+        this request. ``slots``: connections, one of which is held until the block is left; who waits for one holds no
+        permit. Entering raises `RateLimitedError` with ``attempts=0`` where the wait would be too long.
         """
         permit = Permit()
         permit._limiter = self
@@ -182,6 +110,7 @@ class RateLimiter:
         permit._retry = retry
         permit._deadline = deadline
         permit._max_wait = self._max_wait if max_wait is None else max_wait
+        permit._slots = slots
         permit._bucket = None
         permit.waited = 0.0
         return permit
@@ -287,13 +216,19 @@ class RateLimiter:
             if ready > now:
                 self._arm(lane, ready)
                 return
+            permit = waiter.permit
+            slots = permit._slots
+            if slots is not None and slots.free <= 0:
+                slots.wait(lane, self._pump)
+                return
             if agenda.left <= 0:
                 agenda.add(lane)
                 return
             agenda.left -= 1
             lane.leave(waiter)
             if not waiter.future.done():  # or it is cancelled, and its task has yet to run
-                permit = waiter.permit
+                if slots is not None:
+                    slots.free -= 1
                 permit._lane = lane
                 permit._bucket = bucket
                 bucket.send(permit, now)
@@ -452,7 +387,7 @@ class RateLimiter:
         method, _, route = key[1].partition(" ")
         return RateLimitedError(
             status=429,
-            message="not sent: the quota would not be free in time",
+            message="not sent: its turn would not come in time",
             method=method,
             url=route,
             retry_after=wait,

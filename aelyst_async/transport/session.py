@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from aelyst_async.errors import ConfigurationError
+from aelyst_async.ratelimit import Slots
 
 if TYPE_CHECKING:
     from aiohttp import BaseConnector, ClientSession
@@ -55,9 +56,9 @@ class SessionHolder:
         self._borrowed = borrowed
         self._session: ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._slots: asyncio.Semaphore | None = None
+        self._slots: Slots | None = None
 
-    def open(self) -> asyncio.Semaphore:
+    def open(self) -> Slots:
         """Open in the running loop if that is still to be done; return the slots that bound requests in flight.
 
         Raises `ConfigurationError` after `aclose`, in another loop, or when a borrowed session is closed.
@@ -135,20 +136,20 @@ def make_session(base_url: str) -> ClientSession:
     )
 
 
-_SHARED_SLOTS: WeakKeyDictionary[BaseConnector, asyncio.Semaphore] = WeakKeyDictionary()
+_SHARED_SLOTS: WeakKeyDictionary[BaseConnector, Slots] = WeakKeyDictionary()
 
 
-def _slots(borrowed: ClientSession | None) -> asyncio.Semaphore:
+def _slots(borrowed: ClientSession | None) -> Slots:
     """Return as many slots as there may be connections. Gateways that borrow one pool share its slots: a request that
     waits in aiohttp's own queue for a connection is timed out as if the server could not be reached.
     """
     connector = None if borrowed is None else borrowed.connector
     limits = [] if connector is None else [limit for limit in (connector.limit, connector.limit_per_host) if limit]
     if connector is None or not limits:
-        return asyncio.Semaphore(CONNECTIONS)
+        return Slots(CONNECTIONS)
     slots = _SHARED_SLOTS.get(connector)
     if slots is None:
-        slots = _SHARED_SLOTS[connector] = asyncio.Semaphore(min(limits))
+        slots = _SHARED_SLOTS[connector] = Slots(min(limits))
     return slots
 
 

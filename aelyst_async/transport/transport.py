@@ -23,7 +23,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aelyst_async.errors import ConfigurationError, ContactsError, RateLimitedError
-from aelyst_async.ratelimit import Permit, RateLimiter
+from aelyst_async.ratelimit import Permit, RateLimiter, Slots
 from aelyst_async.transport.credentials import Auth, Credential, Secret, fingerprint
 from aelyst_async.transport.events import Call, Hooks, Watch
 from aelyst_async.transport.exchange import exchange, logger
@@ -105,7 +105,7 @@ class Transport:
         self, request: Request, decode: Callable[[Response], T], policy: RetryPolicy, watch: Watch | None
     ) -> T:
         loop = asyncio.get_running_loop()
-        self._session.open()
+        slots = self._session.open()
         backoff = Backoff(policy)
         attempt = 0
         deadline: float | None = None
@@ -116,14 +116,15 @@ class Transport:
             failure: ContactsError
             try:
                 secret = await self._secret()
-                async with self._permit(request, secret, deadline, policy) as permit:
-                    if deadline is None:
-                        deadline = loop.time() + policy.total
-                    if (early := not_before - loop.time()) > 0:
-                        await asyncio.sleep(early)
-                    if permit.waited > _FRESH:
-                        secret = await self._secret()
-                    response = await self._attempt(request, secret, permit, attempt, deadline, watch)
+                while True:
+                    async with self._permit(request, secret, deadline, policy, slots) as permit:
+                        if deadline is None:
+                            deadline = loop.time() + policy.total
+                        if (early := not_before - loop.time()) <= 0:
+                            response = await self._attempt(request, secret, permit, attempt, deadline, watch)
+                            break
+                        permit.unsent()
+                    await asyncio.sleep(early)
                 try:
                     return decode(response)
                 except ContactsError as refusal:
@@ -185,10 +186,11 @@ class Transport:
         return secret
 
     def _permit(
-        self, request: Request, secret: Secret, deadline: float | None, policy: RetryPolicy
+        self, request: Request, secret: Secret, deadline: float | None, policy: RetryPolicy, slots: Slots
     ) -> AbstractAsyncContextManager[Permit]:
-        """Ask the limiter. Before the first request the queue may take as long as it takes, but a pause that the
-        server has ordered may not last longer than the call; a repeat waits no longer than the call either way.
+        """Ask the limiter, for a connection as well. Before the first request the queue may take as long as it takes,
+        but a pause that the server has ordered may not last longer than the call; a repeat waits no longer than the
+        call either way.
         """
         if self._account is None:
             # Kept while the credential rotates: the quota is the account's, and so is what was learned of it.
@@ -201,6 +203,7 @@ class Transport:
             retry=deadline is not None,
             deadline=now + policy.total if deadline is None else deadline,
             max_wait=None if deadline is None else max(0.0, deadline - now),
+            slots=slots,
         )
 
     async def _attempt(
@@ -212,14 +215,15 @@ class Transport:
         deadline: float,
         watch: Watch | None,
     ) -> Response:
-        """Send once: take a slot, tell the limiter what came of it, log, tell who watches."""
-        loop = asyncio.get_running_loop()
-        slots = self._session.open()
+        """Send once: tell the limiter what came of it, log, tell who watches."""
         try:
-            await slots.acquire()
-        except asyncio.CancelledError:
+            self._session.open()  # it may have been closed while we waited
+            if permit.waited > _FRESH:
+                secret = await self._secret()
+        except BaseException:
             permit.unsent()
             raise
+        loop = asyncio.get_running_loop()
         started = loop.time()
         status: int | None = None
         error: str | None = None
@@ -244,7 +248,6 @@ class Transport:
             error = type(failure).__name__
             raise
         finally:
-            slots.release()
             duration = loop.time() - started
             self._log(request, status, error, attempt, permit.waited, duration)
             if watch is not None:

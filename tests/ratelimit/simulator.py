@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import attrs
 
-from aelyst_async.ratelimit import RateLimiter
+from aelyst_async.ratelimit import RateLimiter, Slots
 
 ENDPOINT = "GET /contact/{identifier}"
 
@@ -160,11 +160,13 @@ def simulate(
     seed: int = 0,
     least_seconds: float = 0.0,
     start_gap: float = 0.0,
+    connections: int | None = None,
     limiter: Callable[[], RateLimiter] = RateLimiter,
 ) -> Result:
     """Keep `clients` limiters busy for `windows` windows of `server`'s quota.
 
-    ``foreign``: the requests per second of a blind neighbour at a time.
+    ``foreign``: the requests per second of a blind neighbour at a time. ``connections`` of each client: as many as it
+    has requests to send, if None.
     """
     from tests.virtual_time import run
 
@@ -180,11 +182,12 @@ def simulate(
         loop = asyncio.get_running_loop()
         zero = loop.time()
         limiters = [limiter() for _ in range(clients)]
+        slots = [None if connections is None else Slots(connections) for _ in range(clients)]
 
         async def work(which: int) -> None:
             await asyncio.sleep(which * start_gap)
             while True:
-                async with limiters[which].permit(ENDPOINT) as permit:
+                async with limiters[which].permit(ENDPOINT, slots=slots[which]) as permit:
                     if loop.time() - zero >= duration:
                         permit.unsent()
                         return

@@ -36,7 +36,7 @@ async def test_cancelled_in_the_middle(aelyst: Opener, stage: str) -> None:
     assert len(server.requests) == 1_100
 
 
-async def test_cancelled_while_waiting_for_a_connection_hands_the_permit_back(aelyst: Opener) -> None:
+async def test_no_permit_is_held_while_waiting_for_a_connection(aelyst: Opener) -> None:
     limiter, lent = free_limiter()
     async with RawServer(*[hang] * 100, FOUND) as server:
         gateway = aelyst(server.url, limiter=lent)
@@ -47,7 +47,7 @@ async def test_cancelled_while_waiting_for_a_connection_hands_the_permit_back(ae
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        assert [permit.was_unsent for permit in limiter.permits] == [False] * 100 + [True] * 20
+        assert [permit.granted for permit in limiter.permits] == [True] * 100 + [False] * 20
         for task in busy:
             task.cancel()
         await asyncio.gather(*busy, return_exceptions=True)

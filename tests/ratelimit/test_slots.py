@@ -1,0 +1,128 @@
+"""Permits and connections are had in one step: nobody holds one while waiting for the other."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from aelyst_async.errors import ConfigurationError, RateLimitedError
+from aelyst_async.ratelimit import RateLimiter, Slots
+from tests.ratelimit.simulator import Latency, Server, simulate
+from tests.virtual_time import virtual
+
+A, B = "GET /a/{identifier}", "GET /b/{identifier}"
+FULL = {"X-RateLimit-Limit": "1000", "X-RateLimit-Remaining": "999"}
+
+
+async def ask(limiter: RateLimiter, slots: Slots, order: list[str], endpoint: str = A, seconds: float = 1.0) -> float:
+    async with limiter.permit(endpoint, slots=slots) as permit:
+        order.append(endpoint)
+        await asyncio.sleep(seconds)
+        permit.observe(200, FULL)
+        return permit.waited
+
+
+async def learned(limiter: RateLimiter, *endpoints: str) -> None:
+    for endpoint in endpoints:
+        async with limiter.permit(endpoint) as permit:
+            permit.observe(200, FULL)
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, True, "3"])
+def test_the_number_is_a_whole_one(number: object) -> None:
+    with pytest.raises(ConfigurationError, match="whole number"):
+        Slots(number)  # type: ignore[arg-type]
+
+
+@virtual
+async def test_who_waits_for_a_connection_takes_nothing_from_the_bucket() -> None:
+    limiter, slots = RateLimiter(), Slots(2)
+    await learned(limiter, A)
+    tasks = [asyncio.create_task(ask(limiter, slots, [])) for _ in range(6)]
+    await asyncio.sleep(0.5)
+    (bucket,) = limiter.snapshot()
+    assert (bucket.in_flight, bucket.waiting) == (2, 4)
+    waited = await asyncio.gather(*tasks)
+    assert waited == pytest.approx([0, 0, 1, 1, 2, 2], abs=0.1)
+    assert slots.free == 2
+
+
+@virtual
+async def test_a_quota_that_is_spent_keeps_no_connection_from_another() -> None:
+    limiter, slots = RateLimiter(), Slots(1)
+    await learned(limiter, A, B)
+    async with limiter.permit(A) as permit:
+        permit.observe(429, {"Retry-After": "60"})
+    order: list[str] = []
+    tasks = [asyncio.create_task(ask(limiter, slots, order, endpoint)) for endpoint in [A] * 5 + [B] * 3]
+    await asyncio.sleep(10)
+    assert order == [B] * 3
+    await asyncio.gather(*tasks)
+    assert order == [B] * 3 + [A] * 5
+
+
+@virtual
+async def test_lanes_take_turns() -> None:
+    limiter, slots, order = RateLimiter(), Slots(1), list[str]()
+    await learned(limiter, A, B)
+    await asyncio.gather(*[ask(limiter, slots, order, endpoint) for endpoint in [A] * 4 + [B] * 4])
+    assert order == [A, A, B, A, B, A, B, B]
+
+
+@virtual
+async def test_limiters_that_share_connections_take_turns() -> None:
+    one, other, slots, order = RateLimiter(), RateLimiter(), Slots(1), list[str]()
+    await asyncio.gather(learned(one, A), learned(other, B))
+    await asyncio.gather(
+        *[ask(one, slots, order, A) for _ in range(3)], *[ask(other, slots, order, B) for _ in range(3)]
+    )
+    assert sorted(order) == [A] * 3 + [B] * 3
+    assert slots.free == 1
+
+
+@virtual
+async def test_cancelled_at_any_moment_gives_both_back() -> None:
+    limiter, slots = RateLimiter(), Slots(1)
+    await learned(limiter, A)
+    busy = asyncio.create_task(ask(limiter, slots, []))
+    await asyncio.sleep(0)
+    waiting, handed = asyncio.create_task(ask(limiter, slots, [])), asyncio.create_task(ask(limiter, slots, []))
+    await asyncio.sleep(0.1)
+    waiting.cancel()
+    await busy  # what it held goes to the next in this very step
+    handed.cancel()
+    await asyncio.gather(waiting, handed, return_exceptions=True)
+    assert handed.cancelled()
+    assert slots.free == 1
+    assert limiter.snapshot()[0].in_flight == 0
+    assert await ask(limiter, slots, []) < 0.1
+
+
+@virtual
+async def test_a_connection_that_does_not_come_in_time_is_a_wait_too_long() -> None:
+    limiter, slots = RateLimiter(max_wait=2), Slots(1)
+    await learned(limiter, A)
+    busy = asyncio.create_task(ask(limiter, slots, [], seconds=9))
+    await asyncio.sleep(0)
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(RateLimitedError, match="not sent"):
+        await ask(limiter, slots, [])
+    assert asyncio.get_running_loop().time() - began == pytest.approx(2, abs=0.01)
+    await busy
+    assert await ask(limiter, slots, []) < 0.1
+
+
+@pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
+@pytest.mark.parametrize(("limit", "connections", "up"), [(200, 100, 0.45), (50, 10, 0.15), (200, 10, 0.01)])
+def test_as_many_connections_as_the_quota_needs_and_no_more(kind: str, limit: int, connections: int, up: float) -> None:
+    """A request that had its permit first would come to the server later than the books say, up to a window later."""
+    run = simulate(
+        Server(kind=kind, limit=limit, window=1.0, phase=0.3),
+        windows=20,
+        latency=Latency(up=up / 2, least=up / 2, down=0.02),
+        concurrency=4 * connections,
+        connections=connections,
+    )
+    assert run.late > 0.95
+    assert run.refused <= 1
