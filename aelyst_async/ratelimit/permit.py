@@ -60,8 +60,8 @@ class Permit(Sent):
             lane = limiter._lane(self._key, self._path)
         now = limiter._time()
         bucket, slots = lane.bucket, self._slots
-        free = slots is None or slots.free > 0
-        if free and not lane.waiting and lane.group.paused_until <= now and bucket.send(self, now):
+        free = not lane.waiting and lane.group.paused_until <= now
+        if free and (slots is None or slots.free > 0) and bucket.send(self, now):
             if slots is not None:
                 slots.free -= 1
             self._lane = lane
