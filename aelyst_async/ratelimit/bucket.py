@@ -24,7 +24,8 @@ only (`order`), and so is what is authorised: ``allowed``, which is spent, and `
 
 **Others.** Who else spends the quota shows where more is remembered than we sent (`crowd`). Their requests are entered
 in the books as if they were ours, as soon as an answer shows that they must have been: so the laws foretell what all of
-us find, and are as right as if we were alone. Logs are then shared by `share`, windows and buckets by `neighbours`.
+us find, and are as right as if we were alone. `share` is about logs that are shared, `drain` about windows,
+`neighbours` about buckets.
 
 **Reserve.** Each request remembers what credit we believed in when it left; its answer says what was true. The
 disappointments of late are kept as a `reserve`: rules that no law fits show there and nowhere else.
@@ -42,6 +43,7 @@ import math
 from aelyst_async.ratelimit.blind import Blind
 from aelyst_async.ratelimit.books import Books, Sent
 from aelyst_async.ratelimit.crowd import Crowd
+from aelyst_async.ratelimit.drain import Drain
 from aelyst_async.ratelimit.fixed import Fixed
 from aelyst_async.ratelimit.headers import QuotaHeaders
 from aelyst_async.ratelimit.judge import Judge, gap
@@ -65,16 +67,12 @@ _UNSEEN = 0.01
 _UNPROVEN = 0.5
 """Requests out at once for each that is left, as long as another client may have started as we did."""
 
-_SOON, _AT_LAST = 0.5, 1.1
-"""Seconds from which on a log is shared of which nothing is known: after a window has begun, if others keep it full,
-and after the first request."""
-
 
 class Bucket:
     """The state of one quota, and the time of the next request that it permits."""
 
     __slots__ = (
-        "_alone", "_apart", "_blind", "_books", "_crowd", "_ended", "_fixed", "_judge", "_most_forgotten",
+        "_alone", "_apart", "_blind", "_books", "_crowd", "_drain", "_ended", "_fixed", "_judge", "_most_forgotten",
         "_neighbours", "_newest", "_next_at", "_out", "_planned", "_refusals", "_reserve", "_scout",
         "_share", "_sliding", "_token", "limit", "paused_until", "refused", "remaining", "state",
     )  # fmt: skip
@@ -101,6 +99,7 @@ class Bucket:
         self._refusals = 0
         self._most_forgotten = 0.0
         self._neighbours = Neighbours()
+        self._drain = Drain()
         self._reserve = Reserve()
         self._crowd = Crowd()
         self._share = Share(self._crowd)
@@ -169,7 +168,8 @@ class Bucket:
         else:
             ready = self._ready_scouting(books)
         if ready < math.inf and state == "fixed":
-            ready = self._neighbours.before_it_is_gone(books, self._fixed, self.credit, ready)
+            near = self._crowd.near
+            ready = self._drain.ready(books, self._fixed, self.credit, ready, out, near=near)
         elif not sharing and out > 1 + _UNPROVEN * self.credit and (state == "scouting" or self._wary()):
             # No more than comes in.
             ready = max(ready, books.last + self._token.pace) if state == "token" else math.inf
@@ -344,11 +344,13 @@ class Bucket:
         if window is not None and not math.isnan(one.believed):
             self._reserve.disappointed(one.believed - (one.number - 1), self.limit or 1, books.seen_at)
             if one.believed >= one.number:
-                self._neighbours.bit(one.at)
+                self._drain.refused(one.at, window)
         # One refused again may have been counted as well, and have kept itself out: it proves nothing of the window.
         first = self._refusals == 1
         # Of another limit, it says nothing of the window; among others, they may have been quicker.
         same = quota.limit in {None, books.limit} and not self._share.on
+        if self._share.on:
+            self._crowd.refused(fresh=fresh)
         if window is None and bounds.known and first:
             self._fixed.longer(one.at - bounds.high)
         elif window and same and (self.state == "sliding" or (self.state == "fixed" and math.isnan(one.believed))):
@@ -403,7 +405,7 @@ class Bucket:
             near = self._crowd.watch(limit, remembered, at, slack, longest)
             allowed, most = order.narrow(log, number, at, took, remaining, allowed, most, books.allowed, crowded=near)
             if allowed <= books.most:
-                self._neighbours.took(max(books.allowed - most, 0), at - books.seen_at)
+                self._drain.took(max(books.allowed - most, 0), at - books.seen_at)
             if near and self.state in {"scouting", "sliding"}:
                 others = books.meet(int(self._expected(at) - most), at, self._out)
                 one.number = number = number + others
@@ -431,7 +433,8 @@ class Bucket:
             self._reserve.clear(at + (self.window or 0.0))
         scouting = state == "scouting"
         if scouting and crowd.near:
-            state = self._presumed(at)
+            at_once = judge.at_once(limit)
+            state = crowd.presumed(at, self._scout.origin, shared=share.on, at_once=at_once)
         if scouting and state == "token":
             self.state = state
             judge.begin_token()
@@ -447,22 +450,9 @@ class Bucket:
             share.on = False
         # Gone by together with others, a law's window is not measured but settled.
         settled = share.on and not (scouting and crowd.clean)
-        if settled and (scouting or not sliding.settled):
+        if settled and (scouting or not sliding.settled or sliding.high < 0.9 * crowd.window):
             sliding.high = crowd.window
         sliding.settled = settled
-
-    def _presumed(self, at: float) -> str:
-        """Return the law that is presumed where none is known, but others: a log is shared, until it proves one."""
-        crowd, shared, judge = self._crowd, self._share.on, self._judge
-        if crowd.bucket or (shared and crowd.stands(at)):
-            return "token"
-        if crowd.emptied or (crowd.clean and judge.at_once(self._books.limit)):
-            return "scouting"
-        late = at > self._books.log.time(1) + _AT_LAST
-        if shared or not crowd.trickles:
-            full = crowd.scarce and at > self._scout.origin + _SOON
-            return "sliding" if shared or late or full else "scouting"
-        return "token" if late else "scouting"
 
     def _expected(self, at: float) -> float:
         """Return what is authorised at least, but for others."""
@@ -485,7 +475,17 @@ class Bucket:
         end = bounds.high
         counted, not_before = at + min(late, books.order.shown), self._scout.not_before
         vague = most - allowed
-        off_fixed = fixed.learn(books, number, counted, forgotten, remembered, news, vague, not_before)
+        off_fixed = fixed.learn(
+            books,
+            number,
+            counted,
+            forgotten,
+            remembered,
+            news,
+            vague,
+            not_before,
+            met=self.state == "fixed" and self._crowd.near,
+        )
         if bounds.high != end:
             self._scout.began(at)
             if books.forgotten >= 0:

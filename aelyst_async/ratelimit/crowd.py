@@ -11,6 +11,7 @@ forgotten, since all that is gets taken again. So a usual window is presumed (no
 the time for which nothing was forgotten), and corrected:
 
 - more of ours within it than are remembered at all: it is shorter;
+- several refused together: it is longer, as one may be refused by accident, but not what was sent a window ago;
 - what is remembered beside ours is what the others hold, and that moves less under the right window than under any
   other, as under a wrong one our own requests seem to be theirs. The usual windows are compared by how much it moved.
 
@@ -59,6 +60,13 @@ _ENOUGH = 32
 _BETTER, _BY = 1.5, 6.0
 """The window gone by moved so much more than the best one: times, and requests on top."""
 
+_SOON, _AT_LAST = 0.5, 1.1
+"""Seconds from which on a log is shared of which nothing is known: after a window has begun, if others keep it full,
+and after the first request."""
+
+_WRONG = 3
+"""Requests refused together that are no accident: a window shorter than the commonest is longer."""
+
 _LEAST = 0.45
 """Share of the window gone by that another must have: under a very short one nothing of ours would move."""
 
@@ -68,8 +76,8 @@ class Crowd:
 
     __slots__ = (
         "_began", "_compared", "_freed", "_held", "_known", "_limit", "_met_at", "_more", "_moved", "_quiet_until",
-        "_remaining", "_seen_at", "_sole", "_stood", "_stood_since", "bucket", "clean", "emptied", "full", "gone",
-        "log", "near", "others", "own", "scarce", "trickles", "window",
+        "_refused", "_refuted", "_remaining", "_seen_at", "_sole", "_stood", "_stood_since", "bucket", "clean",
+        "emptied", "full", "gone", "log", "near", "others", "own", "scarce", "trickles", "window",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -112,6 +120,8 @@ class Crowd:
         self._moved: dict[float, float] = {}
         self._compared = 0
         self._sole = 0.0  # the window that was found by comparing
+        self._refuted = 0.0  # up to this the window surely is longer
+        self._refused = 0
 
     def watch(self, limit: int, gone: int, at: float, slack: float, longest: float) -> bool:
         """Take in that so many were gone; return whether others are there. `longest`: what the window is at most."""
@@ -166,6 +176,22 @@ class Crowd:
             self.bucket = True
         return self.bucket
 
+    def presumed(self, at: float, origin: float, *, shared: bool, at_once: bool) -> str:
+        """Return the law that is presumed where none is known, but others: a log is shared, until it proves one.
+
+        `origin`: since when a window may have lasted; `shared`: a log is shared already; `at_once`: all seems to be
+        forgotten at once.
+        """
+        if self.bucket or (shared and self.stands(at)):
+            return "token"
+        if self.emptied or (self.clean and at_once):
+            return "scouting"
+        late = at > self._began + _AT_LAST
+        if shared or not self.trickles:
+            full = self.scarce and at > origin + _SOON
+            return "sliding" if shared or late or full else "scouting"
+        return "token" if late else "scouting"
+
     def enter(self) -> None:
         """We begin to share."""
         self._moved = dict.fromkeys(USUAL, 0.0)
@@ -173,15 +199,25 @@ class Crowd:
         self._sole = 0.0
         self._seen_at = -math.inf
 
+    def refused(self, *, fresh: bool) -> None:
+        """We were refused while we share; `fresh`: not together with one before."""
+        self._refused = 1 if fresh else self._refused + 1
+        if self._refused == _WRONG and self.window < COMMONEST:
+            self._refuted, self._sole = self.window, 0.0
+
     def settle(self, at: float, gone: int, limit: int, high: float, *, known: bool) -> None:
         """Settle the window after an answer; `high`: what the log's law has it at most, or, if `known`, what it is."""
         log = self.log
         if self._seen_at > -math.inf:
             self._compare(at, gone, limit)
         self._known = known
-        self.window = window = self._sole or self._guess(high, known=known)
+        window = self._sole or self._guess(high, known=known)
+        if window < _SAME[1] * self._refuted:
+            window = next((one for one in USUAL if one > _SAME[1] * self._refuted), 2 * self._refuted)
+        self.window = window
         own = log.sent_by(at) - log.sent_by(at - window)
         if own > gone + 1:
+            self._refuted = 0.0
             for window in reversed([one for one in USUAL if one < _SAME[0] * window]):
                 own = log.sent_by(at) - log.sent_by(at - window)
                 self.window = self._sole = window

@@ -24,6 +24,13 @@ __all__ = ["Fixed"]
 _LEAP = 0.6
 """Share of what was remembered that must be forgotten between two answers, for a window to have ended."""
 
+_ROSE, _GAP = 2, 0.1
+"""Requests by which what is authorised must rise after so much of the window, for one to have ended among others."""
+
+_APART = (64, 1024)
+"""Windows for which nothing is concluded from those before, after one began later than they said: half of the first,
+and at most; each time twice as many."""
+
 _SURE = (0.25, 0.01)
 """Shares of the window by which its end may be uncertain without looking for it: of a clock's, of the other kind's."""
 
@@ -31,12 +38,30 @@ _SURE = (0.25, 0.01)
 class Fixed:
     """A window that ends for all at once."""
 
-    __slots__ = ("_anchored", "_early", "_late", "_odd", "anchored", "bounds", "usual")
+    __slots__ = (
+        "_alone",
+        "_anchored",
+        "_apart",
+        "_early",
+        "_late",
+        "_met",
+        "_odd",
+        "_phase",
+        "_regular",
+        "anchored",
+        "bounds",
+        "usual",
+    )
 
     def __init__(self) -> None:
         self.bounds = Boundaries()
         self._anchored = Anchored()
-        self._odd = 0
+        self._odd = 0  # ends that came far too early, with no two others in between
+        self._regular = 0  # others since the last of those
+        self._met = False
+        self._phase = (-math.inf, -math.inf)
+        self._apart = _APART[0]
+        self._alone = 0  # windows for which each is taken by itself
         self.usual: list[float] = []
         """The usual lengths that fit all that was seen, if that is not too vague."""
         self.anchored = False
@@ -48,6 +73,11 @@ class Fixed:
         """The window is longer than `elapsed`: it should have ended, and has not."""
         self.bounds.doubt(elapsed)
         self._anchored.doubt(elapsed)
+        if self._phase[1] > -math.inf:
+            # They may each begin with somebody's first request, a little later every time.
+            self._phase = (-math.inf, -math.inf)
+            self._apart = min(2 * self._apart, _APART[1])
+            self._alone = self._apart
         self.settle()
 
     def longer(self, elapsed: float) -> None:
@@ -104,9 +134,21 @@ class Fixed:
         if fresh:
             low, high = min(low, anchored.start + anchored.low), max(high, anchored.start + anchored.high)
         if fit:
+            if not fresh and len(fit) == 1 and self._met and not self._alone:
+                started, start = self._carry(started, start, fit[0])
             low, high = started + fit[0], start + fit[-1]
         self.usual = fit
         self._early, self._late = low, high
+
+    def _carry(self, low: float, high: float, window: float) -> tuple[float, float]:
+        """Return the bounds of the newest boundary as narrowed by those before, all windows being of one length.
+
+        Among others it matters who begins first, and whoever begins late would see each window begin a little later.
+        """
+        since = round((high - self._phase[1]) / window) * window if self._phase[1] > -math.inf else 0.0
+        narrow = max(low, self._phase[0] + since), min(high, self._phase[1] + since)
+        self._phase = narrow if narrow[0] < narrow[1] else (low, high)
+        return self._phase
 
     def ends(self, books: Books) -> tuple[float, float]:
         """Return the earliest and the latest moment at which the present window ends."""
@@ -126,30 +168,45 @@ class Fixed:
         news: float,
         vague: int,
         not_before: float,
+        *,
+        met: bool,
     ) -> float:
         """Take in an answer that is newer than `books`; return by how many requests it was off.
 
-        `vague`: by so many more may be forgotten.
+        `vague`: by so many more may be forgotten. `met`: others are known of.
         """
         bounds = self.bounds
+        self._met = met
+        lately = at - books.seen_at < _GAP * bounds.window_high  # or others may have spent most of a new window
         if news <= 0:
-            if bounds.confirmed >= 1 and at > self.late(books):
+            if bounds.confirmed >= 1 and at > self.late(books) and (lately or not met):
                 missing = float(number - 1 - forgotten)
                 self.doubt(at - bounds.high)
                 return missing
             return 0.0
-        if forgotten - books.forgotten < _LEAP * books.remembered or news <= vague:
+        rose = met and not lately and news >= _ROSE
+        if not rose and (forgotten - books.forgotten < _LEAP * books.remembered or news <= vague):
             return news
         # Clean: next to nothing is remembered from before. Otherwise neighbours may have spent since.
         clean = remembered <= max(number - books.seen + 1, 0.3 * books.limit)
         if bounds.confirmed >= 2:
-            # Far too early for an end: requests overtook each other, unless it comes again.
-            self._odd = self._odd + 1 if at < bounds.low + 0.7 * bounds.window_low else 0
-            if self._odd in {1, 2}:
-                return news
+            # Far too early for an end: requests overtook each other, unless it comes again and again, as it does where
+            # the window is half as long as it is believed to be.
+            if at < bounds.low + 0.7 * bounds.window_low:
+                self._odd += 1
+                self._regular = 0
+                if self._odd <= 2:
+                    return news
+                self._odd = 0
+            else:
+                self._regular += 1
+                if self._regular > 1:
+                    self._odd = 0
         low = max(books.seen_at, not_before)
+        self._alone = max(self._alone - 1, 0)
         bounds.found(low, at, (books.seen, number))
-        self._anchored.found(low, at)
+        # Where others began it, nobody knows when.
+        self._anchored.found(low, at if not met or remembered <= number - books.seen + 1 else math.nan)
         self.settle()
         return 0.0 if clean else 0.3 * news
 
@@ -246,7 +303,13 @@ class Anchored:
                 self.high = math.inf
 
     def found(self, last: float, first: float) -> None:
-        """A window ended between the request sent at `last`, still counted in it, and `first`, with which one began."""
+        """A window ended between the request sent at `last`, still counted in it, and `first`, with which one began.
+
+        `first` is not a number, if somebody else's began it.
+        """
+        if math.isnan(first):
+            self.start, self.low, self.high = -math.inf, 0.0, math.inf
+            return
         if self.start > -math.inf:
             low, high = max(0.0, last - self.start), first - self.start
             self.misfits *= MISFITS_FADE

@@ -109,6 +109,12 @@ class Judge:
         come = self.come
         return come > _OF * limit and self._off_fixed < _CLEAR[True] * come and self._off_sliding > _UNLIKELY * come
 
+    def _ends(self, limit: int) -> bool:
+        """Whether a window's ends foretold nearly all, and neither a log nor a bucket did."""
+        come = self.come
+        clear = self._off_fixed < _CLEAR[False] * come and self._fixed.usable
+        return clear and come > _OF * limit and min(self._off_sliding, self._off_token) > _FITS * come
+
     def begin_token(self) -> None:
         """Something else tells that it is a bucket: what its law was off so far is no matter."""
         self._off_token = 0.0
@@ -147,7 +153,9 @@ class Judge:
             return "token"
         if come < _FIRST[0] or come < _FIRST[1] * limit:
             return state
-        if self._settled(state) or (met and state != "scouting" and self._off(state) <= _UNLIKELY * come):
+        if self._settled(state):
+            return state
+        if met and state != "scouting" and self._off(state) <= _UNLIKELY * come and not self._ends(limit):
             return state
         sliding = self._sliding
         proven = not met or (self._proof > max(_PROOF[0], _PROOF[1] * limit) and self._off_sliding < _LIKELY * come)

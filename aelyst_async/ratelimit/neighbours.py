@@ -1,4 +1,4 @@
-"""Others who spend the same window or bucket: what is left to them (a log is shared otherwise, see `share`). Pure.
+"""Others who spend the same bucket: what is left to them (`drain` is about windows, `share` about logs). Pure.
 
 Nobody tells us of others. They show where more is gone than we took, and all of us see the same rest, so that is what
 clients share by, without a word between them.
@@ -9,11 +9,6 @@ nothing there. Where it may be something else, less is left. What is left grows 
 nobody knows how much is much: for each doubling, the same share of the limit. Parts of a request are left every now
 and then.
 
-**Drain.** A window that ends for all at once is shared by itself, as all spread the same rest over the same time. But
-towards its end what is left to us may be gone before the next of ours leaves. For how long it lasts is reckoned from
-how fast it went so far; twice the scatter that such a count has, its root, is allowed for. Clients like us slow down
-as the rest gets less, so that only matters where somebody does not, and is heeded for a few windows after a refusal.
-
 **Stagger.** Whoever fills a log fills it at the same moments again and again, and one who is refused and pauses whole
 seconds comes at the same one each time. So such pauses are lengthened, each by another part of itself.
 """
@@ -22,8 +17,7 @@ from __future__ import annotations
 
 import math
 
-from aelyst_async.ratelimit.books import USUAL, Books, spread
-from aelyst_async.ratelimit.fixed import Fixed
+from aelyst_async.ratelimit.books import Books, spread
 from aelyst_async.ratelimit.judge import Judge
 from aelyst_async.ratelimit.laws import Token
 
@@ -42,15 +36,6 @@ _ROOM = 0.75
 _LONG = 8
 """Windows after which nobody is there any more of whom nothing was seen."""
 
-_SHY = 8
-"""Windows for which whoever was refused is careful."""
-
-_KEEPS = 1 - 1 / 32
-"""Of what was seen of the drain, with every answer."""
-
-_SOME = 0.5
-"""Requests that others took: fewer may be an answer that was lost."""
-
 _STAGGER = 0.25
 """Share of a pause by which it is lengthened at most."""
 
@@ -63,14 +48,11 @@ taken in so many round trips."""
 class Neighbours:
     """What is known of others."""
 
-    __slots__ = ("_bitten_at", "_fell", "_met_at", "_most", "_seconds")
+    __slots__ = ("_met_at", "_most")
 
     def __init__(self) -> None:
         self._met_at = -math.inf
-        self._bitten_at = -math.inf
         self._most = 0
-        self._fell = 0.0
-        self._seconds = 0.0
 
     def met(self, at: float) -> None:
         """More was gone than we took."""
@@ -83,28 +65,6 @@ class Neighbours:
     def here(self, at: float, window: float) -> bool:
         """Whether somebody was met in the last few windows."""
         return at - self._met_at < _LONG * window
-
-    def took(self, fell: int, seconds: float) -> None:
-        """So many were gone that were not ours, from one answer to the next."""
-        self._fell = self._fell * _KEEPS + fell
-        self._seconds = self._seconds * _KEEPS + seconds
-
-    @property
-    def spend(self) -> bool:
-        """Whether others took some of what was left, of late."""
-        return self._fell > _SOME
-
-    def bit(self, at: float) -> None:
-        """What was left to us was gone when our request came."""
-        self._bitten_at = at
-
-    def lasts(self, credit: float, at: float, window: float) -> float:
-        """Return the seconds for which at least one of so many is left to us, for whoever was bitten of late."""
-        if credit < 1 or at - self._bitten_at > _SHY * window or not self._fell:
-            return math.inf
-        # So many that, with twice the root of themselves on top, they come to the credit.
-        gone = (math.sqrt(credit + 1) - 1) ** 2
-        return gone * self._seconds / self._fell
 
     @staticmethod
     def stagger(pause: float, refused: int) -> float:
@@ -120,18 +80,6 @@ class Neighbours:
         rate = some / max(books.last - log.time(log.count - some), 1e-3)
         left = _LEFT + _MORE[token] * limit * max(math.log2(rate / limit) + 6.0, 0.0)
         return float(int(min(left, _ROOM * self._most) + spread(log.count)))
-
-    def before_it_is_gone(self, books: Books, fixed: Fixed, credit: int, ready: float) -> float:
-        """Return when the next may go into a window of which others spend as well; `ready`: if they did not."""
-        late = fixed.late(books)
-        if ready < late and ready > books.seen_at + self.lasts(credit, books.last, fixed.window):
-            ready = fixed.ready(books, float(credit))
-        if ready >= late > books.last and self.spend and credit >= 1:
-            # The window may be shorter than it seems to whoever stops early and so sees only every other.
-            start = fixed.bounds.high
-            looks = [at for one in USUAL if books.last < (at := books.look(start, one)) < start + 0.8 * fixed.window]
-            return min([*looks, ready])
-        return ready
 
     def ready(self, books: Books, token: Token, judge: Judge, spare: float, apart: float, out: int) -> float:
         """Return when the next may go, by a token bucket of which others may take as well.

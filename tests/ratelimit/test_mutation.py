@@ -1,5 +1,6 @@
 """Break the learning rule on purpose: the bars must notice, or they prove nothing."""
 
+import math
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from aelyst_async.ratelimit import books, fixed, laws, memory
 from aelyst_async.ratelimit.books import Sent
 from aelyst_async.ratelimit.bucket import Bucket
+from aelyst_async.ratelimit.drain import Drain
 from aelyst_async.ratelimit.headers import QuotaHeaders
 from aelyst_async.ratelimit.judge import Judge
 from aelyst_async.ratelimit.memory import SendLog
@@ -58,15 +60,13 @@ def test_no_end_of_a_window_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_windows_taken_for_shorter_than_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = memory.Boundaries.found
+    ends = fixed.Fixed.ends
 
-    def short(self: memory.Boundaries, low: float, high: float, numbers: tuple[int, int]) -> None:
-        found(self, low, high, numbers)
-        if self.known:
-            self.window_low *= 0.9
-            self.window_high *= 0.9
+    def sooner(self: fixed.Fixed, books: books.Books) -> tuple[float, float]:
+        early, late = ends(self, books)
+        return early - 0.1 * self.window, late - 0.1 * self.window
 
-    monkeypatch.setattr(memory.Boundaries, "found", short)
+    monkeypatch.setattr(fixed.Fixed, "ends", sooner)
     assert not meets_the_bars("fixed")
 
 
@@ -125,12 +125,22 @@ def test_the_order_of_sending_taken_for_the_order_of_counting(monkeypatch: pytes
 
 def test_nothing_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def share() -> float:
-        result = simulate(Server(kind="token", limit=200, window=1.0), clients=2, windows=40, start_gap=4.3)
+        result = simulate(Server(kind="token", limit=200, window=1.0), clients=2, windows=40, start_gap=4.3, seed=3)
         return min(result.by_client) / sum(result.by_client)
 
     assert share() >= 0.4
     monkeypatch.setattr(Neighbours, "left", lambda self, books, *, token: 0.0)
     assert share() < 0.4
+
+
+def test_ends_of_windows_not_asked_for_among_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def use() -> float:
+        servers = [Server(kind="fixed", limit=60, window=1.0, phase=0.29 * seed % 1) for seed in range(6)]
+        return sum(simulate(one, clients=2, windows=30, seed=seed).late for seed, one in enumerate(servers)) / 6
+
+    assert use() >= 0.98
+    monkeypatch.setattr(Drain, "_risky", lambda *_: math.inf)
+    assert use() < 0.975
 
 
 def two(limit: int, gap: float, seed: int) -> tuple[bool, bool]:

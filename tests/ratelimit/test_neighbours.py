@@ -1,6 +1,4 @@
-"""What is left to others, and how long it lasts what they leave."""
-
-import math
+"""What is left to others."""
 
 import pytest
 
@@ -58,28 +56,7 @@ def test_neighbours_are_forgotten_after_some_windows() -> None:
     assert not neighbours.here(20.0, 1.0)
 
 
-def test_how_long_it_lasts_matters_to_whoever_was_refused() -> None:
-    neighbours = Neighbours()
-    for _ in range(100):
-        neighbours.took(1, 0.01)  # a hundred a second
-    assert neighbours.spend
-    assert neighbours.lasts(25.0, 1.0, 1.0) == math.inf
-    neighbours.bit(1.0)
-    lasts = neighbours.lasts(25.0, 2.0, 1.0)
-    assert 0.1 <= lasts <= 0.25  # 25 of them are gone in a quarter of a second
-    assert neighbours.lasts(4.0, 2.0, 1.0) < lasts
-    assert neighbours.lasts(25.0, 20.0, 1.0) == math.inf
-
-
 def test_pauses_are_lengthened_each_by_another_part() -> None:
     pauses = [Neighbours.stagger(2.0, refused) for refused in range(1, 20)]
     assert all(2.0 <= pause <= 2.5 for pause in pauses)
     assert len({round(pause, 3) for pause in pauses}) == len(pauses)
-
-
-def test_nobody_spends_where_nothing_is_gone() -> None:
-    neighbours = Neighbours()
-    neighbours.took(0, 0.1)
-    neighbours.bit(0.0)
-    assert not neighbours.spend
-    assert neighbours.lasts(3.0, 0.1, 1.0) == math.inf
