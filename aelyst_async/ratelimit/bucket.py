@@ -402,7 +402,7 @@ class Bucket:
         if books.seen:
             slack = min(order.slack(took), order.jitter)
             longest = self._crowd.window if self._share.on else self._judge.longest(self.state, limit)
-            near = self._crowd.watch(limit, remembered, at, slack, longest)
+            near = self._crowd.watch(limit, remembered, at, slack, longest, books.put_off(longest))
             allowed, most = order.narrow(log, number, at, took, remaining, allowed, most, books.allowed, crowded=near)
             if allowed <= books.most:
                 self._drain.took(max(books.allowed - most, 0), at - books.seen_at)
@@ -426,8 +426,9 @@ class Bucket:
         crowd.look(books, at, remaining, judge.come)
         # More is remembered than we ever sent: there are neighbours.
         state = judge.choose(self.state, limit, crowded=allowed < 0.9 * limit, met=crowd.near)
-        if crowd.near:
-            state = judge.among(self.state, state, clean=bool(crowd.clean), shared=share.on, full=crowd.full)
+        if crowd.near or not crowd.clean:
+            stands = crowd.stands(at)
+            state = judge.among(self.state, state, clean=bool(crowd.clean), shared=share.on, stands=stands)
         if state != self.state:
             self.state = state
             self._reserve.clear(at + (self.window or 0.0))
@@ -444,7 +445,7 @@ class Bucket:
                 crowd.enter()
             crowd.settle(at, limit - remaining, limit, sliding.high, known=not scouting)
             if not share.on:
-                share.begin()
+                share.begin(at, known=not scouting)
             share.learn(books, at, remaining)
         else:
             share.on = False

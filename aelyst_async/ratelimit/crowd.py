@@ -30,8 +30,8 @@ __all__ = ["Crowd"]
 _LONG, _LONGER = 8, 64
 """Windows after which nobody is there any more of whom nothing was seen: of a log that is shared, of anything else."""
 
-_MARGIN = 1.03
-"""Times the window that it may be longer than it seems."""
+_MARGIN = 0.8
+"""Share of what a request is put off by that the window may be longer: with more, what we send again counts twice."""
 
 _FRESH = 0.9
 """Share of the limit that the first answer leaves to whoever has seen all from the start."""
@@ -39,13 +39,13 @@ _FRESH = 0.9
 _TRICKLE, _EARLY = 1.2, 0.98
 """Requests forgotten within so much of the commonest window: a bucket."""
 
-_STANDS, _STANDS_NOT = 0.08, 0.03
+_STANDS, _STANDS_NOT = 0.06, 0.03
 """Shares of the limit that stand where others share a bucket, at least, and where they surely do not, at most ..."""
 
 _ANSWERS, _WHILE = 5, 0.5
 """... for more than so many answers, and for so much of the window."""
 
-_FULL, _SCARCE, _EMPTY = 0.02, 0.06, 0.8
+_SCARCE, _EMPTY = 0.06, 0.8
 """Shares of the limit that remain at most, of what others keep full; and at least, where all is forgotten at once."""
 
 _HELD = 0.6
@@ -77,7 +77,7 @@ class Crowd:
     __slots__ = (
         "_began", "_compared", "_freed", "_held", "_known", "_limit", "_met_at", "_more", "_moved", "_quiet_until",
         "_refused", "_refuted", "_remaining", "_seen_at", "_sole", "_stood", "_stood_since", "bucket", "clean",
-        "emptied", "full", "gone", "log", "near", "others", "own", "scarce", "trickles", "window",
+        "emptied", "gone", "log", "near", "others", "own", "scarce", "trickles", "window",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -93,8 +93,6 @@ class Crowd:
         """Whether so much stands that it must be a bucket."""
         self.emptied = False
         """Whether all was forgotten at once, as only windows do where nobody pauses."""
-        self.full = False
-        """Whether next to nothing remains."""
         self.scarce = False
         """Whether little has remained, twice running."""
         self.window = 0.0
@@ -123,15 +121,18 @@ class Crowd:
         self._refuted = 0.0  # up to this the window surely is longer
         self._refused = 0
 
-    def watch(self, limit: int, gone: int, at: float, slack: float, longest: float) -> bool:
-        """Take in that so many were gone; return whether others are there. `longest`: what the window is at most."""
-        log, longest = self.log, _MARGIN * longest
+    def watch(self, limit: int, gone: int, at: float, slack: float, longest: float, put_off: float) -> bool:
+        """Take in that so many were gone; return whether others are there.
+
+        `longest`: what the window is at most; `put_off`: by how much later than that what was sent goes again.
+        """
+        log = self.log
         if limit != self._limit:
             self._quiet_until = at + 2 * longest if self._limit else -math.inf
             self._limit = limit
         sent = log.sent_by(at + slack)
         if longest < math.inf:
-            sent -= log.sent_by(at - longest)
+            sent -= log.sent_by(at - longest - _MARGIN * put_off)
         more = gone > sent
         if more and self._more and at > self._quiet_until:
             self._met_at = at
@@ -151,7 +152,7 @@ class Crowd:
                 self._held = at - self._began
         if come > _TRICKLE and at < self._began + _EARLY * COMMONEST:
             self.trickles = True
-        if self.near:
+        if self.near or not self.clean:
             self._remains(at, remaining, limit)
         self._remaining = remaining
 
@@ -159,7 +160,6 @@ class Crowd:
         """See what others leave."""
         if self.scarce and self.clean and remaining > _EMPTY * limit:
             self.emptied = True
-        self.full = remaining < _FULL * limit
         self.scarce = max(remaining, self._remaining) < _SCARCE * limit
         if remaining >= _STANDS * limit:
             if not self._stood:

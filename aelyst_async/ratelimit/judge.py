@@ -185,16 +185,16 @@ class Judge:
             best = "fixed"
         return "scouting" if best == "fixed" and not self._fixed.usable else best
 
-    def among(self, state: str, chosen: str, *, clean: bool, shared: bool, full: bool) -> str:
+    def among(self, state: str, chosen: str, *, clean: bool, shared: bool, stands: bool) -> str:
         """Return the law to go by among others, where by itself `chosen` would be.
 
         `clean`: all was seen from the start. `shared`: it is gone by with a share (`share`), which is right for a log
-        and does no harm to a bucket. `full`: next to nothing remains, as of no bucket that is shared.
+        and does no harm to a bucket. `stands`: so much remains all the time as others leave of a bucket.
         """
         scouting, come = state == "scouting", self.come
         if chosen == "token":
             wrong = (shared and not (self.token_likely and self._off_sliding > _UNLIKELY * come)) or (
-                scouting and full and not clean
+                scouting and not stands and not clean
             )
         elif chosen == "fixed":
             wrong = shared and self._off_fixed > _CLEAR[clean] * come

@@ -26,10 +26,10 @@ from aelyst_async.ratelimit.crowd import Crowd
 
 __all__ = ["Share"]
 
-_GIVEN, _ALWAYS = 0.5, 0.005
+_GIVEN, _ALWAYS = 1.5, 0.005
 """Given up in a window: of what we have above half, and of all."""
 
-_UNTAKEN = (1.0, 0.02, 0.1)
+_UNTAKEN = (1.0, 0.02, 0.05)
 """Holes up to which more is given: at least, of all that is held, of what we have above half."""
 
 _PATIENCE = (0.01, 0.2, 0.5)
@@ -47,6 +47,10 @@ _LOOK = 2
 _REST = 0.01
 """Share of the limit that is left standing, but by who has less."""
 
+_NEWS = 1.0
+"""Seconds for which nothing is given up, for whoever had a log alone: a newcomer who saw some come in at first would
+take it for a bucket's."""
+
 _OVER = 0.125
 """Share of the window over which holes are taken."""
 
@@ -63,7 +67,7 @@ _APART = 0.25
 class Share:
     """How much of the quota is ours, and when the next of it may go."""
 
-    __slots__ = ("_crowd", "_gap", "_given", "_holes", "_look", "_take", "_taken", "mine", "on")
+    __slots__ = ("_crowd", "_gap", "_given", "_gives_at", "_holes", "_look", "_take", "_taken", "mine", "on")
 
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
@@ -76,11 +80,13 @@ class Share:
         self._gap = 0.0
         self._look = math.inf
         self._given = 0.0
+        self._gives_at = math.inf
         self._holes: deque[tuple[float, int]] = deque()
 
-    def begin(self) -> None:
-        """Go by it from now on: what we have is ours."""
+    def begin(self, at: float, *, known: bool) -> None:
+        """Go by it from now on: what we have is ours. `known`: the window was known before others came."""
         self.on = True
+        self._gives_at = at + (_NEWS if known else 0.0)
         self.mine = self._crowd.own
         self._take = 0
         self._holes.clear()
@@ -136,7 +142,8 @@ class Share:
         elif at >= self._look:
             self._look = math.inf
         else:
-            self._give()
+            if at > self._gives_at:
+                self._give()
             return
         self.mine += 1
         self._taken.append(at)

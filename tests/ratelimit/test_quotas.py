@@ -163,12 +163,12 @@ def test_two_clients_share_a_log(limit: int, window: float, seed: int) -> None:
 
 # Who comes late is still refused now and then by who was there, and then loses what it had: the docs say how often.
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize(("limit", "window", "late"), [(200, 1, 0.94), (100, 10, 0.97)])
+@pytest.mark.parametrize(("limit", "window", "late"), [(200, 1, 0.975), (100, 10, 0.97)])
 def test_who_comes_late_gets_its_share_of_a_full_log(limit: int, window: float, late: float, seed: int) -> None:
     result = run("sliding", limit, window, seed, clients=2, windows=40, start_gap=4.3 * window)
     assert result.late >= late
     assert result.refused_share <= 0.01
-    assert min(result.by_client) >= 0.15 * sum(result.by_client)
+    assert min(result.by_client) >= 0.4 * sum(result.by_client)
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -33,9 +33,9 @@ def test_more_remembered_than_we_sent_twice_running_is_others() -> None:
     crowd, ours = Crowd(), books()
     for i in range(10):
         send(crowd, ours, i * 0.1)
-    assert not crowd.watch(LIMIT, 10, 0.9, 0.0, math.inf)
-    assert not crowd.watch(LIMIT, 12, 0.91, 0.0, math.inf)  # once may be a request of ours that was counted twice
-    assert crowd.watch(LIMIT, 12, 0.92, 0.0, math.inf)
+    assert not crowd.watch(LIMIT, 10, 0.9, 0.0, math.inf, 0.0)
+    assert not crowd.watch(LIMIT, 12, 0.91, 0.0, math.inf, 0.0)  # once may be a request of ours that was counted twice
+    assert crowd.watch(LIMIT, 12, 0.92, 0.0, math.inf, 0.0)
 
 
 def test_what_left_within_the_slack_is_ours() -> None:
@@ -43,7 +43,7 @@ def test_what_left_within_the_slack_is_ours() -> None:
     for i in range(10):
         send(crowd, ours, i * 0.001)
     for _ in range(3):
-        assert not crowd.watch(LIMIT, 10, 0.004, 0.01, math.inf)
+        assert not crowd.watch(LIMIT, 10, 0.004, 0.01, math.inf, 0.0)
 
 
 def test_a_law_that_is_believed_shows_newcomers() -> None:
@@ -51,21 +51,48 @@ def test_a_law_that_is_believed_shows_newcomers() -> None:
     for i in range(200):
         send(crowd, ours, i * 0.01)  # a hundred in a second
     for at in (1.97, 1.98):
-        assert not crowd.watch(LIMIT, 101, at, 0.0, math.inf)
+        assert not crowd.watch(LIMIT, 101, at, 0.0, math.inf, 0.0)
     for at in (1.985, 1.99):
-        crowd.watch(LIMIT, 101, at, 0.0, 0.9)
+        crowd.watch(LIMIT, 101, at, 0.0, 0.9, 0.0)
     assert crowd.near
+
+
+def test_a_window_and_what_requests_are_put_off_by_are_ours() -> None:
+    crowd, ours = Crowd(), books()
+    for i in range(100):
+        send(crowd, ours, i * 0.01)
+    for at in (0.9905, 0.991, 0.9915):  # nothing is a window old, but the oldest nearly
+        assert not crowd.watch(LIMIT, 100, at, 0.0, 0.99, 0.004)
+    assert not crowd.watch(LIMIT, 100, 0.9945, 0.0, 0.99, 0.004)
+    assert crowd.watch(LIMIT, 100, 0.995, 0.0, 0.99, 0.004)
+
+
+def test_several_refused_together_refute_a_short_window() -> None:
+    crowd, ours = Crowd(), books()
+    crowd.enter()
+    for i in range(10):
+        send(crowd, ours, i * 0.01)
+    crowd.settle(0.1, 20, LIMIT, 0.2, known=True)
+    assert crowd.window == 0.2
+    crowd.refused(fresh=True)
+    crowd.refused(fresh=True)
+    crowd.refused(fresh=False)
+    crowd.settle(0.11, 20, LIMIT, 0.2, known=True)
+    assert crowd.window == 0.2  # two by themselves, and one together with another
+    crowd.refused(fresh=False)
+    crowd.settle(0.12, 20, LIMIT, 0.2, known=True)
+    assert crowd.window == 0.25
 
 
 def test_a_limit_that_changes_is_no_proof() -> None:
     crowd, ours = Crowd(), books()
     for i in range(10):
         send(crowd, ours, i * 0.1)
-    crowd.watch(LIMIT, 10, 0.9, 0.0, 1.0)
+    crowd.watch(LIMIT, 10, 0.9, 0.0, 1.0, 0.0)
     for at in (1.0, 1.5, 2.0):
-        assert not crowd.watch(2 * LIMIT, 110, at, 0.0, 1.0)
+        assert not crowd.watch(2 * LIMIT, 110, at, 0.0, 1.0, 0.0)
     for at in (3.1, 3.2):
-        crowd.watch(2 * LIMIT, 110, at, 0.0, 1.0)
+        crowd.watch(2 * LIMIT, 110, at, 0.0, 1.0, 0.0)
     assert crowd.near
 
 
@@ -73,10 +100,10 @@ def test_others_are_forgotten_after_some_windows() -> None:
     crowd, ours = Crowd(), books()
     send(crowd, ours, 0.0)
     crowd.window = 1.0
-    crowd.watch(LIMIT, 50, 0.1, 0.0, math.inf)
-    assert crowd.watch(LIMIT, 50, 0.2, 0.0, math.inf)
-    assert crowd.watch(LIMIT, 1, 5.0, 0.0, math.inf)
-    assert not crowd.watch(LIMIT, 1, 9.0, 0.0, math.inf)
+    crowd.watch(LIMIT, 50, 0.1, 0.0, math.inf, 0.0)
+    assert crowd.watch(LIMIT, 50, 0.2, 0.0, math.inf, 0.0)
+    assert crowd.watch(LIMIT, 1, 5.0, 0.0, math.inf, 0.0)
+    assert not crowd.watch(LIMIT, 1, 9.0, 0.0, math.inf, 0.0)
 
 
 # -- their window ------------------------------------------------------------------------------------------------------
@@ -146,7 +173,7 @@ def test_much_that_stands_for_long_is_a_bucket_to_who_comes_late() -> None:
     crowd.window = 1.0
     for i in range(10):
         send(crowd, ours, i * 0.1)
-        crowd.watch(LIMIT, 70 if i else LIMIT, i * 0.1, 0.0, math.inf)
+        crowd.watch(LIMIT, 70 if i else LIMIT, i * 0.1, 0.0, math.inf, 0.0)
         look(crowd, ours, i * 0.1, 30 if i else 0)
     assert crowd.stands(0.9)
     look(crowd, ours, 1.0, 2)
@@ -202,7 +229,7 @@ def shared(mine: int, others: int, standing: int = 0) -> tuple[Share, Crowd, Boo
     crowd.enter()
     look(crowd, ours, at, standing, known=True, high=1.0)
     share = Share(crowd)
-    share.begin()
+    share.begin(0.0, known=False)
     share.learn(ours, at, standing)
     return share, crowd, ours
 
@@ -227,11 +254,22 @@ def test_who_has_more_gives_until_nobody_does() -> None:
     share, _, _ = shared(80, 20)
     for _ in range(80):
         share.sent(2.0)
-    assert 60 <= share.mine < 75
+    assert 30 <= share.mine < 50  # what others have does not change here
     even, _, _ = shared(50, 50)
     for _ in range(50):
         even.sent(2.0)
     assert even.mine >= 49
+
+
+def test_who_had_it_alone_gives_nothing_at_first() -> None:
+    share, _, _ = shared(80, 20)
+    share.begin(2.0, known=True)
+    for _ in range(80):
+        share.sent(2.5)
+    assert share.mine == 80
+    for _ in range(80):
+        share.sent(3.5)
+    assert share.mine < 50
 
 
 def test_no_more_is_given_than_is_taken() -> None:
