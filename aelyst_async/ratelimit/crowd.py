@@ -1,9 +1,10 @@
 """Whether others spend the same quota, and by which window they and we go. Pure.
 
 **Proof.** Whatever the rule, what the server remembers of us was sent within one window. Where it remembers more than
-that, twice running, it remembers others. Without a law that fits, the window may be as long as all we know of; with one
-it is that law's, so that newcomers are noticed as well. Nobody is there any more of whom nothing was seen for some
-windows. Around a change of the limit nothing is proof: a bucket's level moves with it.
+that, twice running, it remembers others. Without a law that fits, the window may be as long as all we know of; with
+one it is that law's, with no more on top than what requests are put off by, so that newcomers are noticed by their
+first. Nobody is there any more of whom nothing was seen for some windows. Around a change of the limit nothing is
+proof: a bucket's level moves with it.
 
 **The window.** Who starts together with others sees all that anybody sends until the first of it is forgotten, so the
 laws learn the window as if alone (see `bucket`). Who comes later sees a full quota in which nothing ever seems to be

@@ -10,6 +10,12 @@ other kind begins when we do, and whatever we are late by is lost. So both are k
 answers set to its length; the one that misfits less is gone by, or the one of the two that would be of a usual length.
 As long as neither is known well, two requests are kept for where the end is expected: on whichever side they are
 counted, they tell.
+
+**Among others** an end shows less, as they may have spent most of the new window before our next request; and it
+matters more, as whoever begins late has less of it. So it is taken for one already if what is authorised rises at all,
+it is not missed where nothing shows after a while, and where one usual length fits, the boundary is where all windows
+seen agree that it is. One that begins later than they say begins with somebody's request: then each is taken by itself
+for long.
 """
 
 from __future__ import annotations
@@ -39,19 +45,9 @@ class Fixed:
     """A window that ends for all at once."""
 
     __slots__ = (
-        "_alone",
-        "_anchored",
-        "_apart",
-        "_early",
-        "_late",
-        "_met",
-        "_odd",
-        "_phase",
-        "_regular",
-        "anchored",
-        "bounds",
+        "_alone", "_anchored", "_apart", "_early", "_late", "_met", "_odd", "_phase", "_regular", "anchored", "bounds",
         "usual",
-    )
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.bounds = Boundaries()

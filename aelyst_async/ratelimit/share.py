@@ -9,7 +9,8 @@ may have:
   nobody else wanted for long. Half of many are taken at a time, as others see them too.
 - **Giving.** Who has more than half of all gives requests up by not sending them again, the faster, the more it has:
   with two clients each ends with a half. Everybody gives some up at all times, so that more than two become equal, if
-  slowly. No more is given than is taken, so little stands.
+  slowly. No more is given than is taken, so little stands. Whoever had it alone gives nothing for a second: a newcomer
+  who sees some come in from the start takes it for a bucket's.
 - **What is lost.** A request that is not sent again in time is given up: who sends less has less.
 
 A hundredth of the limit is left standing, so that somebody's late or early request is not refused: a refusal costs all
@@ -48,8 +49,7 @@ _REST = 0.01
 """Share of the limit that is left standing, but by who has less."""
 
 _NEWS = 1.0
-"""Seconds for which nothing is given up, for whoever had a log alone: a newcomer who saw some come in at first would
-take it for a bucket's."""
+"""Seconds for which nothing is given up by whoever had a log alone."""
 
 _OVER = 0.125
 """Share of the window over which holes are taken."""
