@@ -90,7 +90,8 @@ class Neighbours:
         credit, round_trip = books.allowed - books.log.count, books.order.round_trip
         met = not fits or self.here(last, books.limit / max(rate, 1e-3))
         if met:
-            spare = max(spare, self.left(books, token=likely))
+            # What was believed in vain when others came must not starve us: few answers would let it fade.
+            spare = max(min(spare, credit // 2), self.left(books, token=likely))
         ready = token.ready(books, spare, calm=not fits)
         if met and (more := credit - spare) >= 1:
             # Faster and faster as long as some stands: our own inflow says little beside that of others. Of a bucket,

@@ -125,7 +125,7 @@ def test_the_order_of_sending_taken_for_the_order_of_counting(monkeypatch: pytes
 
 def test_nothing_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def share() -> float:
-        result = simulate(Server(kind="token", limit=200, window=1.0), clients=2, windows=40, start_gap=4.3, seed=3)
+        result = simulate(Server(kind="token", limit=200, window=1.0), clients=2, windows=40, seed=3)
         return min(result.by_client) / sum(result.by_client)
 
     assert share() >= 0.4

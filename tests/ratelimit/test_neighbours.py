@@ -4,6 +4,7 @@ import pytest
 
 from aelyst_async.ratelimit.books import Books
 from aelyst_async.ratelimit.neighbours import Neighbours
+from tests.ratelimit.simulator import Server, simulate
 
 
 def books_at(rate: float, limit: int, count: int = 200) -> Books:
@@ -60,3 +61,12 @@ def test_pauses_are_lengthened_each_by_another_part() -> None:
     pauses = [Neighbours.stagger(2.0, refused) for refused in range(1, 20)]
     assert all(2.0 <= pause <= 2.5 for pause in pauses)
     assert len({round(pause, 3) for pause in pauses}) == len(pauses)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_was_held_back_when_another_came_starves_nobody(seed: int) -> None:
+    """Many in flight believe in much that a newcomer takes; few answers afterwards would let that be forgotten."""
+    server = Server(kind="token", limit=200, window=1.0)
+    run = simulate(server, clients=2, windows=30, start_gap=4.3, seed=seed, concurrency=100)
+    assert min(run.by_client) >= 0.4 * sum(run.by_client)
+    assert run.refused_share <= 0.01
