@@ -186,8 +186,8 @@ class Fixed:
         # Clean: next to nothing is remembered from before. Otherwise neighbours may have spent since.
         clean = remembered <= max(number - books.seen + 1, 0.3 * books.limit)
         if bounds.confirmed >= 2:
-            # Far too early for an end: requests overtook each other, unless it comes again and again, as it does where
-            # the window is half as long as it is believed to be.
+            # Far too early for an end: requests overtook each other, unless it comes again; among others, every other
+            # time, as it does for whoever took the window for twice as long as it is.
             if at < bounds.low + 0.7 * bounds.window_low:
                 self._odd += 1
                 self._regular = 0
@@ -196,7 +196,7 @@ class Fixed:
                 self._odd = 0
             else:
                 self._regular += 1
-                if self._regular > 1:
+                if self._regular > 1 or not met:
                     self._odd = 0
         low = max(books.seen_at, not_before)
         self._alone = max(self._alone - 1, 0)

@@ -175,7 +175,7 @@ def test_a_window_taken_for_twice_as_long_is_seen_through() -> None:
             seen = number - 1 if fresh else seen
             forgotten = number - remembered
             news = float(forgotten - max(books.forgotten, 0))
-            fixed.learn(books, number, at, forgotten, remembered, news, 0, -math.inf, met=False)
+            fixed.learn(books, number, at, forgotten, remembered, news, 0, -math.inf, met=True)
             books.newest(number, at, forgotten + 10, forgotten + 10, remembered)
 
     for end in ends:
