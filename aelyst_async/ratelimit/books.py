@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from aelyst_async.ratelimit.memory import SendLog
 from aelyst_async.ratelimit.order import Order
 
-__all__ = ["COMMONEST", "FEW", "USUAL", "Books", "Sent", "spread"]
+__all__ = ["COMMONEST", "FEW", "USUAL", "Books", "Doubling", "Sent", "spread"]
 
 USUAL = (0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0)
 """Seconds that windows usually last."""
@@ -53,6 +53,26 @@ _JITTER = 0.05
 def spread(number: float) -> float:
     """Return a place between 0 and 1 for a number, so that those of all numbers lie as evenly as can be."""
     return number * 0.6180339887498949 % 1  # the golden ratio
+
+
+class Doubling:
+    """For how many windows to refrain from what went wrong: each time for twice as many."""
+
+    __slots__ = ("_first", "_most", "last")
+
+    def __init__(self, first: float, most: float) -> None:
+        self._first, self._most = first, most
+        self.last = 0.0
+        """What `again` returned last."""
+
+    def again(self) -> float:
+        """It went wrong: return for how many windows not to try it."""
+        self.last = min(2 * self.last, self._most) if self.last else self._first
+        return self.last
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.last = 0.0
 
 
 class Sent:

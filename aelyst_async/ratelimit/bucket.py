@@ -68,6 +68,10 @@ _UNPROVEN = 0.5
 """Requests out at once for each that is left, as long as another client may have started as we did."""
 
 
+_REFUTED = 0.9
+"""Share of the window that others and we go by, under which a log's own was shown to be too short."""
+
+
 class Bucket:
     """The state of one quota, and the time of the next request that it permits."""
 
@@ -451,7 +455,7 @@ class Bucket:
             share.on = False
         # Gone by together with others, a law's window is not measured but settled.
         settled = share.on and not (scouting and crowd.clean)
-        if settled and (scouting or not sliding.settled or sliding.high < 0.9 * crowd.window):
+        if settled and (scouting or not sliding.settled or sliding.high < _REFUTED * crowd.window):
             sliding.high = crowd.window
         sliding.settled = settled
 
@@ -476,17 +480,8 @@ class Bucket:
         end = bounds.high
         counted, not_before = at + min(late, books.order.shown), self._scout.not_before
         vague = most - allowed
-        off_fixed = fixed.learn(
-            books,
-            number,
-            counted,
-            forgotten,
-            remembered,
-            news,
-            vague,
-            not_before,
-            met=self.state == "fixed" and self._crowd.near,
-        )
+        met = self.state == "fixed" and self._crowd.near
+        off_fixed = fixed.learn(books, number, counted, forgotten, remembered, news, vague, not_before, met=met)
         if bounds.high != end:
             self._scout.began(at)
             if books.forgotten >= 0:

@@ -183,7 +183,7 @@ class Crowd:
         `origin`: since when a window may have lasted; `shared`: a log is shared already; `at_once`: all seems to be
         forgotten at once.
         """
-        if self.bucket or (shared and self.stands(at)):
+        if self.bucket:
             return "token"
         if self.emptied or (self.clean and at_once):
             return "scouting"

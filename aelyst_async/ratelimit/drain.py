@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 
-from aelyst_async.ratelimit.books import USUAL, Books
+from aelyst_async.ratelimit.books import USUAL, Books, Doubling
 from aelyst_async.ratelimit.fixed import Fixed
 
 __all__ = ["Drain"]
@@ -36,13 +36,13 @@ _SOME = 0.5
 _WARY = 2
 """Requests that must be left besides as many as we have out."""
 
-_SHY, _AGO = (4.0, 64.0), 4.0
-"""Windows for which whoever was refused is careful: half of the first, and at most; each time twice as long, unless the
-last time is so many times as long ago."""
+_SHY, _SAME, _AGO = (8.0, 64.0), 4.0, 4.0
+"""Windows for which whoever was refused is careful, at first and at most; within which it is the same misfortune; and
+times as long ago as it was careful for, from which on the last one is forgotten."""
 
-_BOLD, _NEAR = (32.0, 256.0), 0.05
-"""Windows for which nothing is risked, after what was is refused: half of the first, and at most; each time twice as
-long. Share of the window within which a request is the one that was risked."""
+_BOLD, _NEAR = (64.0, 256.0), 0.05
+"""Windows for which nothing is risked, after what was is refused, at first and at most; share of the window within
+which a request is the one that was risked."""
 
 _VAGUE = 0.05
 """Share of the window by which its end may be uncertain without asking for it."""
@@ -64,10 +64,10 @@ class Drain:
         self._seconds = 0.0
         self._refused_at = -math.inf
         self._careful_until = -math.inf
-        self._shy = _SHY[0]
+        self._shy = Doubling(*_SHY)
         self._risk = -math.inf
         self._bold_at = -math.inf
-        self._modest = _BOLD[0]
+        self._modest = Doubling(*_BOLD)
 
     def took(self, fell: int, seconds: float) -> None:
         """So many were gone that were not ours, from one answer to the next."""
@@ -82,13 +82,14 @@ class Drain:
     def refused(self, at: float, window: float) -> None:
         """What was left to us was gone when our request of `at` came."""
         ago = (at - self._refused_at) / window
-        if ago > _SHY[0]:  # or it is the same misfortune
-            self._shy = min(2 * self._shy, _SHY[1]) if ago < _AGO * self._shy else 2 * _SHY[0]
+        if ago > _SAME:
+            if ago >= _AGO * self._shy.last:
+                self._shy.forget()
+            self._shy.again()
         self._refused_at = at
-        self._careful_until = at + self._shy * window
+        self._careful_until = at + self._shy.last * window
         if abs(at - self._risk) < _NEAR * window:
-            self._modest = min(2 * self._modest, _BOLD[1])
-            self._bold_at = at + self._modest * window
+            self._bold_at = at + self._modest.again() * window
 
     def lasts(self, credit: float, at: float) -> float:
         """Return the seconds for which at least one of so many is left to us, for whoever was refused of late."""
@@ -114,7 +115,7 @@ class Drain:
             start = fixed.bounds.high
             end = start + _SHORTER * fixed.window
             looks = [at for one in USUAL if books.last < (at := books.look(start, one)) < end]
-            if near and credit >= out + 2:
+            if near and credit >= out + _WARY:
                 self._risk = self._risky(books, fixed)
                 looks.append(self._risk)
             return min([*looks, ready])

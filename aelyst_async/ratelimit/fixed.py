@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 
-from aelyst_async.ratelimit.books import FEW, USUAL, Books
+from aelyst_async.ratelimit.books import FEW, USUAL, Books, Doubling
 from aelyst_async.ratelimit.memory import MISFITS_FADE, Boundaries
 
 __all__ = ["Fixed"]
@@ -33,9 +33,8 @@ _LEAP = 0.6
 _ROSE, _GAP = 2, 0.1
 """Requests by which what is authorised must rise after so much of the window, for one to have ended among others."""
 
-_APART = (64, 1024)
-"""Windows for which nothing is concluded from those before, after one began later than they said: half of the first,
-and at most; each time twice as many."""
+_APART = (128, 1024)
+"""Windows for which nothing is concluded from those before, after one began later than they said: at first, at most."""
 
 _SURE = (0.25, 0.01)
 """Shares of the window by which its end may be uncertain without looking for it: of a clock's, of the other kind's."""
@@ -56,8 +55,8 @@ class Fixed:
         self._regular = 0  # others since the last of those
         self._met = False
         self._phase = (-math.inf, -math.inf)
-        self._apart = _APART[0]
-        self._alone = 0  # windows for which each is taken by itself
+        self._apart = Doubling(*_APART)
+        self._alone = 0.0  # windows for which each is taken by itself
         self.usual: list[float] = []
         """The usual lengths that fit all that was seen, if that is not too vague."""
         self.anchored = False
@@ -72,8 +71,7 @@ class Fixed:
         if self._phase[1] > -math.inf:
             # They may each begin with somebody's first request, a little later every time.
             self._phase = (-math.inf, -math.inf)
-            self._apart = min(2 * self._apart, _APART[1])
-            self._alone = self._apart
+            self._alone = self._apart.again()
         self.settle()
 
     def longer(self, elapsed: float) -> None:
@@ -199,7 +197,7 @@ class Fixed:
                 if self._regular > 1 or not met:
                     self._odd = 0
         low = max(books.seen_at, not_before)
-        self._alone = max(self._alone - 1, 0)
+        self._alone = max(self._alone - 1, 0.0)
         bounds.found(low, at, (books.seen, number))
         # Where others began it, nobody knows when.
         self._anchored.found(low, at if not met or remembered <= number - books.seen + 1 else math.nan)

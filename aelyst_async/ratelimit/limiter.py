@@ -103,6 +103,8 @@ class RateLimiter:
         this request. ``slots``: connections, one of which is held until the block is left; who waits for one holds no
         permit. Entering raises `RateLimitedError` with ``attempts=0`` where the wait would be too long.
         """
+        if slots is not None and not isinstance(slots, Slots):
+            raise ConfigurationError(f"slots must be a Slots, as Slots(100), or None, not {slots!r}")
         permit = Permit()
         permit._limiter = self
         permit._key = (account, endpoint)
@@ -219,7 +221,7 @@ class RateLimiter:
             permit = waiter.permit
             slots = permit._slots
             if slots is not None and slots.free <= 0:
-                slots.wait(lane, self._pump)
+                slots.wait(lane, self._changed)
                 return
             if agenda.left <= 0:
                 agenda.add(lane)
@@ -251,9 +253,15 @@ class RateLimiter:
 
     def _give_up(self, waiter: Waiter, lane: Lane, wait: float) -> None:
         """End a wait without a permit: it would last `wait` seconds more."""
-        lane.leave(waiter)
+        self._leave(waiter, lane)
         if not waiter.future.done():
             waiter.future.set_result(max(0.0, wait))
+
+    def _leave(self, waiter: Waiter, lane: Lane) -> None:
+        """Take out of line who waits no longer. The next may not need the connection that was waited for."""
+        lane.leave(waiter)
+        if waiter.permit._slots is not None:
+            self._changed(lane)
 
     def _expire(self, patience: Patience) -> None:
         patience.timer = None

@@ -28,17 +28,8 @@ class Permit(Sent):
     """The right to send one request. ``async with limiter.permit(…) as permit``; see `RateLimiter.permit`."""
 
     __slots__ = (
-        "_bucket",
-        "_deadline",
-        "_key",
-        "_lane",
-        "_limiter",
-        "_max_wait",
-        "_path",
-        "_retry",
-        "_slots",
-        "waited",
-    )
+        "_bucket", "_deadline", "_key", "_lane", "_limiter", "_max_wait", "_path", "_retry", "_slots", "waited",
+    )  # fmt: skip
 
     _limiter: RateLimiter
     _key: tuple[str, str]
@@ -72,7 +63,7 @@ class Permit(Sent):
             wait = await waiter.future
         except BaseException:  # cancelled, or the coroutine is closed
             if waiter.lane is not None:
-                waiter.lane.leave(waiter)
+                limiter._leave(waiter, waiter.lane)
             if self._bucket is not None:
                 self.unsent()
                 if slots is not None:

@@ -33,9 +33,9 @@ class Slots:
         self.free = number
         self._waiting: dict[Lane, Callable[[Lane], None]] = {}
 
-    def wait(self, lane: Lane, pump: Callable[[Lane], None]) -> None:
-        """None is free: call `pump` with `lane` when one is."""
-        self._waiting.setdefault(lane, pump)
+    def wait(self, lane: Lane, wake: Callable[[Lane], None]) -> None:
+        """None is free: call `wake` with `lane` when one is."""
+        self._waiting.setdefault(lane, wake)
 
     def give_back(self) -> None:
         """One is free again."""

@@ -14,6 +14,7 @@ bars met: by every run. See `Bars`.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from statistics import median
@@ -165,4 +166,7 @@ def _rows() -> Iterable[Row]:
 
 
 def quotas(words: Sequence[str] = ()) -> None:
-    print_table([row for row in _rows() if not words or any(word in str(row) for word in words)])
+    rows = [row for row in _rows() if not words or any(word in str(row) for word in words)]
+    if not rows:
+        sys.exit(f"no row has {' or '.join(words)}; rows are like: {next(iter(_rows()))}")
+    print_table(rows)

@@ -34,18 +34,18 @@ def _cell(results: Sequence[Result]) -> tuple[int, str]:
 
 
 def main(words: Sequence[str]) -> None:
-    names = [f"{kind}, {limit} per {window:g} s" for kind in KINDS for limit, window in HARD_QUOTAS]
-    quotas = [(kind, limit, window) for kind in KINDS for limit, window in HARD_QUOTAS]
+    rows = {
+        f"{kind}, {limit} per {window:g} s": (limit, window, kind) for kind in KINDS for limit, window in HARD_QUOTAS
+    }
+    quotas = {name: row for name, row in rows.items() if not words or any(word in name for word in words)}
+    if not quotas:
+        sys.exit(f"no row has {' or '.join(words)}; rows are like: {next(iter(rows))}")
     print(f"| | {' | '.join(condition.name for condition in TWO)} |\n|{'---|' * (1 + len(TWO))}")
     enough = runs = 0
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         running = [
-            (
-                name,
-                [[pool.submit(run, Row(limit, window, kind, condition), seed) for seed in SEEDS] for condition in TWO],
-            )
-            for name, (kind, limit, window) in zip(names, quotas, strict=True)
-            if not words or any(word in name for word in words)
+            (name, [[pool.submit(run, Row(*quota, condition), seed) for seed in SEEDS] for condition in TWO])
+            for name, quota in quotas.items()
         ]
         for name, columns in running:
             cells = [_cell([future.result() for future in column]) for column in columns]

@@ -1,11 +1,11 @@
-"""Random servers, latencies, losses and cancellations: nobody hangs, no permit is lost, pauses are kept."""
+"""Random servers, latencies, losses, cancellations: nobody hangs, no permit or connection is lost, pauses are kept."""
 
 import asyncio
 import random
 
 import pytest
 
-from aelyst_async.ratelimit import RateLimiter
+from aelyst_async.ratelimit import RateLimiter, Slots
 from tests.ratelimit.simulator import ENDPOINT, Server
 from tests.virtual_time import run
 
@@ -26,18 +26,22 @@ def one_run(seed: int) -> None:
         server.changes = ((rng.uniform(0, 10 * window), int(10 ** rng.uniform(0, 2.3))),)
     jobs = min(400, max(20, 8 * server.limit))
     up, down, loss = rng.uniform(0, 0.05), rng.uniform(0.001, 0.2), rng.choice([0, 0.01, 0.1])
+    # Two sessions with a few connections each, in half of the runs.
+    sizes = [random.Random(-seed).randint(1, 12), random.Random(-seed).randint(1, 60)] if seed % 2 else []
     done: list[int] = []
     gave_up: list[int] = []
 
     async def main() -> None:
         loop, limiter = asyncio.get_running_loop(), RateLimiter()
+        pools = [Slots(size) for size in sizes]
         zero = loop.time()
         paused = 0.0
 
         async def job(number: int) -> None:
             nonlocal paused
+            slots = pools[number % 2] if pools else None
             while True:
-                async with limiter.permit(ENDPOINT, retry=rng.random() < 0.2) as permit:
+                async with limiter.permit(ENDPOINT, retry=rng.random() < 0.2, slots=slots) as permit:
                     assert loop.time() >= paused - 1e-6
                     kind = rng.random()
                     if kind < 0.02:
@@ -70,6 +74,7 @@ def one_run(seed: int) -> None:
                 raise result
         for bucket in limiter.snapshot():
             assert (bucket.waiting, bucket.in_flight) == (0, 0)
+        assert [pool.free for pool in pools] == sizes
 
     run(main())
     assert set(done) | set(gave_up) == set(range(jobs))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
 from aelyst_async.errors import ConfigurationError, RateLimitedError
-from aelyst_async.ratelimit import RateLimiter, Slots
+from aelyst_async.ratelimit import Permit, RateLimiter, Slots
 from tests.ratelimit.simulator import Latency, Server, simulate
 from tests.virtual_time import virtual
 
@@ -33,6 +35,11 @@ async def learned(limiter: RateLimiter, *endpoints: str) -> None:
 def test_the_number_is_a_whole_one(number: object) -> None:
     with pytest.raises(ConfigurationError, match="whole number"):
         Slots(number)  # type: ignore[arg-type]
+
+
+def test_a_number_alone_is_no_slots() -> None:
+    with pytest.raises(ConfigurationError, match=r"Slots\(100\)"):
+        RateLimiter().permit(A, slots=100)  # type: ignore[arg-type]
 
 
 @virtual
@@ -97,6 +104,49 @@ async def test_cancelled_at_any_moment_gives_both_back() -> None:
     assert slots.free == 1
     assert limiter.snapshot()[0].in_flight == 0
     assert await ask(limiter, slots, []) < 0.1
+
+
+@virtual
+@pytest.mark.parametrize("how", ["cancelled", "out of patience"])
+async def test_whoever_gives_up_lets_the_next_go_whose_connection_is_free(how: str) -> None:
+    """Two sessions of one account: the first in line waits for a connection that hangs, the second needs another."""
+    limiter, hanging, other, order = RateLimiter(), Slots(1), Slots(1), list[str]()
+    await learned(limiter, A)
+    busy = asyncio.create_task(ask(limiter, hanging, [], seconds=1000))
+    await asyncio.sleep(0)
+
+    async def first() -> None:
+        async with limiter.permit(A, slots=hanging, max_wait=None if how == "cancelled" else 1.0):
+            raise AssertionError("there is no connection")
+
+    waiting = asyncio.create_task(first())
+    await asyncio.sleep(0)
+    behind = asyncio.create_task(ask(limiter, other, order))
+    await asyncio.sleep(0.5)
+    assert not order
+    if how == "cancelled":
+        waiting.cancel()
+    await asyncio.sleep(1)
+    assert order == [A]
+    busy.cancel()
+    await asyncio.gather(busy, waiting, behind, return_exceptions=True)
+
+
+def test_a_connection_left_behind_in_a_closed_loop_harms_nobody() -> None:
+    limiter, slots = RateLimiter(), Slots(1)
+
+    async def leave() -> tuple[Permit, Coroutine[Any, Any, Permit]]:
+        held = await limiter.permit(A, slots=slots).__aenter__()
+        held.observe(200, FULL)
+        waiting = limiter.permit(A, slots=slots).__aenter__()
+        waiting.send(None).add_done_callback(lambda _: None)  # as a task has one, which needs the loop
+        return held, waiting
+
+    held, waiting = asyncio.run(leave())
+    with pytest.raises(StopIteration):
+        held.__aexit__(None, None, None).send(None)
+    waiting.close()
+    assert slots.free == 1
 
 
 @virtual
