@@ -7,8 +7,9 @@
 `order`                 how sure the order of counting is
 `fixed`, `laws`         the three ways of counting
 `judge`, `scout`        which of them is believed, and what is done before one is
-`crowd`                 whether others spend the same quota
-`share`, `neighbours`   how it is shared with them; `reserve`: what is held back
+`crowd`, `hypotheses`   whether others spend the same quota, and how it is counted then
+`share`, `drain`        how a log and a window are shared with them; `neighbours`: a bucket
+`reserve`               what is held back
 `blind`, `refusal`      what is done without headers, and what refusals tell
 `scope`                 whose quota it is: the endpoint's, the full path's or the account's; pure
 `lane`                  who waits for it: FIFO queues

@@ -13,6 +13,7 @@ which is believed)::
                                     ┌───────┐ ┌─────────┐ ┌───────┐
                                     │ fixed │ │ sliding │ │ token │  ◀─▶ each other, as another foretells better
                                     └───────┘ └─────────┘ └───────┘
+      among others: whatever the slowest rule is that nothing speaks against, from any state but blind
       any of them ── 429 ──▶ paused until Retry-After is over, then one request alone, then on
 
 **Credit.** The answer to request *i* says that *i + R* of ours are authorised. What has been sent since is taken off:
@@ -22,10 +23,10 @@ which is believed)::
 **Two bounds.** Requests overtake each other on their way, so *i* in the order of counting is known between two bounds
 only (`order`), and so is what is authorised: ``allowed``, which is spent, and ``most``.
 
-**Others.** Who else spends the quota shows where more is remembered than we sent (`crowd`). Their requests are entered
-in the books as if they were ours, as soon as an answer shows that they must have been: so the laws foretell what all of
-us find, and are as right as if we were alone. `share` is about logs that are shared, `drain` about windows,
-`neighbours` about buckets.
+**Others.** Who else spends the quota shows where more is remembered than we sent (`crowd`). Then the law is not the one
+that foretold best, but what the others have left possible (`hypotheses`). Their requests are entered in the books as if
+they were ours, as soon as an answer shows that they must have been, so that a log's law foretells what all of us find.
+`share` is about logs that are shared, `drain` about windows, `neighbours` about buckets.
 
 **Reserve.** Each request remembers what credit we believed in when it left; its answer says what was true. The
 disappointments of late are kept as a `reserve`: rules that no law fits show there and nowhere else.
@@ -46,6 +47,7 @@ from aelyst_async.ratelimit.crowd import Crowd
 from aelyst_async.ratelimit.drain import Drain
 from aelyst_async.ratelimit.fixed import Fixed
 from aelyst_async.ratelimit.headers import QuotaHeaders
+from aelyst_async.ratelimit.hypotheses import Clock
 from aelyst_async.ratelimit.judge import Judge, gap
 from aelyst_async.ratelimit.laws import Sliding, Token
 from aelyst_async.ratelimit.neighbours import Neighbours
@@ -66,10 +68,6 @@ _UNSEEN = 0.01
 
 _UNPROVEN = 0.5
 """Requests out at once for each that is left, as long as another client may have started as we did."""
-
-
-_REFUTED = 0.9
-"""Share of the window that others and we go by, under which a log's own was shown to be too short."""
 
 
 class Bucket:
@@ -353,8 +351,6 @@ class Bucket:
         first = self._refusals == 1
         # Of another limit, it says nothing of the window; among others, they may have been quicker.
         same = quota.limit in {None, books.limit} and not self._share.on
-        if self._share.on:
-            self._crowd.refused(fresh=fresh)
         if window is None and bounds.known and first:
             self._fixed.longer(one.at - bounds.high)
         elif window and same and (self.state == "sliding" or (self.state == "fixed" and math.isnan(one.believed))):
@@ -370,6 +366,7 @@ class Bucket:
         if books.forgotten >= 0 and first:
             self._scout.remembers(self._scout.not_before - books.log.time(books.forgotten + 1), bounds.window_high)
         self._discount(one)
+        self._crowd.refused(books, one.at, self.state, fresh=fresh)
         allowed = min(books.allowed, books.log.count) + 1  # the one that asks again
         self._token.shift(allowed - books.allowed)
         books.allowed = books.most = allowed
@@ -405,8 +402,7 @@ class Bucket:
             return
         if books.seen:
             slack = min(order.slack(took), order.jitter)
-            longest = self._crowd.window if self._share.on else self._judge.longest(self.state, limit)
-            near = self._crowd.watch(limit, remembered, at, slack, longest, books.put_off(longest))
+            near = self._crowd.watch(books, limit, remembered, at, slack, self._judge.longest(self.state, limit))
             allowed, most = order.narrow(log, number, at, took, remaining, allowed, most, books.allowed, crowded=near)
             if allowed <= books.most:
                 self._drain.took(max(books.allowed - most, 0), at - books.seen_at)
@@ -425,39 +421,33 @@ class Bucket:
 
     def _choose(self, at: float, remaining: int, allowed: int) -> None:
         """Choose the law to go by after an answer, and whether it is gone by alone or shared."""
-        books, judge, crowd, share, sliding = self._books, self._judge, self._crowd, self._share, self._sliding
+        books, fixed, share, sliding = self._books, self._fixed, self._share, self._sliding
         limit = books.limit
-        crowd.look(books, at, remaining, judge.come)
-        # More is remembered than we ever sent: there are neighbours.
-        state = judge.choose(self.state, limit, crowded=allowed < 0.9 * limit, met=crowd.near)
-        if crowd.near or not crowd.clean:
-            stands = crowd.stands(at)
-            state = judge.among(self.state, state, clean=bool(crowd.clean), shared=share.on, stands=stands)
+        among = self._crowd.look(books, at, remaining, fixed.likely, sliding.measured)
+        if self.state == "token" and self._judge.fits("token", limit):
+            among = None  # nobody else is needed to explain it
+        fixed.clock = among.rule if among is not None and isinstance(among.rule, Clock) else None
+        if among is None:
+            # More is remembered than we ever sent: there are others.
+            state = self._judge.choose(self.state, limit, crowded=allowed < 0.9 * limit)
+        elif among.kind == "anchored":
+            state = "fixed" if fixed.usable else "scouting"
+        else:
+            state = among.kind
         if state != self.state:
             self.state = state
             self._reserve.clear(at + (self.window or 0.0))
-        scouting = state == "scouting"
-        if scouting and crowd.near:
-            at_once = judge.at_once(limit)
-            state = crowd.presumed(at, self._scout.origin, shared=share.on, at_once=at_once)
-        if scouting and state == "token":
-            self.state = state
-            judge.begin_token()
-            self._reserve.clear(at)
-        if crowd.near and state == "sliding":
-            if not share.on:
-                crowd.enter()
-            crowd.settle(at, limit - remaining, limit, sliding.high, known=not scouting)
-            if not share.on:
-                share.begin(at, known=not scouting)
+        # Gone by together with others, a law's window is not measured but settled.
+        sliding.settled = among is not None and state == "sliding"
+        if among is not None and sliding.settled:
+            anew = not share.on or among.window != sliding.high
+            sliding.high = among.window
+            self._crowd.settle(at, limit - remaining, among.window)
+            if anew:
+                share.begin(at)
             share.learn(books, at, remaining)
         else:
             share.on = False
-        # Gone by together with others, a law's window is not measured but settled.
-        settled = share.on and not (scouting and crowd.clean)
-        if settled and (scouting or not sliding.settled or sliding.high < _REFUTED * crowd.window):
-            sliding.high = crowd.window
-        sliding.settled = settled
 
     def _expected(self, at: float) -> float:
         """Return what is authorised at least, but for others."""

@@ -112,7 +112,7 @@ class Drain:
                 return math.inf
             ready = late
         if ready >= late > books.last and self.spend and credit >= 1:
-            start = fixed.bounds.high
+            start = fixed.start(books)
             end = start + _SHORTER * fixed.window
             looks = [at for one in USUAL if books.last < (at := books.look(start, one)) < end]
             if near and credit >= out + _WARY:

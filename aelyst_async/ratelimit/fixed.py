@@ -11,18 +11,17 @@ answers set to its length; the one that misfits less is gone by, or the one of t
 As long as neither is known well, two requests are kept for where the end is expected: on whichever side they are
 counted, they tell.
 
-**Among others** an end shows less, as they may have spent most of the new window before our next request; and it
-matters more, as whoever begins late has less of it. So it is taken for one already if what is authorised rises at all,
-it is not missed where nothing shows after a while, and where one usual length fits, the boundary is where all windows
-seen agree that it is. One that begins later than they say begins with somebody's request: then each is taken by itself
-for long.
+**Among others** an end shows less, as they may have spent most of the new window before our next request. So it is
+taken for one already if what is authorised rises at all, and it is not missed where nothing shows after a while. A
+clock's ends are then those on which all that was seen agrees (`Clock`).
 """
 
 from __future__ import annotations
 
 import math
 
-from aelyst_async.ratelimit.books import FEW, USUAL, Books, Doubling
+from aelyst_async.ratelimit.books import FEW, USUAL, Books
+from aelyst_async.ratelimit.hypotheses import Clock
 from aelyst_async.ratelimit.memory import MISFITS_FADE, Boundaries
 
 __all__ = ["Fixed"]
@@ -33,9 +32,6 @@ _LEAP = 0.6
 _ROSE, _GAP = 2, 0.1
 """Requests by which what is authorised must rise after so much of the window, for one to have ended among others."""
 
-_APART = (128, 1024)
-"""Windows for which nothing is concluded from those before, after one began later than they said: at first, at most."""
-
 _SURE = (0.25, 0.01)
 """Shares of the window by which its end may be uncertain without looking for it: of a clock's, of the other kind's."""
 
@@ -43,20 +39,15 @@ _SURE = (0.25, 0.01)
 class Fixed:
     """A window that ends for all at once."""
 
-    __slots__ = (
-        "_alone", "_anchored", "_apart", "_early", "_late", "_met", "_odd", "_phase", "_regular", "anchored", "bounds",
-        "usual",
-    )  # fmt: skip
+    __slots__ = ("_anchored", "_early", "_late", "_odd", "_regular", "anchored", "bounds", "clock", "usual")
 
     def __init__(self) -> None:
         self.bounds = Boundaries()
         self._anchored = Anchored()
+        self.clock: Clock | None = None
+        """When windows begin, as others let it be known; gone by instead of what was seen alone."""
         self._odd = 0  # ends that came far too early, with no two others in between
         self._regular = 0  # others since the last of those
-        self._met = False
-        self._phase = (-math.inf, -math.inf)
-        self._apart = Doubling(*_APART)
-        self._alone = 0.0  # windows for which each is taken by itself
         self.usual: list[float] = []
         """The usual lengths that fit all that was seen, if that is not too vague."""
         self.anchored = False
@@ -68,10 +59,6 @@ class Fixed:
         """The window is longer than `elapsed`: it should have ended, and has not."""
         self.bounds.doubt(elapsed)
         self._anchored.doubt(elapsed)
-        if self._phase[1] > -math.inf:
-            # They may each begin with somebody's first request, a little later every time.
-            self._phase = (-math.inf, -math.inf)
-            self._alone = self._apart.again()
         self.settle()
 
     def longer(self, elapsed: float) -> None:
@@ -92,12 +79,23 @@ class Fixed:
     def usable(self) -> bool:
         """Whether the window is known well enough to go by."""
         bounds = self.bounds
+        if self.clock is not None:
+            return True
         return bounds.known and (bounds.window_high <= 2 * bounds.window_low or len(self.usual) == 1)
+
+    @property
+    def likely(self) -> float:
+        """The one usual length that fits all that was seen; 0, if none or several do."""
+        return self.usual[0] if len(self.usual) == 1 and self.bounds.known else 0.0
 
     @property
     def window(self) -> float:
         """Its length in seconds."""
-        return (self.bounds.window_low + self.bounds.window_high) / 2
+        return self.clock.window if self.clock else (self.bounds.window_low + self.bounds.window_high) / 2
+
+    def start(self, books: Books) -> float:
+        """Return the latest moment at which the present window began."""
+        return self.clock.start(books.seen_at)[1] if self.clock else self.bounds.high
 
     def settle(self) -> None:
         """Choose what to go by, after anything about the windows has changed.
@@ -128,24 +126,15 @@ class Fixed:
         if fresh:
             low, high = min(low, anchored.start + anchored.low), max(high, anchored.start + anchored.high)
         if fit:
-            if not fresh and len(fit) == 1 and self._met and not self._alone:
-                started, start = self._carry(started, start, fit[0])
             low, high = started + fit[0], start + fit[-1]
         self.usual = fit
         self._early, self._late = low, high
 
-    def _carry(self, low: float, high: float, window: float) -> tuple[float, float]:
-        """Return the bounds of the newest boundary as narrowed by those before, all windows being of one length.
-
-        Among others it matters who begins first, and whoever begins late would see each window begin a little later.
-        """
-        since = round((high - self._phase[1]) / window) * window if self._phase[1] > -math.inf else 0.0
-        narrow = max(low, self._phase[0] + since), min(high, self._phase[1] + since)
-        self._phase = narrow if narrow[0] < narrow[1] else (low, high)
-        return self._phase
-
     def ends(self, books: Books) -> tuple[float, float]:
         """Return the earliest and the latest moment at which the present window ends."""
+        if self.clock:
+            window, (low, high) = self.clock.window, self.clock.start(books.seen_at)
+            return low + window, high + window + books.put_off(window)
         return self._early, self._late + books.put_off(self._late - self.bounds.high)
 
     def late(self, books: Books) -> float:
@@ -170,7 +159,6 @@ class Fixed:
         `vague`: by so many more may be forgotten. `met`: others are known of.
         """
         bounds = self.bounds
-        self._met = met
         lately = at - books.seen_at < _GAP * bounds.window_high  # or others may have spent most of a new window
         if news <= 0:
             if bounds.confirmed >= 1 and at > self.late(books) and (lately or not met):
@@ -197,7 +185,6 @@ class Fixed:
                 if self._regular > 1 or not met:
                     self._odd = 0
         low = max(books.seen_at, not_before)
-        self._alone = max(self._alone - 1, 0.0)
         bounds.found(low, at, (books.seen, number))
         # Where others began it, nobody knows when.
         self._anchored.found(low, at if not met or remembered <= number - books.seen + 1 else math.nan)
@@ -218,8 +205,8 @@ class Fixed:
                 return self._spend(books, credit, least) if late < math.inf else self._feel(books, credit, least)
         if books.seen_at >= late:
             # An answer from after the end shows no new window: until it does, the credit is gone by.
-            return last + bounds.window_low / limit if books.allowed - log.count - spare >= 1 else math.inf
-        if bounds.confirmed < 2:
+            return last + self.window / limit if books.allowed - log.count - spare >= 1 else math.inf
+        if bounds.confirmed < 2 and not self.clock:
             return math.inf if last >= late else late
         # A new window is presumed. Whatever left after the earliest possible end may count in it.
         credit = limit - (log.count - log.sent_by(early)) - spare
@@ -230,6 +217,9 @@ class Fixed:
     def _spend(self, books: Books, credit: float, least: float) -> float:
         """Return when the next request goes, of so many that the present window still has."""
         bounds, anchored, last = self.bounds, self._anchored, books.last
+        if self.clock:
+            early, late = self.ends(books)
+            return last + max(early - last, 0.25 * (late - last), 0.0) / credit
         window = bounds.window_high
         low, high = bounds.low + max(bounds.window_low, least), bounds.high + window
         if usual := self.usual:

@@ -14,8 +14,7 @@ to foretell. Then:
 - where even the best was off by half of all that came, neighbours spend the same quota. A sliding window may still be
   seen through them. If not, the average rate goes for a token bucket's, with more left standing.
 
-Once others are known of (`crowd`), none is believed before it is likely: for a bucket or a log most of what came must
-have been foretold, of a log a good part of the limit, and one that is believed is kept until it was off by half.
+Once others are known of, none of this is asked any more (`crowd`).
 """
 
 from __future__ import annotations
@@ -43,15 +42,8 @@ _SETTLED = _BY / _BETTER
 _FITS, _OF = 0.15, 0.5
 """Share of what came in that a law was off at most that fits, and the share of the limit that must have come in."""
 
-_LIKELY, _UNLIKELY = 0.35, 0.5
-"""Shares of what came in that a law was off: at most, to be likely among others; from which on it is not."""
-
-_PROOF = (4.0, 0.1)
-"""Requests foretold that prove a log among others: at least so many, and so much of the limit."""
-
-_CLEAR = {True: 0.3, False: 0.1}
-"""Share of what came in that a window was off at most to be told from a log that is shared, by whether all was seen
-from the start: where others pause, a log empties as well."""
+_LIKELY = 0.35
+"""Share of what came in that a bucket's law was off at most, to be likely among others."""
 
 _CROWD = 0.1
 """Share of the limit that must have come in before it is put down to neighbours that no law fits."""
@@ -61,7 +53,7 @@ class Judge:
     """Sums up how far off the laws were."""
 
     __slots__ = (
-        "_fixed", "_off_fixed", "_off_sliding", "_off_token", "_proof", "_sliding", "_stands",
+        "_fixed", "_off_fixed", "_off_sliding", "_off_token", "_sliding", "_stands",
         "_token", "come",
     )  # fmt: skip
 
@@ -75,7 +67,6 @@ class Judge:
         self._off_sliding = 0.0
         self._off_token = 0.0
         self._stands = 0.0
-        self._proof = 0.0
 
     @property
     def token_fits(self) -> bool:
@@ -99,25 +90,10 @@ class Judge:
         if state == "scouting" or not self.fits(state, limit):
             return math.inf
         if state == "fixed":
-            return self._fixed.bounds.window_high
+            return self._fixed.window if self._fixed.clock else self._fixed.bounds.window_high
         if state == "sliding":
             return self._sliding.high
         return 2 * limit / self._token.slow if self._token.slow else math.inf
-
-    def at_once(self, limit: int) -> bool:
-        """Whether all seems to be forgotten at once, of enough."""
-        come = self.come
-        return come > _OF * limit and self._off_fixed < _CLEAR[True] * come and self._off_sliding > _UNLIKELY * come
-
-    def _ends(self, limit: int) -> bool:
-        """Whether a window's ends foretold nearly all, and neither a log nor a bucket did."""
-        come = self.come
-        clear = self._off_fixed < _CLEAR[False] * come and self._fixed.usable
-        return clear and come > _OF * limit and min(self._off_sliding, self._off_token) > _FITS * come
-
-    def begin_token(self) -> None:
-        """Something else tells that it is a bucket: what its law was off so far is no matter."""
-        self._off_token = 0.0
 
     def weigh(self, limit: int, news: float, *, came: bool, fixed: float, sliding: float, token: float) -> None:
         """Take in by how many requests each law was off; `came`: more is forgotten than at the answer before."""
@@ -128,9 +104,6 @@ class Judge:
         self._off_fixed = min(self._off_fixed * keep + fixed, most)
         self._off_sliding = min(self._off_sliding * keep + sliding, most)
         self._off_token = min(self._off_token * keep + token, most)
-        if self._sliding.usable:
-            # Taken back twice over: a log that is too short foretells too much.
-            self._proof = max(self._proof - 2 * sliding, 0.0) if sliding > 1 else self._proof + max(news, 0)
         self._stands = 0.8 * self._stands + (1.0 if came else -0.3)
 
     def _settled(self, state: str) -> bool:
@@ -142,34 +115,31 @@ class Judge:
             return self._off_sliding < most and self._sliding.usable and self._sliding.alone
         return state == "token" and self._off_token < most and self._token.usable
 
-    def choose(self, state: str, limit: int, *, crowded: bool, met: bool) -> str:
+    def choose(self, state: str, limit: int, *, crowded: bool) -> str:
         """Return the law to go by, `state` being the one gone by so far.
 
-        `crowded`: others' requests from before ours are remembered; `met`: others are known of.
+        `crowded`: others' requests from before ours are remembered.
         """
         come = self.come
-        if state == "scouting" and self._stands >= _STANDS[crowded] and (not met or self.token_likely):
+        if state == "scouting" and self._stands >= _STANDS[crowded]:
             # As much comes back as we take, again and again: it need not be scouted.
             return "token"
         if come < _FIRST[0] or come < _FIRST[1] * limit:
             return state
         if self._settled(state):
             return state
-        if met and state != "scouting" and self._off(state) <= _UNLIKELY * come and not self._ends(limit):
-            return state
         sliding = self._sliding
-        proven = not met or (self._proof > max(_PROOF[0], _PROOF[1] * limit) and self._off_sliding < _LIKELY * come)
         vague = sliding.low * 2 < sliding.high or limit >= FEW
         if state == "scouting" and vague and not self._token.usable and self._off_token <= self._off_sliding + 0.5:
             # What has come in so far may have come evenly as well: of a few requests, nobody can tell.
             return "fixed" if self._fixed.usable else state
         best, off = "fixed", self._off_fixed
         offs = {"fixed": off}
-        if sliding.usable and (sliding.alone or met) and proven:
+        if sliding.usable and sliding.alone:
             offs["sliding"] = self._off_sliding
             if self._off_sliding < off:
                 best, off = "sliding", self._off_sliding
-        if self._token.usable and (not met or state == "token" or self.token_likely):
+        if self._token.usable:
             # Of the two, a bucket is the safer to be wrong about: it presumes less.
             offs["token"] = self._off_token
             if self._off_token < off or (best == "sliding" and self._off_token <= off + max(0.5, 0.1 * come)):
@@ -177,30 +147,13 @@ class Judge:
         if state in offs and off > _BETTER * offs[state] - _BY:
             best, off = state, offs[state]
         if off > 0.5 * come:
-            if come < _CROWD * limit or met:
+            if come < _CROWD * limit:
                 return state
             seen_through = sliding.usable and sliding.low < 4 * sliding.high and self._off_sliding < 0.5 * come
             return "sliding" if seen_through else "token"
         if best == "sliding" and state != "sliding" and self._off_fixed < off + max(0.5, 0.05 * come):
             best = "fixed"
         return "scouting" if best == "fixed" and not self._fixed.usable else best
-
-    def among(self, state: str, chosen: str, *, clean: bool, shared: bool, stands: bool) -> str:
-        """Return the law to go by among others, where by itself `chosen` would be.
-
-        `clean`: all was seen from the start. `shared`: it is gone by with a share (`share`), which is right for a log
-        and does no harm to a bucket. `stands`: so much remains all the time as others leave of a bucket.
-        """
-        scouting, come = state == "scouting", self.come
-        if chosen == "token":
-            wrong = (shared and not (self.token_likely and self._off_sliding > _UNLIKELY * come)) or (
-                scouting and not stands and not clean
-            )
-        elif chosen == "fixed":
-            wrong = shared and self._off_fixed > _CLEAR[clean] * come
-        else:  # a log's window cannot be measured by who came late
-            wrong = shared and (chosen == "scouting" or (scouting and not clean))
-        return state if wrong else chosen
 
 
 def gap(least: float, most: float, low: float, high: float) -> float:

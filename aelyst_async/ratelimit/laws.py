@@ -24,9 +24,9 @@ from aelyst_async.ratelimit.memory import Extremum, Inflow
 
 __all__ = ["Sliding", "Token"]
 
-_OPEN, _LARGE, _TURN = 0.5, 85, 2
-"""Share of the time for which one request of a log is left to whoever may come, from so large a limit on (of smaller
-ones it falls with their square, as each costs more), and the windows after which it may be left or not."""
+_OPEN, _COST, _FEW = 0.5, 0.0083, 60
+"""Share of the windows in which one request of a log is left to whoever may come: at most, for each of the limit, and
+the limit by which, and so by whose square, it is divided where that is less, as each costs more there."""
 
 _SURE = 3
 """Requests that must be forgotten to be believed where requests overtake each other."""
@@ -44,12 +44,13 @@ _BURST, _EVEN = 8.0, 1.1
 class Sliding:
     """A window that goes along with time."""
 
-    __slots__ = ("_floor", "_lower", "_odd", "_upper", "alone", "high", "low", "settled", "sudden")
+    __slots__ = ("_floor", "_lower", "_odd", "_upper", "alone", "high", "low", "measured", "settled", "sudden")
 
     def __init__(self) -> None:
         self._odd = 0
         self.settled = False
-        """Whether the window is not measured any more: others spend as well (`crowd`)."""
+        """Whether the window gone by is not the one that was measured: others spend as well (`crowd`)."""
+        self.measured = math.inf
         self.alone = True
         """Whether nothing older than the window is remembered, as neighbours' requests would make it seem."""
         self.sudden = False
@@ -82,7 +83,7 @@ class Sliding:
     def learn(self, books: Books, number: int, at: float, forgotten: int, vague: int, late: float) -> None:
         """Take in an answer: so many are forgotten, or up to so many more; it may have been counted so much later."""
         log, jitter = books.log, books.order.shown
-        if forgotten < 0 or self.settled:
+        if forgotten < 0:
             return
         sure = _SURE if jitter else 1
         if books.forgotten < sure <= forgotten and not self.usable:
@@ -96,7 +97,9 @@ class Sliding:
                 self._upper.push(at, age)
         high = self._upper.get(at - (32 * self.high if self.high < math.inf else math.inf))
         if high is not None:
-            self.high = max(high, self._floor, 1e-4)
+            self.measured = max(high, self._floor, 1e-4)
+            if not self.settled:
+                self.high = self.measured
         self.low = self._lower.get(at - 4 * self.high) or 0.0
         self.alone = self.low <= 1.05 * self.high + 0.001
 
@@ -118,8 +121,8 @@ class Sliding:
 
     def give_way(self, books: Books) -> float:
         """Return what is left to whoever may come: of a full log they would be refused, and never be known of."""
-        turn = books.last // (_TURN * self.high)
-        return float(spread(turn) < min(_OPEN, (books.limit / _LARGE) ** 2))
+        limit = books.limit
+        return float(spread(books.last // self.high) < min(_OPEN, _COST * limit, (limit / _FEW) ** 2))
 
     def due(self, books: Books, more: int) -> float:
         """Return when so many more are forgotten; infinite: none is known of."""

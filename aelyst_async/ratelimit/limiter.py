@@ -111,7 +111,7 @@ class RateLimiter:
         permit._path = path
         permit._retry = retry
         permit._deadline = deadline
-        permit._max_wait = self._max_wait if max_wait is None else max_wait
+        permit._max_wait = max_wait
         permit._slots = slots
         permit._bucket = None
         permit.waited = 0.0
@@ -185,6 +185,8 @@ class RateLimiter:
     def _enqueue(self, permit: Permit, lane: Lane, now: float) -> Waiter:
         loop, pause, most = self._loop, lane.paused_until, permit._max_wait
         assert loop is not None
+        if most is None:
+            most = self._max_wait
         if pause > now and (
             (permit._deadline is not None and pause > permit._deadline) or (most is not None and pause - now > most)
         ):

@@ -50,14 +50,15 @@ class Permit(Sent):
         if lane is None or limiter._thread != get_ident() or not limiter._running():
             lane = limiter._lane(self._key, self._path)
         now = limiter._time()
-        bucket, slots = lane.bucket, self._slots
-        free = not lane.waiting and lane.group.paused_until <= now
-        if free and (slots is None or slots.free > 0) and bucket.send(self, now):
-            if slots is not None:
-                slots.free -= 1
-            self._lane = lane
-            self._bucket = bucket
-            return self
+        slots = self._slots
+        if not lane.waiting and lane.group.paused_until <= now and (slots is None or slots.free > 0):
+            bucket = lane.bucket
+            if bucket.send(self, now):
+                if slots is not None:
+                    slots.free -= 1
+                self._lane = lane
+                self._bucket = bucket
+                return self
         waiter = limiter._enqueue(self, lane, now)
         try:
             wait = await waiter.future

@@ -48,8 +48,11 @@ _LOOK = 2
 _REST = 0.01
 """Share of the limit that is left standing, but by who has less."""
 
-_NEWS = 1.0
-"""Seconds for which nothing is given up by whoever had a log alone."""
+_NEWS, _ALONE = 1.0, 0.9
+"""Seconds for which nothing is given up by whoever had a log alone, and the share of it from which on that is so."""
+
+_LEAST = 1e-5
+"""Seconds: less than any loop can wait for."""
 
 _OVER = 0.125
 """Share of the window over which holes are taken."""
@@ -80,13 +83,15 @@ class Share:
         self._gap = 0.0
         self._look = math.inf
         self._given = 0.0
-        self._gives_at = math.inf
+        self._gives_at = -math.inf
         self._holes: deque[tuple[float, int]] = deque()
 
-    def begin(self, at: float, *, known: bool) -> None:
-        """Go by it from now on: what we have is ours. `known`: the window was known before others came."""
+    def begin(self, at: float) -> None:
+        """Go by it from now on: what we have is ours."""
+        crowd = self._crowd
+        if not self.on:
+            self._gives_at = at + (_NEWS if crowd.own > _ALONE * (crowd.own + crowd.others) else 0.0)
         self.on = True
-        self._gives_at = at + (_NEWS if known else 0.0)
         self.mine = self._crowd.own
         self._take = 0
         self._holes.clear()
@@ -142,7 +147,7 @@ class Share:
         elif at >= self._look:
             self._look = math.inf
         else:
-            if at > self._gives_at:
+            if at >= self._gives_at:
                 self._give()
             return
         self.mine += 1
@@ -169,4 +174,5 @@ class Share:
         due = max(log.time(log.count - self.mine + 1) + window + put_off, soonest)
         if self._take > 0:
             due = min(due, last + self._gap)
-        return min(due, max(self._look, soonest))
+        due = min(due, max(self._look, soonest))
+        return due if due - last > _LEAST else last

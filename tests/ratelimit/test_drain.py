@@ -138,27 +138,6 @@ def test_windows_taken_for_a_short_log_are_not_stormed_for_ever() -> None:
     assert min(run.by_client) >= 0.4 * sum(run.by_client)
 
 
-def test_a_boundary_is_where_all_windows_agree_that_it_is() -> None:
-    """Whoever begins late among others would otherwise see each window begin a little later."""
-    fixed, books = Fixed(), Books()
-    books.limit = 100
-    first, sent = [0.02, 0.05, 0.09, 0.14, 0.2], [-0.3, -0.1, -0.25, -0.2, -0.3]
-    number = 0
-    for second, (low, high) in enumerate(zip(sent, first, strict=True), start=1):
-        number += 2
-        books.log.append(second + low, 1000)
-        books.newest(number - 1, second + low, number - 1 + 30, number - 1 + 30, 70)
-        books.log.append(second + high, 1000)
-        # 30 are left of one, of the other others have taken 20
-        fixed.learn(books, number, second + high, number - 21, 21, 49.0, 0, -math.inf, met=True)
-        books.newest(number, second + high, number + 79, number + 79, 21)
-    early, late = fixed.ends(books)
-    assert early == pytest.approx(5.9, abs=0.001)
-    assert late == pytest.approx(6.05, abs=0.01)  # not 6.2; of the first, no length was known yet
-    fixed.doubt(1.0)  # one began later, after all
-    assert fixed.late(books) > 6.15
-
-
 def test_a_window_taken_for_twice_as_long_is_seen_through() -> None:
     """Its end comes far too early every other time."""
     fixed, books = Fixed(), Books()

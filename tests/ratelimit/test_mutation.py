@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aelyst_async.ratelimit import books, fixed, laws, memory
+from aelyst_async.ratelimit import books, fixed, hypotheses, laws, memory
 from aelyst_async.ratelimit.books import Sent
 from aelyst_async.ratelimit.bucket import Bucket
 from aelyst_async.ratelimit.drain import Drain
@@ -81,9 +81,9 @@ def test_the_inflow_of_a_bucket_not_learned(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_windows_that_begin_with_a_request_taken_for_a_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert simulate(Server(kind="anchored", limit=200, window=0.9), windows=14).late >= 0.97
+    assert simulate(Server(kind="anchored", limit=200, window=0.9), windows=14).late >= 0.965
     monkeypatch.setattr(fixed.Anchored, "found", lambda *_: None)
-    assert simulate(Server(kind="anchored", limit=200, window=0.9), windows=14).late < 0.97
+    assert simulate(Server(kind="anchored", limit=200, window=0.9), windows=14).late < 0.965
 
 
 def test_no_length_of_a_window_more_usual_than_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,12 +94,12 @@ def test_no_length_of_a_window_more_usual_than_another(monkeypatch: pytest.Monke
 
 
 def test_the_wrong_law_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Judge, "choose", lambda self, state, limit, *, crowded, met: "token")
+    monkeypatch.setattr(Judge, "choose", lambda self, state, limit, *, crowded: "token")
     assert not all(meets_the_bars(kind) for kind in ("fixed", "sliding", "token"))
 
 
 def test_nothing_but_the_credit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Judge, "choose", lambda self, state, limit, *, crowded, met: state)
+    monkeypatch.setattr(Judge, "choose", lambda self, state, limit, *, crowded: state)
     assert not all(meets_the_bars(kind) for kind in ("fixed", "sliding", "token"))
 
 
@@ -110,9 +110,9 @@ def test_the_order_of_sending_taken_for_the_order_of_counting(monkeypatch: pytes
                 Server(kind="fixed", limit=200, window=1.0, phase=0.37), windows=14, seed=seed,
                 latency=Latency(jitter=0.005),
             )
-            for seed in range(3)
+            for seed in range(6)
         ]  # fmt: skip
-        return all(result.late >= 0.98 and result.refused <= 1 for result in results)
+        return all(result.late >= 0.985 and result.refused <= 1 for result in results)
 
     def plain(self: Order, log: SendLog, at: float, took: float, remaining: int) -> tuple[int, int]:
         number = log.sent_by(at)
@@ -124,13 +124,9 @@ def test_the_order_of_sending_taken_for_the_order_of_counting(monkeypatch: pytes
 
 
 def test_nothing_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    def share() -> float:
-        result = simulate(Server(kind="token", limit=200, window=1.0), clients=2, windows=40, seed=3)
-        return min(result.by_client) / sum(result.by_client)
-
-    assert share() >= 0.4
+    assert two("token", 30)[1] >= 0.44
     monkeypatch.setattr(Neighbours, "left", lambda self, books, *, token: 0.0)
-    assert share() < 0.4
+    assert two("token", 30)[1] < 0.36
 
 
 def test_ends_of_windows_not_asked_for_among_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,24 +139,36 @@ def test_ends_of_windows_not_asked_for_among_others(monkeypatch: pytest.MonkeyPa
     assert use() < 0.975
 
 
-def two(limit: int, gap: float, seed: int) -> tuple[bool, bool]:
-    """Let two clients share a log; return whether it was used whole and whether each had enough of it."""
-    result = simulate(Server(kind="sliding", limit=limit, window=1.0), clients=2, windows=40, start_gap=gap, seed=seed)
-    return result.late >= 0.98, min(result.by_client) >= 0.4 * sum(result.by_client)
+def two(kind: str, limit: int, gap: float = 0.0) -> tuple[float, float]:
+    """Return how much of the quota two clients use, and how much of that the one has that has less."""
+    servers = [Server(kind=kind, limit=limit, window=1.0, phase=0.37) for _ in range(8)]
+    runs = [simulate(one, clients=2, windows=30, start_gap=gap, seed=seed) for seed, one in enumerate(servers, start=1)]
+    shares = [min(run.by_client) / sum(run.by_client) for run in runs]
+    return sum(run.late for run in runs) / 8, sum(shares) / 8
 
 
 def test_others_requests_not_entered_in_the_books(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert two(60, 0.0, 1) == (True, True)
+    assert two("sliding", 60) >= (0.97, 0.0)
     monkeypatch.setattr(Bucket, "_expected", lambda self, at: 0.0)
-    assert two(60, 0.0, 1) == (False, False)
+    assert two("sliding", 60) < (0.968, 1.0)
 
 
 def test_nothing_of_a_log_given_up_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert two(200, 4.3, 5) == (True, True)
+    assert two("sliding", 200, 4.3)[1] >= 0.34
     monkeypatch.setattr(Share, "_give", lambda self: None)
-    assert two(200, 4.3, 5) == (True, False)
+    assert two("sliding", 200, 4.3)[1] < 0.25
 
 
 def test_no_way_into_a_log_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert two("sliding", 200, 4.3)[0] >= 0.95
     monkeypatch.setattr(laws.Sliding, "give_way", lambda self, books: 0.0)
-    assert two(200, 4.3, 5) == (False, False)
+    assert two("sliding", 200, 4.3)[0] < 0.95
+
+
+def test_what_cannot_be_not_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the rules that nobody can tell apart, the first would be gone by for ever."""
+    assert two("token", 60)[1] >= 0.45
+    assert two("fixed", 60)[1] >= 0.42
+    for rule in (hypotheses.Log, hypotheses.Level, hypotheses.Clock, hypotheses.Anchored):
+        monkeypatch.setattr(rule, "see", lambda *_: 0.0)
+    assert two("fixed", 60) < (0.9, 0.0)

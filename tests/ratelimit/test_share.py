@@ -2,8 +2,6 @@
 
 import math
 
-import pytest
-
 from aelyst_async.ratelimit.books import Books, Sent
 from aelyst_async.ratelimit.bucket import Bucket
 from aelyst_async.ratelimit.crowd import Crowd
@@ -33,9 +31,9 @@ def test_more_remembered_than_we_sent_twice_running_is_others() -> None:
     crowd, ours = Crowd(), books()
     for i in range(10):
         send(crowd, ours, i * 0.1)
-    assert not crowd.watch(LIMIT, 10, 0.9, 0.0, math.inf, 0.0)
-    assert not crowd.watch(LIMIT, 12, 0.91, 0.0, math.inf, 0.0)  # once may be a request of ours that was counted twice
-    assert crowd.watch(LIMIT, 12, 0.92, 0.0, math.inf, 0.0)
+    assert not crowd.watch(ours, LIMIT, 10, 0.9, 0.0, math.inf)
+    assert not crowd.watch(ours, LIMIT, 12, 0.91, 0.0, math.inf)  # once may be a request of ours that was counted twice
+    assert crowd.watch(ours, LIMIT, 12, 0.92, 0.0, math.inf)
 
 
 def test_what_left_within_the_slack_is_ours() -> None:
@@ -43,7 +41,7 @@ def test_what_left_within_the_slack_is_ours() -> None:
     for i in range(10):
         send(crowd, ours, i * 0.001)
     for _ in range(3):
-        assert not crowd.watch(LIMIT, 10, 0.004, 0.01, math.inf, 0.0)
+        assert not crowd.watch(ours, LIMIT, 10, 0.004, 0.01, math.inf)
 
 
 def test_a_law_that_is_believed_shows_newcomers() -> None:
@@ -51,9 +49,9 @@ def test_a_law_that_is_believed_shows_newcomers() -> None:
     for i in range(200):
         send(crowd, ours, i * 0.01)  # a hundred in a second
     for at in (1.97, 1.98):
-        assert not crowd.watch(LIMIT, 101, at, 0.0, math.inf, 0.0)
+        assert not crowd.watch(ours, LIMIT, 101, at, 0.0, math.inf)
     for at in (1.985, 1.99):
-        crowd.watch(LIMIT, 101, at, 0.0, 0.9, 0.0)
+        crowd.watch(ours, LIMIT, 101, at, 0.0, 0.9)
     assert crowd.near
 
 
@@ -62,37 +60,20 @@ def test_a_window_and_what_requests_are_put_off_by_are_ours() -> None:
     for i in range(100):
         send(crowd, ours, i * 0.01)
     for at in (0.9905, 0.991, 0.9915):  # nothing is a window old, but the oldest nearly
-        assert not crowd.watch(LIMIT, 100, at, 0.0, 0.99, 0.004)
-    assert not crowd.watch(LIMIT, 100, 0.9945, 0.0, 0.99, 0.004)
-    assert crowd.watch(LIMIT, 100, 0.995, 0.0, 0.99, 0.004)
-
-
-def test_several_refused_together_refute_a_short_window() -> None:
-    crowd, ours = Crowd(), books()
-    crowd.enter()
-    for i in range(10):
-        send(crowd, ours, i * 0.01)
-    crowd.settle(0.1, 20, LIMIT, 0.2, known=True)
-    assert crowd.window == 0.2
-    crowd.refused(fresh=True)
-    crowd.refused(fresh=True)
-    crowd.refused(fresh=False)
-    crowd.settle(0.11, 20, LIMIT, 0.2, known=True)
-    assert crowd.window == 0.2  # two by themselves, and one together with another
-    crowd.refused(fresh=False)
-    crowd.settle(0.12, 20, LIMIT, 0.2, known=True)
-    assert crowd.window == 0.25
+        assert not crowd.watch(ours, LIMIT, 100, at, 0.0, 0.99)
+    assert not crowd.watch(ours, LIMIT, 100, 0.9945, 0.0, 0.99)
+    assert crowd.watch(ours, LIMIT, 100, 0.995, 0.0, 0.99)
 
 
 def test_a_limit_that_changes_is_no_proof() -> None:
     crowd, ours = Crowd(), books()
     for i in range(10):
         send(crowd, ours, i * 0.1)
-    crowd.watch(LIMIT, 10, 0.9, 0.0, 1.0, 0.0)
+    crowd.watch(ours, LIMIT, 10, 0.9, 0.0, 1.0)
     for at in (1.0, 1.5, 2.0):
-        assert not crowd.watch(2 * LIMIT, 110, at, 0.0, 1.0, 0.0)
+        assert not crowd.watch(ours, 2 * LIMIT, 110, at, 0.0, 1.0)
     for at in (3.1, 3.2):
-        crowd.watch(2 * LIMIT, 110, at, 0.0, 1.0, 0.0)
+        crowd.watch(ours, 2 * LIMIT, 110, at, 0.0, 1.0)
     assert crowd.near
 
 
@@ -100,96 +81,21 @@ def test_others_are_forgotten_after_some_windows() -> None:
     crowd, ours = Crowd(), books()
     send(crowd, ours, 0.0)
     crowd.window = 1.0
-    crowd.watch(LIMIT, 50, 0.1, 0.0, math.inf, 0.0)
-    assert crowd.watch(LIMIT, 50, 0.2, 0.0, math.inf, 0.0)
-    assert crowd.watch(LIMIT, 1, 5.0, 0.0, math.inf, 0.0)
-    assert not crowd.watch(LIMIT, 1, 9.0, 0.0, math.inf, 0.0)
+    crowd.watch(ours, LIMIT, 50, 0.1, 0.0, math.inf)
+    assert crowd.watch(ours, LIMIT, 50, 0.2, 0.0, math.inf)
+    assert crowd.watch(ours, LIMIT, 1, 5.0, 0.0, math.inf)
+    assert not crowd.watch(ours, LIMIT, 1, 9.0, 0.0, math.inf)
 
 
-# -- their window ------------------------------------------------------------------------------------------------------
+# -- their requests ----------------------------------------------------------------------------------------------------
 
 
-def look(crowd: Crowd, ours: Books, at: float, remaining: int, *, known: bool = False, high: float = math.inf) -> None:
-    crowd.look(ours, at, remaining, 0.0)
-    crowd.settle(at, ours.limit - remaining, ours.limit, high, known=known)
-
-
-def test_the_commonest_window_is_presumed_by_who_comes_late() -> None:
+def test_what_is_ours_and_what_is_others_is_told_by_the_window() -> None:
     crowd, ours = Crowd(), books()
-    send(crowd, ours, 0.0)
-    crowd.enter()
-    look(crowd, ours, 0.0, 0)
-    assert crowd.clean is False
-    assert crowd.window == 1.0
-
-
-def test_a_window_lasts_longer_than_nothing_is_forgotten() -> None:
-    crowd, ours = Crowd(), books()
-    ours.allowed = LIMIT
-    crowd.enter()
-    for at in (0.0, 2.0, 4.0, 7.0):
-        send(crowd, ours, at)
-        look(crowd, ours, at, LIMIT - 10)
-    assert crowd.clean is True
-    assert crowd.window == 5.0
-
-
-@pytest.mark.parametrize(("measured", "window"), [(0.99, 1.0), (1.02, 1.0), (9.8, 10.0), (1.31, 1.31)])
-def test_a_measured_window_is_a_usual_one_if_it_is_near(measured: float, window: float) -> None:
-    crowd, ours = Crowd(), books()
-    send(crowd, ours, 0.0)
-    crowd.enter()
-    look(crowd, ours, 0.0, LIMIT - 2, known=True, high=measured)
-    assert crowd.window == window
-
-
-def test_more_of_ours_than_are_remembered_is_a_shorter_window() -> None:
-    crowd, ours = Crowd(), books()
-    crowd.enter()
     for i in range(100):
         send(crowd, ours, i * 0.01)
-    look(crowd, ours, 0.99, LIMIT - 20)
-    assert crowd.window == 0.2
-    assert crowd.own <= 20
-
-
-def test_others_move_least_under_the_right_window() -> None:
-    """We send twenty at the beginning of every two seconds; fifty are others', all the time."""
-    crowd, ours = Crowd(), books()
-    crowd.enter()
-    for second in range(0, 12, 2):
-        for i in range(20):
-            at = second + i * 0.01
-            send(crowd, ours, at)
-            mine = sum(at - 2.0 < one <= at for one in (s + j * 0.01 for s in range(0, 12, 2) for j in range(20)))
-            look(crowd, ours, at, LIMIT - 50 - mine)
-    assert crowd.window == 2.0
-    assert crowd.others == 50
-
-
-def test_much_that_stands_for_long_is_a_bucket_to_who_comes_late() -> None:
-    crowd, ours = Crowd(), books()
-    crowd.enter()
-    crowd.window = 1.0
-    for i in range(10):
-        send(crowd, ours, i * 0.1)
-        crowd.watch(LIMIT, 70 if i else LIMIT, i * 0.1, 0.0, math.inf, 0.0)
-        look(crowd, ours, i * 0.1, 30 if i else 0)
-    assert crowd.stands(0.9)
-    look(crowd, ours, 1.0, 2)
-    assert not crowd.bucket
-
-
-def test_what_trickles_from_the_start_is_no_log() -> None:
-    crowd, ours = Crowd(), books()
-    send(crowd, ours, 0.0)
-    crowd.look(ours, 0.0, LIMIT - 1, 0.0)
-    crowd.look(ours, 0.5, LIMIT - 40, 3.0)
-    assert crowd.trickles
-    log = Crowd()
-    log.look(ours, 0.0, LIMIT - 1, 0.0)
-    log.look(ours, 1.01, LIMIT - 40, 60.0)
-    assert not log.trickles
+    crowd.settle(0.99, 70, 0.2)
+    assert (crowd.window, crowd.own, crowd.others) == (0.2, 20, 50)
 
 
 def test_others_requests_move_ours_up_that_are_out() -> None:
@@ -226,10 +132,9 @@ def shared(mine: int, others: int, standing: int = 0) -> tuple[Share, Crowd, Boo
     for i in range(mine):
         send(crowd, ours, i / mine)
     at = (mine - 1) / mine
-    crowd.enter()
-    look(crowd, ours, at, standing, known=True, high=1.0)
+    crowd.settle(at, mine + others, 1.0)
     share = Share(crowd)
-    share.begin(0.0, known=False)
+    share.begin(0.0)
     share.learn(ours, at, standing)
     return share, crowd, ours
 
@@ -261,15 +166,14 @@ def test_who_has_more_gives_until_nobody_does() -> None:
     assert even.mine >= 49
 
 
-def test_who_had_it_alone_gives_nothing_at_first() -> None:
-    share, _, _ = shared(80, 20)
-    share.begin(2.0, known=True)
-    for _ in range(80):
-        share.sent(2.5)
-    assert share.mine == 80
-    for _ in range(80):
-        share.sent(3.5)
-    assert share.mine < 50
+def test_who_had_it_alone_gives_nothing_for_a_second() -> None:
+    share, _, _ = shared(95, 5)
+    for _ in range(95):
+        share.sent(0.9)
+    assert share.mine == 95
+    for _ in range(95):
+        share.sent(1.1)
+    assert share.mine < 60
 
 
 def test_no_more_is_given_than_is_taken() -> None:
@@ -289,7 +193,7 @@ def test_what_is_not_sent_in_time_is_lost() -> None:
 
 def test_what_another_took_is_not_ours_any_more() -> None:
     share, crowd, ours = shared(50, 50)
-    crowd.settle(1.2, 100, 100, 1.0, known=True)  # nine or so of ours are due, and nothing remains
+    crowd.settle(1.2, 100, 1.0)  # nine or so of ours are due, and nothing remains
     share.learn(ours, 1.2, 0)
     assert share.mine < 50
 
