@@ -154,15 +154,15 @@ def test_others_requests_not_entered_in_the_books(monkeypatch: pytest.MonkeyPatc
 
 
 def test_nothing_of_a_log_given_up_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert two("sliding", 200, 4.3)[1] >= 0.34
+    assert two("sliding", 60, 4.3)[1] >= 0.38
     monkeypatch.setattr(Share, "_give", lambda self: None)
-    assert two("sliding", 200, 4.3)[1] < 0.25
+    assert two("sliding", 60, 4.3)[1] < 0.25
 
 
 def test_no_way_into_a_log_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert two("sliding", 200, 4.3)[0] >= 0.95
+    assert two("sliding", 60, 4.3)[1] >= 0.38
     monkeypatch.setattr(laws.Sliding, "give_way", lambda self, books: 0.0)
-    assert two("sliding", 200, 4.3)[0] < 0.95
+    assert two("sliding", 60, 4.3)[1] < 0.35
 
 
 def test_what_cannot_be_not_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
