@@ -366,7 +366,8 @@ class Bucket:
         if books.forgotten >= 0 and first:
             self._scout.remembers(self._scout.not_before - books.log.time(books.forgotten + 1), bounds.window_high)
         self._discount(one)
-        self._crowd.refused(books, one.at, self.state, fresh=fresh)
+        if not quota.remaining:  # or it was refused for something else than this quota
+            self._crowd.refused(books, one.at, self.state, fresh=fresh)
         allowed = min(books.allowed, books.log.count) + 1  # the one that asks again
         self._token.shift(allowed - books.allowed)
         books.allowed = books.most = allowed
@@ -426,7 +427,7 @@ class Bucket:
         among = self._crowd.look(books, at, remaining, fixed.likely, sliding.measured)
         if self.state == "token" and self._judge.fits("token", limit):
             among = None  # nobody else is needed to explain it
-        fixed.clock = among.rule if among is not None and isinstance(among.rule, Clock) else None
+        fixed.clock = among if isinstance(among, Clock) else None
         if among is None:
             # More is remembered than we ever sent: there are others.
             state = self._judge.choose(self.state, limit, crowded=allowed < 0.9 * limit)
@@ -438,16 +439,17 @@ class Bucket:
             self.state = state
             self._reserve.clear(at + (self.window or 0.0))
         # Gone by together with others, a law's window is not measured but settled.
-        sliding.settled = among is not None and state == "sliding"
-        if among is not None and sliding.settled:
-            anew = not share.on or among.window != sliding.high
-            sliding.high = among.window
-            self._crowd.settle(at, limit - remaining, among.window)
-            if anew:
-                share.begin(at)
-            share.learn(books, at, remaining)
-        else:
+        shared = among if state == "sliding" else None
+        sliding.settled = shared is not None
+        if shared is None:
             share.on = False
+            return
+        anew = not share.on or shared.window != sliding.high
+        sliding.high = shared.window
+        self._crowd.settle(at, limit - remaining, shared.window)
+        if anew:
+            share.begin(at)
+        share.learn(books, at, remaining)
 
     def _expected(self, at: float) -> float:
         """Return what is authorised at least, but for others."""

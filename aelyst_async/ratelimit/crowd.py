@@ -2,8 +2,8 @@
 
 **Proof.** Whatever the rule, what the server remembers of us was sent within one window. Where it remembers more than
 that, twice running, it remembers others. Without a law that fits, the window may be as long as all we know of; with
-one, or once every longer one is refuted, it is that, with no more on top than what requests are put off by, so that
-newcomers are noticed by their first. Nobody is there any more of whom nothing was seen for some windows. Around a
+one it is that law's, with no more on top than what requests are put off by, so that newcomers are noticed by their
+first. Nobody is there any more of whom nothing was seen for some windows. Around a
 change of the limit nothing is proof: a bucket's level moves with it.
 
 **The rule.** Among others the laws are not judged by what they foretell: all of them are wrong, as nobody foretells
@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 
 from aelyst_async.ratelimit.books import Books
-from aelyst_async.ratelimit.hypotheses import Hypotheses, Hypothesis
+from aelyst_async.ratelimit.hypotheses import Hypotheses, Hypothesis, Told
 from aelyst_async.ratelimit.memory import SendLog
 
 __all__ = ["Crowd"]
@@ -99,7 +99,8 @@ class Crowd:
         if hypotheses is None or hypotheses.limit != limit:
             # Since the limit changed, nobody has seen all from the start.
             hypotheses = self._hypotheses = Hypotheses(limit, clean=self._clean and hypotheses is None)
-        hypotheses.see(self.log, at, remaining, _slack(books), usual=usual)
+        hypotheses.usual(usual)
+        hypotheses.see(self.log, Told(at, remaining, _slack(books)))
         if measured < math.inf:
             hypotheses.measured(measured)
         return hypotheses.believed(self.log, capped=self._capped(at, remaining)) if self.near else None
@@ -115,11 +116,14 @@ class Crowd:
         return not self._clean and self._tops > max(_TOPS, _OFTEN * self._since_top) and at - self._top_at > window
 
     def refused(self, books: Books, at: float, state: str, *, fresh: bool) -> None:
-        """A request of `at` was refused that left by the law of this name; `fresh`: not together with one before."""
+        """A request of `at` that left by the law of this name was refused for want of quota.
+
+        `fresh`: not together with one before.
+        """
         if self._hypotheses is not None:
             if fresh:
                 self._hypotheses.refused(state)
-            self._hypotheses.see(self.log, at, 0, _slack(books), own=0)
+            self._hypotheses.see(self.log, Told(at, 0, _slack(books), 0))
 
     def settle(self, at: float, gone: int, window: float) -> None:
         """Take in an answer from a log that is shared: of `gone`, what is ours and what is others'."""

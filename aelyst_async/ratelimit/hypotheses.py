@@ -13,8 +13,8 @@ remains to rise, the rule is refuted:
 
 A rule that forgets faster explains most of what a slower one does, and all, if the slower window is so many of the
 faster ones: others must have been the busier. So the **slowest** is believed of those that nothing speaks against, the
-one which needs the fewest others. Of several that are as slow, it is
-the one that does the least harm where it is wrong: a log that is shared first, a bucket's burst last.
+one which needs the fewest others. Of several that are as slow, it is the one that does the least harm where it is
+wrong: a log that is shared first, a bucket's burst last.
 
 The slowest is not believed before it could have been refuted. Whoever has seen all from the start has had to wait for
 that as long as the window. Who came late and gets little refutes little: there the commonest length is presumed, longer
@@ -34,17 +34,18 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from typing import ClassVar, NamedTuple
 
 from aelyst_async.ratelimit.books import COMMONEST, USUAL
 from aelyst_async.ratelimit.memory import SendLog
 
-__all__ = ["Clock", "Hypotheses", "Hypothesis"]
+__all__ = ["Clock", "Hypotheses", "Hypothesis", "Told"]
 
 _TOLD, _OF = 1.4, 0.02
 """Requests that may speak against one that is believed, and the share of the limit on top: an answer was late or lost.
 """
 
-_FADES, _MOST = 16.0, 512.0
+_FADES, _LONGEST = 16.0, 512.0
 """Limits' worth of answers over which that fades e-fold: twice as many each time, from and to."""
 
 _FOR_GOOD = 4.0
@@ -90,20 +91,94 @@ _OLD = 64
 """Answers of more than a window ago that are kept."""
 
 
-class Log:
+class Told(NamedTuple):
+    """What an answer says, in the order of sending."""
+
+    at: float
+    """When its request was sent."""
+    remaining: int
+    slack: float = 0.0
+    """Seconds by which it may have been counted sooner or later than that."""
+    own: int = 1
+    """0, if it was refused, and so not counted."""
+
+
+class Hypothesis:
+    """One rule and one window."""
+
+    __slots__ = ("_limit", "_most", "against", "evidence", "fades", "since", "window")
+
+    kind: ClassVar[str]
+    """The law's name."""
+    at_once: ClassVar[bool] = False
+    """Whether all is forgotten at once."""
+
+    def __init__(self, window: float, limit: int) -> None:
+        self.window = window
+        self.against = 0.0
+        """Requests that speak against it."""
+        self.evidence = 0.0
+        """What speaks for it, where that is needed."""
+        self.fades = _FADES
+        self.since = math.nan
+        """Since when it is looked at."""
+        self._limit = limit
+        self._most = _TOLD + _OF * limit
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget what was seen."""
+        raise NotImplementedError
+
+    def _wrong(self, ours: SendLog, told: Told) -> float:
+        """Take in an answer; return by how many requests it cannot be so."""
+        raise NotImplementedError
+
+    @property
+    def possible(self) -> bool:
+        """Whether too little speaks against it."""
+        return self.against <= self._most
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether another one that is as slow is preferred."""
+        return self.against > _DOUBT * self._most
+
+    def doubt(self) -> None:
+        """A request was refused that left by it."""
+        self.against += _REFUSED * self._most
+
+    def see(self, ours: SendLog, told: Told) -> None:
+        """Take in an answer, `ours` being what we sent."""
+        before, for_good = self.against, _FOR_GOOD * self._most
+        self.against -= before / (self.fades * self._limit)
+        if self.against > for_good:
+            return
+        if math.isnan(self.since):
+            self.since = told.at
+        self.against += self._wrong(ours, told)
+        if before <= self._most < self.against:
+            self.fades = min(2 * self.fades, _LONGEST)
+        if self.against > for_good:
+            self.since = math.nan
+            self._begin()
+
+
+class Log(Hypothesis):
     """A log of a window."""
 
-    __slots__ = ("_least", "_most", "_times", "_window")
+    __slots__ = ("_least", "_times", "_upmost")
 
-    def __init__(self, window: float) -> None:
-        self._window = window
+    kind = "sliding"
+
+    def _begin(self) -> None:
         self._times: list[float] = []
         self._least: list[float] = []  # that others sent in all, at least and at most, by those times
-        self._most: list[float] = []
+        self._upmost: list[float] = []
 
-    def see(self, ours: SendLog, limit: int, at: float, remaining: int, slack: float, own: int) -> float:  # noqa: ARG002 - others need it
-        """Take in an answer; return by how many requests it cannot be so."""
-        window, gone, times = self._window, limit - remaining, self._times
+    def _wrong(self, ours: SendLog, told: Told) -> float:
+        at, slack, window, times = told.at, told.slack, self.window, self._times
+        gone = self._limit - told.remaining
         forgotten = at - window - slack - _FORGETS * window  # surely
         sure = max(ours.sent_by(at - slack) - ours.sent_by(at - window + slack), 0)
         maybe = ours.sent_by(at + slack) - ours.sent_by(forgotten)
@@ -112,35 +187,37 @@ class Log:
         if times:
             last = self._least[-1]
             least += self._least[before - 1] if before else 0.0
-            most += self._most[min(after, len(times) - 1)]
+            most += self._upmost[min(after, len(times) - 1)]
         wrong = max(sure - gone, last - most, 0.0)
         least = max(least, last)
         times.append(at)
         self._least.append(least)
-        self._most.append(max(most, least))
+        self._upmost.append(max(most, least))
         if before > _OLD:
-            for one in (times, self._least, self._most):
+            for one in (times, self._least, self._upmost):
                 del one[: before - 1]
         return wrong
 
 
-class Level:
+class Level(Hypothesis):
     """A bucket of a rate, that of the limit in a window."""
 
-    __slots__ = ("_at", "_level", "_window")
+    __slots__ = ("_at", "_level")
 
-    def __init__(self, window: float) -> None:
-        self._window = window
+    kind = "token"
+
+    def _begin(self) -> None:
         self._at = math.nan
         self._level = 0.0  # at most
 
-    def see(self, ours: SendLog, limit: int, at: float, remaining: int, slack: float, own: int) -> float:
-        """Take in an answer; return by how many requests it cannot be so."""
+    def _wrong(self, ours: SendLog, told: Told) -> float:
+        at, remaining, slack, own = told
         before, wrong, level = self._at, 0.0, remaining + 1.0
         if not math.isnan(before):
             took = own + max(ours.sent_by(at - slack) - ours.sent_by(before + slack), 0)
             # It may have been full at any time in between, but what came in then made room for what we took.
-            most = min(self._level + limit / self._window * (at - before + slack) - took, limit - own)
+            came = self._limit / self.window * (at - before + slack)
+            most = min(self._level + came - took, self._limit - own)
             wrong = max(remaining - most, 0.0)
             if not wrong:
                 level = min(level, most)
@@ -148,60 +225,68 @@ class Level:
         return wrong
 
 
-class Rises:
-    """When more remained than before."""
+class Ends(Hypothesis):
+    """Windows that end for all at once: more remains than before only where one began."""
 
     __slots__ = ("_at", "_remaining")
 
-    def __init__(self) -> None:
+    at_once = True
+
+    def _begin(self) -> None:
         self._at = math.nan
         self._remaining = 0
 
-    def rose(self, ours: SendLog, at: float, remaining: int, slack: float, own: int) -> tuple[int, float]:
-        """Take in an answer; return by how many requests what remains has risen, and since when at the earliest."""
-        before, self._at = self._at, at
-        more = remaining - self._remaining
-        self._remaining = remaining
+    def _wrong(self, ours: SendLog, told: Told) -> float:
+        at, remaining, slack, own = told
+        before, more = self._at, remaining - self._remaining
+        self._at, self._remaining = at, remaining
         if not own or math.isnan(before):
-            return 0, before
-        return more + ours.sent_by(at - slack) - ours.sent_by(before + slack), before - slack
+            return 0.0
+        more += ours.sent_by(at - slack) - ours.sent_by(before + slack)
+        return float(more) if more >= 1 and not self._began(before - slack, at + slack) else 0.0
+
+    def _began(self, low: float, high: float) -> bool:
+        """One began between two moments: return whether it can have."""
+        raise NotImplementedError
 
 
-class Clock:
+class Clock(Ends):
     """Windows that keep to the server's clock."""
 
-    __slots__ = ("_rises", "evidence", "high", "low", "window")
+    __slots__ = ("high", "low")
 
-    def __init__(self, window: float) -> None:
-        self.window = window
+    kind = "fixed"
+
+    def _begin(self) -> None:
+        super()._begin()
+        self.evidence = 0.0
         self.low = math.nan
         """Between these a window begins, as one does every so many seconds before and after."""
         self.high = math.nan
-        self.evidence = 0.0
-        self._rises = Rises()
 
-    def see(self, ours: SendLog, limit: int, at: float, remaining: int, slack: float, own: int) -> float:  # noqa: ARG002 - others need it
-        """Take in an answer; return by how many requests it cannot be so."""
-        more, low = self._rises.rose(ours, at, remaining, slack, own)
-        if more < 1:
-            return 0.0
-        high, window = at + slack, self.window
+    def _began(self, low: float, high: float) -> bool:
+        window = self.window
         if math.isnan(self.low):
             self.low, self.high = low, high
-            return 0.0
+            return True
         since = round((low + high - self.low - self.high) / (2 * window)) * window
         drift = _DRIFT * abs(since)
         was_low, was_high = self.low + since - drift, self.high + since + drift
         width, was = high - low, was_high - was_low
         if width + was >= window:  # that says nothing
             self.low, self.high = (low, high) if width < was else (was_low, was_high)
-            return 0.0
+            return True
         self.low, self.high = max(low, was_low), min(high, was_high)
         if self.low < self.high:
             self.evidence = self.evidence * _KEEPS - math.log((width + was) / window)
-            return 0.0
+            return True
         self.low, self.high, self.evidence = low, high, 0.0
-        return float(more)
+        return False
+
+    @property
+    def possible(self) -> bool:
+        """Whether too little speaks against it, and some window was seen to begin."""
+        return super().possible and not math.isnan(self.low)
 
     def start(self, at: float) -> tuple[float, float]:
         """Return the earliest and the latest moment at which the window began in which a request of `at` surely is."""
@@ -209,69 +294,24 @@ class Clock:
         return self.low + since, self.high + since
 
 
-class Anchored:
+class FirstRequest(Ends):
     """Windows that each begin with the first request after the end of the last one."""
 
-    __slots__ = ("_began", "_rises", "_window")
+    __slots__ = ("_low",)
 
-    def __init__(self, window: float) -> None:
-        self._window = window
-        self._began = -math.inf  # at the earliest
-        self._rises = Rises()
+    kind = "anchored"
 
-    def see(self, ours: SendLog, limit: int, at: float, remaining: int, slack: float, own: int) -> float:  # noqa: ARG002 - others need it
-        """Take in an answer; return by how many requests it cannot be so."""
-        more, low = self._rises.rose(ours, at, remaining, slack, own)
-        if more < 1:
-            return 0.0
-        wrong = at + slack - self._began < (1 - _FORGETS) * self._window
-        self._began = low
-        return float(more) if wrong else 0.0
+    def _begin(self) -> None:
+        super()._begin()
+        self._low = -math.inf  # when the last one began, at the earliest
+
+    def _began(self, low: float, high: float) -> bool:
+        before, self._low = self._low, low
+        return high - before >= (1 - _FORGETS) * self.window
 
 
-_RULES: dict[str, type[Log | Clock | Anchored | Level]] = {
-    "sliding": Log,
-    "fixed": Clock,
-    "anchored": Anchored,
-    "token": Level,
-}
+_RULES = (Log, Clock, FirstRequest, Level)
 """In the order in which those are preferred that are as slow."""
-
-
-class Hypothesis:
-    """One rule and one window."""
-
-    __slots__ = ("against", "fades", "kind", "rule", "since", "window")
-
-    def __init__(self, kind: str, window: float) -> None:
-        self.kind = kind
-        self.window = window
-        self.against = 0.0
-        """Requests that speak against it."""
-        self.fades = _FADES
-        self.begin(math.nan)
-
-    def begin(self, at: float) -> None:
-        """Look at it anew."""
-        self.since = at
-        self.rule = _RULES[self.kind](self.window)
-
-    @property
-    def tells(self) -> bool:
-        """Whether it could be gone by: of a clock, some window must have been seen to begin."""
-        return not isinstance(self.rule, Clock) or not math.isnan(self.rule.low)
-
-    def see(self, ours: SendLog, limit: int, at: float, remaining: int, slack: float, own: int, most: float) -> None:
-        """Take in an answer; `most`: what may speak against it."""
-        before = self.against
-        self.against -= before / (self.fades * limit)
-        if self.against > _FOR_GOOD * most:
-            return
-        if before > _FOR_GOOD * most or math.isnan(self.since):
-            self.begin(at)
-        self.against += self.rule.see(ours, limit, at, remaining, slack, own)
-        if before <= most < self.against:
-            self.fades = min(2 * self.fades, _MOST)
 
 
 class Hypotheses:
@@ -281,18 +321,13 @@ class Hypotheses:
 
     def __init__(self, limit: int, *, clean: bool) -> None:
         self.limit = limit
-        self._clean = clean
+        self._clean = clean  # whether all was seen from the start
         self._all: list[Hypothesis] = []
-        self._early: list[tuple[float, int, float, int]] = []
+        self._early: list[Told] = []
         self._slowest: list[Hypothesis] = []
         self._at = -math.inf
-        self._pressed = 0.0  # refusals
+        self._pressed = 0.0  # refusals of late
         self._usual = 0.0
-
-    @property
-    def _most(self) -> float:
-        """What may speak against one that is believed."""
-        return _TOLD + _OF * self.limit
 
     @property
     def window(self) -> float:
@@ -308,8 +343,7 @@ class Hypotheses:
             self._wake(ours)
         if self._pressed > _DISTRUST[self.window >= COMMONEST]:
             return None
-        doubt = _DOUBT * self._most
-        return min(self._slowest, key=lambda one: (capped and one.kind != "token", one.against > doubt), default=None)
+        return min(self._slowest, key=lambda one: (capped and one.kind != "token", one.doubtful), default=None)
 
     def refused(self, state: str) -> None:
         """A request was refused that left by the law of this name."""
@@ -317,55 +351,53 @@ class Hypotheses:
         if state == "sliding" and len(self._slowest) > 1:
             for one in self._slowest:
                 if one.kind == state:
-                    one.against += _REFUSED * self._most
+                    one.doubt()
 
     def measured(self, window: float) -> None:
         """Look at a log of this window as well, as it seems to be one."""
         if self._all and all(abs(one.window - window) > _ALIKE * window for one in self._all if one.kind == "sliding"):
             self._all = [one for one in self._all if one.window in USUAL]
-            self._all.append(Hypothesis("sliding", window))
+            self._all.append(Log(window, self.limit))
             self._all.sort(key=lambda one: one.window)
 
-    def see(self, ours: SendLog, at: float, remaining: int, slack: float, *, own: int = 1, usual: float = 0.0) -> None:
-        """Take in the newest answer, to a request sent at `at` that was counted up to `slack` seconds off.
+    def usual(self, window: float) -> None:
+        """Believe in this window, if all is forgotten at once, without evidence; 0: in none."""
+        self._usual = window
 
-        `own`: 0, if it was refused. `usual`: how long windows seem to be that end for all at once; 0, if nobody knows.
-        """
-        if own:
-            self._usual = usual
+    def see(self, ours: SendLog, told: Told) -> None:
+        """Take in the newest answer."""
         if self._all:
-            self._see(ours, at, remaining, slack, own)
+            self._see(ours, told)
         else:
-            self._early.append((at, remaining, slack, own))
+            self._early.append(told)
             if len(self._early) >= _EARLY:
                 self._wake(ours)
 
     def _wake(self, ours: SendLog) -> None:
-        self._all = [Hypothesis(kind, window) for window in USUAL for kind in _RULES]
-        for early in self._early:
-            self._see(ours, *early)
+        self._all = [rule(window, self.limit) for window in USUAL for rule in _RULES]
+        for told in self._early:
+            self._see(ours, told)
         self._early.clear()
 
-    def _see(self, ours: SendLog, at: float, remaining: int, slack: float, own: int) -> None:
-        if at < self._at or (own and self._slowest and at < self._at + self.window / _OFTEN):
+    def _see(self, ours: SendLog, told: Told) -> None:
+        at = told.at
+        if at < self._at or (told.own and self._slowest and at < self._at + self.window / _OFTEN):
             return
         self._at = at
-        limit, most = self.limit, self._most
-        self._pressed *= 1 - 1 / (_EASED * limit)
+        self._pressed *= 1 - 1 / (_EASED * self.limit)
         longer = int(self._pressed / _PRESSED)
         presumed = USUAL[min(USUAL.index(COMMONEST) + longer, len(USUAL) - 1)]
         slowest: list[Hypothesis] = []
         for one in self._all:
-            one.see(ours, limit, at, remaining, slack, own, most)
-            if one.against > most or not one.tells:
+            one.see(ours, told)
+            if not one.possible:
                 continue
-            window, kind = one.window, one.kind
-            ends = kind in {"fixed", "anchored"}
-            seen = ends and (window == self._usual or (isinstance(one.rule, Clock) and one.rule.evidence >= _EVIDENCE))
+            window = one.window
+            seen = one.at_once and (window == self._usual or one.evidence >= _EVIDENCE)
             if window > max(COMMONEST, (at - one.since) / _SEEN) or not (seen or self._clean or window <= presumed):
                 continue
             if not slowest or window == slowest[0].window:
                 slowest.append(one)
-            elif seen or not ends or window <= COMMONEST or longer:
+            elif seen or not one.at_once or window <= COMMONEST or longer:
                 slowest = [one]
         self._slowest = slowest

@@ -51,6 +51,7 @@ class Sliding:
         self.settled = False
         """Whether the window gone by is not the one that was measured: others spend as well (`crowd`)."""
         self.measured = math.inf
+        """The window in seconds, as measured; infinite, as long as nothing was forgotten."""
         self.alone = True
         """Whether nothing older than the window is remembered, as neighbours' requests would make it seem."""
         self.sudden = False

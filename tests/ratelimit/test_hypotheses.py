@@ -4,9 +4,11 @@ import random
 
 import pytest
 
-from aelyst_async.ratelimit.hypotheses import Clock, Hypotheses
+from aelyst_async.ratelimit.hypotheses import Clock, Hypotheses, Told
 from aelyst_async.ratelimit.memory import SendLog
 from tests.ratelimit.simulator import Server
+
+SLACK = 0.0005
 
 
 def told(
@@ -27,6 +29,7 @@ def told(
     rng = random.Random(seed)
     server = Server(kind=kind, limit=limit, window=window, phase=0.37 * window)
     hypotheses, ours = Hypotheses(limit, clean=not late), SendLog()
+    hypotheses.usual(usual)
     now, rate = 0.0, 1.1 * limit / window
     while now < (windows + late) * window:
         now += rng.expovariate(rate)
@@ -36,9 +39,9 @@ def told(
             continue
         if status == 200:
             ours.append(now, 2 * limit)
-            hypotheses.see(ours, now, int(headers["X-RateLimit-Remaining"]), 0.0005, usual=usual)
+            hypotheses.see(ours, Told(now, int(headers["X-RateLimit-Remaining"]), SLACK))
         else:
-            hypotheses.see(ours, now, 0, 0.0005, own=0)
+            hypotheses.see(ours, Told(now, 0, SLACK, 0))
     return hypotheses, ours
 
 
@@ -89,8 +92,8 @@ def test_the_end_of_a_window_is_known_to_milliseconds_before_long() -> None:
     hypotheses, ours = told("fixed", 200, 1.0, windows=24)
     believed = hypotheses.believed(ours, capped=False)
     assert believed is not None
-    assert isinstance(believed.rule, Clock)
-    low, high = believed.rule.start(23.9)
+    assert isinstance(believed, Clock)
+    low, high = believed.start(23.9)
     assert low <= 23.37 <= high
     assert high - low < 0.01
 
@@ -100,7 +103,7 @@ def test_a_second_is_presumed_at_first_and_longer_windows_once_they_could_have_b
     windows = []
     for at in (0.0, 0.5, 1.0, 2.9, 3.1, 8.0):
         ours.append(at, 200)
-        hypotheses.see(ours, at, 40, 0.0005)  # others take what little there is to be had
+        hypotheses.see(ours, Told(at, 40, SLACK))  # others take what little there is to be had
         hypotheses.believed(ours, capped=False)
         windows.append(hypotheses.window)
     assert windows == [1.0, 1.0, 1.0, 1.0, 2.0, 5.0]
@@ -110,12 +113,12 @@ def test_who_came_late_believes_in_longer_windows_when_refused_again_and_again()
     hypotheses, ours = Hypotheses(100, clean=False), SendLog()
     for i in range(40):
         ours.append(i, 200)
-        hypotheses.see(ours, float(i), 0, 0.0005)
+        hypotheses.see(ours, Told(float(i), 0, SLACK))
     hypotheses.believed(ours, capped=False)
     assert hypotheses.window == 1.0
     for i in range(4):
         hypotheses.refused("sliding")
-        hypotheses.see(ours, 40.0 + i, 0, 0.0005, own=0)
+        hypotheses.see(ours, Told(40.0 + i, 0, SLACK, 0))
     assert hypotheses.window == 2.0
 
 
@@ -123,7 +126,7 @@ def test_of_several_a_log_is_preferred_and_a_bucket_where_there_is_a_cap() -> No
     hypotheses, ours = Hypotheses(100, clean=True), SendLog()
     for i in range(4):
         ours.append(0.1 * i, 200)
-        hypotheses.see(ours, 0.1 * i, 90 - i, 0.0005)
+        hypotheses.see(ours, Told(0.1 * i, 90 - i, SLACK))
     log, bucket = hypotheses.believed(ours, capped=False), hypotheses.believed(ours, capped=True)
     assert log is not None
     assert bucket is not None
@@ -136,7 +139,7 @@ def test_a_clock_is_not_gone_by_before_it_was_seen_to_tick() -> None:
     hypotheses, ours = Hypotheses(100, clean=True), SendLog()
     for i in range(20):
         ours.append(0.001 * i, 200)
-        hypotheses.see(ours, 0.001 * i, 90 - i, 0.0005)
+        hypotheses.see(ours, Told(0.001 * i, 90 - i, SLACK))
     for _ in range(9):
         hypotheses.refused("sliding")  # no log, then
     believed = hypotheses.believed(ours, capped=False)
@@ -147,7 +150,7 @@ def test_a_log_by_which_requests_are_refused_is_doubted_if_there_is_another_rule
     hypotheses, ours = Hypotheses(100, clean=True), SendLog()
     for i in range(4):
         ours.append(0.1 * i, 200)
-        hypotheses.see(ours, 0.1 * i, 90 - i, 0.0005)
+        hypotheses.see(ours, Told(0.1 * i, 90 - i, SLACK))
     hypotheses.believed(ours, capped=False)
     for _ in range(2):
         hypotheses.refused("sliding")
@@ -161,10 +164,10 @@ def test_nothing_is_worked_out_before_there_are_some_answers() -> None:
     hypotheses, ours = Hypotheses(100, clean=True), SendLog()
     for i in range(15):
         ours.append(0.1 * i, 200)
-        hypotheses.see(ours, 0.1 * i, 99 - i, 0.0005)
+        hypotheses.see(ours, Told(0.1 * i, 99 - i, SLACK))
     assert not hypotheses._all
     ours.append(2.0, 200)
-    hypotheses.see(ours, 2.0, 80, 0.0005)
+    hypotheses.see(ours, Told(2.0, 80, SLACK))
     assert hypotheses._all
     assert not hypotheses._early
 
@@ -176,6 +179,6 @@ def test_no_more_answers_are_looked_at_than_tell_something() -> None:
         at = i / 5000
         ours.append(at, 10_000)
         before = hypotheses._at
-        hypotheses.see(ours, at, 4999 - i, 0.0005)
+        hypotheses.see(ours, Told(at, 4999 - i, SLACK))
         seen += hypotheses._at != before
     assert seen <= 90

@@ -148,9 +148,9 @@ def two(kind: str, limit: int, gap: float = 0.0) -> tuple[float, float]:
 
 
 def test_others_requests_not_entered_in_the_books(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert two("sliding", 60) >= (0.97, 0.0)
+    assert two("sliding", 60)[0] >= 0.97
     monkeypatch.setattr(Bucket, "_expected", lambda self, at: 0.0)
-    assert two("sliding", 60) < (0.968, 1.0)
+    assert two("sliding", 60)[0] < 0.968
 
 
 def test_nothing_of_a_log_given_up_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +169,5 @@ def test_what_cannot_be_not_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the rules that nobody can tell apart, the first would be gone by for ever."""
     assert two("token", 60)[1] >= 0.45
     assert two("fixed", 60)[1] >= 0.42
-    for rule in (hypotheses.Log, hypotheses.Level, hypotheses.Clock, hypotheses.Anchored):
-        monkeypatch.setattr(rule, "see", lambda *_: 0.0)
-    assert two("fixed", 60) < (0.9, 0.0)
+    monkeypatch.setattr(hypotheses.Hypothesis, "see", lambda *_: None)
+    assert two("fixed", 60)[0] < 0.9
