@@ -26,14 +26,17 @@ Only usual lengths are looked at, and the one that was measured of a log. Where 
 refused again and again; then nothing is for a while, and the laws are judged as if alone.
 
 What speaks against one is summed up in requests, and fades, more slowly each time it was refuted: when both send half
-each, in turn, little speaks against anything any more. Most buckets never have others, so nothing is worked out before
-there were some answers; and as few say as much as many, only so many in a window are.
+each, in turn, little speaks against anything any more. Most buckets never have others, and there are up to ten thousand
+of them, so nothing is worked out before there were some answers close to each other, or others; and as few say as much
+as many, only so many in a window are.
 """
 
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_right
+from collections import deque
 from typing import ClassVar, NamedTuple
 
 from aelyst_async.ratelimit.books import COMMONEST, USUAL
@@ -82,7 +85,7 @@ _DRIFT = 3e-5
 """By how much two clocks may differ."""
 
 _EARLY = 16
-"""Answers that are kept before any is looked at."""
+"""Answers that are kept, and not looked at before there were so many within the longest window."""
 
 _OFTEN = 64
 """Answers looked at in a window, at most."""
@@ -172,9 +175,9 @@ class Log(Hypothesis):
     kind = "sliding"
 
     def _begin(self) -> None:
-        self._times: list[float] = []
-        self._least: list[float] = []  # that others sent in all, at least and at most, by those times
-        self._upmost: list[float] = []
+        self._times = array("d")
+        self._least = array("d")  # that others sent in all, at least and at most, by those times
+        self._upmost = array("d")
 
     def _wrong(self, ours: SendLog, told: Told) -> float:
         at, slack, window, times = told.at, told.slack, self.window, self._times
@@ -323,7 +326,7 @@ class Hypotheses:
         self.limit = limit
         self._clean = clean  # whether all was seen from the start
         self._all: list[Hypothesis] = []
-        self._early: list[Told] = []
+        self._early: deque[Told] = deque(maxlen=_EARLY)
         self._slowest: list[Hypothesis] = []
         self._at = -math.inf
         self._pressed = 0.0  # refusals of late
@@ -370,7 +373,7 @@ class Hypotheses:
             self._see(ours, told)
         else:
             self._early.append(told)
-            if len(self._early) >= _EARLY:
+            if len(self._early) == _EARLY and told.at - self._early[0].at < USUAL[-1]:
                 self._wake(ours)
 
     def _wake(self, ours: SendLog) -> None:

@@ -172,6 +172,17 @@ def test_nothing_is_worked_out_before_there_are_some_answers() -> None:
     assert not hypotheses._early
 
 
+def test_a_bucket_that_is_asked_now_and_then_stays_small() -> None:
+    hypotheses, ours = Hypotheses(100, clean=True), SendLog()
+    for i in range(100):
+        ours.append(5.0 * i, 200)
+        hypotheses.see(ours, Told(5.0 * i, 99, SLACK))
+    assert not hypotheses._all
+    assert len(hypotheses._early) <= 16
+    assert hypotheses.believed(ours, capped=False)  # for others, it is worked out all the same
+    assert hypotheses._all
+
+
 def test_no_more_answers_are_looked_at_than_tell_something() -> None:
     hypotheses, ours = Hypotheses(5000, clean=True), SendLog()
     seen = 0
