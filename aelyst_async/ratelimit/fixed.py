@@ -39,15 +39,14 @@ _SURE = (0.25, 0.01)
 class Fixed:
     """A window that ends for all at once."""
 
-    __slots__ = ("_anchored", "_early", "_late", "_odd", "_regular", "anchored", "bounds", "clock", "usual")
+    __slots__ = ("_anchored", "_early", "_late", "_odd", "anchored", "bounds", "clock", "usual")
 
     def __init__(self) -> None:
         self.bounds = Boundaries()
         self._anchored = Anchored()
         self.clock: Clock | None = None
         """When windows begin, as others let it be known; gone by instead of what was seen alone."""
-        self._odd = 0  # ends that came far too early, with no two others in between
-        self._regular = 0  # others since the last of those
+        self._odd = 0  # ends one after the other that came far too early
         self.usual: list[float] = []
         """The usual lengths that fit all that was seen, if that is not too vague."""
         self.anchored = False
@@ -172,18 +171,14 @@ class Fixed:
         # Clean: next to nothing is remembered from before. Otherwise neighbours may have spent since.
         clean = remembered <= max(number - books.seen + 1, 0.3 * books.limit)
         if bounds.confirmed >= 2:
-            # Far too early for an end: requests overtook each other, unless it comes again; among others, every other
-            # time, as it does for whoever took the window for twice as long as it is.
+            # Far too early for an end: requests overtook each other, unless it comes again.
             if at < bounds.low + 0.7 * bounds.window_low:
                 self._odd += 1
-                self._regular = 0
                 if self._odd <= 2:
                     return news
                 self._odd = 0
             else:
-                self._regular += 1
-                if self._regular > 1 or not met:
-                    self._odd = 0
+                self._odd = 0
         low = max(books.seen_at, not_before)
         bounds.found(low, at, (books.seen, number))
         # Where others began it, nobody knows when.

@@ -136,30 +136,3 @@ def test_windows_taken_for_a_short_log_are_not_stormed_for_ever() -> None:
     run = simulate(server, clients=2, windows=40, start_gap=4.3, seed=12)
     assert run.refused_share <= 0.01
     assert min(run.by_client) >= 0.4 * sum(run.by_client)
-
-
-def test_a_window_taken_for_twice_as_long_is_seen_through() -> None:
-    """Its end comes far too early every other time."""
-    fixed, books = Fixed(), Books()
-    books.limit = 10
-    ends = [2.0 * window for window in range(1, 6)]
-    number, seen = 0, 0
-
-    def answers(moments: list[float], end: float) -> None:
-        nonlocal number, seen
-        for at in moments:
-            number += 1
-            fresh = at >= end
-            remembered = 1 if fresh else number - seen
-            seen = number - 1 if fresh else seen
-            forgotten = number - remembered
-            news = float(forgotten - max(books.forgotten, 0))
-            fixed.learn(books, number, at, forgotten, remembered, news, 0, -math.inf, met=True)
-            books.newest(number, at, forgotten + 10, forgotten + 10, remembered)
-
-    for end in ends:
-        answers([end - 1.5, end - 1.0, end - 0.2, end + 0.1], end)
-    assert fixed.window == pytest.approx(2.0, abs=0.4)
-    for end in [11.0, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0]:
-        answers([end - 0.6, end - 0.2, end + 0.1], end)
-    assert fixed.window == pytest.approx(1.0, abs=0.3)
