@@ -14,7 +14,8 @@ may have:
 - **What is lost.** A request that is not sent again in time is given up: who sends less has less.
 
 A hundredth of the limit is left standing, so that somebody's late or early request is not refused: a refusal costs all
-of a client's requests for a second, and then the others have them.
+of a client's requests for a second, and then the others have them. Of few requests that is one, at times: after some
+windows it is taken, and given up again.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ _LOOK = 2
 _REST = 0.01
 """Share of the limit that is left standing, but by who has less."""
 
+_LAST = 5.0
+"""Windows, half as many to half as many again, for which the last hole must have stood to be taken nevertheless.
+"""
+
 _NEWS, _ALONE = 1.0, 0.9
 """Seconds for which nothing is given up by whoever had a log alone, and the share of it from which on that is so."""
 
@@ -70,7 +75,19 @@ _APART = 0.25
 class Share:
     """How much of the quota is ours, and when the next of it may go."""
 
-    __slots__ = ("_crowd", "_gap", "_given", "_gives_at", "_holes", "_look", "_take", "_taken", "mine", "on")
+    __slots__ = (
+        "_crowd",
+        "_gap",
+        "_given",
+        "_gives_at",
+        "_holes",
+        "_look",
+        "_none_at",
+        "_take",
+        "_taken",
+        "mine",
+        "on",
+    )
 
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
@@ -83,6 +100,7 @@ class Share:
         self._gap = 0.0
         self._look = math.inf
         self._given = 0.0
+        self._none_at = math.inf  # when there was no hole
         self._gives_at = -math.inf
         self._holes: deque[tuple[float, int]] = deque()
 
@@ -95,6 +113,7 @@ class Share:
         self.mine = self._crowd.own
         self._take = 0
         self._holes.clear()
+        self._none_at = at
 
     def learn(self, books: Books, at: float, remaining: int) -> None:
         """Take in an answer; `Crowd.settle` has."""
@@ -111,6 +130,11 @@ class Share:
             least = max(least, hole * _AT_ONCE)
         self._look = at + wait if hole > max(_LOOK, 1 + least) else math.inf
         take = least - (0.0 if poor else _REST * limit)
+        stands = at - self._none_at > window * _LAST * (0.5 + spread(crowd.log.count))
+        if hole < 1 or stands:
+            self._none_at = at
+        if stands and hole == 1 and not rich:
+            take = 1.0
         if take > 2:
             take /= 2
         self._take = int(max(take, 0.0))
