@@ -424,7 +424,7 @@ class Bucket:
         """Choose the law to go by after an answer, and whether it is gone by alone or shared."""
         books, fixed, share, sliding = self._books, self._fixed, self._share, self._sliding
         limit = books.limit
-        among = self._crowd.look(books, at, remaining, fixed.likely, sliding.measured)
+        among = self._crowd.look(books, at, remaining, fixed.likely, sliding.measured, shared=share.on)
         if self.state == "token" and self._judge.fits("token", limit):
             among = None  # nobody else is needed to explain it
         fixed.clock = among if isinstance(among, Clock) else None

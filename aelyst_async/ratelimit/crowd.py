@@ -3,8 +3,8 @@
 **Proof.** Whatever the rule, what the server remembers of us was sent within one window. Where it remembers more than
 that, twice running, it remembers others. Without a law that fits, the window may be as long as all we know of; with
 one it is that law's, with no more on top than what requests are put off by, so that newcomers are noticed by their
-first. Nobody is there any more of whom nothing was seen for some windows. Around a
-change of the limit nothing is proof: a bucket's level moves with it.
+first; and for some windows it still is, though they have made it misfit. Nobody is there any more of whom nothing was
+seen for some windows. Around a change of the limit nothing is proof: a bucket's level moves with it.
 
 **The rule.** Among others the laws are not judged by what they foretell: all of them are wrong, as nobody foretells
 others. What is left is what cannot be (`hypotheses`).
@@ -23,6 +23,10 @@ __all__ = ["Crowd"]
 _LONG, _LONGER = 8, 64
 """Windows after which nobody is there any more of whom nothing was seen: of a log that is shared, of anything else."""
 
+_RECALL = 4
+"""Windows for which the law is remembered that fitted before others came: none does once they are there.
+"""
+
 _MARGIN = 0.8
 """Share of what a request is put off by that the window may be longer: with more, what we send again counts twice."""
 
@@ -40,7 +44,7 @@ class Crowd:
     """What is known of others' being there."""
 
     __slots__ = (
-        "_clean", "_hypotheses", "_limit", "_met_at", "_more", "_quiet_until", "_since_top",
+        "_clean", "_fitted_at", "_hypotheses", "_limit", "_longest", "_met_at", "_more", "_quiet_until", "_since_top",
         "_top", "_top_at", "_tops", "log", "near", "others", "own", "window",
     )  # fmt: skip
 
@@ -60,6 +64,8 @@ class Crowd:
         self._limit = 0
         self._quiet_until = -math.inf
         self._more = False
+        self._longest = 0.0  # the window at most, by the law that fitted last, and when it did
+        self._fitted_at = -math.inf
         self._met_at = -math.inf
         self._top = 0  # the most that remained, how often, since when, and of how many answers
         self._tops = 0
@@ -71,10 +77,16 @@ class Crowd:
 
         `longest`: what the window is at most, by the law gone by, if alone.
         """
-        log, hypotheses = self.log, self._hypotheses
+        log, hypotheses, changed = self.log, self._hypotheses, limit != self._limit
+        if changed:
+            self._fitted_at = -math.inf
+        if longest < math.inf:
+            self._longest, self._fitted_at = longest, at
+        elif at - self._fitted_at < _RECALL * self._longest:
+            longest = self._longest
         if hypotheses is not None and self.near:
             longest = min(longest, hypotheses.window)
-        if limit != self._limit:
+        if changed:
             self._quiet_until = at + 2 * longest if self._limit else -math.inf
             self._limit = limit
         sent = log.sent_by(at + slack)
@@ -87,11 +99,13 @@ class Crowd:
         self.near = at - self._met_at < (_LONG * self.window or _LONGER * longest)
         return self.near
 
-    def look(self, books: Books, at: float, remaining: int, usual: float, measured: float) -> Hypothesis | None:
+    def look(
+        self, books: Books, at: float, remaining: int, usual: float, measured: float, *, shared: bool
+    ) -> Hypothesis | None:
         """Take in the newest answer; return how the quota is counted, if others are there and it can be said.
 
         `usual`: how long windows seem to be that end for all at once; 0, if nobody knows. `measured`: how long a log
-        seems to be; infinite, if nobody knows.
+        seems to be; infinite, if nobody knows. `shared`: a log is gone by, together with others.
         """
         limit, hypotheses = books.limit, self._hypotheses
         if self._clean is None:
@@ -103,7 +117,8 @@ class Crowd:
         hypotheses.see(self.log, Told(at, remaining, _slack(books)))
         if measured < math.inf:
             hypotheses.measured(measured)
-        return hypotheses.believed(self.log, capped=self._capped(at, remaining)) if self.near else None
+        capped = self._capped(at, remaining)
+        return hypotheses.believed(self.log, capped=capped, shared=self.window * shared) if self.near else None
 
     def _capped(self, at: float, remaining: int) -> bool:
         """Return whether as much remains again and again, and never more: a bucket that holds less than its limit."""

@@ -22,6 +22,9 @@ ones where requests are refused again and again. And that windows end for all at
 like as well, so longer ones than the commonest need evidence: that the ends met the grid, weighed by how likely they
 would have done so by mere chance.
 
+A log that is shared without a refusal is kept: clients that send the same again window after window refute nothing
+slower, and whoever went by twice the window would have half.
+
 Only usual lengths are looked at, and the one that was measured of a log. Where it is another, whatever is believed is
 refused again and again; then nothing is for a while, and the laws are judged as if alone.
 
@@ -67,6 +70,9 @@ worth of answers over which they are forgotten."""
 _DISTRUST = {True: 16.0, False: 2.0}
 """Refusals from which on nothing is believed for a while, as the window is none of the usual ones: of those as long as
 the commonest, of shorter ones."""
+
+_REFUSALS = 0.5
+"""Refusals of late below which a log that is gone by is kept, though slower ones have become possible."""
 
 _SEEN = 1.5
 """Windows for which one must have been looked at."""
@@ -320,7 +326,7 @@ _RULES = (Log, Clock, FirstRequest, Level)
 class Hypotheses:
     """Which rules nothing speaks against, for a limit."""
 
-    __slots__ = ("_all", "_at", "_clean", "_early", "_pressed", "_slowest", "_usual", "limit")
+    __slots__ = ("_all", "_at", "_clean", "_early", "_kept", "_pressed", "_slowest", "_usual", "limit")
 
     def __init__(self, limit: int, *, clean: bool) -> None:
         self.limit = limit
@@ -328,6 +334,7 @@ class Hypotheses:
         self._all: list[Hypothesis] = []
         self._early: deque[Told] = deque(maxlen=_EARLY)
         self._slowest: list[Hypothesis] = []
+        self._kept: Hypothesis | None = None  # what is believed instead of those
         self._at = -math.inf
         self._pressed = 0.0  # refusals of late
         self._usual = 0.0
@@ -335,18 +342,25 @@ class Hypotheses:
     @property
     def window(self) -> float:
         """That of what is believed, in seconds; infinite, if that is nothing."""
-        return self._slowest[0].window if self._slowest else math.inf
+        slowest = self._kept or next(iter(self._slowest), None)
+        return math.inf if slowest is None else slowest.window
 
-    def believed(self, ours: SendLog, *, capped: bool) -> Hypothesis | None:
+    def believed(self, ours: SendLog, *, capped: bool, shared: float) -> Hypothesis | None:
         """Return what is believed, `ours` being what we sent; None, if that is nothing.
 
-        `capped`: as much remains again and again, and never more, as of a bucket that is full.
+        `capped`: as much remains again and again, and never more, as of a bucket that is full. `shared`: the window of
+        the log that is gone by so far; 0, if none is.
         """
         if not self._all:
             self._wake(ours)
         if self._pressed > _DISTRUST[self.window >= COMMONEST]:
             return None
-        return min(self._slowest, key=lambda one: (capped and one.kind != "token", one.doubtful), default=None)
+        best = min(self._slowest, key=lambda one: (capped and one.kind != "token", one.doubtful), default=None)
+        kept = None
+        if best is not None and best.window > shared >= COMMONEST and self._pressed < _REFUSALS:
+            kept = next((one for one in self._all if one.kind == "sliding" and one.window == shared), None)
+        self._kept = kept if kept is not None and kept.possible else None
+        return self._kept or best
 
     def refused(self, state: str) -> None:
         """A request was refused that left by the law of this name."""

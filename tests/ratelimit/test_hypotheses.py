@@ -51,7 +51,7 @@ def told(
 def test_the_rule_and_its_window_are_found_out(kind: str, limit: int, window: float, seed: int) -> None:
     usual = window if kind == "anchored" else 0.0  # longer ones than the commonest look like much else
     hypotheses, ours = told(kind, limit, window, seed=seed, windows=24, usual=usual)
-    believed = hypotheses.believed(ours, capped=False)
+    believed = hypotheses.believed(ours, capped=False, shared=0)
     assert believed is not None
     assert (believed.kind, believed.window) == (kind, window)
     assert believed.against <= 2
@@ -60,7 +60,7 @@ def test_the_rule_and_its_window_are_found_out(kind: str, limit: int, window: fl
 @pytest.mark.parametrize("kind", ["fixed", "anchored", "sliding", "token"])
 def test_who_gets_a_tenth_finds_it_out_as_well(kind: str) -> None:
     hypotheses, ours = told(kind, 60, 1.0, windows=40, share=0.1)
-    believed = hypotheses.believed(ours, capped=False)
+    believed = hypotheses.believed(ours, capped=False, shared=0)
     assert believed is not None
     assert (believed.kind, believed.window) == (kind, 1.0)
 
@@ -72,7 +72,7 @@ def test_who_comes_late_finds_it_out_as_well(kind: str, alike: set[str]) -> None
     """But for a bucket that nobody lets fill up: it is as even as a log."""
     for seed in range(6):
         hypotheses, ours = told(kind, 60, 1.0, windows=12, late=4.3, seed=seed)
-        believed = hypotheses.believed(ours, capped=False)
+        believed = hypotheses.believed(ours, capped=False, shared=0)
         assert believed is not None
         assert believed.window == 1.0
         assert believed.kind in alike
@@ -83,14 +83,14 @@ def test_the_truth_is_not_spoken_against(kind: str) -> None:
     """However others send, and whichever part of the answers is seen."""
     for seed in range(20):
         hypotheses, ours = told(kind, 30, 1.0, windows=10, seed=seed, share=0.05 + 0.045 * seed)
-        hypotheses.believed(ours, capped=False)
+        hypotheses.believed(ours, capped=False, shared=0)
         truth = next(one for one in hypotheses._all if (one.kind, one.window) == (kind, 1.0))
         assert truth.against <= 0.5
 
 
 def test_the_end_of_a_window_is_known_to_milliseconds_before_long() -> None:
     hypotheses, ours = told("fixed", 200, 1.0, windows=24)
-    believed = hypotheses.believed(ours, capped=False)
+    believed = hypotheses.believed(ours, capped=False, shared=0)
     assert believed is not None
     assert isinstance(believed, Clock)
     low, high = believed.start(23.9)
@@ -104,9 +104,24 @@ def test_a_second_is_presumed_at_first_and_longer_windows_once_they_could_have_b
     for at in (0.0, 0.5, 1.0, 2.9, 3.1, 8.0):
         ours.append(at, 200)
         hypotheses.see(ours, Told(at, 40, SLACK))  # others take what little there is to be had
-        hypotheses.believed(ours, capped=False)
+        hypotheses.believed(ours, capped=False, shared=0)
         windows.append(hypotheses.window)
     assert windows == [1.0, 1.0, 1.0, 1.0, 2.0, 5.0]
+
+
+def test_a_log_that_is_shared_without_a_refusal_is_kept() -> None:
+    """Who sends the same again window after window refutes nothing slower."""
+    hypotheses, ours = Hypotheses(100, clean=True), SendLog()
+    for tenth in range(80):
+        ours.append(tenth / 10, 200)
+        hypotheses.see(ours, Told(tenth / 10, 40, SLACK))
+    slower, kept = (hypotheses.believed(ours, capped=False, shared=window) for window in (0.0, 1.0))
+    assert slower is not None
+    assert slower.window == 5
+    assert kept is not None
+    assert (kept.kind, kept.window, hypotheses.window) == ("sliding", 1.0, 1.0)
+    hypotheses.refused("sliding")
+    assert hypotheses.believed(ours, capped=False, shared=1.0) is slower
 
 
 def test_who_came_late_believes_in_longer_windows_when_refused_again_and_again() -> None:
@@ -114,7 +129,7 @@ def test_who_came_late_believes_in_longer_windows_when_refused_again_and_again()
     for i in range(40):
         ours.append(i, 200)
         hypotheses.see(ours, Told(float(i), 0, SLACK))
-    hypotheses.believed(ours, capped=False)
+    hypotheses.believed(ours, capped=False, shared=0)
     assert hypotheses.window == 1.0
     for i in range(4):
         hypotheses.refused("sliding")
@@ -127,7 +142,7 @@ def test_of_several_a_log_is_preferred_and_a_bucket_where_there_is_a_cap() -> No
     for i in range(4):
         ours.append(0.1 * i, 200)
         hypotheses.see(ours, Told(0.1 * i, 90 - i, SLACK))
-    log, bucket = hypotheses.believed(ours, capped=False), hypotheses.believed(ours, capped=True)
+    log, bucket = hypotheses.believed(ours, capped=False, shared=0), hypotheses.believed(ours, capped=True, shared=0)
     assert log is not None
     assert bucket is not None
     assert (log.kind, bucket.kind) == ("sliding", "token")
@@ -142,7 +157,7 @@ def test_a_clock_is_not_gone_by_before_it_was_seen_to_tick() -> None:
         hypotheses.see(ours, Told(0.001 * i, 90 - i, SLACK))
     for _ in range(9):
         hypotheses.refused("sliding")  # no log, then
-    believed = hypotheses.believed(ours, capped=False)
+    believed = hypotheses.believed(ours, capped=False, shared=0)
     assert believed is None or believed.kind not in {"fixed", "sliding"}
 
 
@@ -151,10 +166,10 @@ def test_a_log_by_which_requests_are_refused_is_doubted_if_there_is_another_rule
     for i in range(4):
         ours.append(0.1 * i, 200)
         hypotheses.see(ours, Told(0.1 * i, 90 - i, SLACK))
-    hypotheses.believed(ours, capped=False)
+    hypotheses.believed(ours, capped=False, shared=0)
     for _ in range(2):
         hypotheses.refused("sliding")
-    believed = hypotheses.believed(ours, capped=False)
+    believed = hypotheses.believed(ours, capped=False, shared=0)
     assert believed is not None
     assert believed.kind != "sliding"
 
@@ -179,7 +194,7 @@ def test_a_bucket_that_is_asked_now_and_then_stays_small() -> None:
         hypotheses.see(ours, Told(5.0 * i, 99, SLACK))
     assert not hypotheses._all
     assert len(hypotheses._early) <= 16
-    assert hypotheses.believed(ours, capped=False)  # for others, it is worked out all the same
+    assert hypotheses.believed(ours, capped=False, shared=0)  # for others, it is worked out all the same
     assert hypotheses._all
 
 

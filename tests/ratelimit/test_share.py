@@ -55,6 +55,23 @@ def test_a_law_that_is_believed_shows_newcomers() -> None:
     assert crowd.near
 
 
+def test_the_law_that_newcomers_made_misfit_shows_them_for_some_windows() -> None:
+    crowd, ours = Crowd(), books()
+    for i in range(1000):
+        send(crowd, ours, i * 0.01)
+    assert not crowd.watch(ours, LIMIT, 100, 10.0, 0.0, 1.0)
+    for at in (10.1, 10.2):  # none of these is explained by ours of the last second
+        crowd.watch(ours, LIMIT, 95, at, 0.0, math.inf)
+    assert crowd.near
+    late = Crowd()
+    for i in range(1000):
+        late.log.append(i * 0.01, 1000)
+    late.watch(ours, LIMIT, 100, 10.0, 0.0, 1.0)
+    for at in (14.1, 14.2):
+        late.watch(ours, LIMIT, 95, at, 0.0, math.inf)
+    assert not late.near
+
+
 def test_a_window_and_what_requests_are_put_off_by_are_ours() -> None:
     crowd, ours = Crowd(), books()
     for i in range(100):
@@ -182,6 +199,21 @@ def test_no_more_is_given_than_is_taken() -> None:
     for _ in range(80):
         share.sent(2.0)
     assert share.mine >= 79
+
+
+def test_the_last_hole_is_taken_when_it_stood_for_some_windows() -> None:
+    share, _, ours = shared(5, 4, 1)
+
+    def takes(at: float) -> bool:
+        before = share.mine
+        share.learn(ours, at, 1)
+        share.sent(at)
+        return share.mine > before
+
+    times = [1 + i / 10 for i in range(90)]
+    took = [at for at in times if takes(at)]
+    assert took
+    assert 2 < took[0] < 8
 
 
 def test_what_is_not_sent_in_time_is_lost() -> None:
