@@ -112,7 +112,7 @@ def test_as_many_are_left_as_others_may_have_out() -> None:
     assert drain.ready(books, fixed, 5, soon, 5, near=False) == soon
 
 
-@pytest.mark.parametrize("limit", [60, 200])
+@pytest.mark.parametrize("limit", [60, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("gap", [0.0, 4.3])
 def test_two_clients_have_a_half_each(limit: int, gap: float) -> None:
     runs = [
