@@ -24,8 +24,7 @@ _LONG, _LONGER = 8, 64
 """Windows after which nobody is there any more of whom nothing was seen: of a log that is shared, of anything else."""
 
 _RECALL = 4
-"""Windows for which the law is remembered that fitted before others came: none does once they are there.
-"""
+"""Windows for which the law is remembered that fitted before others came: none does once they are there."""
 
 _MARGIN = 0.8
 """Share of what a request is put off by that the window may be longer: with more, what we send again counts twice."""

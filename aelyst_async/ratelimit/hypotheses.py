@@ -23,7 +23,7 @@ like as well, so longer ones than the commonest need evidence: that the ends met
 would have done so by mere chance.
 
 A log that is shared without a refusal is kept: clients that send the same again window after window refute nothing
-slower, and whoever went by twice the window would have half.
+slower, and whoever went by twice the window would end with a third.
 
 Only usual lengths are looked at, and the one that was measured of a log. Where it is another, whatever is believed is
 refused again and again; then nothing is for a while, and the laws are judged as if alone.
@@ -342,8 +342,8 @@ class Hypotheses:
     @property
     def window(self) -> float:
         """That of what is believed, in seconds; infinite, if that is nothing."""
-        slowest = self._kept or next(iter(self._slowest), None)
-        return math.inf if slowest is None else slowest.window
+        one = self._kept or next(iter(self._slowest), None)
+        return math.inf if one is None else one.window
 
     def believed(self, ours: SendLog, *, capped: bool, shared: float) -> Hypothesis | None:
         """Return what is believed, `ours` being what we sent; None, if that is nothing.

@@ -30,14 +30,14 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from threading import get_ident
 from typing import Any
 
 from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit.agenda import Agenda
 from aelyst_async.ratelimit.bucket import Bucket
-from aelyst_async.ratelimit.headers import read
+from aelyst_async.ratelimit.headers import QuotaHeaders
 from aelyst_async.ratelimit.lane import Expiry, Lane, Move, Patience, Waiter
 from aelyst_async.ratelimit.permit import Permit
 from aelyst_async.ratelimit.scope import AccountScope, PathScope
@@ -294,9 +294,8 @@ class RateLimiter:
 
     # -- answers ----------------------------------------------------------------------------------------------------
 
-    def _answered(self, permit: Permit, bucket: Bucket, status: int, headers: Mapping[str, str]) -> None:
+    def _answered(self, permit: Permit, bucket: Bucket, status: int, quota: QuotaHeaders) -> None:
         lane, now = permit._lane, self._time()
-        quota = read(headers)
         before = bucket.paused_until
         unexpected = status == 429 and (bucket.limit is None or bucket.credit >= 2)
         bucket.answer(permit, now, status, quota)

@@ -13,8 +13,10 @@ from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from aelyst_async.errors import ConfigurationError
 from aelyst_async.ratelimit.books import Sent
 from aelyst_async.ratelimit.bucket import Bucket
+from aelyst_async.ratelimit.headers import read
 from aelyst_async.ratelimit.slots import Slots
 
 if TYPE_CHECKING:
@@ -93,11 +95,21 @@ class Permit(Sent):
             self._slots.give_back()
 
     def observe(self, status: int, headers: Mapping[str, str]) -> None:
-        """Tell what the server answered. Only the first call of `observe` or `unsent` counts."""
+        """Tell what the server answered. Only the first call of `observe` or `unsent` counts.
+
+        Raises `ConfigurationError` for headers that are no mapping of text to text; the permit is as it was then.
+        """
         bucket = self._bucket
         if bucket is not None:
+            try:
+                quota = read(headers)
+            except (AttributeError, TypeError):
+                what = type(headers).__name__
+                raise ConfigurationError(
+                    f"permit.observe: headers must map text to text, as response.headers does; this {what} does not"
+                ) from None
             self._bucket = None
-            self._limiter._answered(self, bucket, status, headers)
+            self._limiter._answered(self, bucket, status, quota)
 
     def unsent(self) -> None:
         """Give the permit back: the request surely never left."""

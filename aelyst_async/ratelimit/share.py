@@ -50,8 +50,7 @@ _REST = 0.01
 """Share of the limit that is left standing, but by who has less."""
 
 _LAST = 5.0
-"""Windows, half as many to half as many again, for which the last hole must have stood to be taken nevertheless.
-"""
+"""Windows, half as many to half as many again, for which the last hole must have stood to be taken nevertheless."""
 
 _NEWS, _ALONE = 1.0, 0.9
 """Seconds for which nothing is given up by whoever had a log alone, and the share of it from which on that is so."""
@@ -76,18 +75,8 @@ class Share:
     """How much of the quota is ours, and when the next of it may go."""
 
     __slots__ = (
-        "_crowd",
-        "_gap",
-        "_given",
-        "_gives_at",
-        "_holes",
-        "_look",
-        "_none_at",
-        "_take",
-        "_taken",
-        "mine",
-        "on",
-    )
+        "_crowd", "_gap", "_given", "_gives_at", "_holes", "_look", "_none_at", "_take", "_taken", "mine", "on",
+    )  # fmt: skip
 
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
@@ -110,7 +99,7 @@ class Share:
         if not self.on:
             self._gives_at = at + (_NEWS if crowd.own > _ALONE * (crowd.own + crowd.others) else 0.0)
         self.on = True
-        self.mine = self._crowd.own
+        self.mine = crowd.own
         self._take = 0
         self._holes.clear()
         self._none_at = at
@@ -124,13 +113,14 @@ class Share:
         poor, rich = own < _LESS * others - 1, own > _MORE * others + 1
         while len(holes) > 1 and holes[1][0] <= at - 1.5 * _PATIENCE[-1] * window:
             holes.popleft()
-        wait = _PATIENCE[0 if poor else 2 if rich else 1] * window * (0.5 + spread(crowd.log.count))
+        about = window * (0.5 + spread(crowd.log.count))  # another time for each of us, and each time
+        wait = _PATIENCE[0 if poor else 2 if rich else 1] * about
         least = float(self._stood(hole, at - wait))
         if hole > _MANY * limit:
             least = max(least, hole * _AT_ONCE)
         self._look = at + wait if hole > max(_LOOK, 1 + least) else math.inf
         take = least - (0.0 if poor else _REST * limit)
-        stands = at - self._none_at > window * _LAST * (0.5 + spread(crowd.log.count))
+        stands = at - self._none_at > _LAST * about
         if hole < 1 or stands:
             self._none_at = at
         if stands and hole == 1 and not rich:

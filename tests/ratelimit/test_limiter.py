@@ -133,6 +133,21 @@ async def test_a_request_that_never_left_gives_its_permit_back() -> None:
     assert (bucket.sent, bucket.in_flight) == (0, 0)
 
 
+@pytest.mark.parametrize("headers", [None, ["X-RateLimit-Limit"]])
+@virtual
+async def test_headers_that_are_none_are_refused_and_the_permit_is_not_lost(headers: Any) -> None:
+    limiter = RateLimiter()
+    with pytest.raises(ConfigurationError, match="headers must map text to text"):
+        async with limiter.permit(E) as permit:
+            permit.observe(200, headers)
+    assert limiter.snapshot()[0].in_flight == 0
+    async with limiter.permit(E) as permit:
+        with pytest.raises(ConfigurationError):
+            permit.observe(200, headers)
+        permit.observe(200, FULL)
+    assert limiter.snapshot()[0].remaining == 9
+
+
 @virtual
 async def test_a_request_without_an_answer_counts_as_sent() -> None:
     limiter = RateLimiter()
