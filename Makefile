@@ -12,7 +12,7 @@ help:
 	@echo "make test-slow  the long tests, the built wheel among them"
 	@echo "make test-oldest  the tests with the oldest dependencies that are permitted"
 	@echo "make lint       ruff, mypy --strict, pyright"
-	@echo "make bench      the benchmarks, with the libraries they compare against"
+	@echo "make bench      the benchmarks, all or PARTS=\"client codec\", with the libraries they compare against"
 	@echo "make clean      remove .venv and caches"
 
 # One stamp per set of extras, remade when pyproject.toml changes.
@@ -49,7 +49,7 @@ lint: $(VENV)/.dev
 check: lint test
 
 bench: $(VENV)/.bench
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(PARTS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

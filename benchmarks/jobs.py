@@ -1,4 +1,4 @@
-"""What background jobs and watching a call cost: ``python -m benchmarks.jobs``.
+"""What background jobs and watching a call cost.
 
 Submissions a second and the longest time for which the loop was held up, in memory and with a journal (synced to disk),
 one after another and in bursts; and the time that a call of the transport takes with nobody watching, with a hook, with
@@ -21,6 +21,7 @@ from aelyst_async.fastapi import Jobs
 from aelyst_async.sandbox import Sandbox
 from aelyst_async.telemetry import instrument
 from aelyst_providers.aelyst import AelystGateway
+from benchmarks.rounds import Row
 
 SUBMISSIONS = 5_000
 BURST = 100
@@ -90,28 +91,28 @@ def with_sdk(gateway: AelystGateway) -> None:
     instrument(gateway, tracer_provider=TracerProvider(), meter_provider=MeterProvider())
 
 
-async def main() -> None:
-    """Print both tables."""
-    print(f"{'jobs':34}{'a second':>10}{'median':>12}{'99 %':>12}{'hold-up':>12}")
+async def _rows() -> list[Row]:
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for name, path in (("memory", None), ("journal", Path(folder) / "jobs.db")):
             for burst in (1, BURST):
-                label = f"{name}, {'one by one' if burst == 1 else f'{burst} at a time'}"
                 where = None if path is None else path.with_name(f"{burst}.db")
                 rate, median, high, held_up = await measure_jobs(where, burst)
-                print(f"{label:34}{rate:>10.0f}{median:>9.2f} ms{high:>9.2f} ms{held_up:>9.1f} ms")
-    print()
-    print(f"{'a call':34}{'time':>10}")
-    for name, watch in (
-        ("nobody watches", lambda _: None),
-        ("one hook", lambda gateway: gateway.subscribe(lambda _: None)),
-        ("all hooks", lambda gateway: gateway.subscribe(
-            *[lambda _: None], on_call=lambda _: None, on_request=lambda _: None, on_done=lambda _: None)),
-        ("OpenTelemetry, API without SDK", instrument),
-        ("OpenTelemetry with SDK", with_sdk),
-    ):  # fmt: skip
-        print(f"{name:34}{await measure_call(watch):>7.0f} µs")
+                label = f"jobs in {name}, {'one by one' if burst == 1 else f'{burst} at a time'}"
+                rows.append({"what": label, "a second": rate, "p50 ms": median, "p99 ms": high, "hold-up ms": held_up})
+    rows += [
+        {"what": f"a call, {name}", "µs": await measure_call(watch)}
+        for name, watch in (
+            ("nobody watches", lambda _: None),
+            ("one hook", lambda gateway: gateway.subscribe(lambda _: None)),
+            ("all hooks", lambda gateway: gateway.subscribe(
+                *[lambda _: None], on_call=lambda _: None, on_request=lambda _: None, on_done=lambda _: None)),
+            ("OpenTelemetry, API without SDK", instrument),
+            ("OpenTelemetry with SDK", with_sdk),
+        )
+    ]  # fmt: skip
+    return rows
 
 
-if __name__ == "__main__":
-    asyncio.run(main())
+def measure(*, quick: bool) -> list[Row]:  # noqa: ARG001 - it is quick
+    return asyncio.run(_rows())
