@@ -37,7 +37,7 @@ from aelyst_async.transport.credentials import Auth, Credential, CredentialSourc
 from aelyst_async.transport.events import Call, Done, Exchange, Hooks, Retry, Sending, Wait
 from aelyst_async.transport.messages import Request, Response
 from aelyst_async.transport.retry import RetryPolicy
-from aelyst_async.transport.settings import check_base_url, check_seconds, make_timeout
+from aelyst_async.transport.settings import check_base_url, check_seconds, make_timeout, masked_url
 from aelyst_async.transport.transport import Transport
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class HttpGateway(ABC):
         settle: float,
         allow_insecure: bool,
     ) -> None:
-        credential = sealed(credential)
+        credential, base_url = sealed(credential), masked_url(base_url)
         if not isinstance(retry, RetryPolicy):
             raise ConfigurationError(f"retry: expected a RetryPolicy, got {type(retry).__name__}")
         if limiter is not None and (isinstance(limiter, type) or not hasattr(limiter, "permit")):

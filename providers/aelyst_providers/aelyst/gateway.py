@@ -28,6 +28,7 @@ from aelyst_async.schema import ContactSchema
 from aelyst_async.transport.credentials import BearerAuth, CredentialSource, sealed
 from aelyst_async.transport.messages import Request
 from aelyst_async.transport.retry import RetryPolicy
+from aelyst_async.transport.settings import masked_url
 from aelyst_providers.aelyst import wire
 from aelyst_providers.aelyst.models import AelystContact
 
@@ -63,7 +64,7 @@ class AelystGateway(HttpGateway):
         settle: float = 1.0,
         allow_insecure: bool = False,
     ) -> None:
-        token = sealed(token)  # before anything can fail
+        token, base_url = sealed(token), masked_url(base_url)  # before anything can fail
         super().__init__(
             BearerAuth(),
             token,
@@ -81,7 +82,7 @@ class AelystGateway(HttpGateway):
         """Return the contact. Raises `ContactNotFoundError`."""
         who = _known(identifier)
         request = Request(method="GET", endpoint=_ENDPOINT, path=_path(who))
-        return await self._call(request, wire.read_contact, about=who)
+        return await self._call(request, lambda response: wire.read_contact(response, who), about=who)
 
     async def create(
         self, fields: ContactFields, *, identifier: Identifier | str | None = None, wait: bool = False

@@ -28,6 +28,7 @@ from aelyst_async.schema import ContactSchema, check_fields
 from aelyst_async.transport.credentials import CredentialSource, QueryAuth, sealed
 from aelyst_async.transport.messages import Request
 from aelyst_async.transport.retry import RetryPolicy
+from aelyst_async.transport.settings import masked_url
 from aelyst_providers.dmchamp import wire
 from aelyst_providers.dmchamp.models import DmChampContact
 
@@ -59,7 +60,7 @@ class DmChampGateway(HttpGateway):
         settle: float = 0.0,
         allow_insecure: bool = False,
     ) -> None:
-        api_key = sealed(api_key)  # before anything can fail
+        api_key, base_url = sealed(api_key), masked_url(base_url)  # before anything can fail
         super().__init__(
             QueryAuth("apiKey"),
             api_key,
