@@ -168,10 +168,18 @@ class HttpGateway(ABC):
         return f"<{type(self).__name__} {self.base_url} {self._transport.state}>"
 
     async def _call(self, request: Request, decode: Callable[[Response], T], *, about: Identifier | None = None) -> T:
-        """Send `request` and return what `decode` makes of the answer; a call about a new contact settles first."""
-        if about is not None:
-            await self._settling.wait(about)
-        return await self._transport.call(request, decode, self._retry)
+        """Send `request` and return what `decode` makes of the answer; a call about a new contact settles first.
+
+        `about` is whom the call is about, and ``identifier`` of the errors that it raises.
+        """
+        if about is None:
+            return await self._transport.call(request, decode, self._retry)
+        await self._settling.wait(about)
+        try:
+            return await self._transport.call(request, decode, self._retry)
+        except (ApiError, TransportError, ResponseDecodeError) as error:
+            error.identifier = about
+            raise
 
     async def _until_readable(self, who: Identifier) -> None:
         """Return once `who` can be read: 404 and 449 mean "not yet". Raises `RequestTimeoutError` after a minute.

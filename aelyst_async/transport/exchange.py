@@ -173,7 +173,8 @@ def _translate(
             sent = progress.sent
         applied = sent and request.changes
         message = redactor.scrub(message)
-        return kind(message, may_have_been_applied=applied, method=request.method, url=url), sent
+        error = kind(message, may_have_been_applied=applied, method=request.method, url=url, endpoint=request.endpoint)
+        return error, sent
 
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return failed(RequestTimeoutError, "no connection within the connect time-out", sent=False)

@@ -111,10 +111,10 @@ class AelystGateway(HttpGateway):
     async def update(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
         """Change the fields given. Of several contacts with this identifier the first is changed; an id names one.
 
-        Raises `UnsupportedFieldError`, `InvalidIdentifierError`, `ContactNotFoundError`.
+        Raises `UnsupportedFieldError` (also if no field is given), `InvalidIdentifierError`, `ContactNotFoundError`.
         """
         who = _known(identifier)
-        request = Request(method="PUT", endpoint=_ENDPOINT, path=_path(who), json=self.schema.encode(fields, "update"))
+        request = Request(method="PUT", endpoint=_ENDPOINT, path=_path(who), json=self.schema.encode_update(fields))
         return await self._call(request, lambda response: wire.read_updated(response, who), about=who)
 
     async def upsert(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
@@ -169,7 +169,7 @@ class AelystGateway(HttpGateway):
 def _known(identifier: Identifier | str) -> Identifier:
     who = parse_identifier(identifier)
     if isinstance(who, ContactId) and not (who.value.isascii() and who.value.isdigit()):
-        raise InvalidIdentifierError(f"aelyst: an id is digits only, not {who.value!r}")
+        raise InvalidIdentifierError("aelyst: an id is digits only", who)
     return who
 
 
