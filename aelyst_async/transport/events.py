@@ -28,6 +28,7 @@ import attrs
 __all__ = ["Call", "Done", "Event", "Exchange", "Hooks", "Retry", "Sending", "Wait", "Watch"]
 
 logger = logging.getLogger("aelyst_async")
+logger.addHandler(logging.NullHandler())  # silent by default, as a library should be
 
 
 @attrs.frozen(kw_only=True, eq=False)
