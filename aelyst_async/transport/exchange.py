@@ -17,12 +17,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aelyst_async.errors import ConfigurationError, ContactsError, RequestTimeoutError, TransportError
-from aelyst_async.ratelimit.headers import parse_retry_after
 from aelyst_async.transport.body import ACCEPT_ENCODING, read_body
 from aelyst_async.transport.credentials import Auth, Secret
 from aelyst_async.transport.messages import Request, Response, encode_query
 from aelyst_async.transport.redaction import Redactor
 from aelyst_async.version import __version__
+from aelyst_async.waits import retry_after
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -66,7 +66,6 @@ async def exchange(
     seen = _Seen()
     try:
         status, headers, content, problem = await _send(session, request, base_url, auth, secret, timeout, permit, seen)
-        wait = headers.get("Retry-After")
         return Response(
             request=request,
             status=status,
@@ -75,7 +74,7 @@ async def exchange(
             url=shown,
             redactor=redactor,
             attempts=attempt,
-            retry_after=None if wait is None else parse_retry_after(wait, time.time()),
+            retry_after=retry_after(headers.get, now=time.time()),
             problem=problem,
         )
     except Exception as error:  # noqa: BLE001 - nothing of aiohttp's may pass, whatever its class
