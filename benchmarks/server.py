@@ -68,6 +68,7 @@ def serving() -> Iterator[str]:
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs,), daemon=True)
     process.start()
+    theirs.close()  # so that a server which cannot start ends the wait
     try:
         yield f"http://127.0.0.1:{ours.recv()}"
     finally:

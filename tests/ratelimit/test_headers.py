@@ -7,40 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from aelyst_async.ratelimit.headers import LONGEST, NOTHING, parse_retry_after, read
+from aelyst_async.ratelimit.headers import NOTHING, read
 
 THEN = 1445412470.0  # Wed, 21 Oct 2015 07:27:50 GMT
 
 
 def clock() -> float:
     return THEN
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("1", 1.0),
-        (" 2 ", 2.0),
-        ("1.5", 1.5),
-        ("0", 0.0),
-        ("-3", 0.0),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", 10.0),
-        ("Wed, 21 Oct 2015 07:27:00 GMT", 0.0),
-        ("Wednesday, 21-Oct-15 07:28:00 GMT", 10.0),
-        ("Wed Oct 21 07:28:00 2015", 10.0),
-        ("9" * 400, LONGEST),
-        ("", None),
-        ("soon", None),
-        ("1e5", None),
-        ("inf", None),
-        ("nan", None),
-        ("١", None),
-        ("1_0", None),
-        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
-    ],
-)
-def test_retry_after(text: str, seconds: float | None) -> None:
-    assert parse_retry_after(text, THEN) == (None if seconds is None else pytest.approx(seconds))
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ async def test_cancelled_between_the_handing_over_and_the_waking_a_permit_goes_b
     assert isinstance(loop, VirtualTimeLoop)
     loop.advance(1.5)
     limiter._pump(lane)
-    assert first.future.done()  # handed over, and the task has not run yet
+    assert first._future.done()  # handed over, and the task has not run yet
     tasks[0].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert tasks[0].cancelled()

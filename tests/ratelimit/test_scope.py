@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from aelyst_async.ratelimit import RateLimiter
-from aelyst_async.ratelimit.scope import AccountScope, PathScope
+from aelyst_async.ratelimit.quota import AccountScope, PathScope
 from tests.ratelimit.simulator import Server
 from tests.virtual_time import virtual
 
