@@ -12,35 +12,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
-from typing import Any, TypeGuard
+from typing import Any
 
 from aelyst_async.transport.events import logger
 
-__all__ = ["Reader", "as_id", "as_moment", "is_text", "kind_of"]
+__all__ = ["Reader", "as_id", "as_moment", "kind_of"]
 
 _MILLISECONDS = 1e11
 """Unix times from here on are milliseconds; as seconds this is the year 5138."""
 
 
-def is_text(value: object) -> TypeGuard[str]:
-    """Whether `value` is a `str` that can be encoded: one with a lone surrogate can be neither stored nor sent."""
-    if value.__class__ is not str:
-        return False
-    assert isinstance(value, str)
-    if value.isascii():
-        return True
+def as_id(value: object) -> str | None:
+    """Return an id that came as a whole number or as a `str`, or None for what is no id.
+
+    A `str` with a lone surrogate is none: it could be neither stored nor sent.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        return None
     try:
         value.encode()
     except UnicodeEncodeError:
-        return False
-    return True
-
-
-def as_id(value: object) -> str | None:
-    """Return an id that came as a whole number or as a `str`, or None for what is no id."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value if value and is_text(value) else None
+        return None
+    return value or None
 
 
 def as_moment(value: object) -> datetime | None:
@@ -99,7 +94,7 @@ class Reader:
             value = get(theirs)
             if value is None:
                 continue
-            if value.__class__ is str and (value.isascii() or is_text(value)):
+            if value.__class__ is str:
                 found[ours] = value
             else:
                 self.odd.append(theirs)
@@ -108,7 +103,7 @@ class Reader:
     def strings(self, key: str) -> tuple[str, ...]:
         """Return the strings of an array."""
         items = self.items(key)
-        found = tuple([item for item in items if item.__class__ is str and is_text(item)])
+        found = tuple([item for item in items if isinstance(item, str)])
         if len(found) != len(items):
             self.odd.append(key)
         return found

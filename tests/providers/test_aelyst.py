@@ -47,7 +47,7 @@ def test_an_id_may_be_a_text(given: Any, kept: str) -> None:
     assert read(id=given).id == kept
 
 
-@pytest.mark.parametrize("value", [None, "", True, 1.5, [], {}])
+@pytest.mark.parametrize("value", [None, "", True, 1.5, [], {}, "\ud800"])
 def test_an_id_that_is_none(value: Any) -> None:
     with pytest.raises(errors.ResponseDecodeError, match=r"\$\.id"):
         read(id=value)
@@ -102,7 +102,6 @@ def test_an_assignee_with_holes() -> None:
         ({"firstName": 5}, {"first_name": None}, "firstName"),
         ({"email": ["a"]}, {"email": None}, "email"),
         ({"phone": 60123456789}, {"phone": None}, "phone"),
-        ({"lastName": "\ud800"}, {"last_name": None}, "lastName"),
         ({"tags": "a,b"}, {"tags": ()}, "tags"),
         ({"tags": [1, "a", None, {}]}, {"tags": ("a",)}, "tags"),
         ({"tags": {}}, {"tags": ()}, "tags"),

@@ -15,7 +15,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
-from aelyst_async.codec import Reader, as_id, is_text, kind_of
+from aelyst_async.codec import Reader, as_id, kind_of
 from aelyst_async.contacts import WriteReceipt
 from aelyst_async.errors import ApiError, error_class_for
 from aelyst_async.identifiers import Identifier
@@ -129,7 +129,7 @@ def _custom_fields(read: Reader) -> tuple[CustomField, ...]:
     odd = False
     for item in read.items("custom_fields"):
         name = item.get("name") if item.__class__ is dict else None
-        if not is_text(name):
+        if not isinstance(name, str):
             odd = True
             continue
         value = item.get("value")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from aelyst_async.codec import Reader, as_id, as_moment, is_text
+from aelyst_async.codec import Reader, as_id, as_moment
 from aelyst_async.contacts import Message, Tag, WriteReceipt
 from aelyst_async.errors import (
     ApiError,
@@ -91,7 +91,7 @@ def _tag_names(read: Reader) -> tuple[str, ...]:
     """Read the tags of a whole contact, which no page describes: names, or objects with a name."""
     items = read.items("tags")
     names = [item.get("name") if item.__class__ is dict else item for item in items]
-    found = tuple(name for name in names if is_text(name))
+    found = tuple([name for name in names if isinstance(name, str)])
     if len(found) != len(items):
         read.odd.append("tags")
     return found
