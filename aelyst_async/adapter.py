@@ -15,9 +15,9 @@ import asyncio
 import copy
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import Self
 
@@ -167,19 +167,23 @@ class HttpGateway(ABC):
             return f"<{type(self).__name__} not made>"
         return f"<{type(self).__name__} {self.base_url} {self._transport.state}>"
 
-    async def _call(self, request: Request, decode: Callable[[Response], T], *, about: Identifier | None = None) -> T:
+    def _call(
+        self, request: Request, decode: Callable[[Response], T], *, about: Identifier | None = None
+    ) -> Coroutine[Any, Any, T]:
         """Send `request` and return what `decode` makes of the answer; a call about a new contact settles first.
 
-        `about` is whom the call is about, and ``identifier`` of the errors that it raises.
+        `about` is the contact that the call is about, and ``identifier`` of the errors that it raises. Not a coroutine
+        function, so that a call has one frame less.
         """
-        if about is None:
-            return await self._transport.call(request, decode, self._retry)
-        await self._settling.wait(about)
-        try:
-            return await self._transport.call(request, decode, self._retry)
-        except (ApiError, TransportError, ResponseDecodeError) as error:
-            error.identifier = about
-            raise
+        if about is not None and self._settling.until and (left := self._settling.left(about)) > 0:
+            return self._call_later(left, request, decode, about)
+        return self._transport.call(request, decode, self._retry, about)
+
+    async def _call_later(
+        self, seconds: float, request: Request, decode: Callable[[Response], T], about: Identifier
+    ) -> T:
+        await asyncio.sleep(seconds)
+        return await self._transport.call(request, decode, self._retry, about)
 
     async def _until_readable(self, who: Identifier) -> None:
         """Return once `who` can be read: 404 and 449 mean "not yet". Raises `RequestTimeoutError` after a minute.
@@ -221,23 +225,21 @@ class Settling:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._until: OrderedDict[Identifier, float] = OrderedDict()  # in the order of expiry
+        self.until: OrderedDict[Identifier, float] = OrderedDict()
+        """When each has settled, by the loop's clock, in the order of expiry."""
 
     def begin(self, identifiers: Iterable[Identifier]) -> None:
         """Hold back calls for the contact with these identifiers from now on."""
         if not self._seconds:
             return
         now = asyncio.get_running_loop().time()
-        while self._until and next(iter(self._until.values())) <= now:
-            self._until.popitem(last=False)
+        while self.until and next(iter(self.until.values())) <= now:
+            self.until.popitem(last=False)
         for identifier in identifiers:
-            self._until[identifier] = now + self._seconds
-            self._until.move_to_end(identifier)
+            self.until[identifier] = now + self._seconds
+            self.until.move_to_end(identifier)
 
-    async def wait(self, identifier: Identifier) -> None:
-        """Return when the contact has settled."""
-        until = self._until.get(identifier)
-        if until is not None:
-            left = until - asyncio.get_running_loop().time()
-            if left > 0:
-                await asyncio.sleep(left)
+    def left(self, identifier: Identifier) -> float:
+        """Return the seconds until the contact has settled, 0 or less if it has."""
+        until = self.until.get(identifier)
+        return 0.0 if until is None else until - asyncio.get_running_loop().time()

@@ -7,18 +7,19 @@ them.
 
 A ``Content-Encoding`` that names no coding (``none``, ``UTF-8``, a word of the server's own) is passed over: whether
 the body can be read is for its reader to say.
+
+Imports aiohttp; imported with the first request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import zlib
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from aiohttp import ClientResponse
+from aiohttp import ClientResponse, StreamReader
+from aiohttp.hdrs import CONTENT_ENCODING
 
-__all__ = ["ACCEPT_ENCODING", "MAX_BODY", "read_body"]
+__all__ = ["ACCEPT_ENCODING", "MAX_BODY", "arrived", "read_body"]
 
 MAX_BODY = 8 * 1024 * 1024
 """Bytes of a body, before and after unpacking."""
@@ -33,6 +34,22 @@ _OTHERS = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz"})
 
 _STEP = 256 * 1024
 """Bytes that are unpacked before the event loop runs again: less than a millisecond."""
+
+
+def arrived(response: ClientResponse) -> bytes | None:
+    """Return the body if it needs no waiting and no unpacking, else None: most are in the packet of their headers.
+
+    Raises what aiohttp raises when the connection breaks.
+    """
+    content = response.content
+    if (
+        CONTENT_ENCODING in response.headers
+        or not isinstance(content, StreamReader)
+        or content.total_bytes > MAX_BODY
+        or not content.is_eof()
+    ):
+        return None
+    return content.read_nowait()
 
 
 async def read_body(response: ClientResponse) -> tuple[bytes, str | None]:

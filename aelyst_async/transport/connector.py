@@ -35,11 +35,8 @@ class Progress:
     is not aiohttp's. ``answered``: whether the headers of the answer are in.
     """
 
-    __slots__ = ("answered", "sent")
-
-    def __init__(self, session: object) -> None:
-        self.sent = False if isinstance(session, aiohttp.ClientSession) else None
-        self.answered = False
+    sent: bool | None = False
+    answered = False
 
 
 PROGRESS: ContextVar[Progress | None] = ContextVar("aelyst_async.progress", default=None)

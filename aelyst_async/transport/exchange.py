@@ -8,6 +8,8 @@ The same holds for a cancellation, which stays the exception that it is: it leav
 
 Whether a request was sent is a fact that `connector` notes, and no guess from the class of the exception: *surely not
 sent* or *perhaps carried out*.
+
+Imports aiohttp; imported with the first request.
 """
 
 from __future__ import annotations
@@ -17,31 +19,34 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from aelyst_async.contacts import UNSET
 from aelyst_async.errors import ConfigurationError, ContactsError, RequestTimeoutError, TransportError
-from aelyst_async.transport.body import ACCEPT_ENCODING, read_body
+from aelyst_async.transport.body import ACCEPT_ENCODING, arrived, read_body
+from aelyst_async.transport.connector import PROGRESS, Progress
 from aelyst_async.transport.credentials import Auth, Secret, bare
+from aelyst_async.transport.events import Watch, logger
 from aelyst_async.transport.messages import Request, Response, encode_query
 from aelyst_async.transport.redaction import Redactor
+from aelyst_async.transport.settings import connect_within
 from aelyst_async.version import __version__
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse, ClientSession
+    from aelyst_async.transport.session import SessionHolder
 
-    from aelyst_async.transport.connector import Progress
-
-__all__ = ["exchange"]
-
-_USER_AGENT = f"aelyst-async/{__version__}"
+__all__ = ["HttpClient"]
 
 MAX_HEADER = 64 * 1024
 """Bytes of a response's status line and of each header. aiohttp's own limit is 8,190, and proxies send longer ones."""
 
-logger = logging.getLogger("aelyst_async")
-logger.addHandler(logging.NullHandler())  # silent by default, as a library should be
-
 
 class Permit(Protocol):
     """What the rate limiter wants to hear of the request that it let go."""
+
+    waited: float
 
     def observe(self, status: int, headers: Mapping[str, str]) -> None:
         """The answer's status and headers are in."""
@@ -50,113 +55,210 @@ class Permit(Protocol):
         """The request surely never left."""
 
 
-async def exchange(
-    session: ClientSession,
-    request: Request,
-    *,
-    base_url: str,
-    auth: Auth,
-    secret: Secret,
-    timeout: dict[str, Any],
-    redactor: Redactor,
-    permit: Permit,
-    attempt: int,
-) -> Response:
-    """Send `request` once and read the answer; tell `permit` of its headers as soon as they are in.
-
-    Raises `TransportError` (``attempts`` is left to the caller) and `ConfigurationError`. A cancellation leaves as it
-    came, without the frames that have seen the credential.
+class HttpClient:
+    """Sends the requests of one gateway. What they have in common is made once: the parts of the URL, the headers of a
+    credential, the time-out. ``timeout``: the arguments of a `ClientTimeout`, with a total.
     """
-    from aelyst_async.transport.connector import PROGRESS, Progress
 
-    shown = base_url + request.target
-    progress = Progress(session)
-    PROGRESS.set(progress)
-    failure: BaseException
-    try:
-        status, headers, content, problem, close = await _send(
-            session, request, base_url, auth, secret, timeout, permit, progress
+    __slots__ = (
+        "_auth", "_base", "_base_url", "_headers", "_headers_with_body", "_key", "_limits", "_prefix", "_provider",
+        "_redactor", "_secret", "_sessions", "_timeout", "_total",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        provider: str,
+        base_url: str,
+        auth: Auth,
+        sessions: SessionHolder,
+        timeout: dict[str, Any],
+        redactor: Redactor,
+    ) -> None:
+        self._provider = provider
+        self._base_url = base_url
+        self._base = URL(base_url, encoded=True)
+        self._prefix = self._base.raw_path.rstrip("/")
+        self._auth = auth
+        self._sessions = sessions
+        self._redactor = redactor
+        self._limits = timeout
+        self._timeout = aiohttp.ClientTimeout(**timeout)
+        self._total: float = timeout["total"]
+        self._secret: Secret | None = None
+
+    async def exchange(
+        self,
+        request: Request,
+        secret: Secret,
+        permit: Permit,
+        *,
+        attempt: int,
+        started: float,
+        deadline: float,
+        watch: Watch | None,
+    ) -> Response:
+        """Send `request` once and read the answer; tell `permit` of its headers as soon as they are in, and `watch` of
+        both. ``started`` is the loop's time now, ``deadline`` that of the call's end.
+
+        Raises `TransportError` (``attempts`` is left to the caller) and `ConfigurationError`. A cancellation leaves as
+        it came, without the frames that have seen the credential.
+        """
+        try:
+            session = self._sessions.acquire()
+        except BaseException:
+            permit.unsent()
+            raise
+        if watch is not None:
+            watch.sending(attempt, permit.waited)
+        left = deadline - started
+        timeout = self._timeout if left >= self._total else self._bounded(left)
+        progress = Progress()
+        if not isinstance(session, aiohttp.ClientSession):
+            progress.sent = None
+        PROGRESS.set(progress)
+        failure: BaseException | None = None
+        response: Response | None = None
+        sent = True
+        try:
+            response = await self._send(session, request, secret, timeout, permit, progress, attempt)
+        except Exception as error:  # noqa: BLE001 - nothing of aiohttp's may pass, whatever its class
+            failure, sent = _translate(error, request, self._base_url + request.target, self._redactor, progress)
+        except BaseException as error:  # noqa: BLE001 - cancelled, or worse
+            failure, sent = bare(error), progress.sent is not False
+        if not self._sessions.own:
+            self._sessions.release(session)
+        if not sent:
+            permit.unsent()
+        if watch is not None or logger.isEnabledFor(logging.DEBUG):
+            self._tell(watch, request, response, failure, attempt, permit.waited, started)
+        if response is not None:
+            return response
+        assert failure is not None
+        try:
+            raise failure
+        finally:
+            del failure  # or frame, traceback and error hold each other until the garbage collector runs
+
+    async def _send(
+        self,
+        session: aiohttp.ClientSession,
+        request: Request,
+        secret: Secret,
+        timeout: aiohttp.ClientTimeout,
+        permit: Permit,
+        progress: Progress,
+        attempt: int,
+    ) -> Response:
+        """Send and read.
+
+        The only frame whose variables hold the credential in the open. It is never part of the traceback of what
+        `exchange` raises, so tools that record the variables of a traceback's frames do not record it.
+        """
+        if secret is not self._secret:
+            self._prepare(secret)
+        path, body = request.path, request.json
+        if body is UNSET:
+            body, headers = None, self._headers
+        else:
+            body, headers = request.body(), self._headers_with_body
+        # Encoded as it is: yarl would decode and re-encode, and with it change what %2F or %2B mean.
+        if request.query or self._key:
+            url = URL(self._base_url + path + encode_query(request.query + self._key), encoded=True)
+        else:
+            url = self._base.with_path(self._prefix + path, encoded=True)
+        answer = await session.request(
+            request.method,
+            url,
+            data=body,
+            headers=headers,
+            timeout=timeout,
+            allow_redirects=False,
+            raise_for_status=False,
+            auto_decompress=False,
+            max_line_size=MAX_HEADER,
+            max_field_size=MAX_HEADER,
         )
-    except Exception as error:  # noqa: BLE001 - nothing of aiohttp's may pass, whatever its class
-        failure, sent = _translate(error, request, redactor.scrub(shown), redactor, progress)
-    except BaseException as error:  # noqa: BLE001 - cancelled, or worse
-        failure, sent = bare(error), progress.sent is not False
-    else:
+        progress.answered = True
+        # The response lets go of its connection with the last byte, so it can be asked for only now.
+        protocol = getattr(answer, "_protocol", None)
+        problem: str | None = None
+        # What was not read to its end must not be left in the pool.
+        end: Callable[[], object] | None = answer.close
+        try:
+            permit.observe(answer.status, answer.headers)
+            content = arrived(answer)
+            if content is not None:
+                end = None  # aiohttp let go of the connection with the last byte
+            else:
+                content, problem = await read_body(answer)
+                if problem is None:
+                    end = answer.release
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
+            if 200 <= answer.status <= 299:
+                raise
+            content, problem = b"", "the body broke off"  # a refusal is known by its status; only its words are lost
+        finally:
+            if end is not None:
+                end()
         return Response(
             request=request,
-            status=status,
-            headers=headers,
+            status=answer.status,
+            headers=answer.headers,
             body=content,
-            url=shown,
-            redactor=redactor,
+            url=self._base_url + (request.target if request.query else path),
+            redactor=self._redactor,
             attempts=attempt,
             problem=problem,
-            close=close,
+            close=None if protocol is None else protocol.close,
         )
-    if not sent:
-        permit.unsent()
-    try:
-        raise failure
-    finally:
-        del failure  # or frame, traceback and error hold each other until the garbage collector runs
 
+    def _prepare(self, secret: Secret) -> None:
+        """Make what all requests with this credential have in common. aiohttp copies headers before it adds to them."""
+        revealed = secret.reveal()
+        self._headers = CIMultiDict(
+            {
+                "Accept": "application/json",
+                "Accept-Encoding": ACCEPT_ENCODING,
+                "User-Agent": f"aelyst-async/{__version__}",
+                **self._auth.headers(revealed),
+            }
+        )
+        self._headers_with_body = self._headers.copy()
+        self._headers_with_body["Content-Type"] = "application/json"
+        self._key = self._auth.query(revealed)
+        self._secret = secret
 
-async def _send(
-    session: ClientSession,
-    request: Request,
-    base_url: str,
-    auth: Auth,
-    secret: Secret,
-    timeout: dict[str, Any],
-    permit: Permit,
-    progress: Progress,
-) -> tuple[int, Mapping[str, str], bytes, str | None, Callable[[], None] | None]:
-    """Return status, headers, body, what is wrong with the body, and what closes the connection.
+    def _bounded(self, left: float) -> aiohttp.ClientTimeout:
+        """Return the time-outs of one attempt, cut to what is left of the call's deadline."""
+        left = max(left, 0.001)
+        bounded = {name: min(value, left) for name, value in self._limits.items()}
+        return aiohttp.ClientTimeout(**{**bounded, "connect": min(bounded["connect"], connect_within(left))})
 
-    The only frame whose variables hold the credential in the open. It is never part of the traceback of what `exchange`
-    raises, so tools that record the variables of a traceback's frames do not record it.
-    """
-    import aiohttp
-    from yarl import URL
-
-    body = request.body()
-    headers = {
-        "Accept": "application/json",
-        "Accept-Encoding": ACCEPT_ENCODING,
-        "User-Agent": _USER_AGENT,
-        **auth.headers(secret.reveal()),
-    }
-    if body is not None:
-        headers["Content-Type"] = "application/json"
-    answer: ClientResponse = await session.request(
-        request.method,
-        # encoded=True: yarl would decode and re-encode, and with it change what %2F or %2B mean.
-        URL(base_url + request.path + encode_query(request.query + auth.query(secret.reveal())), encoded=True),
-        data=body,
-        headers=headers,
-        timeout=aiohttp.ClientTimeout(**timeout),
-        allow_redirects=False,
-        raise_for_status=False,
-        auto_decompress=False,
-        max_line_size=MAX_HEADER,
-        max_field_size=MAX_HEADER,
-    )
-    progress.answered = True
-    # The response lets go of its connection with the last byte, so it can be asked for only now.
-    protocol = getattr(answer, "_protocol", None)
-    whole = False
-    try:
-        permit.observe(answer.status, answer.headers)
-        content, problem = await read_body(answer)
-        whole = problem is None
-    except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
-        if 200 <= answer.status <= 299:
-            raise
-        content, problem = b"", "the body broke off"  # a refusal is known by its status; only its words are lost
-    finally:
-        # What was not read to its end must not be left in the pool.
-        answer.release() if whole else answer.close()
-    return answer.status, answer.headers, content, problem, None if protocol is None else protocol.close
+    def _tell(
+        self,
+        watch: Watch | None,
+        request: Request,
+        response: Response | None,
+        failure: BaseException | None,
+        attempt: int,
+        waited: float,
+        started: float,
+    ) -> None:
+        """Log the attempt and tell it to those who watch."""
+        duration = asyncio.get_running_loop().time() - started
+        status = None if response is None else response.status
+        error = None if failure is None else type(failure).__name__
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "%s %s -> %s in %.1f ms, attempt %d, waited %.1f ms for the rate limit",
+                request.method, request.endpoint, status or error, duration * 1000, attempt, waited * 1000,
+                extra={
+                    "provider": self._provider, "http_method": request.method, "endpoint": request.endpoint,
+                    "http_status": status, "error": error, "attempt": attempt, "duration": duration, "waited": waited,
+                },
+            )  # fmt: skip
+        if watch is not None:
+            watch.answered(attempt, status, error, waited, duration)
 
 
 def _translate(
@@ -166,7 +268,7 @@ def _translate(
 
     `progress` knows; ``sent=`` below is what the class of the exception says, for a session that is not aiohttp's.
     """
-    import aiohttp
+    url = redactor.scrub(url)
 
     def failed(kind: type[TransportError], message: str, *, sent: bool) -> tuple[ContactsError, bool]:
         if progress.sent is not None:

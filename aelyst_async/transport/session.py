@@ -23,8 +23,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import enum
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -42,6 +42,11 @@ CONNECTIONS = 100
 
 _KEEPALIVE = 4.0
 
+_OTHER_LOOP = (
+    "this gateway was first used in another event loop, where its connections live; "
+    "make one gateway for each asyncio.run() or thread"
+)
+
 
 class SessionState(enum.Enum):
     """The life of a `SessionHolder`."""
@@ -57,6 +62,8 @@ class SessionHolder:
     def __init__(self, borrowed: ClientSession | None, base_url: str) -> None:
         self._base_url = base_url
         self.state = SessionState.NEW
+        self.own = borrowed is None
+        """Whether the session is ours, so that `release` has nothing to do."""
         self._borrowed = borrowed
         self._session: ClientSession | None = None
         self._keeper: AsyncGenerator[ClientSession, None] | None = None
@@ -71,57 +78,60 @@ class SessionHolder:
         loop = asyncio.get_running_loop()
         if self.state is SessionState.CLOSED:
             raise ConfigurationError("this gateway is closed; make a new one")
-        if self._borrowed is not None and self._borrowed.closed:
-            raise ConfigurationError("the session that was passed in is closed; keep it open while the gateway is used")
-        if getattr(self._borrowed, "_loop", loop) is not loop:
-            # aiohttp would complain too, of "a timeout context manager outside a task".
-            raise ConfigurationError(
-                "the session that was passed in was made in another event loop; make it in this one"
-            )
+        if self._borrowed is not None:
+            self._check_borrowed(self._borrowed, loop)
         if self._loop is None:
             if self._borrowed is None:
                 proxy_applies(self._base_url)  # refuses what cannot be used before anything waits for a permit
             self._slots = _slots(self._borrowed)
             self._loop = loop
             self.state = SessionState.OPEN
-        self._check_loop(loop)
+        elif loop is not self._loop:
+            raise ConfigurationError(_OTHER_LOOP)
         assert self._slots is not None
         return self._slots
 
-    @contextmanager
-    def use(self) -> Iterator[ClientSession]:
-        """Yield the session for one request. Raises `ConfigurationError` as `open` does."""
-        self.open()
+    def acquire(self) -> ClientSession:
+        """Return the session for one request; give it back with `release`. Raises `ConfigurationError` as `open` does,
+        since it may have been closed while the call waited.
+        """
         if self._borrowed is None:
-            yield self._session or self._make()
-            return
+            if self.state is not SessionState.OPEN:
+                self.open()
+            return self._session or self._make()
         from aelyst_async.transport.connector import Connector, traced
 
+        self.open()
         view = copy.copy(self._borrowed)
         view._retry_connection = False  # noqa: SLF001 - aiohttp has no public switch
         if not isinstance(view.connector, Connector):
             traced(view)
-        try:
-            yield view
-        finally:
-            view.detach()  # the connector stays the lender's; without this the view would be reported as unclosed
+        return view
+
+    def release(self, session: ClientSession) -> None:
+        """Take back what `acquire` has returned."""
+        if self._borrowed is not None:
+            session.detach()  # the connector stays the lender's; without this the view would be reported as unclosed
 
     async def aclose(self) -> None:
         """Close what is ours. Idempotent. Raises `ConfigurationError` in another loop."""
         if self.state is SessionState.CLOSED:
             return
-        if self._loop is not None:
-            self._check_loop(asyncio.get_running_loop())
+        if self._loop is not None and asyncio.get_running_loop() is not self._loop:
+            raise ConfigurationError(_OTHER_LOOP)
         self.state = SessionState.CLOSED
         keeper, self._keeper, self._session = self._keeper, None, None
         if keeper is not None:
             await keeper.aclose()
 
-    def _check_loop(self, running: asyncio.AbstractEventLoop) -> None:
-        if running is not self._loop:
+    @staticmethod
+    def _check_borrowed(session: ClientSession, running: asyncio.AbstractEventLoop) -> None:
+        if session.closed:
+            raise ConfigurationError("the session that was passed in is closed; keep it open while the gateway is used")
+        if getattr(session, "_loop", running) is not running:
+            # aiohttp would complain too, of "a timeout context manager outside a task".
             raise ConfigurationError(
-                "this gateway was first used in another event loop, where its connections live; "
-                "make one gateway for each asyncio.run() or thread"
+                "the session that was passed in was made in another event loop; make it in this one"
             )
 
     def _make(self) -> ClientSession:

@@ -17,29 +17,31 @@ go before the server's Retry-After.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aelyst_async.errors import (
+    ApiError,
     AuthenticationError,
     ConfigurationError,
     ContactsError,
     RateLimitedError,
     ResponseDecodeError,
+    TransportError,
 )
-from aelyst_async.ratelimit import Permit, RateLimiter, Slots
+from aelyst_async.identifiers import Identifier
+from aelyst_async.ratelimit import RateLimiter
 from aelyst_async.transport.credentials import Auth, Credential, Secret, fingerprint
 from aelyst_async.transport.events import Call, Hooks, Watch, logger
 from aelyst_async.transport.messages import Request, Response
 from aelyst_async.transport.redaction import Redactor
 from aelyst_async.transport.retry import Backoff, RetryPolicy, with_attempts, with_doubt, with_note
 from aelyst_async.transport.session import SessionHolder
-from aelyst_async.transport.settings import connect_within
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
+
+    from aelyst_async.transport.exchange import HttpClient
 
 __all__ = ["Transport"]
 
@@ -53,18 +55,18 @@ _LARGE = 64 * 1024
 
 
 class _Course:
-    """What one call carries from attempt to attempt."""
+    """What one call carries from attempt to attempt. The values are those at its start."""
 
-    __slots__ = ("asked_after_401", "attempt", "deadline", "last", "not_before", "renewed", "secret")
-
-    def __init__(self) -> None:
-        self.attempt = 0
-        self.deadline: float | None = None  # of the loop's clock; set when the first request may go
-        self.not_before = 0.0
-        self.last: ContactsError | None = None
-        self.secret: Secret | None = None
-        self.renewed: Secret | None = None  # returned by the callable after a 401, and not yet used
-        self.asked_after_401 = False
+    attempt = 0
+    deadline: float | None = None
+    """By the loop's clock; set when the first request may go."""
+    not_before = 0.0
+    last: ContactsError | None = None
+    backoff: Backoff | None = None
+    secret: Secret | None = None
+    renewed: Secret | None = None
+    """Returned by the callable after a 401, and not yet used."""
+    asked_after_401 = False
 
 
 class Transport:
@@ -91,6 +93,8 @@ class Transport:
         self._timeout = timeout
         self._session = SessionHolder(session, base_url)
         self._account: str | None = None
+        self._fixed: Secret | None = None  # the credential, where it never changes
+        self._http: HttpClient | None = None
 
     async def aclose(self) -> None:
         """Close our session, leave a borrowed one open. Idempotent."""
@@ -108,18 +112,29 @@ class Transport:
         """
         return self._named(None if self._credential.account else await self._secret(), key)
 
-    async def call(self, request: Request, decode: Callable[[Response], T], policy: RetryPolicy) -> T:
+    def call(
+        self,
+        request: Request,
+        decode: Callable[[Response], T],
+        policy: RetryPolicy,
+        about: Identifier | None = None,
+    ) -> Coroutine[Any, Any, T]:
         """Send `request`, repeat it as `policy` and the rules of `retry` allow, and return what `decode` makes of it.
 
-        Raises any `ContactsError`.
+        `about` is the contact that the call is about. Raises any `ContactsError`, with `about` as its ``identifier``.
         """
-        if not self.hooks:
-            return await self._repeat(request, decode, policy, None)
+        if self.hooks:
+            return self._watched(request, decode, policy, about)
+        return self._repeat(request, decode, policy, about, None)
+
+    async def _watched(
+        self, request: Request, decode: Callable[[Response], T], policy: RetryPolicy, about: Identifier | None
+    ) -> T:
         call = Call(provider=self.provider, base_url=self.base_url, method=request.method, endpoint=request.endpoint)
         watch = Watch(tuple(self.hooks), call)
         error: BaseException | None = None
         try:
-            return await self._repeat(request, decode, policy, watch)
+            return await self._repeat(request, decode, policy, about, watch)
         except BaseException as failure:
             error = failure
             raise
@@ -128,19 +143,73 @@ class Transport:
             del error  # or frame, traceback and error hold each other until the garbage collector comes
 
     async def _repeat(
-        self, request: Request, decode: Callable[[Response], T], policy: RetryPolicy, watch: Watch | None
+        self,
+        request: Request,
+        decode: Callable[[Response], T],
+        policy: RetryPolicy,
+        about: Identifier | None,
+        watch: Watch | None,
     ) -> T:
+        """Admit, send, decode; on a failure pause and start again.
+
+        One frame, since each frame costs a call twice: when it is entered and when it goes on. Nothing that may hang
+        holds a permit: one that came so late that the credential must be asked for again is given back for that time,
+        and had again before all first comers.
+        """
         slots = self._session.open()
-        backoff = Backoff(policy)
+        loop = asyncio.get_running_loop()
+        http = self._http or self._make_http()
         course = _Course()
         while True:
             course.attempt += 1
             failure: ContactsError
             try:
-                response = await self._admitted(request, course, policy, slots, watch)
+                secret = course.renewed or self._fixed or await self._secret(course, policy)
+                course.renewed = None
+                front = course.deadline is not None
+                settled = self._credential.fixed
+                while True:
+                    now = loop.time()
+                    async with self.limiter.permit(
+                        f"{request.method} {request.endpoint}",
+                        account=self._account or self._remember(secret),
+                        path=request.path,
+                        retry=front,
+                        # Before the first request the queue may take as long as it takes, but a pause that the server
+                        # has ordered may not last longer than the call; a repeat waits no longer than the call either
+                        # way.
+                        deadline=course.deadline or now + policy.total,
+                        max_wait=max(0.0, course.deadline - now) if course.deadline else None,
+                        slots=slots,
+                    ) as permit:
+                        if permit.waited:
+                            now = loop.time()
+                        if course.deadline is None:
+                            course.deadline = now + policy.total
+                        early = course.not_before - now
+                        stale = permit.waited > _FRESH and not settled
+                        if early <= 0 and not stale:
+                            course.secret = secret
+                            response = await http.exchange(
+                                request,
+                                secret,
+                                permit,
+                                attempt=course.attempt,
+                                started=now,
+                                deadline=course.deadline,
+                                watch=watch,
+                            )
+                            break
+                        permit.unsent()
+                    if early > 0:
+                        await asyncio.sleep(early)
+                    if stale:
+                        secret = await self._secret(course, policy)
+                        settled = front = True
                 try:
-                    small = len(response.body) < _LARGE
-                    return decode(response) if small else await asyncio.to_thread(decode, response)
+                    if len(response.body) < _LARGE:
+                        return decode(response)
+                    return await asyncio.to_thread(decode, response)
                 except ContactsError as refusal:
                     # Without the frames of the decoding: their variables hold the body, which may echo the credential.
                     failure = refusal.with_traceback(None)
@@ -152,49 +221,19 @@ class Transport:
                 failure = error
             # Below, outside `except`: an error raised there must not carry this one in its chain.
             try:
-                delay = await self._pause(failure, request, course, backoff, policy)
+                if about is not None and isinstance(failure, (ApiError, TransportError, ResponseDecodeError)):
+                    failure.identifier = about
+                delay = await self._pause(failure, request, course, policy)
                 if watch is not None:
                     watch.retry(course.attempt, type(failure).__name__, delay)
                 if isinstance(failure, RateLimitedError) and failure.retry_after is not None:
-                    course.not_before = asyncio.get_running_loop().time() + delay
+                    course.not_before = loop.time() + delay
                 elif delay > 0:
                     await asyncio.sleep(delay)
             finally:
                 del failure  # or frame, traceback and error hold each other until the garbage collector runs
 
-    async def _admitted(
-        self, request: Request, course: _Course, policy: RetryPolicy, slots: Slots, watch: Watch | None
-    ) -> Response:
-        """Have a credential and a permit, then send once.
-
-        Nothing that may hang holds a permit: one that came so late that the credential must be asked for again is given
-        back for that time, and had again before all first comers.
-        """
-        loop = asyncio.get_running_loop()
-        secret = course.renewed or await self._secret(course, policy)
-        course.renewed = None
-        front = course.deadline is not None
-        settled = self._credential.fixed
-        while True:
-            async with self._permit(request, secret, course.deadline, policy, slots, front=front) as permit:
-                now = loop.time()
-                if course.deadline is None:
-                    course.deadline = now + policy.total
-                early = course.not_before - now
-                stale = permit.waited > _FRESH and not settled
-                if early <= 0 and not stale:
-                    course.secret = secret
-                    return await self._attempt(request, secret, permit, course.attempt, course.deadline, watch)
-                permit.unsent()
-            if early > 0:
-                await asyncio.sleep(early)
-            if stale:
-                secret = await self._secret(course, policy)
-                settled = front = True
-
-    async def _pause(
-        self, failure: ContactsError, request: Request, course: _Course, backoff: Backoff, policy: RetryPolicy
-    ) -> float:
+    async def _pause(self, failure: ContactsError, request: Request, course: _Course, policy: RetryPolicy) -> float:
         """Return the seconds until the next attempt. Where there is none, raise what the call ends with."""
         last, attempt = course.last, course.attempt
         try:
@@ -215,6 +254,7 @@ class Transport:
             course.last = failure
             if await self._rotated(failure, course, policy):
                 return 0.0
+            backoff = course.backoff = course.backoff or Backoff(policy)
             delay = self._next_delay(backoff, failure, request, attempt, course.deadline, policy)
             if delay is None:
                 raise failure
@@ -276,6 +316,8 @@ class Transport:
             within = min(within, policy.total if course.deadline is None else max(course.deadline - now, 0.001))
         secret = await self._credential.resolve(within)
         self.redactor.learn(secret.reveal())
+        if self._credential.fixed:
+            self._fixed = secret
         return secret
 
     def _named(self, secret: Secret | None, key: bytes = b"") -> str:
@@ -285,107 +327,16 @@ class Transport:
         assert secret is not None
         return fingerprint(secret.reveal(), self.provider, self.base_url, key=key)
 
-    def _permit(
-        self,
-        request: Request,
-        secret: Secret,
-        deadline: float | None,
-        policy: RetryPolicy,
-        slots: Slots,
-        *,
-        front: bool,
-    ) -> AbstractAsyncContextManager[Permit]:
-        """Ask the limiter, for a connection as well. Before the first request the queue may take as long as it takes,
-        but a pause that the server has ordered may not last longer than the call; a repeat waits no longer than the
-        call either way.
-        """
-        if self._account is None:
-            # Kept while the credential rotates: the quota is the account's, and so is what was learned of it.
-            self._account = self._named(secret)
-        now = asyncio.get_running_loop().time()
-        return self.limiter.permit(
-            f"{request.method} {request.endpoint}",
-            account=self._account,
-            path=request.path,
-            retry=front,
-            deadline=now + policy.total if deadline is None else deadline,
-            max_wait=None if deadline is None else max(0.0, deadline - now),
-            slots=slots,
-        )
+    def _remember(self, secret: Secret) -> str:
+        # Kept while the credential rotates: the quota is the account's, and so is what was learned of it.
+        self._account = self._named(secret)
+        return self._account
 
-    async def _attempt(
-        self,
-        request: Request,
-        secret: Secret,
-        permit: Permit,
-        attempt: int,
-        deadline: float,
-        watch: Watch | None,
-    ) -> Response:
-        """Send once: tell the limiter what came of it, log, tell who watches."""
-        from aelyst_async.transport.exchange import exchange  # imports aiohttp
+    def _make_http(self) -> HttpClient:
+        from aelyst_async.transport.exchange import HttpClient  # imports aiohttp
 
-        try:
-            self._session.open()  # it may have been closed while we waited
-        except BaseException:
-            permit.unsent()
-            raise
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        status: int | None = None
-        error: str | None = None
-        if watch is not None:
-            watch.sending(attempt, permit.waited)
-        try:
-            with self._session.use() as session:
-                response = await exchange(
-                    session,
-                    request,
-                    base_url=self.base_url,
-                    auth=self._auth,
-                    secret=secret,
-                    timeout=self._bounded(deadline - started),
-                    redactor=self.redactor,
-                    permit=permit,
-                    attempt=attempt,
-                )
-            status = response.status
-            return response
-        except BaseException as failure:
-            error = type(failure).__name__
-            raise
-        finally:
-            duration = loop.time() - started
-            self._log(request, status, error, attempt, permit.waited, duration)
-            if watch is not None:
-                watch.answered(attempt, status, error, permit.waited, duration)
-
-    def _bounded(self, left: float) -> dict[str, Any]:
-        """Return the time-outs of one attempt, cut to what is left of the call's deadline."""
-        if left >= self._timeout["total"]:
-            return self._timeout
-        left = max(left, 0.001)
-        bounded = {name: min(value, left) for name, value in self._timeout.items()}
-        return {**bounded, "connect": min(bounded["connect"], connect_within(left))}
-
-    def _log(
-        self,
-        request: Request,
-        status: int | None,
-        error: str | None,
-        attempt: int,
-        waited: float,
-        duration: float,
-    ) -> None:
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug(
-                "%s %s -> %s in %.1f ms, attempt %d, waited %.1f ms for the rate limit",
-                request.method, request.endpoint, status or error, duration * 1000, attempt, waited * 1000,
-                extra={
-                    "provider": self.provider, "http_method": request.method, "endpoint": request.endpoint,
-                    "http_status": status, "error": error, "attempt": attempt, "duration": duration, "waited": waited,
-                },
-            )  # fmt: skip
+        self._http = HttpClient(self.provider, self.base_url, self._auth, self._session, self._timeout, self.redactor)
+        return self._http
 
 
 def _nothing_sent(failure: ContactsError) -> bool:

@@ -93,9 +93,9 @@ async def test_settling_keeps_no_more_than_it_must() -> None:
     for number in range(5_000):
         settling.begin([Phone(f"+{number}"), Email(f"{number}@x.y")])
         await asyncio.sleep(0.01)
-    assert len(settling._until) <= 2 * 101
+    assert len(settling.until) <= 2 * 101
     settling.begin([Phone("+4999")])  # begun again: it expires later, and last
-    assert next(reversed(settling._until)) == Phone("+4999")
+    assert next(reversed(settling.until)) == Phone("+4999")
 
 
 def visible_after(seconds: float, refusal: Answer) -> Handler:
