@@ -22,6 +22,9 @@ _MILLISECONDS = 1e11
 """Unix times from here on are milliseconds; as seconds this is the year 5138."""
 
 
+_from_timestamp = datetime.fromtimestamp
+
+
 def as_id(value: object) -> str | None:
     """Return an id that came as a whole number or as a `str`, or None for what is no id.
 
@@ -138,6 +141,8 @@ class Reader:
         value = self._get(key)
         if value is None:
             return None
+        if value.__class__ is int and 0 <= value < _MILLISECONDS and value >= least:  # nearly always
+            return _from_timestamp(value, timezone.utc)
         moment = None if isinstance(value, (int, float)) and value < least else as_moment(value)
         if moment is None:
             self.odd.append(key)

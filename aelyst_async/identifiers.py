@@ -29,6 +29,7 @@ _MAX_LENGTH = 320
 # Cc control, Cs lone surrogate, Zl/Zp line and paragraph separators.
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _PHONE_PADDING = re.compile(r"[ \-.()\[\]]")
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~:@-]*")
 _PHONE = re.compile(r"\+[0-9]{1,32}")
 
 
@@ -68,7 +69,7 @@ def _convert_email(value: object) -> str:
     local, at, domain = text.rpartition("@")
     if not (at and local and domain):
         raise InvalidIdentifierError("email: the value is not of the form name@domain", text)
-    if any(character.isspace() for character in text):
+    if text.split(maxsplit=1) != [text]:
         raise InvalidIdentifierError("email: the value contains a blank; remove it", text)
     return text
 
@@ -162,4 +163,4 @@ def encode_segment(text: str) -> str:
 
     ``/``, ``?``, ``#``, ``%`` and ``+`` never survive, so no text can leave its segment.
     """
-    return quote(text, safe=":@")
+    return text if _UNRESERVED.fullmatch(text) else quote(text, safe=":@")

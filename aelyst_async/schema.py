@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from aelyst_async.contacts import ContactFields
+from aelyst_async.contacts import UNSET, ContactFields
 from aelyst_async.errors import UnsupportedFieldError
 
 __all__ = ["ContactSchema", "FieldProblem", "FieldRule", "Operation", "boolean", "check_fields", "json_object", "text"]
@@ -28,8 +29,11 @@ def text(value: Any) -> str:
     """Encode a text: a `str` as it is. Raises `ValueError` for anything else, as all encoders do."""
     if not isinstance(value, str):
         raise ValueError(f"expected text, got {type(value).__name__}")  # noqa: TRY004
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError("the text holds half of a surrogate pair, which UTF-8 cannot carry")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("the text contains a lone surrogate, which UTF-8 cannot carry") from None
     return value
 
 
@@ -60,6 +64,12 @@ def check_fields(fields: object, provider: str) -> None:
         raise UnsupportedFieldError(f"{provider}: expected ContactFields(first_name=…) or a subclass, got {got}")
 
 
+@cache
+def _names(kind: type[ContactFields]) -> tuple[str, ...]:
+    """Return the names of a class' fields in the order of declaration."""
+    return tuple(attribute.name for attribute in attrs.fields(kind))
+
+
 @attrs.frozen(kw_only=True)
 class FieldRule:
     """One writable field: ``name`` in `ContactFields`, ``wire`` in the vendor's JSON.
@@ -79,10 +89,6 @@ class FieldRule:
     required: bool = False
     encode: Callable[[Any], Any] = text
     item: Callable[[str, Any], Any] | None = None
-
-    def accepts(self, operation: Operation) -> bool:
-        """Whether `operation` takes this field."""
-        return self.create if operation == "create" else self.update
 
 
 @attrs.frozen
@@ -106,13 +112,19 @@ class ContactSchema:
     fields_type: type[ContactFields]
     rules: tuple[FieldRule, ...]
     read_only: Mapping[str, str] = attrs.field(factory=dict)
+    _by_name: Mapping[str, FieldRule] = attrs.field(init=False, repr=False, eq=False)
+
+    @_by_name.default
+    def _index(self) -> dict[str, FieldRule]:
+        names: dict[str, FieldRule] = {}
+        for rule in self.rules:
+            names.setdefault(rule.name, rule)
+            names.setdefault(rule.wire, rule)
+        return names
 
     def rule(self, name: str) -> FieldRule | None:
         """Return the rule of the field `name`, ours or the vendor's."""
-        for rule in self.rules:
-            if name in {rule.name, rule.wire}:
-                return rule
-        return None
+        return self._by_name.get(name)
 
     def encode(self, fields: ContactFields, operation: Operation) -> dict[str, Any]:
         """Return the JSON body of `operation` for `fields`: what is `UNSET` is left out, None is null.
@@ -147,12 +159,15 @@ class ContactSchema:
         check_fields(fields, self.provider)
         body: dict[str, Any] = {}
         problems: list[FieldProblem] = []
-        given = dict(fields.given())
-        for name, value in given.items():
-            rule = self.rule(name)
+        creating = operation == "create"
+        for name in _names(type(fields)):
+            value = getattr(fields, name)
+            if value is UNSET:
+                continue
+            rule = self._by_name.get(name)
             if rule is None:
                 problems.append(FieldProblem(name, "unknown", f"{self.provider} has no such field"))
-            elif not rule.accepts(operation):
+            elif not (rule.create if creating else rule.update):
                 problems.append(FieldProblem(name, "create-only", f"{self.provider} does not take it on {operation}"))
             elif value is None:
                 if rule.nullable:
@@ -164,10 +179,10 @@ class ContactSchema:
                     body[rule.wire] = rule.encode(value)
                 except ValueError as refusal:
                     problems.append(FieldProblem(name, "type", str(refusal)))
-        if operation == "create":
+        if creating:
             problems += [
                 FieldProblem(rule.name, "required", "is required to create a contact")
                 for rule in self.rules
-                if rule.required and rule.name not in given
+                if rule.required and getattr(fields, rule.name, UNSET) is UNSET
             ]
         return body, problems

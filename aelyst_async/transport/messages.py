@@ -40,6 +40,8 @@ _CHARSET = re.compile(
 )
 """What text is sent in. Python knows more codecs, some of which take quadratic time."""
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 """Idempotent methods (RFC 9110, 9.2.2): sending twice has the effect of sending once."""
 
@@ -78,7 +80,7 @@ class Request:
         """Return the JSON body as UTF-8, or None."""
         if isinstance(self.json, Unset):
             return None
-        return json.dumps(self.json, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return _encode(self.json).encode()
 
 
 def encode_query(pairs: tuple[tuple[str, str], ...]) -> str:
@@ -138,6 +140,18 @@ class Response:
     def _parse(self) -> tuple[Any, str | None]:
         if self.problem is not None:
             return None, self.problem
+        if len(self.body) <= _LARGE:
+            # Nearly always one value in UTF-8. What is not is read again: in another encoding, or to say what is wrong.
+            try:
+                text = str(self.body, "utf-8")
+                value, end = _raw_decode(text)
+                if end == len(text) or not text[end:].strip(" \t\n\r"):
+                    return value, None
+            except (ValueError, RecursionError):
+                pass
+        return self._parse_with_care()
+
+    def _parse_with_care(self) -> tuple[Any, str | None]:
         body: bytes | str = self.body
         settings: dict[str, Any] = {"parse_constant": _nothing}
         if len(body) > _LARGE:
@@ -250,6 +264,9 @@ def _same_number(one: str, other: str) -> bool:
 
 def _nothing(constant: str) -> None:  # noqa: ARG001 - as the JSON reader calls it
     return None
+
+
+_raw_decode = json.JSONDecoder(parse_constant=_nothing).raw_decode
 
 
 def _short_int(digits: str) -> int | None:

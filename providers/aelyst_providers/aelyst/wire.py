@@ -13,12 +13,12 @@ from __future__ import annotations
 import math
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from aelyst_async.codec import Reader, as_id, kind_of
 from aelyst_async.contacts import WriteReceipt
 from aelyst_async.errors import ApiError, error_class_for
-from aelyst_async.identifiers import Identifier
+from aelyst_async.identifiers import ContactId, Identifier
 from aelyst_async.schema import ContactSchema, FieldRule, text
 from aelyst_async.transport.messages import Response
 from aelyst_providers.aelyst.models import AelystContact, AelystFields, Assignee, CustomField
@@ -33,12 +33,12 @@ def encode_custom_value(value: Any) -> Any:
     """
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return text(value)
     if isinstance(value, int):
         if abs(value) >= 10**300:  # Python would not write it, and no reader would keep it
             raise ValueError("a number of more than 300 digits")
         return value
-    if isinstance(value, str):
-        return text(value)
     if isinstance(value, datetime):  # before date, whose subclass it is
         raise ValueError(  # noqa: TRY004 - encoders raise one kind
             "a datetime has no rule (its day depends on a time zone); pass its .date() or .time()"
@@ -70,13 +70,15 @@ def encode_custom_fields(value: Any) -> list[dict[str, Any]]:
     if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
         raise ValueError(f"expected CustomField objects, got {type(value).__name__}")
     encoded: list[dict[str, Any]] = []
+    names: set[str] = set()
     for item in value:
         if not isinstance(item, CustomField):
             raise ValueError(f"expected CustomField objects, got {type(item).__name__}")  # noqa: TRY004
         if not isinstance(item.name, str) or not item.name:
             raise ValueError("a custom field needs a name")
-        if any(other["name"] == item.name for other in encoded):
+        if item.name in names:
             raise ValueError(f"the custom field {item.name!r} is given twice")
+        names.add(item.name)
         try:
             encoded.append({"name": text(item.name), "value": encode_custom_value(item.value)})
         except ValueError as refusal:
@@ -147,13 +149,15 @@ def _assignee(read: Reader) -> Assignee | None:
         return None
     inner = Reader(value)
     number = value.get("id")
-    if isinstance(number, str) and len(number) < 19 and number.isascii() and number.isdigit():
-        number = int(number)
-    if number is not None and number.__class__ is not int:
-        inner.odd.append("id")
-        number = None
+    if number.__class__ is not int and number is not None:
+        if isinstance(number, str) and len(number) < 19 and number.isascii() and number.isdigit():
+            number = int(number)
+        else:
+            inner.odd.append("id")
+            number = None
     assignee = Assignee(id=number, **inner.texts(_ASSIGNEE_TEXTS))
-    read.odd += [f"assignee.{name}" for name in inner.odd]
+    if inner.odd:
+        read.odd += [f"assignee.{name}" for name in inner.odd]
     return assignee
 
 
@@ -177,6 +181,10 @@ def read_error(response: Response) -> ApiError | None:
 
 
 def _body(response: Response) -> dict[str, Any]:
+    if response.ok:
+        body = response.json()
+        if body.__class__ is dict and "code" not in body:  # a contact, or the receipt of an update
+            return cast("dict[str, Any]", body)
     error = read_error(response)
     if error is not None:
         raise error
@@ -192,7 +200,8 @@ def read_contact(response: Response, who: Identifier | None = None) -> AelystCon
     contact_id = as_id(body.get("id"))
     if contact_id is None:
         raise response.undecodable(f"$.id: expected an id, got {kind_of(body.get('id'))}")
-    response.check_about(contact_id, who)
+    if who.__class__ is ContactId:
+        response.check_about(contact_id, who)
     read = Reader(body)
     contact = AelystContact(
         id=contact_id,
@@ -204,7 +213,8 @@ def read_contact(response: Response, who: Identifier | None = None) -> AelystCon
         is_blocked=read.of("isBlocked", bool),
         raw=body,
     )
-    read.log("aelyst")
+    if read.odd:
+        read.log("aelyst")
     return contact
 
 
