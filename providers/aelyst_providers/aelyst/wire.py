@@ -146,10 +146,10 @@ def _assignee(read: Reader) -> Assignee | None:
     if value is None:
         return None
     inner = Reader(value)
-    number = value.get("id")
+    number: Any = value.get("id")
     if isinstance(number, str) and len(number) < 19 and number.isascii() and number.isdigit():
         number = int(number)
-    if number is not None and number.__class__ is not int:
+    if number is not None and (not isinstance(number, int) or isinstance(number, bool)):
         inner.odd.append("id")
         number = None
     assignee = Assignee(id=number, **inner.texts(_ASSIGNEE_TEXTS))
