@@ -114,7 +114,7 @@ class Reader:
     def items(self, key: str) -> list[Any]:
         """Return an array as it is, empty where there is none."""
         value = self._get(key)
-        if value.__class__ is list:
+        if isinstance(value, list):
             return value
         if value is not None:
             self.odd.append(key)

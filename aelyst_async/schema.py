@@ -160,7 +160,7 @@ class ContactSchema:
         body: dict[str, Any] = {}
         problems: list[FieldProblem] = []
         creating = operation == "create"
-        for name in _names(type(fields)):
+        for name in _names(type(fields)):  # type: ignore[arg-type]  # mypy takes instances' __hash__ for it
             value = getattr(fields, name)
             if value is UNSET:
                 continue

