@@ -29,6 +29,7 @@ import math
 
 from aelyst_async.ratelimit.blind import Blind
 from aelyst_async.ratelimit.headers import QuotaHeaders
+from aelyst_async.ratelimit.quota import Quota
 from aelyst_async.ratelimit.window import COMMON, USUAL, Log, Window
 
 __all__ = ["Bucket", "Sent"]
@@ -38,6 +39,8 @@ _TOGETHER = 0.0002
 
 _FIRST_JITTER = 0.025
 """Seconds: the most jitter presumed before any is seen. Source: the usual spread of a mobile connection's round trips."""
+
+_M, _A, _D, _F, _FF = 0.3, 0.15, 0.2, 0.03, 0.02
 
 _DOUBT = 60
 """Good responses, or the limit's number if that is less, after which a Remaining that stays 0 is not believed."""
@@ -63,12 +66,13 @@ class Bucket:
     """One quota as one client sees it."""
 
     __slots__ = (
-        "_alone", "_allowed", "_asks", "_blind", "_fastest", "_jitter", "_last", "_let_through", "_log", "_newest", "_others", "_out",
-        "_overtaken", "_presumed", "_ready", "_refusals", "_refuted", "_round_trip", "_seen_at", "_slip", "_spare", "_stale",
-        "_sure", "_tested", "_window", "_zeros", "limit", "paused_until", "refused", "remaining", "sent",
+        "_alone", "_allowed", "_asks", "_blind", "_fastest", "_jitter", "_last", "_least_left", "_let_through", "_log", "_newest", "_others", "_out",
+        "_overtaken", "_presumed", "_prior", "_rate", "_ready", "_refusals", "_refuted", "_round_began", "_round_trip", "_seen_at", "_share", "_slip", "_spare", "_stale",
+        "_sure", "_tested", "_told", "_window", "_zeros", "limit", "paused_until", "refused", "remaining", "sent",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, quota: Quota | None = None, prior: Quota | None = None, share: float = 1.0) -> None:
+        """``quota``: told by the user. ``prior``: a guess that responses correct. ``share``: the part to use at most."""
         self.limit: int | None = None
         self.remaining: int | None = None
         self.paused_until = -math.inf
@@ -98,8 +102,18 @@ class Bucket:
         self._zeros = 0  # good responses in a row that left nothing
         self._refuted = 0  # how often W had turned out to be longer before them
         self._others = 0.0
+        self._rate = math.inf
+        self._round_began = -math.inf
+        self._least_left = math.inf
         self._ready = -math.inf
         self._stale = False
+        self._share = share
+        self._told = quota
+        self._prior = prior
+        if quota is not None:
+            self.limit = quota.limit
+            self._blind = None
+            self._window.tell(quota.per)
 
     @property
     def in_flight(self) -> int:
@@ -123,12 +137,18 @@ class Bucket:
     @property
     def source(self) -> str | None:
         """Where the window is from."""
+        if self._told is not None:
+            return "user"
+        if self._window.told:
+            return "server"
         return "learned" if self._window.known else None
 
     @property
     def state(self) -> str:
         if self._blind is not None and self._let_through > 1:
             return "blind"
+        if self._rate < math.inf:
+            return "shared"
         return "known" if self._window.known else "learning"
 
     # -- when -------------------------------------------------------------------------------------------------------
@@ -158,14 +178,24 @@ class Bucket:
         if blind is not None:
             if self._out >= blind.may_be_out(self._let_through):
                 return math.inf
-            return max(last, self._law(int(blind.limit))) if window.known else last
+            return max(last, self._law(max(1, int(self._share * blind.limit)))) if window.known else last
         assert limit is not None
+        own = max(1, int(self._share * limit))  # requests of ours in a window, at most
         law = math.inf
-        if window.known and (self._presumed < 2 * window.proven or not self._out):
-            law = max(last, self._law(limit))
+        if window.known:
+            # Now and then one is left for a newcomer, who would find none free in a log that is always full.
+            standing = 8 <= limit == own and window.proven > limit and int(last / window.believed) % 16 == 0
+            law = max(last, self._law(own - standing))
         credit = self._allowed - self._log.count - math.ceil(self._spare)
+        unproven = self._presumed >= 2 * window.proven and self._out > 0
+        if self._rate < math.inf:
+            return self._in_turn(limit)
+        if own < limit:
+            if window.known:
+                return law if credit >= 1 or not unproven else math.inf
+            credit -= limit - own
         if credit < 1:
-            return law
+            return math.inf if unproven else law
         if not window.known:
             return self._first_quota(limit, credit)
         if credit < 2 and not window.exact and (window.proven < 2 * limit or (window.proven // limit) % 16 == 0):
@@ -174,7 +204,7 @@ class Bucket:
 
     def _law(self, limit: int) -> float:
         """Return when fewer than the limit were sent in the last W seconds."""
-        first = self._log.count + 1 - max(1, limit - math.ceil(self._others - 0.5))
+        first = self._log.count + 1 - limit
         return (self._log.time(first) if first > 0 else -math.inf) + self._window.believed + self._margin()
 
     def _margin(self) -> float:
@@ -285,6 +315,12 @@ class Bucket:
         self._alone = False
         self._window.proven += one.presumed
         self._let_through += 1
+        if self._told is not None:
+            if quota.limit == self.limit and quota.remaining is not None:
+                self._learn(one.at, took, quota.limit, quota.remaining)
+            return
+        if quota.window is not None and quota.window != self._window.believed:
+            self._window.tell(quota.window)
         if quota.limit is not None and quota.remaining is not None and self._credible(quota.limit, quota.remaining):
             self._learn(one.at, took, quota.limit, quota.remaining)
         elif self._blind is not None:
@@ -357,6 +393,44 @@ class Bucket:
         self._sure = max(before, least)
         others = window.narrow(log, at, least - limit, most - limit, limit, jitter)
         self._others = others if others > self._others else self._others * (1 - 1 / (4 + limit))
+        self._share_out(at, limit, remaining)
+
+    def _in_turn(self, limit: int) -> float:
+        """Return when one may be sent beside others' requests: at our rate, and only if one is left."""
+        burst = max(1, limit // 32)
+        first = self._log.count + 1 - burst
+        turn = max(self._last, (self._log.time(first) if first > 0 else -math.inf) + burst / self._rate)
+        theirs = self._others * self._round_trip / self._window.believed  # of others' requests, so many are under way
+        if self._allowed - self._log.count > _FF * limit + theirs:
+            return turn
+        return math.inf if self._out else max(turn, self._last + self._window.believed / 4)
+
+    def _share_out(self, at: float, limit: int, remaining: int) -> None:
+        """Adjust our rate, if others spend the same quota: all that do see the same least Remaining of a window. Where
+        it is low, each gives up a tenth; else each takes the same part of it. So the rates become equal (AIMD).
+        """
+        window, log = self._window, self._log
+        if self._rate == math.inf:
+            if self._others < 1 or (not window.known and at - log.time(1) < 2 * COMMON):
+                return
+            window.doubt()
+            own = log.sent_by(at) - log.sent_by(at - window.believed)
+            self._rate = max(1.0, own, limit / 8) / window.believed
+            self._round_began, self._least_left = at, math.inf
+        self._least_left = min(self._least_left, remaining)
+        length = min(window.believed, window.high)
+        if at - self._round_began < max(COMMON, length / 4):
+            return
+        left = self._least_left - _F * limit
+        own = log.sent_by(at) - log.sent_by(at - length)
+        if left < 1:
+            self._rate = max(limit / 64 / length, self._rate * (1 - _D * own / max(own + self._others, 1)))
+        else:
+            self._rate += left / limit * (_M * self._rate + _A * limit / length)
+            if self._rate >= 1.2 * limit / length and self._others < 1:
+                self._rate = math.inf
+                window.shared = False
+        self._round_began, self._least_left = at, math.inf
 
     def _refuse(self, one: Sent, now: float, quota: QuotaHeaders) -> None:
         fresh = one.at >= self.paused_until

@@ -39,7 +39,7 @@ from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit.bucket import Bucket, Sent
 from aelyst_async.ratelimit.headers import QuotaHeaders, read
 from aelyst_async.ratelimit.queue import Lane, Slots
-from aelyst_async.ratelimit.quota import AccountScope, BucketSnapshot, PathScope, Quota, check_quotas
+from aelyst_async.ratelimit.quota import EVERY_ENDPOINT, AccountScope, BucketSnapshot, PathScope, Quota, check_quotas
 
 __all__ = ["Permit", "RateLimiter"]
 
@@ -62,9 +62,15 @@ class RateLimiter:
     that loop is closed or idle, the next one may use it, and what was learned is learned anew.
     """
 
-    def __init__(self, *, max_wait: float | None = None, quotas: Mapping[str, Quota] | None = None) -> None:
+    def __init__(
+        self, *, max_wait: float | None = None, quotas: Mapping[str, Quota] | None = None, share: float = 1.0
+    ) -> None:
         self._max_wait = _seconds(max_wait, "max_wait")
         self._quotas = check_quotas(quotas)
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
+            raise ConfigurationError(f"share must be a number above 0, up to 1, not {share!r}")
+        self._share = share
+        self._every = self._quotas.get(EVERY_ENDPOINT)
         self._loop: asyncio.AbstractEventLoop | None = None
         # Whether the running loop is ours: ours runs, and in this thread. Cheaper than `get_running_loop`, which asks
         # the kernel for the process before Python 3.12.
@@ -128,8 +134,9 @@ class RateLimiter:
             self._bind(loop)
         self._thread = get_ident()
         scope = self._scopes.get(key)
+        quota = self._quotas.get(key[1], self._every)
         if scope is None:
-            scope = self._scopes[key] = PathScope()
+            scope = self._scopes[key] = PathScope(quota, told=quota is not None)
             _trim(self._scopes, lambda name: (*name, None) not in self._lanes)
         name = (*key, path if scope.per_path else None)
         lane = self._lanes.get(name)
@@ -138,7 +145,7 @@ class RateLimiter:
             if group is None:
                 group = self._groups[key[0]] = AccountScope()
                 _trim(self._groups, lambda account: account != key[0])
-            lane = self._lanes[name] = Lane(*name, Bucket(), group, scope)
+            lane = self._lanes[name] = Lane(*name, Bucket(quota, None, self._share), group, scope)
             if len(self._lanes) > MOST_BUCKETS:
                 now = self._time()
                 self._usual.clear()
@@ -293,7 +300,7 @@ class RateLimiter:
             for one in lanes:
                 # What the endpoint's bucket knew is long out of date; a path's bucket is of no more use.
                 if one.path is None:
-                    one.bucket = Bucket()
+                    one.bucket = Bucket(share=self._share)
                 elif not one.bucket.in_flight:
                     self._lanes.pop((*key, one.path), None)
         homes: dict[Lane, None] = {}

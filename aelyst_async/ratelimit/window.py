@@ -37,6 +37,12 @@ COMMON = 1.0
 _MOST_LOGGED = 100_000
 """Send times that are kept, 8 bytes each. Of a larger quota, Remaining alone is obeyed."""
 
+_PROVEN = 1 << 30
+"""Presumptions that may be out at once where W is told: any number."""
+
+_TRUSTED = 16
+"""Presumptions that came true, after which what contradicts the length is put down to other clients."""
+
 _POINTS = 256
 """Points per quota by which the upper bound is found; so it is at most 1/256 of a window too long."""
 
@@ -87,7 +93,7 @@ class Log:
 class Window:
     """The bounds of W in seconds, and the length to work with."""
 
-    __slots__ = ("_early", "_first", "_points", "believed", "high", "low", "proven", "raised", "told")
+    __slots__ = ("_early", "_first", "_points", "believed", "high", "low", "proven", "raised", "shared", "told")
 
     def __init__(self) -> None:
         self.low = 0.0
@@ -98,6 +104,8 @@ class Window:
         """Whether the length was told, so that responses do not change it."""
         self.proven = 0
         """Presumptions that came true while this length was believed."""
+        self.shared = False
+        """Whether others spend the same quota, so that the lower bound cannot be seen."""
         self.raised = 0
         """How often the length turned out to be longer than believed."""
         self._points: deque[tuple[float, int]] = deque()  # (time, requests forgotten by then at most)
@@ -117,12 +125,20 @@ class Window:
         """Use this length, whatever the responses show."""
         self.low = self.high = self.believed = seconds
         self.told = True
+        self.proven = _PROVEN
         self._points.clear()
 
     def hint(self, seconds: float) -> None:
         """Start from this length; responses correct it."""
         if not self.told and self.low <= seconds < self.high and (not self.known or seconds > self.believed):
             self._believe(seconds)
+
+    def doubt(self) -> None:
+        """Others spend the same quota: what counts longest may be theirs, so the lower bound cannot be seen."""
+        self.shared = True
+        if not self.told and self.proven < _TRUSTED:
+            self.low = 0.0
+            self._believe(min(self.believed, self.high, COMMON))
 
     def shift(self, by: int) -> None:
         """The requests are numbered anew: one was not counted."""
@@ -142,13 +158,17 @@ class Window:
             self._bound_above(at, least, most, limit, jitter)
         others = 0
         age = at - jitter - log.time(max(most, 0) + 1) if most < log.count else 0.0
-        if age > self.low or most < 0:
-            if most < 0 or age > 1.02 * self.high + 0.002:
-                others = max(0, log.sent_by(at - min(self.believed, self.high) - jitter) - most)
-            elif not self.told:
+        if most < 0 or age > self.low or self.shared:
+            length = min(self.believed, self.high)
+            trusted = 0.985 * length if self.shared or self.proven >= _TRUSTED else self.high
+            if most < 0 or age > 1.02 * trusted + 0.002:
+                others = max(0, log.sent_by(at - length - jitter) - most)
+            elif age > self.low and not self.told and not self.shared:
                 self.low = age
         if self.told:
             return others
+        if self.shared:
+            self.low = min(self.low, 0.5 * self.high)
         if self.low > self.believed or self.high < 0.99 * self.believed:
             self.raised += self.low > self.believed
             self._choose()
