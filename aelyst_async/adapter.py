@@ -177,13 +177,14 @@ class HttpGateway(ABC):
         """
         if about is not None and self._settling.until and (left := self._settling.left(about)) > 0:
             return self._call_later(left, request, decode, about)
-        return self._transport.call(request, decode, self._retry, about)
+        call = self._transport.watched_call if self._transport.hooks else self._transport.call
+        return call(request, decode, self._retry, about)
 
     async def _call_later(
         self, seconds: float, request: Request, decode: Callable[[Response], T], about: Identifier
     ) -> T:
         await asyncio.sleep(seconds)
-        return await self._transport.call(request, decode, self._retry, about)
+        return await self._call(request, decode, about=about)
 
     async def _until_readable(self, who: Identifier) -> None:
         """Return once `who` can be read: 404 and 449 mean "not yet". Raises `RequestTimeoutError` after a minute.

@@ -1,29 +1,30 @@
-"""Our connection pool: no stray answer, and a word when a request goes out.
+"""Our connection pool: no stray answer, a word when a request goes out, and one timer for all time-outs.
 
 **Stray answers.** aiohttp reuses a pooled connection whatever arrived on it in the meantime, so a second response to
 one request becomes the response to the next: another person's contact. Here a connection that receives anything while
 idle is closed, and one that holds unread data (parsed, or still in the kernel) is not reused. A connection that the
 server has closed is noticed in the same way, before a request is lost on it.
 
-**Sent or not.** aiohttp writes a request as soon as its connector has returned a connection, and not before. So
-`Progress.sent` is a fact, also where a proxy breaks off CONNECT.
+**Sent or not.** aiohttp sets what it expects of a response as soon as its connector has returned a connection, then
+writes the request. So `Progress.sent` is a fact, also where a proxy breaks off CONNECT.
+
+**Time-outs.** aiohttp sets a timer for each request, a tenth of its cost, and nearly always cancels it.
+Here a connection in use notes its deadline, and one timer for the pool looks at all of them.
 
 Imports aiohttp; imported with the first request.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import math
 import select
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-
-if TYPE_CHECKING:
-    from aiohttp.client_reqrep import ClientRequest
-    from aiohttp.connector import Connection
 
 __all__ = ["PROGRESS", "Connector", "Progress", "traced"]
 
@@ -32,42 +33,87 @@ class Progress:
     """How far one attempt has come.
 
     ``sent``: whether its headers have been written; None where that cannot be told, which is so only for a session that
-    is not aiohttp's. ``answered``: whether the headers of the answer are in.
+    is not aiohttp's. ``answered``: whether the headers of the answer are in. ``deadline``: the loop's time at which a
+    `Connector` ends the wait for the answer.
     """
 
     sent: bool | None = False
     answered = False
+
+    def __init__(self, deadline: float = math.inf) -> None:
+        self.deadline = deadline
 
 
 PROGRESS: ContextVar[Progress | None] = ContextVar("aelyst_async.progress", default=None)
 
 
 class Connector(aiohttp.TCPConnector):
-    """A `TCPConnector` that keeps the two promises above."""
+    """A `TCPConnector` that keeps the promises above."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self._factory: Any = functools.partial(_Protocol, loop=self._loop)
-
-    async def connect(self, req: ClientRequest, *args: Any, **kwargs: Any) -> Connection:
-        """Return a connection for `req`, and note that the request goes out now."""
-        connection = await super().connect(req, *args, **kwargs)
-        if (progress := PROGRESS.get()) is not None:
-            progress.sent = True
-        return connection
+        self._deadlines = _Deadlines(self._loop)
+        self._factory: Any = functools.partial(_Protocol, self._deadlines, loop=self._loop)
 
     def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
         protocol.idle = True
+        self._deadlines.of.pop(protocol, None)
         super()._release(key, protocol, should_close=should_close)
+
+
+class _Deadlines:
+    """The connections in use, with their deadlines."""
+
+    __slots__ = ("_at", "_loop", "of")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.of: dict[_Protocol, float] = {}
+        self._loop = loop
+        self._at = math.inf  # of the timer
+
+    def add(self, protocol: _Protocol, deadline: float) -> None:
+        self.of[protocol] = deadline
+        if deadline < self._at:
+            self._at = deadline
+            self._loop.call_at(deadline, self._look, deadline)
+
+    def _look(self, at: float) -> None:
+        """End what is late. A timer is never cancelled: one that has been overtaken by an earlier one does nothing."""
+        if at != self._at:
+            return
+        self._at = math.inf
+        now = self._loop.time()
+        for protocol in [one for one, deadline in self.of.items() if deadline <= now]:
+            del self.of[protocol]
+            protocol.expire()
+        if self.of:
+            self._at = max(min(self.of.values()), now)
+            self._loop.call_at(self._at, self._look, self._at)
 
 
 class _Protocol(ResponseHandler):
     idle = False
     """Whether it is in the pool, so that whatever arrives was not asked for."""
 
+    def __init__(self, deadlines: _Deadlines, *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._deadlines = deadlines
+        self._poll: Any = None
+
     def set_response_params(self, **params: Any) -> None:
         self.idle = False
+        # Without a timer: the response of a proxy to CONNECT.
+        if "timer" in params and (progress := PROGRESS.get()) is not None:
+            progress.sent = True
+            if progress.deadline < math.inf:
+                self._deadlines.add(self, progress.deadline)
         super().set_response_params(**params)
+
+    def expire(self) -> None:
+        """End the exchange under way: what waits for it gets a time-out."""
+        self._on_read_timeout()
+        if self.transport is not None:
+            self.transport.abort()  # wakes what waits to write
 
     def data_received(self, data: bytes) -> None:
         if data and self.idle:  # without data: aiohttp goes on with what it has
@@ -79,20 +125,26 @@ class _Protocol(ResponseHandler):
         """Whether a request can go out on it: what the pool asks before it hands a connection out."""
         if not super().is_connected():
             return False
-        return not self.idle or not (self.should_close or _readable(self.transport))
+        return not self.idle or not (self.should_close or self._readable())
+
+    def _readable(self) -> bool:
+        """Whether the kernel holds data, or the end of the stream, that nobody has read."""
+        if self._poll is None:
+            self._poll = _poller(self.transport)
+        return bool(self._poll(0))
 
 
-def _readable(transport: Any) -> bool:
-    """Whether the kernel holds data, or the end of the stream, that nobody has read."""
+def _poller(transport: Any) -> Any:
+    """Return a callable that tells at once whether the connection can be read from."""
     sock = transport.get_extra_info("socket")
     descriptor = -1 if sock is None else sock.fileno()
     if descriptor < 0:
-        return False
+        return bool
     if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([descriptor], [], [], 0)[0])
+        return lambda _: select.select([descriptor], [], [], 0)[0]
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
+    return poll.poll
 
 
 def traced(session: Any) -> None:

@@ -62,7 +62,7 @@ class HttpClient:
 
     __slots__ = (
         "_auth", "_base", "_base_url", "_headers", "_headers_with_body", "_key", "_limits", "_prefix", "_provider",
-        "_redactor", "_secret", "_sessions", "_timeout", "_total",
+        "_redactor", "_secret", "_sessions", "_timeout", "_total", "_untimed",
     )  # fmt: skip
 
     def __init__(
@@ -82,8 +82,9 @@ class HttpClient:
         self._sessions = sessions
         self._redactor = redactor
         self._limits = timeout
-        self._timeout = aiohttp.ClientTimeout(**timeout)
         self._total: float = timeout["total"]
+        self._timeout = self._bounded(self._total, self._total)
+        self._untimed = self._bounded(self._total, None)
         self._secret: Secret | None = None
 
     async def exchange(
@@ -110,9 +111,13 @@ class HttpClient:
             raise
         if watch is not None:
             watch.sending(attempt, permit.waited)
-        left = deadline - started
-        timeout = self._timeout if left >= self._total else self._bounded(left)
-        progress = Progress()
+        left = min(deadline - started, self._total)
+        if self._sessions.timed:
+            progress = Progress(started + left)
+            timeout = self._untimed if left == self._total else self._bounded(left, None)
+        else:
+            progress = Progress()
+            timeout = self._timeout if left == self._total else self._bounded(left, left)
         if not isinstance(session, aiohttp.ClientSession):
             progress.sent = None
         PROGRESS.set(progress)
@@ -228,11 +233,13 @@ class HttpClient:
         self._key = self._auth.query(revealed)
         self._secret = secret
 
-    def _bounded(self, left: float) -> aiohttp.ClientTimeout:
-        """Return the time-outs of one attempt, cut to what is left of the call's deadline."""
+    def _bounded(self, left: float, total: float | None) -> aiohttp.ClientTimeout:
+        """Return the time-outs of one attempt, cut to what is left of the call's deadline, and `total`."""
         left = max(left, 0.001)
-        bounded = {name: min(value, left) for name, value in self._limits.items()}
-        return aiohttp.ClientTimeout(**{**bounded, "connect": min(bounded["connect"], connect_within(left))})
+        limits: dict[str, Any] = {name: min(value, left) for name, value in self._limits.items()}
+        if left < self._total:
+            limits["connect"] = min(limits["connect"], connect_within(left))
+        return aiohttp.ClientTimeout(**{**limits, "total": total and max(total, 0.001)})
 
     def _tell(
         self,

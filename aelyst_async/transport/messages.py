@@ -90,7 +90,7 @@ def encode_query(pairs: tuple[tuple[str, str], ...]) -> str:
     return "?" + "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in pairs)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Response:
     """One answer: status, headers (case-insensitive), the whole decoded body in bytes.
 
@@ -129,8 +129,7 @@ class Response:
         """
         parsed = self._parsed
         if parsed is None:
-            parsed = self._parse()
-            object.__setattr__(self, "_parsed", parsed)
+            parsed = self._parsed = self._parse()
         value, problem = parsed
         if problem is None:
             return value

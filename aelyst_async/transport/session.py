@@ -65,6 +65,8 @@ class SessionHolder:
         self.state = SessionState.NEW
         self.own = borrowed is None
         """Whether the session is ours, so that `release` has nothing to do."""
+        self.timed = self.own
+        """Whether its connections end what is late by themselves: they are a `Connector`'s."""
         self._borrowed = borrowed
         self._session: ClientSession | None = None
         self._keeper: AsyncGenerator[ClientSession, None] | None = None
@@ -105,7 +107,8 @@ class SessionHolder:
         self.open()
         view = copy.copy(self._borrowed)
         view._retry_connection = False  # noqa: SLF001 - aiohttp has no public switch
-        if not isinstance(view.connector, Connector):
+        self.timed = isinstance(view.connector, Connector)
+        if not self.timed:
             traced(view)
         return view
 

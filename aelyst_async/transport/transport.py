@@ -17,7 +17,7 @@ go before the server's Retry-After.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aelyst_async.errors import (
@@ -112,29 +112,15 @@ class Transport:
         """
         return self._named(None if self._credential.account else await self._secret(), key)
 
-    def call(
-        self,
-        request: Request,
-        decode: Callable[[Response], T],
-        policy: RetryPolicy,
-        about: Identifier | None = None,
-    ) -> Coroutine[Any, Any, T]:
-        """Send `request`, repeat it as `policy` and the rules of `retry` allow, and return what `decode` makes of it.
-
-        `about` is the contact that the call is about. Raises any `ContactsError`, with `about` as its ``identifier``.
-        """
-        if self.hooks:
-            return self._watched(request, decode, policy, about)
-        return self._repeat(request, decode, policy, about, None)
-
-    async def _watched(
-        self, request: Request, decode: Callable[[Response], T], policy: RetryPolicy, about: Identifier | None
+    async def watched_call(
+        self, request: Request, decode: Callable[[Response], T], policy: RetryPolicy, about: Identifier | None = None
     ) -> T:
+        """Do what `call` does, and tell it to the hooks."""
         call = Call(provider=self.provider, base_url=self.base_url, method=request.method, endpoint=request.endpoint)
         watch = Watch(tuple(self.hooks), call)
         error: BaseException | None = None
         try:
-            return await self._repeat(request, decode, policy, about, watch)
+            return await self.call(request, decode, policy, about, watch)
         except BaseException as failure:
             error = failure
             raise
@@ -142,15 +128,17 @@ class Transport:
             watch.done(error)
             del error  # or frame, traceback and error hold each other until the garbage collector comes
 
-    async def _repeat(
+    async def call(
         self,
         request: Request,
         decode: Callable[[Response], T],
         policy: RetryPolicy,
-        about: Identifier | None,
-        watch: Watch | None,
+        about: Identifier | None = None,
+        watch: Watch | None = None,
     ) -> T:
-        """Admit, send, decode; on a failure pause and start again.
+        """Send `request`, repeat it as `policy` and the rules of `retry` allow, and return what `decode` makes of it.
+
+        `about` is the contact that the call is about. Raises any `ContactsError`, with `about` as its ``identifier``.
 
         One frame, since each frame costs a call twice: when it is entered and when it goes on. Nothing that may hang
         holds a permit: one that came so late that the credential must be asked for again is given back for that time,
@@ -167,7 +155,7 @@ class Transport:
                 secret = course.renewed or self._fixed or await self._secret(course, policy)
                 course.renewed = None
                 front = course.deadline is not None
-                settled = self._credential.fixed
+                settled = secret is self._fixed
                 while True:
                     now = loop.time()
                     async with self.limiter.permit(
