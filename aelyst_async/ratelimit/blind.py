@@ -30,26 +30,17 @@ _STEP = 0.02
 class Blind:
     """What is learned without headers."""
 
-    __slots__ = (
-        "_before_trial", "_clean", "_counted", "_ended_at", "_let", "_let_before", "_price", "_run_began", "_step", "_told", "limit",
-    )  # fmt: skip
-
     def __init__(self) -> None:
         self.limit = math.inf
         """Requests per window; infinite before the first refusal."""
-        self._let = 0  # let through since the last pause
-        self._let_before = 0
-        self._run_began = math.inf  # when the first of them was sent
-        self._ended_at = -math.inf  # when the last run ended with a refusal
-        self._counted = False  # whether the limit is what was let through in that run
-        self._clean = 0.0
-        self._before_trial = 0.0
-        self._price = _PRICE
-        self._step = _STEP
+        self._let = self._let_before = 0  # let through since the last pause, and before it
+        self._run_began, self._ended_at = math.inf, -math.inf  # when the first of them left; when the last pause began
+        self._counted = False  # whether the limit is what was let through before it
         self._told = False
+        self._clean = self._before_trial = 0.0  # good at the limit; the limit before a trial
+        self._price, self._step = _PRICE, _STEP
 
     def may_be_out(self, let_through: int) -> float:
-        """Return how many requests may be out at once."""
         return 1 + let_through // 8 if self.limit == math.inf else math.inf
 
     def accepted(self, at: float, log: Log, window: Window) -> None:

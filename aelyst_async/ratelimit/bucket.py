@@ -40,10 +40,17 @@ _TOGETHER = 0.0002
 _FIRST_JITTER = 0.025
 """Seconds: the most jitter presumed before any is seen. Source: the usual spread of a mobile connection's round trips."""
 
-_M, _A, _D, _F, _FF = 0.3, 0.15, 0.2, 0.03, 0.02
-
 _DOUBT = 60
 """Good responses, or the limit's number if that is less, after which a Remaining that stays 0 is not believed."""
+
+_FLOOR = 0.03
+"""Part of a shared quota that is left for requests of others under way. Source: simulated, two and four clients."""
+
+_GIVE_UP = 0.2
+"""Part of its rate that a client alone on a quota would give up when too little is left; others by their part of it."""
+
+_TAKE = 0.15
+"""Part of what is left that a client takes in a round. Source: with `_GIVE_UP`, simulated; slower growth uses less."""
 
 _LONGEST_PAUSE = 60.0
 """Seconds: no pause of our own is longer. Source: the longest usual window."""
@@ -65,55 +72,37 @@ class Sent:
 class Bucket:
     """One quota as one client sees it."""
 
-    __slots__ = (
-        "_alone", "_allowed", "_asks", "_blind", "_fastest", "_jitter", "_last", "_least_left", "_let_through", "_log", "_newest", "_others", "_out",
-        "_overtaken", "_presumed", "_prior", "_rate", "_ready", "_refusals", "_refuted", "_round_began", "_round_trip", "_seen_at", "_share", "_slip", "_spare", "_stale",
-        "_sure", "_tested", "_told", "_window", "_zeros", "limit", "paused_until", "refused", "remaining", "sent",
-    )  # fmt: skip
-
     def __init__(self, quota: Quota | None = None, prior: Quota | None = None, share: float = 1.0) -> None:
         """``quota``: told by the user. ``prior``: a guess that responses correct. ``share``: the part to use at most."""
-        self.limit: int | None = None
+        self.limit: int | None = None if quota is None else quota.limit
         self.remaining: int | None = None
-        self.paused_until = -math.inf
-        self.sent = 0
-        self.refused = 0
-        self._window = Window()
-        self._blind: Blind | None = Blind()  # until a good response has quota headers
-        self._let_through = 0
+        self.paused_until = self._closed_until = -math.inf  # refused until then; nothing left until then, as it says
+        self.sent = self.refused = 0
+        self.reserved = False
+        """Whether each request is reserved elsewhere too (`SharedQuota`): then what others send is not our concern."""
+        self._told, self._prior, self._share = quota, prior, share
+        self._blind: Blind | None = Blind() if quota is None else None  # until a good response has quota headers
         self._log = Log()
         self._newest: Sent | None = None  # sent, but not entered yet: it may be given back at once
-        self._out = 0
-        self._last = -math.inf
-        self._presumed = 0  # of those that are out
-        self._allowed = 0  # requests in all that the newest response authorises, at least
-        self._sure = 0  # the most that any did
-        self._seen_at = -math.inf  # when the request of the newest response was sent
-        self._tested = -math.inf
-        self._round_trip = 0.0
-        self._fastest = math.inf
-        self._jitter = _TOGETHER
-        self._overtaken = False
-        self._alone = False
-        self._refusals = 0
-        self._asks = 0
-        self._spare = 0.0
-        self._slip = 0.0
-        self._zeros = 0  # good responses in a row that left nothing
-        self._refuted = 0  # how often W had turned out to be longer before them
-        self._others = 0.0
-        self._rate = math.inf
-        self._round_began = -math.inf
-        self._least_left = math.inf
-        self._ready = -math.inf
-        self._stale = False
-        self._share = share
-        self._told = quota
-        self._prior = prior
-        if quota is not None:
-            self.limit = quota.limit
-            self._blind = None
-            self._window.tell(quota.per)
+        self._out = self._presumed = self._let_through = 0  # under way; presumptions of those; let through so far
+        self._last = self._seen_at = self._tested = -math.inf  # when requests left: the last, that of the newest response
+        self._allowed = self._sure = 0  # requests in all that the newest response authorises; the most that any did
+        self._round_trip, self._fastest, self._jitter, self._overtaken = 0.0, math.inf, _TOGETHER, False
+        self._alone, self._refusals = False, 0  # one at a time, since that many were refused in a row
+        self._spare = self._slip = 0.0  # requests, and part of W, that are held back after surprises
+        self._zeros = self._refuted = 0  # responses in a row that left nothing; how often W was too short before them
+        self._others, self._rate = 0.0, math.inf  # of others, counted in W; our rate beside them
+        self._round_began, self._least_left = -math.inf, math.inf
+        self._ready, self._stale = -math.inf, False
+        self._fresh()
+
+    def _fresh(self) -> None:
+        """Know nothing of the window but what is told, or the provider's guess."""
+        self._window = Window()
+        if self._told is not None:
+            self._window.tell(self._told.per)
+        elif self._prior is not None:
+            self._window.hint(self._prior.per)
 
     @property
     def in_flight(self) -> int:
@@ -129,27 +118,30 @@ class Bucket:
         return self._window.believed if self._window.known else None
 
     @property
-    def rate(self) -> float | None:
-        """Requests per second that the quota allows in the long run, once W is known."""
+    def quota(self) -> Quota | None:
+        """What may be used, once known."""
         limit = self.limit if self._blind is None else self._blind.limit
-        return limit / self._window.believed if limit and self._window.known else None
+        if not limit or limit == math.inf or not self._window.known:
+            return None
+        return Quota(max(1, int(self._share * limit)), self._window.believed)
+
+    @property
+    def rate(self) -> float | None:
+        """Requests per second that may be used in the long run, once known."""
+        return None if (quota := self.quota) is None else quota.limit / quota.per
 
     @property
     def source(self) -> str | None:
         """Where the window is from."""
-        if self._told is not None:
-            return "user"
         if self._window.told:
-            return "server"
+            return "server" if self._told is None else "user"
         return "learned" if self._window.known else None
 
     @property
     def state(self) -> str:
         if self._blind is not None and self._let_through > 1:
             return "blind"
-        if self._rate < math.inf:
-            return "shared"
-        return "known" if self._window.known else "learning"
+        return "shared" if self._rate < math.inf else "known" if self._window.known else "learning"
 
     # -- when -------------------------------------------------------------------------------------------------------
 
@@ -169,8 +161,10 @@ class Bucket:
             if ready == math.inf or self._alone:
                 ready = self._last + max(2.0, 8 * self._round_trip)  # one that hangs must not hold up the others
         elif ready == math.inf:
-            ready = self._last + 1.005 * COMMON * 2 ** min(self._asks, 6)
-        return max(self.paused_until, ready)
+            ready = self._last + 1.005 * COMMON * 2 ** min(self._refusals, 6)
+        if not self._window.told:
+            ready = min(ready, self._last + _LONGEST_PAUSE)
+        return max(self.paused_until, ready, self._closed_until)
 
     def _due(self) -> float:
         limit, window, last = self.limit, self._window, self._last
@@ -178,16 +172,17 @@ class Bucket:
         if blind is not None:
             if self._out >= blind.may_be_out(self._let_through):
                 return math.inf
-            return max(last, self._law(max(1, int(self._share * blind.limit)))) if window.known else last
+            known = window.known and blind.limit < math.inf
+            return max(last, self._law(max(1, int(self._share * blind.limit)))) if known else last
         assert limit is not None
         own = max(1, int(self._share * limit))  # requests of ours in a window, at most
-        law = math.inf
-        if window.known:
-            # Now and then one is left for a newcomer, who would find none free in a log that is always full.
-            standing = 8 <= limit == own and window.proven > limit and int(last / window.believed) % 16 == 0
-            law = max(last, self._law(own - standing))
+        # Now and then one is left for a newcomer, who would find none free in a log that is always full.
+        standing = 8 <= limit == own and window.proven > limit and int(last / window.believed) % 16 == 0
+        law = max(last, self._law(own - standing)) if window.known else math.inf
         credit = self._allowed - self._log.count - math.ceil(self._spare)
         unproven = self._presumed >= 2 * window.proven and self._out > 0
+        if self.reserved and window.known:
+            return law
         if self._rate < math.inf:
             return self._in_turn(limit)
         if own < limit:
@@ -311,20 +306,26 @@ class Bucket:
         if status == 429:
             self._refuse(one, now, quota)
             return
-        self._refusals = self._asks = 0
-        self._alone = False
+        self._refusals, self._alone = 0, False
         self._window.proven += one.presumed
         self._let_through += 1
-        if self._told is not None:
-            if quota.limit == self.limit and quota.remaining is not None:
-                self._learn(one.at, took, quota.limit, quota.remaining)
-            return
-        if quota.window is not None and quota.window != self._window.believed:
+        if self._told is not None and quota.limit != self.limit:
+            return  # it describes another quota than the one that the user told
+        if self._told is None and quota.window is not None and quota.window != self._window.believed:
             self._window.tell(quota.window)
+        if quota.reset is not None and one.at >= self._seen_at:
+            self._reset(now, quota.remaining, quota.reset)
         if quota.limit is not None and quota.remaining is not None and self._credible(quota.limit, quota.remaining):
             self._learn(one.at, took, quota.limit, quota.remaining)
         elif self._blind is not None:
             self._blind.accepted(one.at, self._log, self._window)
+
+    def _reset(self, now: float, remaining: int | None, reset: float) -> None:
+        """The quota is whole again in so many seconds: W is at least that. Most servers round up to whole seconds."""
+        left = reset - 1 if self._window.known else reset
+        if reset > 1:
+            self._window.hint(next((usual for usual in USUAL if reset <= usual <= reset + 1), reset))
+        self._closed_until = now + min(left, _PROBE_EVERY) if remaining == 0 else -math.inf
 
     def _credible(self, limit: int, remaining: int) -> bool:
         """Return whether to believe a good response's counts: not if nothing was left before the request, again and
@@ -339,10 +340,10 @@ class Bucket:
         doubted = self._zeros > min(max(limit, 2), _DOUBT) and (unexplained or self._blind is not None)
         if doubted and self._blind is None:
             self._blind = Blind()
-            self._window = Window()
+            self._fresh()
         elif not doubted and self._blind is not None:
             self._blind = None
-            self._window = Window()
+            self._fresh()
         return not doubted
 
     def _learn(self, at: float, took: float, limit: int, remaining: int) -> None:
@@ -379,9 +380,8 @@ class Bucket:
             self._fastest = min(self._fastest * 1.001, took)
             if most > least:
                 self._jitter = max(_TOGETHER, jitter * (1 - (1 / 1000 if self._overtaken else 1 / 24)))
-            self._spare *= 1 - 1 / (4 + limit)
-            if self._spare < 0.1:
-                self._spare = 0.0
+            self._spare *= 1 - 1 / (4 + limit) if self._spare > 0.1 else 0.0
+            self._slip *= 1 - 1 / (64 * limit)
         if seen:
             least = max(least, min(old, most))
         if window.known and least - limit > max(before - limit, 0):
@@ -401,7 +401,7 @@ class Bucket:
         first = self._log.count + 1 - burst
         turn = max(self._last, (self._log.time(first) if first > 0 else -math.inf) + burst / self._rate)
         theirs = self._others * self._round_trip / self._window.believed  # of others' requests, so many are under way
-        if self._allowed - self._log.count > _FF * limit + theirs:
+        if self._allowed - self._log.count > _FLOOR * limit + theirs:
             return turn
         return math.inf if self._out else max(turn, self._last + self._window.believed / 4)
 
@@ -411,7 +411,7 @@ class Bucket:
         """
         window, log = self._window, self._log
         if self._rate == math.inf:
-            if self._others < 1 or (not window.known and at - log.time(1) < 2 * COMMON):
+            if self.reserved or self._others < 1 or (not window.known and at - log.time(1) < 2 * COMMON):
                 return
             window.doubt()
             own = log.sent_by(at) - log.sent_by(at - window.believed)
@@ -421,12 +421,12 @@ class Bucket:
         length = min(window.believed, window.high)
         if at - self._round_began < max(COMMON, length / 4):
             return
-        left = self._least_left - _F * limit
+        left = self._least_left - _FLOOR * limit
         own = log.sent_by(at) - log.sent_by(at - length)
         if left < 1:
-            self._rate = max(limit / 64 / length, self._rate * (1 - _D * own / max(own + self._others, 1)))
+            self._rate = max(limit / 64 / length, self._rate * (1 - _GIVE_UP * own / max(own + self._others, 1)))
         else:
-            self._rate += left / limit * (_M * self._rate + _A * limit / length)
+            self._rate += left / limit * (2 * _TAKE * self._rate + _TAKE * limit / length)
             if self._rate >= 1.2 * limit / length and self._others < 1:
                 self._rate = math.inf
                 window.shared = False
@@ -436,7 +436,6 @@ class Bucket:
         fresh = one.at >= self.paused_until
         self.refused += 1
         self._refusals += fresh
-        self._asks += fresh
         self._alone = True
         window, limit, blind = self._window, self.limit, self._blind
         if quota.limit is not None and blind is not None:

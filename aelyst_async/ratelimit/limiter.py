@@ -1,21 +1,14 @@
-"""Who goes when: permits, handed to waiting callers by one timer per bucket.
+"""Who goes when: permits, handed to waiting callers by one timer per bucket. What happens:
 
-::
-
-    permit() ──▶ lane of its bucket ──▶ free and nobody waits? ──yes──▶ go
-                                              │ no
-                                              ▼
-                        repeats ▢▢▢   first comers ▢▢▢▢▢▢▢▢     one timer: the bucket's next time
-                            └────────────┴──▶ pump ──▶ hand over ──▶ go ──▶ observe │ unsent │ neither
-                                               ▲                                        │
-                                               └──────────── the bucket learns ─────────┘
-
-- **A caller asks** (`Permit.__aenter__`): if its lane is empty and the bucket lets one go, no future is made.
+- **A caller asks** (`Permit.__aenter__`): if nobody waits and the bucket lets one go, no future is made. Else it waits
+  in its bucket's lane: repeats before first comers, each in the order of asking.
 - **A permit is handed over** (`_pump`): taken from the bucket and given to the head of the queue in one step, so no
   newcomer slips in between. A caller that is cancelled before it could run gives it back.
-- **A response arrives** (`Permit.observe`): the bucket learns, and the pump runs.
+- **A response arrives** (`Permit.observe`): the bucket learns, and the pump runs. A request that was never sent gives
+  its permit back (`unsent`); one without a response counts as sent.
 - **A refusal begins a pause**: callers whose deadline lies before its end fail at once.
 - **The scope of a quota changes**: all waiting permits move to their new buckets' lanes, in the order of asking.
+- **A quota is shared by processes** (`shared=`): once it is known, each request is reserved there as well.
 
 There is no lock and no await between looking and taking. The loop's clock is the only one, and it is monotonic: a wall
 clock that jumps changes nothing. After a suspended host wakes up the timers are late; lateness never becomes a burst
@@ -27,27 +20,41 @@ beyond what the bucket allows.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from threading import get_ident
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit.bucket import Bucket, Sent
 from aelyst_async.ratelimit.headers import QuotaHeaders, read
 from aelyst_async.ratelimit.queue import Lane, Slots
-from aelyst_async.ratelimit.quota import EVERY_ENDPOINT, AccountScope, BucketSnapshot, PathScope, Quota, check_quotas
+from aelyst_async.ratelimit.quota import EVERY_ENDPOINT, AccountScope, BucketSnapshot, PathScope, Quota, SharedQuota, check_quotas
+
+if TYPE_CHECKING:
+    from aiohttp import ClientRequest, ClientResponse
 
 __all__ = ["Permit", "RateLimiter"]
+
+logger = logging.getLogger("aelyst_async.ratelimit")
 
 _BATCH = 1000
 """Permits handed over in one step of the loop, so that a step takes some milliseconds however many wait."""
 
+_AHEAD = 0.1
+"""Seconds for which requests are reserved at once: a round trip for many, and little is lost if the process ends."""
+
+_SHARED_RETRY = 1.0
+"""Seconds until a shared quota that failed is asked again."""
+
 _REPORT_EVERY = 0.05
 """Seconds between calls of `RateLimiter.on_change`. Source: faster than anybody reads."""
+
+_SAME = ("limit", "remaining", "rate", "window", "source", "in_flight", "sent", "refused")
 
 MOST_BUCKETS = 10_000
 """Buckets kept; the least recently used go first. Source: about 8 KiB each."""
@@ -63,7 +70,12 @@ class RateLimiter:
     """
 
     def __init__(
-        self, *, max_wait: float | None = None, quotas: Mapping[str, Quota] | None = None, share: float = 1.0
+        self,
+        *,
+        max_wait: float | None = None,
+        quotas: Mapping[str, Quota] | None = None,
+        share: float = 1.0,
+        shared: SharedQuota | None = None,
     ) -> None:
         self._max_wait = _seconds(max_wait, "max_wait")
         self._quotas = check_quotas(quotas)
@@ -71,6 +83,9 @@ class RateLimiter:
             raise ConfigurationError(f"share must be a number above 0, up to 1, not {share!r}")
         self._share = share
         self._every = self._quotas.get(EVERY_ENDPOINT)
+        self.shared = shared
+        """What reserves requests for all processes that share a quota, if anything does."""
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         # Whether the running loop is ours: ours runs, and in this thread. Cheaper than `get_running_loop`, which asks
         # the kernel for the process before Python 3.12.
@@ -95,6 +110,7 @@ class RateLimiter:
         deadline: float | None = None,
         max_wait: float | None = None,
         slots: Slots | None = None,
+        prior: Quota | None = None,
     ) -> Permit:
         """Return an async context manager that waits for the right to send one request.
 
@@ -102,7 +118,8 @@ class RateLimiter:
         credential and server (not the credential itself: it shows in `snapshot`). ``path``: the full path, for APIs
         that count per path. ``retry``: wait before all first comers. ``deadline``: the loop's time after which the
         response is of no use: a pause known to last longer fails at once. ``max_wait``: as in the constructor, for
-        this request. ``slots``: connections, one of which is held until the block is left. Entering raises
+        this request. ``slots``: connections, one of which is held until the block is left. ``prior``: the quota in the
+        provider's documentation, a first guess that responses correct. Entering raises
         `RateLimitedError` with ``attempts=0`` where the wait would be too long.
         """
         if slots is not None and not isinstance(slots, Slots):
@@ -115,6 +132,7 @@ class RateLimiter:
         permit._deadline = deadline
         permit._max_wait = max_wait
         permit._slots = slots
+        permit._prior = prior
         permit._bucket = None
         permit.waited = 0.0
         return permit
@@ -125,9 +143,40 @@ class RateLimiter:
         # Copied at once: building the list runs no Python code, so the interpreter does not switch threads in it.
         return tuple([_snapshot(lane, now) for lane in list(self._lanes.values())])
 
+    def middleware(
+        self, endpoint: str | Callable[[ClientRequest], str] | None = None, *, account: str | None = None
+    ) -> Callable[[ClientRequest, Callable[[ClientRequest], Awaitable[ClientResponse]]], Awaitable[ClientResponse]]:
+        """Return an aiohttp client middleware: ``ClientSession(middlewares=[limiter.middleware()])``.
+
+        Each request waits for its permit; each response is learned from. ``endpoint`` as in `permit`, or a callable
+        that returns it for an `aiohttp.ClientRequest`; the method and the host, if None. ``account``: the host, if
+        None. A refused request is not repeated. Raises `ConfigurationError` if aiohttp is older than 3.12.
+        """
+        import aiohttp
+
+        if not hasattr(aiohttp, "ClientMiddlewareType"):
+            raise ConfigurationError(f"client middlewares need aiohttp 3.12 or later, this is {aiohttp.__version__}")
+
+        async def limited(
+            request: ClientRequest, handler: Callable[[ClientRequest], Awaitable[ClientResponse]]
+        ) -> ClientResponse:
+            host = request.url.authority
+            name = endpoint(request) if callable(endpoint) else endpoint or f"{request.method} {host}"
+            who = host if account is None else account
+            async with self.permit(name, account=who, path=request.url.raw_path) as permit:
+                try:
+                    response = await handler(request)
+                except aiohttp.ClientConnectorError:
+                    permit.unsent()
+                    raise
+                permit.observe(response.status, response.headers)
+                return response
+
+        return limited
+
     # -- lanes ------------------------------------------------------------------------------------------------------
 
-    def _lane(self, key: tuple[str, str], path: str | None) -> Lane:
+    def _lane(self, key: tuple[str, str], path: str | None, prior: Quota | None) -> Lane:
         """Return the lane of a request's bucket."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
@@ -136,16 +185,18 @@ class RateLimiter:
         scope = self._scopes.get(key)
         quota = self._quotas.get(key[1], self._every)
         if scope is None:
-            scope = self._scopes[key] = PathScope(quota, told=quota is not None)
+            scope = self._scopes[key] = PathScope(quota or prior, told=quota is not None)
             _trim(self._scopes, lambda name: (*name, None) not in self._lanes)
         name = (*key, path if scope.per_path else None)
+        if quota is not None and quota.scope == "account":
+            name = (key[0], EVERY_ENDPOINT, None)
         lane = self._lanes.get(name)
         if lane is None:
             group = self._groups.get(key[0])
             if group is None:
                 group = self._groups[key[0]] = AccountScope()
                 _trim(self._groups, lambda account: account != key[0])
-            lane = self._lanes[name] = Lane(*name, Bucket(quota, None, self._share), group, scope)
+            lane = self._lanes[name] = Lane(*name, Bucket(quota, prior, self._share), group, scope)
             if len(self._lanes) > MOST_BUCKETS:
                 now = self._time()
                 self._usual.clear()
@@ -210,6 +261,8 @@ class RateLimiter:
                 ready = math.inf
                 break
             ready = max(bucket.next_at, lane.group.paused_until)
+            if self.shared is not None and ready <= now:
+                ready = self._reserved_at(lane, now)
             if ready > now:
                 break
             slots = permit._slots
@@ -223,8 +276,55 @@ class RateLimiter:
                     slots.free -= 1
                 permit._bucket = bucket
                 bucket.send(permit, now)
+                if lane.reserved:
+                    lane.reserved.popleft()
                 permit._future.set_result(now - permit._asked)
         self._arm(lane, min(ready, lane.next_expiry))
+
+    def _reserved_at(self, lane: Lane, now: float) -> float:
+        """Return when the next request of this bucket may be sent by the shared quota; ask it, if none is reserved."""
+        bucket = lane.bucket
+        quota = bucket.quota
+        bucket.reserved = quota is not None and now >= lane.local_until
+        if quota is None or not bucket.reserved:
+            return now  # there is nothing to share yet: the bucket goes by itself
+        while lane.reserved and lane.reserved[0] < now - quota.per:
+            lane.reserved.popleft()  # too old: it may be somebody's again
+        if lane.reserved:
+            return lane.reserved[0]
+        if not lane.asking:
+            lane.asking = True
+            self._spawn(self._reserve(lane, quota))
+        return math.inf
+
+    async def _reserve(self, lane: Lane, quota: Quota) -> None:
+        assert self.shared is not None
+        want = max(1, min(lane.waiting, int(_AHEAD * quota.limit / quota.per)))
+        wait = 0.0
+        try:
+            count, wait, every = await self.shared.reserve(_name(lane), want, quota)
+            lane.reserved.extend(self._time() + wait + every * number for number in range(count))
+        except Exception:
+            logger.warning("the shared quota cannot be asked; this process goes by itself", exc_info=True)
+            lane.local_until = self._time() + _SHARED_RETRY
+        lane.asking = False
+        if lane.reserved or lane.local_until > self._time():
+            self._pump(lane)
+        else:
+            self._arm(lane, min(self._time() + max(wait, 0.001), lane.next_expiry))
+
+    async def _pause(self, lane: Lane, seconds: float) -> None:
+        assert self.shared is not None
+        try:
+            await self.shared.pause(_name(lane), seconds)
+        except Exception:
+            logger.warning("the shared quota cannot be told of a refusal", exc_info=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._loop is not None
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _arm(self, lane: Lane, at: float) -> None:
         if lane.timer is not None:
@@ -260,6 +360,8 @@ class RateLimiter:
                 for other in [one for one in self._lanes.values() if one.group is lane.group and one.waiting]:
                     self._dismiss(other)
             self._dismiss(lane)
+            if self.shared is not None:
+                self._spawn(self._pause(lane, bucket.paused_until - now))
         if lane.scope.observe(permit._path, permit.at, status, quota.limit, quota.remaining):
             self._rescope(lane)
         if lane.waiting or self.on_change is not None:
@@ -305,7 +407,7 @@ class RateLimiter:
                     self._lanes.pop((*key, one.path), None)
         homes: dict[Lane, None] = {}
         for permit in waiting:
-            home = self._lane(key, permit._path)
+            home = self._lane(key, permit._path, permit._prior)
             home.join(permit)
             homes[home] = None
         for home in homes:
@@ -324,7 +426,7 @@ class Permit(Sent):
 
     __slots__ = (
         "_asked", "_bucket", "_deadline", "_expires", "_future", "_key", "_lane", "_limiter", "_max_wait", "_path",
-        "_retry", "_slots", "_waits", "waited",
+        "_prior", "_retry", "_slots", "_waits", "waited",
     )  # fmt: skip
 
     _limiter: RateLimiter
@@ -334,6 +436,7 @@ class Permit(Sent):
     _deadline: float | None
     _max_wait: float | None
     _slots: Slots | None
+    _prior: Quota | None
     _lane: Lane
     _bucket: Bucket | None
     """Set while the right is held."""
@@ -348,10 +451,11 @@ class Permit(Sent):
         limiter = self._limiter
         lane = limiter._usual.get(self._key)
         if lane is None or limiter._thread != get_ident() or not limiter._running():
-            lane = limiter._lane(self._key, self._path)
+            lane = limiter._lane(self._key, self._path, self._prior)
         now = limiter._time()
         slots = self._slots
-        if not lane.waiting and lane.group.paused_until <= now and (slots is None or slots.free > 0):
+        free = not lane.waiting and (slots is None or slots.free > 0) and limiter.shared is None
+        if free and lane.group.paused_until <= now:
             bucket = lane.bucket
             if bucket.send(self, now):
                 if slots is not None:
@@ -422,38 +526,24 @@ class Permit(Sent):
 
 def _snapshot(lane: Lane, now: float) -> BucketSnapshot:
     """Return the lane's bucket as it is at the loop's time `now`. Reads only: other threads may call it."""
-    bucket = lane.bucket
-    paused = max(0.0, lane.paused_until - now)
+    bucket, paused = lane.bucket, max(0.0, lane.paused_until - now)
+    same: dict[str, Any] = {name: getattr(bucket, name) for name in _SAME}
+    scope = "path" if lane.path is not None else "account" if lane.endpoint == EVERY_ENDPOINT else "endpoint"
     return BucketSnapshot(
-        account=lane.account,
-        endpoint=lane.endpoint,
-        path=lane.path,
-        scope="endpoint" if lane.path is None else "path",
-        scope_reason=lane.scope.reason,
-        state="paused" if paused else bucket.state,
-        limit=bucket.limit,
-        remaining=bucket.remaining,
-        rate=bucket.rate,
-        window=bucket.window,
-        source=bucket.source,
-        waiting=lane.waiting,
-        in_flight=bucket.in_flight,
-        paused_for=paused,
-        sent=bucket.sent,
-        refused=bucket.refused,
-    )
+        account=lane.account, endpoint=lane.endpoint, path=lane.path, scope=scope, scope_reason=lane.scope.reason,
+        state="paused" if paused else bucket.state, waiting=lane.waiting, paused_for=paused, **same,
+    )  # fmt: skip
+
+
+def _name(lane: Lane) -> str:
+    """Return the name of a bucket that is shared."""
+    return "\n".join((lane.account, lane.endpoint, lane.path or ""))
 
 
 def _refusal(key: tuple[str, str], wait: float) -> RateLimitedError:
     method, _, route = key[1].partition(" ")
-    return RateLimitedError(
-        status=429,
-        message="not sent: its turn would not come in time",
-        method=method,
-        url=route,
-        retry_after=wait,
-        attempts=0,
-    )
+    message = "not sent: its turn would not come in time"
+    return RateLimitedError(status=429, message=message, method=method, url=route, retry_after=wait, attempts=0)
 
 
 def _trim(kept: OrderedDict[Any, Any], idle: Callable[[Any], bool]) -> None:

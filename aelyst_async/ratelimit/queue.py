@@ -38,11 +38,6 @@ _numbers = count()
 class Lane:
     """The permits that wait for one bucket."""
 
-    __slots__ = (
-        "account", "bucket", "endpoint", "expiries", "group", "path", "queue", "repeats", "scope", "soonest", "timer",
-        "timer_at", "waiting",
-    )  # fmt: skip
-
     def __init__(
         self, account: str, endpoint: str, path: str | None, bucket: Bucket, group: AccountScope, scope: PathScope
     ) -> None:
@@ -56,6 +51,11 @@ class Lane:
         self.queue: deque[Permit] = deque()
         self.waiting = 0
         self.expiries: list[tuple[float, int, Permit]] = []
+        self.reserved: deque[float] = deque()
+        """When requests may be sent that a `SharedQuota` has reserved."""
+        self.asking = False
+        self.local_until = -math.inf
+        """The shared quota cannot be asked until then."""
         self.timer: asyncio.TimerHandle | None = None
         self.timer_at = math.inf
         self.soonest = math.inf

@@ -118,8 +118,6 @@ class SharedQuota(Protocol):
 class PathScope:
     """The scope of one endpoint of one account: learned, unless a quota tells it."""
 
-    __slots__ = ("_last_at", "_needed", "_proof", "_seen", "_told", "per_path", "reason")
-
     def __init__(self, quota: Quota | None = None, *, told: bool = False) -> None:
         self.per_path = quota is not None and quota.scope == "path"
         self.reason = "a quota is taken to be the endpoint's until responses show otherwise"
@@ -177,8 +175,6 @@ class PathScope:
 
 class AccountScope:
     """What all buckets of one account share: a pause, if refusals turn out to be the account's."""
-
-    __slots__ = ("_refused", "_wide_until", "paused_until")
 
     def __init__(self) -> None:
         self.paused_until = -math.inf

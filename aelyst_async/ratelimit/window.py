@@ -50,8 +50,6 @@ _POINTS = 256
 class Log:
     """The times of the latest requests, in order. Requests are known by their time: equal times are interchangeable."""
 
-    __slots__ = ("_dropped", "_times")
-
     def __init__(self) -> None:
         self._times = array("d")
         self._dropped = 0
@@ -92,8 +90,6 @@ class Log:
 
 class Window:
     """The bounds of W in seconds, and the length to work with."""
-
-    __slots__ = ("_early", "_first", "_points", "believed", "high", "low", "proven", "raised", "shared", "told")
 
     def __init__(self) -> None:
         self.low = 0.0
