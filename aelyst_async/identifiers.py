@@ -29,7 +29,7 @@ _MAX_LENGTH = 320
 # Cc control, Cs lone surrogate, Zl/Zp line and paragraph separators.
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _PHONE_PADDING = re.compile(r"[ \-.()\[\]]")
-_UNRESERVED = re.compile(r"[A-Za-z0-9_.~:@-]*")
+_is_plain = re.compile(r"[A-Za-z0-9_.~:@-]*").fullmatch
 _PHONE = re.compile(r"\+[0-9]{1,32}")
 
 
@@ -163,4 +163,4 @@ def encode_segment(text: str) -> str:
 
     ``/``, ``?``, ``#``, ``%`` and ``+`` never survive, so no text can leave its segment.
     """
-    return text if _UNRESERVED.fullmatch(text) else quote(text, safe=":@")
+    return text if _is_plain(text) else quote(text, safe=":@")

@@ -39,9 +39,7 @@ class Progress:
 
     sent: bool | None = False
     answered = False
-
-    def __init__(self, deadline: float = math.inf) -> None:
-        self.deadline = deadline
+    deadline = math.inf
 
 
 PROGRESS: ContextVar[Progress | None] = ContextVar("aelyst_async.progress", default=None)
@@ -64,31 +62,30 @@ class Connector(aiohttp.TCPConnector):
 class _Deadlines:
     """The connections in use, with their deadlines."""
 
-    __slots__ = ("_at", "_loop", "of")
+    __slots__ = ("_loop", "next", "of")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.of: dict[_Protocol, float] = {}
         self._loop = loop
-        self._at = math.inf  # of the timer
+        self.next = math.inf
+        """When the timer looks at them."""
 
-    def add(self, protocol: _Protocol, deadline: float) -> None:
-        self.of[protocol] = deadline
-        if deadline < self._at:
-            self._at = deadline
-            self._loop.call_at(deadline, self._look, deadline)
+    def set_timer(self, at: float) -> None:
+        """Look at the deadlines at that time, and not at ``next``."""
+        self.next = at
+        self._loop.call_at(at, self._look, at)
 
     def _look(self, at: float) -> None:
-        """End what is late. A timer is never cancelled: one that has been overtaken by an earlier one does nothing."""
-        if at != self._at:
+        """End what is late. A timer is never cancelled: one that an earlier one has replaced does nothing."""
+        if at != self.next:
             return
-        self._at = math.inf
+        self.next = math.inf
         now = self._loop.time()
         for protocol in [one for one, deadline in self.of.items() if deadline <= now]:
             del self.of[protocol]
             protocol.expire()
-        if self.of:
-            self._at = max(min(self.of.values()), now)
-            self._loop.call_at(self._at, self._look, self._at)
+        if self.of and (following := min(self.of.values())) < math.inf:
+            self.set_timer(following)
 
 
 class _Protocol(ResponseHandler):
@@ -105,8 +102,9 @@ class _Protocol(ResponseHandler):
         # Without a timer: the response of a proxy to CONNECT.
         if "timer" in params and (progress := PROGRESS.get()) is not None:
             progress.sent = True
-            if progress.deadline < math.inf:
-                self._deadlines.add(self, progress.deadline)
+            self._deadlines.of[self] = progress.deadline
+            if progress.deadline < self._deadlines.next:
+                self._deadlines.set_timer(progress.deadline)
         super().set_response_params(**params)
 
     def expire(self) -> None:
@@ -125,17 +123,15 @@ class _Protocol(ResponseHandler):
         """Whether a request can go out on it: what the pool asks before it hands a connection out."""
         if not super().is_connected():
             return False
-        return not self.idle or not (self.should_close or self._readable())
-
-    def _readable(self) -> bool:
-        """Whether the kernel holds data, or the end of the stream, that nobody has read."""
+        if not self.idle:
+            return True
         if self._poll is None:
             self._poll = _poller(self.transport)
-        return bool(self._poll(0))
+        return not (self.should_close or self._poll(0))
 
 
 def _poller(transport: Any) -> Any:
-    """Return a callable that tells at once whether the connection can be read from."""
+    """Return a callable that tells at once whether the kernel holds data, or the end of the stream, that is unread."""
     sock = transport.get_extra_info("socket")
     descriptor = -1 if sock is None else sock.fileno()
     if descriptor < 0:

@@ -112,11 +112,11 @@ class HttpClient:
         if watch is not None:
             watch.sending(attempt, permit.waited)
         left = min(deadline - started, self._total)
+        progress = Progress()
         if self._sessions.timed:
-            progress = Progress(started + left)
+            progress.deadline = started + left
             timeout = self._untimed if left == self._total else self._bounded(left, None)
         else:
-            progress = Progress()
             timeout = self._timeout if left == self._total else self._bounded(left, left)
         if not isinstance(session, aiohttp.ClientSession):
             progress.sent = None

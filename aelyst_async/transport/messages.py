@@ -127,30 +127,28 @@ class Response:
         NaN and Infinity, which Python's reader takes and JSON does not have (RFC 8259, 6), become None: they could not
         be written back, and one odd field is no reason to lose the others.
         """
-        parsed = self._parsed
-        if parsed is None:
-            parsed = self._parsed = self._parse()
-        value, problem = parsed
+        if self._parsed is None:
+            if self.problem is None and len(self.body) <= _LARGE:
+                # Nearly always one value in UTF-8. What is not is read again: in another encoding, or to say what is
+                # wrong.
+                try:
+                    text = str(self.body, "utf-8")
+                    value, end = _raw_decode(text)
+                    if end == len(text) or not text[end:].strip(" \t\n\r"):
+                        self._parsed = value, None
+                        return value
+                except (ValueError, RecursionError):
+                    pass
+            self._parsed = self._parse_with_care()
+        value, problem = self._parsed
         if problem is None:
             return value
         # Raised outside `except`, so that no JSON error, which holds the whole body, stays in the chain.
         raise self.undecodable(problem)
 
-    def _parse(self) -> tuple[Any, str | None]:
+    def _parse_with_care(self) -> tuple[Any, str | None]:
         if self.problem is not None:
             return None, self.problem
-        if len(self.body) <= _LARGE:
-            # Nearly always one value in UTF-8. What is not is read again: in another encoding, or to say what is wrong.
-            try:
-                text = str(self.body, "utf-8")
-                value, end = _raw_decode(text)
-                if end == len(text) or not text[end:].strip(" \t\n\r"):
-                    return value, None
-            except (ValueError, RecursionError):
-                pass
-        return self._parse_with_care()
-
-    def _parse_with_care(self) -> tuple[Any, str | None]:
         body: bytes | str = self.body
         settings: dict[str, Any] = {"parse_constant": _nothing}
         if len(body) > _LARGE:

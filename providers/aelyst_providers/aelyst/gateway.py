@@ -7,6 +7,7 @@ A 400 may mean bad data or a missing contact: one get tells. A 200 that names no
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from aelyst_async.adapter import HttpGateway
@@ -82,7 +83,7 @@ class AelystGateway(HttpGateway):
         """Return the contact. Raises `ContactNotFoundError`."""
         who = _known(identifier)
         request = Request(method="GET", endpoint=_ENDPOINT, path=_path(who))
-        return await self._call(request, lambda response: wire.read_contact(response, who), about=who)
+        return await self._call(request, partial(wire.read_contact, who=who), about=who)
 
     async def create(
         self, fields: ContactFields, *, identifier: Identifier | str | None = None, wait: bool = False
@@ -168,13 +169,13 @@ class AelystGateway(HttpGateway):
 
 def _known(identifier: Identifier | str) -> Identifier:
     who = parse_identifier(identifier)
-    if isinstance(who, ContactId) and not (who.value.isascii() and who.value.isdigit()):
+    if who.__class__ is ContactId and not (who.value.isascii() and who.value.isdigit()):
         raise InvalidIdentifierError("aelyst: an id is digits only", who)
     return who
 
 
 def _path(who: Identifier) -> str:
-    return f"/contact/{encode_segment(str(who))}"
+    return f"/contact/{who.prefix}:{encode_segment(who.value)}"
 
 
 def _named_by(fields: ContactFields) -> list[Identifier]:

@@ -117,13 +117,13 @@ SCHEMA = ContactSchema(
 )
 
 
-_TEXTS = (
-    ("first_name", "firstName"), ("last_name", "lastName"), ("phone", "phone"), ("email", "email"),
-    ("language", "language"), ("profile_pic", "profilePic"), ("country_code", "countryCode"), ("status", "status"),
-    ("lifecycle", "lifecycle"),
+_TYPED = (
+    ("first_name", "firstName", str), ("last_name", "lastName", str), ("phone", "phone", str), ("email", "email", str),
+    ("language", "language", str), ("profile_pic", "profilePic", str), ("country_code", "countryCode", str),
+    ("status", "status", str), ("lifecycle", "lifecycle", str), ("is_blocked", "isBlocked", bool),
 )  # fmt: skip
 
-_ASSIGNEE_TEXTS = (("first_name", "firstName"), ("last_name", "lastName"), ("email", "email"))
+_ASSIGNEE = (("first_name", "firstName", str), ("last_name", "lastName", str), ("email", "email", str))
 
 
 def _custom_fields(read: Reader) -> tuple[CustomField, ...]:
@@ -143,21 +143,22 @@ def _custom_fields(read: Reader) -> tuple[CustomField, ...]:
     return tuple(found)
 
 
-def _assignee(read: Reader) -> Assignee | None:
-    value = read.of("assignee", dict)
-    if value is None:
+def _assignee(value: Any, odd: list[str]) -> Assignee | None:
+    if value.__class__ is not dict:
+        if value is not None:
+            odd.append("assignee")
         return None
     inner = Reader(value)
-    number: Any = value.get("id")
+    number = value.get("id")
     if number.__class__ is not int and number is not None:
         if isinstance(number, str) and len(number) < 19 and number.isascii() and number.isdigit():
             number = int(number)
         else:
             inner.odd.append("id")
             number = None
-    assignee = Assignee(id=number, **inner.texts(_ASSIGNEE_TEXTS))
+    assignee = Assignee(id=number, **inner.typed(_ASSIGNEE))
     if inner.odd:
-        read.odd += [f"assignee.{name}" for name in inner.odd]
+        odd += [f"assignee.{name}" for name in inner.odd]
     return assignee
 
 
@@ -181,7 +182,7 @@ def read_error(response: Response) -> ApiError | None:
 
 
 def _body(response: Response) -> dict[str, Any]:
-    if response.ok:
+    if 200 <= response.status <= 299:
         body = response.json()
         if body.__class__ is dict and "code" not in body:  # a contact, or the receipt of an update
             return cast("dict[str, Any]", body)
@@ -197,20 +198,20 @@ def _body(response: Response) -> dict[str, Any]:
 def read_contact(response: Response, who: Identifier | None = None) -> AelystContact:
     """Return the contact of a get for `who`. Raises `ApiError`, `ResponseDecodeError`."""
     body = _body(response)
-    contact_id = as_id(body.get("id"))
+    given = body.get("id")
+    contact_id = str(given) if given.__class__ is int else as_id(given)
     if contact_id is None:
         raise response.undecodable(f"$.id: expected an id, got {kind_of(body.get('id'))}")
-    if who.__class__ is ContactId:
+    if isinstance(who, ContactId) and who.value != contact_id:
         response.check_about(contact_id, who)
     read = Reader(body)
     contact = AelystContact(
         id=contact_id,
-        **read.texts(_TEXTS),
+        **read.typed(_TYPED),
         tags=read.strings("tags"),
         created_at=read.moment("created_at"),
         custom_fields=_custom_fields(read),
-        assignee=_assignee(read),
-        is_blocked=read.of("isBlocked", bool),
+        assignee=_assignee(body.get("assignee"), read.odd),
         raw=body,
     )
     if read.odd:

@@ -16,10 +16,11 @@ from aelyst_providers.callab.models import CallabContact
 __all__ = ["read_contact", "read_error"]
 
 
-_TEXTS = (
-    ("first_name", "firstname"), ("last_name", "lastname"), ("phone", "phone_number"),
+_TYPED: tuple[tuple[str, str, type], ...] = (
+    ("first_name", "firstname", str), ("last_name", "lastname", str), ("phone", "phone_number", str),
+    ("metadata", "metadata", dict),
     *(
-        (name, name)
+        (name, name, str)
         for name in (
             "company_id", "number_country_code", "last_call_status", "last_call_feedback", "source_name", "tag_name",
             "category_name", "notes", "campaign_id", "status",
@@ -69,13 +70,12 @@ def read_contact(response: Response, who: Identifier | None = None) -> CallabCon
         raise response.undecodable(f"$.data.id: expected an id, got {kind_of(data.get('id'))}")
     response.check_about(contact_id, who)
     read = Reader(data)
-    texts = read.texts(_TEXTS)
-    tag = texts.get("tag_name")
+    typed = read.typed(_TYPED)
+    tag = typed.get("tag_name")
     contact = CallabContact(
         id=contact_id,
-        **texts,
+        **typed,
         tags=(tag,) if tag else (),
-        metadata=read.of("metadata", dict),
         last_call_at=read.moment("last_call_at", least=_LEAST),
         last_call_duration=read.number("last_call_duration"),
         created_at=read.moment("created_at", least=_LEAST),

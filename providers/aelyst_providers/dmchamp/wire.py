@@ -80,11 +80,11 @@ _DEPTH = 3
 """How many objects deep an id or a message is looked for: an answer must not decide about our recursion."""
 
 
-_TEXTS = tuple(
-    (rule.name, rule.wire)
-    for rule in SCHEMA.rules
-    if rule.name not in {"current_campaign_data", "is_chat_window_open", "is_bot_active", "do_not_disturb"}
-)
+_TYPES: dict[str, type] = {
+    "current_campaign_data": dict, "is_chat_window_open": bool, "is_bot_active": bool, "do_not_disturb": bool,
+}  # fmt: skip
+
+_TYPED = tuple((rule.name, rule.wire, _TYPES.get(rule.name, str)) for rule in SCHEMA.rules)
 
 
 def _tag_names(read: Reader) -> tuple[str, ...]:
@@ -202,14 +202,10 @@ def read_contact(response: Response) -> DmChampContact:
     read = Reader(fields)
     contact = DmChampContact(
         id=contact_id,
-        **read.texts(_TEXTS),
+        **read.typed(_TYPED),
         tags=_tag_names(read),
         created_at=read.moment("createdAt"),
         updated_at=read.moment("updatedAt"),
-        current_campaign_data=read.of("currentCampaignData", dict),
-        is_chat_window_open=read.of("isChatWindowOpen", bool),
-        is_bot_active=read.of("is_bot_active", bool),
-        do_not_disturb=read.of("do_not_disturb", bool),
         raw=body,
     )
     read.log("dmchamp")
