@@ -86,7 +86,7 @@ class _Protocol(ResponseHandler):
 
 
 def _readable(transport: Any) -> bool:
-    """Whether the kernel holds data, or the end of the stream, that nobody has read."""
+    """Whether the kernel holds data, or the end of the stream, still unread."""
     sock = transport.get_extra_info("socket")
     descriptor = -1 if sock is None else sock.fileno()
     if descriptor < 0:

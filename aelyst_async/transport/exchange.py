@@ -8,17 +8,22 @@ The same holds for a cancellation, which stays the exception that it is: it leav
 
 Whether a request was sent is a fact that `connector` notes, and no guess from the class of the exception: *surely not
 sent* or *perhaps carried out*.
+
+Imports aiohttp; imported with the first request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+import aiohttp
+from yarl import URL
+
 from aelyst_async.errors import ConfigurationError, ContactsError, RequestTimeoutError, TransportError
 from aelyst_async.transport.body import ACCEPT_ENCODING, read_body
+from aelyst_async.transport.connector import PROGRESS, Progress
 from aelyst_async.transport.credentials import Auth, Secret, bare
 from aelyst_async.transport.messages import Request, Response, encode_query
 from aelyst_async.transport.redaction import Redactor
@@ -27,17 +32,12 @@ from aelyst_async.version import __version__
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
-    from aelyst_async.transport.connector import Progress
-
 __all__ = ["exchange"]
 
 _USER_AGENT = f"aelyst-async/{__version__}"
 
 MAX_HEADER = 64 * 1024
 """Bytes of a response's status line and of each header. aiohttp's own limit is 8,190, and proxies send longer ones."""
-
-logger = logging.getLogger("aelyst_async")
-logger.addHandler(logging.NullHandler())  # silent by default, as a library should be
 
 
 class Permit(Protocol):
@@ -67,8 +67,6 @@ async def exchange(
     Raises `TransportError` (``attempts`` is left to the caller) and `ConfigurationError`. A cancellation leaves as it
     came, without the frames that have seen the credential.
     """
-    from aelyst_async.transport.connector import PROGRESS, Progress
-
     shown = base_url + request.target
     progress = Progress(session)
     PROGRESS.set(progress)
@@ -116,9 +114,6 @@ async def _send(
     The only frame whose variables hold the credential in the open. It is never part of the traceback of what `exchange`
     raises, so tools that record the variables of a traceback's frames do not record it.
     """
-    import aiohttp
-    from yarl import URL
-
     body = request.body()
     headers = {
         "Accept": "application/json",
@@ -166,7 +161,6 @@ def _translate(
 
     `progress` knows; ``sent=`` below is what the class of the exception says, for a session that is not aiohttp's.
     """
-    import aiohttp
 
     def failed(kind: type[TransportError], message: str, *, sent: bool) -> tuple[ContactsError, bool]:
         if progress.sent is not None:

@@ -322,7 +322,7 @@ class Transport:
         deadline: float,
         watch: Watch | None,
     ) -> Response:
-        """Send once: tell the limiter what came of it, log, tell who watches."""
+        """Send once: report the outcome to the limiter, the log and the subscribers."""
         from aelyst_async.transport.exchange import exchange  # imports aiohttp
 
         try:

@@ -29,7 +29,7 @@ _TEXTS = (
 
 
 _LEAST = 1e8
-"""Times are ISO 8601 here. A number is taken for a Unix time only if it can be one of our days."""
+"""Times are ISO 8601 here. A number below this (1973) is no Unix time."""
 
 
 def read_error(response: Response) -> ApiError | None:
