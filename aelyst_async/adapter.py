@@ -146,7 +146,7 @@ class HttpGateway(ABC):
     async def account(self, key: bytes = b"") -> str:
         """Return 32 hex digits that name this account (provider, base URL, credential) without telling it.
 
-        Stable across processes; `key` (at most 64 bytes) makes it useless to whoever does not have the key.
+        Stable across processes; `key` (at most 64 bytes) makes it useless without the key.
         """
         return await self._transport.account(key)
 

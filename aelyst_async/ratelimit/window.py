@@ -68,6 +68,7 @@ class Log:
             del times[:cut]
             self._dropped += cut
         times.append(at)
+        self.count += 1
 
     def time(self, number: int) -> float:
         """Return when that request was sent: infinite for one to come, minus infinite for one forgotten."""
@@ -82,6 +83,7 @@ class Log:
     def remove(self, at: float) -> None:
         """Remove a request that the server did not count."""
         place = bisect_right(self._times, at) - 1
+        self.count -= 1
         if place >= 0:
             del self._times[place]
         else:
@@ -96,6 +98,7 @@ class Window:
         self.high = math.inf
         self.believed = math.inf
         """The length to work with; infinite while nothing is known."""
+        self.known = False
         self.told = False
         """Whether the length was told, so that responses do not change it."""
         self.proven = 0
@@ -109,10 +112,6 @@ class Window:
         self._first = -math.inf  # when nothing was forgotten for the last time
 
     @property
-    def known(self) -> bool:
-        return self.believed < math.inf
-
-    @property
     def exact(self) -> bool:
         """Whether no shorter length is possible any more, within 3 %."""
         return self.told or self.high <= 1.03 * self.low
@@ -120,6 +119,7 @@ class Window:
     def tell(self, seconds: float) -> None:
         """Use this length, whatever the responses show."""
         self.low = self.high = self.believed = seconds
+        self.known = seconds < math.inf
         self.told = True
         self.proven = _PROVEN
         self._points.clear()
@@ -227,6 +227,7 @@ class Window:
 
     def _believe(self, seconds: float) -> None:
         self.believed = seconds
+        self.known = seconds < math.inf
         self.proven = 0
 
     def _usual(self, most: float) -> float:

@@ -1,4 +1,4 @@
-"""Credentials: where they come from and how they ride on a request.
+"""Credentials: where they come from, and how they are put on a request.
 
 A credential is a `str`, or a callable (plain or async) that returns one. The callable is asked before every attempt,
 and once more after a 401, so a rotated credential is used at once. It may have an attribute ``account``: a `str` that
@@ -56,7 +56,7 @@ class Secret:
 
 
 class _Unusable:
-    """Stands for what was given as a credential and is neither a `str` nor a callable: only its type is told."""
+    """A credential that is neither a `str` nor a callable. Keeps the name of its type only."""
 
     __slots__ = ("kind",)
 

@@ -72,7 +72,7 @@ class Redactor:
     def preview(self, text: str, length: int) -> str:
         """Return the first `length` characters of ``scrub(text)``, without scrubbing megabytes for them.
 
-        A text is cut before it is scrubbed, so a credential across the cut would not be found; what may hold the
+        The text is cut before it is scrubbed, so a credential across the cut would not be found; what may hold the
         beginning of one is left out.
         """
         cut = self.reach(length)

@@ -30,7 +30,7 @@ TOTAL_TIMEOUT = 30.0
 """Seconds for one attempt, from sending to the last byte of the answer."""
 
 LONGEST = 1e9
-"""Seconds. Thirty years are for ever, and what event loops add to their clocks without overflow."""
+"""Seconds (31 years): what event loops can add to their clocks without overflow."""
 
 
 def masked_url(url: Any) -> Any:

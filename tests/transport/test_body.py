@@ -233,7 +233,7 @@ async def test_a_costly_answer_costs_the_loop_little(aelyst: Opener, what: str) 
             await aelyst(server.url, retry=ONCE).get("id:1")
     async with RawServer(reply(200, body, headers)) as server:
         task = asyncio.ensure_future(aelyst(server.url, retry=ONCE).get("id:1"))
-        assert await held_up(task) < 0.4
+        assert await held_up(task) < 0.2
         if problem:
             with pytest.raises(errors.ResponseDecodeError, match=problem):
                 await task

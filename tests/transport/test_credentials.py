@@ -142,7 +142,7 @@ async def test_a_source_that_hangs_is_inside_the_time_out_and_holds_no_permit(
     began = loop.time()
     with pytest.raises(errors.RequestTimeoutError, match="token: the callable") as caught:
         await aelyst("http://127.0.0.1:9", Hanging(), limiter=lent, **settings).get("id:1")
-    assert 0.15 < loop.time() - began < 2
+    assert 0.15 < loop.time() - began < 4
     assert (caught.value.attempts, caught.value.may_have_been_applied) == (0, False)
     assert limiter.permits == []
 

@@ -44,9 +44,9 @@ _ENDPOINT = "/contact/{identifier}"
 class AelystGateway(HttpGateway):
     """Aelyst's contacts: a `ContactGateway` and `TagGateway`.
 
-    `token`: a text, or a callable (plain or async) that returns it. ``timeout``: seconds for one attempt, or an
+    `token`: a `str`, or a callable (plain or async) that returns one. ``timeout``: seconds for one attempt, or an
     `aiohttp.ClientTimeout`. ``settle``: seconds for which calls for a contact that was just created are held back.
-    ``session``: used and left open. ``limiter``: shared with whoever else has it. ``allow_insecure``: permit
+    ``session``: used and left open. ``limiter``: may be shared with other gateways. ``allow_insecure``: permit
     ``http://`` beyond this machine. Raises `ConfigurationError`.
     """
 
@@ -139,7 +139,7 @@ class AelystGateway(HttpGateway):
         try:
             return await self.create(fields, identifier=who)
         except ConflictError:
-            pass  # somebody else created it in between
+            pass  # created by another client in between
         except BadRequestError as error:
             refusal = error  # the same, at a server that says so with a 400; or bad data
         if refusal is not None and not await self._exists(who, refusal):
@@ -179,7 +179,7 @@ def _path(who: Identifier) -> str:
 
 
 def _named_by(fields: ContactFields) -> list[Identifier]:
-    """Return the identifiers that the fields give the contact; a text that is none is the server's to judge."""
+    """Return the identifiers that the fields give the contact; what is no identifier is the server's to judge."""
     names: list[Identifier] = []
     for kind, value in ((Phone, fields.phone), (Email, fields.email)):
         if isinstance(value, str):

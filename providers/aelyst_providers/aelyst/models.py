@@ -20,7 +20,7 @@ CustomValue: TypeAlias = str | int | float | Decimal | bool | date | time | None
 class CustomField:
     """A custom field: ``CustomField("Company Website", "https://example.com")``.
 
-    Read, ``value`` is a text, a number, a boolean or None, as it came. Written, it may also be a `datetime.date`
+    Read, ``value`` is a `str`, a number, a boolean or None, as it came. Written, it may also be a `datetime.date`
     (sent as ``yyyy-mm-dd``), a `datetime.time` (``HH:MM``) or a `decimal.Decimal`.
     """
 

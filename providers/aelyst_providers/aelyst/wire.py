@@ -176,7 +176,7 @@ def read_error(response: Response) -> ApiError | None:
     code = code if isinstance(code, (int, str)) and not isinstance(code, bool) else None
     if not response.ok:
         return response.error(words, code=code)
-    # Create answers with its code as a text. One that is not a success must not be taken for one.
+    # Create answers with its code as a string. One that is not a success must not be taken for one.
     number = code if isinstance(code, int) else int(code[:9]) if code and code.isascii() and code.isdigit() else 200
     return response.error(words, code=code, kind=error_class_for(number)) if 400 <= number <= 599 else None
 

@@ -24,7 +24,7 @@ __all__ = ["CallabGateway"]
 class CallabGateway(HttpGateway):
     """Callab AI's contacts: a `ContactReader`.
 
-    `token`: a text, or a callable (plain or async) that returns it. ``contact_path``: the route, with ``{id}`` in it;
+    `token`: a `str`, or a callable (plain or async) that returns one. ``contact_path``: the route, with ``{id}`` in it;
     newer pages of the vendor say ``/contacts/{id}``. The other settings are as in `AelystGateway`. Raises
     `ConfigurationError`.
     """

@@ -30,7 +30,7 @@ _TYPED: tuple[tuple[str, str, type], ...] = (
 
 
 _LEAST = 1e8
-"""Times are ISO 8601 here. A number is taken for a Unix time only if it can be one of our days."""
+"""Times are ISO 8601 here. A number below this (1973) is no Unix time."""
 
 
 def read_error(response: Response) -> ApiError | None:

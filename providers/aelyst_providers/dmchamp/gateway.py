@@ -41,7 +41,7 @@ __all__ = ["DmChampGateway"]
 class DmChampGateway(HttpGateway):
     """DM Champ's contacts: a `ContactGateway`, `ListGateway`, `TagGateway` and `MessageGateway`.
 
-    `api_key`: a text, or a callable (plain or async) that returns it; it travels in the query, so no URL of this
+    `api_key`: a `str`, or a callable (plain or async) that returns one; it travels in the query, so no URL of this
     gateway is ever shown with its query. The other settings are as in `AelystGateway`. Raises `ConfigurationError`.
     """
 
@@ -242,7 +242,7 @@ def _complete(fields: ContactFields, identifier: Identifier | str | None) -> tup
 
 def _checked_list_id(list_id: str) -> str:
     if not isinstance(list_id, str) or not list_id.strip():
-        raise InvalidIdentifierError(f"dmchamp: list_id must be a text that is not empty, not {list_id!r}")
+        raise InvalidIdentifierError(f"dmchamp: list_id must be a str that is not empty, not {list_id!r}")
     try:
         return ContactId(list_id).value  # the same rules: no control characters, no half of a surrogate pair
     except InvalidIdentifierError as refusal:
