@@ -360,7 +360,8 @@ class Bucket:
             self.limit = limit
         old, before = self._allowed, self._sure
         # Requests in all that are authorised: as if this one had been counted first of those within the jitter, or last.
-        least, most = log.sent_by(at - jitter) + 1 + remaining, log.sent_by(at + jitter) + remaining
+        least, most = log.around(at, jitter)
+        least, most = least + 1 + remaining, most + remaining
         seen = self._seen_at > -math.inf
         if at < self._seen_at - jitter:
             if least > old and self._others < 1:
@@ -393,7 +394,8 @@ class Bucket:
         self._sure = max(before, least)
         others = window.narrow(log, at, least - limit, most - limit, limit, jitter)
         self._others = others if others > self._others else self._others * (1 - 1 / (4 + limit))
-        self._share_out(at, limit, remaining)
+        if self._rate < math.inf or self._others >= 1:
+            self._share_out(at, limit, remaining)
 
     def _in_turn(self, limit: int) -> float:
         """Return when one may be sent beside others' requests: at our rate, and only if one is left."""

@@ -66,8 +66,15 @@ def read(headers: Mapping[str, str], clock: Callable[[], float] = time.time) -> 
     value = get(age)
     if value is not None and (parse_wait(value, now=0.0) or 0.0) > 0:
         return NOTHING
-    limit = _count(get(limit_name), 1)
-    remaining = _count(get(remaining_name), 0)
+    limit = remaining = None
+    value = get(limit_name)
+    if value is not None:
+        plain = len(value) < 10 and value.isascii() and value.isdigit()  # nearly always
+        limit = int(value) or None if plain else _count(value, 1)
+    value = get(remaining_name)
+    if value is not None:
+        plain = len(value) < 10 and value.isascii() and value.isdigit()
+        remaining = int(value) if plain else _count(value, 0)
     reset: float | None = None
     window: float | None = None
     policies = get(policy_name)

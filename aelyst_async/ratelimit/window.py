@@ -53,10 +53,8 @@ class Log:
     def __init__(self) -> None:
         self._times = array("d")
         self._dropped = 0
-
-    @property
-    def count(self) -> int:
-        return self._dropped + len(self._times)
+        self.count = 0
+        """Requests so far."""
 
     def append(self, at: float, keep: int) -> None:
         """Add a request; forget all but the latest `keep`, now and then."""
@@ -79,6 +77,11 @@ class Log:
 
     def sent_by(self, at: float) -> int:
         return self._dropped + bisect_right(self._times, at)
+
+    def around(self, at: float, jitter: float) -> tuple[int, int]:
+        """Return how many were sent by then, at least and at most."""
+        low = bisect_right(self._times, at - jitter)
+        return self._dropped + low, self._dropped + bisect_right(self._times, at + jitter, low)
 
     def remove(self, at: float) -> None:
         """Remove a request that the server did not count."""

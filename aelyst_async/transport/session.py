@@ -99,9 +99,10 @@ class SessionHolder:
         since it may have been closed while the call waited.
         """
         if self._borrowed is None:
-            if self.state is not SessionState.OPEN:
-                self.open()
-            return self._session or self._make()
+            if self._session is not None:  # so it has not been closed
+                return self._session
+            self.open()
+            return self._make()
         from aelyst_async.transport.connector import Connector, traced
 
         self.open()

@@ -82,7 +82,7 @@ class AelystGateway(HttpGateway):
     async def get(self, identifier: Identifier | str) -> AelystContact:
         """Return the contact. Raises `ContactNotFoundError`."""
         who = _known(identifier)
-        request = Request(method="GET", endpoint=_ENDPOINT, path=_path(who))
+        request = Request(method="GET", endpoint=_ENDPOINT, path=f"/contact/{who.prefix}:{encode_segment(who.value)}")
         return await self._call(request, partial(wire.read_contact, who=who), about=who)
 
     async def create(
@@ -96,7 +96,9 @@ class AelystGateway(HttpGateway):
         """
         body = self.schema.encode(fields, "create")
         who = _creatable(fields, identifier)
-        request = Request(method="POST", endpoint=_ENDPOINT, path=_path(who), json=body)
+        request = Request(
+            method="POST", endpoint=_ENDPOINT, path=f"/contact/{who.prefix}:{encode_segment(who.value)}", json=body
+        )
         names = {who, *_named_by(fields)}
         try:
             receipt = await self._call(request, lambda response: wire.read_created(response, who), about=who)
@@ -115,7 +117,12 @@ class AelystGateway(HttpGateway):
         Raises `UnsupportedFieldError` (also if no field is given), `InvalidIdentifierError`, `ContactNotFoundError`.
         """
         who = _known(identifier)
-        request = Request(method="PUT", endpoint=_ENDPOINT, path=_path(who), json=self.schema.encode_update(fields))
+        request = Request(
+            method="PUT",
+            endpoint=_ENDPOINT,
+            path=f"/contact/{who.prefix}:{encode_segment(who.value)}",
+            json=self.schema.encode_update(fields),
+        )
         return await self._call(request, lambda response: wire.read_updated(response, who), about=who)
 
     async def upsert(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
@@ -172,10 +179,6 @@ def _known(identifier: Identifier | str) -> Identifier:
     if who.__class__ is ContactId and not (who.value.isascii() and who.value.isdigit()):
         raise InvalidIdentifierError("aelyst: an id is digits only", who)
     return who
-
-
-def _path(who: Identifier) -> str:
-    return f"/contact/{who.prefix}:{encode_segment(who.value)}"
 
 
 def _named_by(fields: ContactFields) -> list[Identifier]:

@@ -123,23 +123,25 @@ _TYPED = (
     ("status", "status", str), ("lifecycle", "lifecycle", str), ("is_blocked", "isBlocked", bool),
 )  # fmt: skip
 
-_ASSIGNEE = (("first_name", "firstName", str), ("last_name", "lastName", str), ("email", "email", str))
+_ASSIGNEE = (("first_name", "firstName"), ("last_name", "lastName"), ("email", "email"))
 
 
-def _custom_fields(read: Reader) -> tuple[CustomField, ...]:
+def _custom_fields(items: Any, odd: list[str]) -> tuple[CustomField, ...]:
+    if items.__class__ is not list:
+        if items is not None:
+            odd.append("custom_fields")
+        return ()
     found: list[CustomField] = []
-    odd = False
-    for item in read.items("custom_fields"):
+    for item in items:
         name = item.get("name") if item.__class__ is dict else None
         if not isinstance(name, str):
-            odd = True
+            odd.append("custom_fields")
             continue
         value = item.get("value")
         if value is not None and not isinstance(value, (str, int, float, bool)):
-            odd, value = True, None
+            odd.append("custom_fields")
+            value = None
         found.append(CustomField(name, value))
-    if odd:
-        read.odd.append("custom_fields")
     return tuple(found)
 
 
@@ -148,18 +150,21 @@ def _assignee(value: Any, odd: list[str]) -> Assignee | None:
         if value is not None:
             odd.append("assignee")
         return None
-    inner = Reader(value)
+    found: dict[str, Any] = {}
+    for ours, theirs in _ASSIGNEE:
+        text = value.get(theirs)
+        if text.__class__ is str:
+            found[ours] = text
+        elif text is not None:
+            odd.append(f"assignee.{theirs}")
     number = value.get("id")
     if number.__class__ is not int and number is not None:
         if isinstance(number, str) and len(number) < 19 and number.isascii() and number.isdigit():
             number = int(number)
         else:
-            inner.odd.append("id")
+            odd.append("assignee.id")
             number = None
-    assignee = Assignee(id=number, **inner.typed(_ASSIGNEE))
-    if inner.odd:
-        odd += [f"assignee.{name}" for name in inner.odd]
-    return assignee
+    return Assignee(id=number, **found)
 
 
 def read_error(response: Response) -> ApiError | None:
@@ -210,7 +215,7 @@ def read_contact(response: Response, who: Identifier | None = None) -> AelystCon
         **read.typed(_TYPED),
         tags=read.strings("tags"),
         created_at=read.moment("created_at"),
-        custom_fields=_custom_fields(read),
+        custom_fields=_custom_fields(body.get("custom_fields"), read.odd),
         assignee=_assignee(body.get("assignee"), read.odd),
         raw=body,
     )
