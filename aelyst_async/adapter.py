@@ -37,6 +37,7 @@ from aelyst_async.transport.credentials import Auth, Credential, CredentialSourc
 from aelyst_async.transport.events import Call, Done, Exchange, Hooks, Retry, Sending, Wait
 from aelyst_async.transport.messages import Request, Response
 from aelyst_async.transport.retry import RetryPolicy
+from aelyst_async.transport.session import load
 from aelyst_async.transport.settings import check_base_url, check_seconds, make_timeout, masked_url
 from aelyst_async.transport.transport import Transport
 
@@ -155,6 +156,7 @@ class HttpGateway(ABC):
         await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
+        await load()
         return self
 
     async def __aexit__(

@@ -50,12 +50,18 @@ class _Protocol(asyncio.Protocol):
             )
 
 
+async def listen() -> tuple[asyncio.Server, str]:
+    """Start the server in the running loop; return it and its address."""
+    server = await asyncio.get_running_loop().create_server(_Protocol, "127.0.0.1", 0)
+    return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
 def _serve(pipe: Connection) -> None:
     import uvloop
 
     async def run() -> None:
-        server = await asyncio.get_running_loop().create_server(_Protocol, "127.0.0.1", 0)
-        pipe.send(server.sockets[0].getsockname()[1])
+        server, address = await listen()
+        pipe.send(address)
         await server.serve_forever()
 
     uvloop.run(run())
@@ -70,7 +76,7 @@ def serving() -> Iterator[str]:
     process.start()
     theirs.close()  # so that a server which cannot start ends the wait
     try:
-        yield f"http://127.0.0.1:{ours.recv()}"
+        yield ours.recv()
     finally:
         process.terminate()
         process.join(5)

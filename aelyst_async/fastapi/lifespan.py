@@ -172,11 +172,12 @@ class TenantGateways(Generic[G]):
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002 - as the framework calls it
         """Open the pool, close it and all gateways at the end."""
-        from aelyst_async.transport.session import make_session
+        from aelyst_async.transport.session import load, make_session
 
         if self._session is not None:
             raise ConfigurationError("these TenantGateways are open already; one serves one app at a time")
         warn_of_split_quota(self._limiter, "TenantGateways")
+        await load()
         async with make_session(self._base_url()) as session:
             self._session = session
             try:

@@ -62,23 +62,24 @@ class Connector(aiohttp.TCPConnector):
 class _Deadlines:
     """The connections in use, with their deadlines."""
 
-    __slots__ = ("_loop", "next", "of")
+    __slots__ = ("_loop", "_timer", "next", "of")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.of: dict[_Protocol, float] = {}
-        self._loop = loop
         self.next = math.inf
         """When the timer looks at them."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = loop
 
     def set_timer(self, at: float) -> None:
         """Look at the deadlines at that time, and not at ``next``."""
+        if self._timer is not None:
+            self._timer.cancel()
         self.next = at
-        self._loop.call_at(at, self._look, at)
+        self._timer = self._loop.call_at(at, self._look)
 
-    def _look(self, at: float) -> None:
-        """End what is late. A timer is never cancelled: one that an earlier one has replaced does nothing."""
-        if at != self.next:
-            return
+    def _look(self) -> None:
+        """End what is late."""
         self.next = math.inf
         now = self._loop.time()
         for protocol in [one for one, deadline in self.of.items() if deadline <= now]:

@@ -23,6 +23,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import enum
+import importlib
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -36,12 +38,14 @@ from aelyst_async.transport.settings import is_loopback
 if TYPE_CHECKING:
     from aiohttp import BaseConnector, ClientSession
 
-__all__ = ["SessionHolder", "SessionState", "make_session"]
+__all__ = ["SessionHolder", "SessionState", "load", "make_session"]
 
 CONNECTIONS = 100
 """Connections of one gateway at the most, and thus requests in flight."""
 
 _KEEPALIVE = 4.0
+
+_SENDER = "aelyst_async.transport.exchange"
 
 _OTHER_LOOP = (
     "this gateway was first used in another event loop, where its connections live; "
@@ -147,6 +151,14 @@ class SessionHolder:
         with suppress(StopIteration):
             self._keeper.__anext__().send(None)
         return session
+
+
+async def load() -> None:
+    """Import what sends requests, in a thread, unless that is done. aiohttp takes long, so a first call would hold up
+    the event loop of a server.
+    """
+    if _SENDER not in sys.modules:
+        await asyncio.to_thread(importlib.import_module, _SENDER)
 
 
 async def _kept(session: ClientSession) -> AsyncGenerator[ClientSession, None]:
