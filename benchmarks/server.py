@@ -1,7 +1,7 @@
 """A server that costs next to nothing, so that what is measured is the client: HTTP/1.1 without a framework.
 
 It answers a GET with the contact of the vendor's page and a PUT with the receipt of an update, either with the headers
-of a quota that never runs out. It reads no more of a request than where it ends.
+of a quota that never runs out, counted for each ``User-Agent``. It reads no more of a request than it must.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import cast
@@ -26,9 +27,9 @@ QUOTA = 900_000_000
 
 
 class _Protocol(asyncio.Protocol):
-    def __init__(self) -> None:
+    def __init__(self, left: dict[bytes, int]) -> None:
         self._waiting = b""
-        self._left = QUOTA
+        self._left = left
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by class
@@ -42,17 +43,18 @@ class _Protocol(asyncio.Protocol):
             if len(self._waiting) < whole:
                 return
             self._waiting = self._waiting[whole:]
-            self._left -= 1
+            agent = head.partition(b"user-agent:")[2].partition(b"\r\n")[0]
+            self._left[agent] = left = self._left.get(agent, QUOTA) - 1
             body = BODY if head.startswith(b"get ") else b'{"contactId":12345}'
             self._transport.write(
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-RateLimit-Limit: %d\r\n"
-                b"X-RateLimit-Remaining: %d\r\nContent-Length: %d\r\n\r\n%b" % (QUOTA, self._left, len(body), body)
+                b"X-RateLimit-Remaining: %d\r\nContent-Length: %d\r\n\r\n%b" % (QUOTA, left, len(body), body)
             )
 
 
 async def listen() -> tuple[asyncio.Server, str]:
     """Start the server in the running loop; return it and its address."""
-    server = await asyncio.get_running_loop().create_server(_Protocol, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(partial(_Protocol, {}), "127.0.0.1", 0)
     return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 

@@ -176,10 +176,12 @@ class Bucket:
             return max(last, self._law(max(1, int(self._share * blind.limit)))) if known else last
         assert limit is not None
         own = max(1, int(self._share * limit))  # requests of ours in a window, at most
+        credit = self._allowed - self._log.count - math.ceil(self._spare)
+        if credit >= 2 and window.known and own == limit and self._rate == math.inf and not self.reserved:
+            return last  # nearly always
         # Now and then one is left for a newcomer, who would find none free in a log that is always full.
         standing = 8 <= limit == own and window.proven > limit and int(last / window.believed) % 16 == 0
         law = max(last, self._law(own - standing)) if window.known else math.inf
-        credit = self._allowed - self._log.count - math.ceil(self._spare)
         unproven = self._presumed >= 2 * window.proven and self._out > 0
         if self.reserved and window.known:
             return law

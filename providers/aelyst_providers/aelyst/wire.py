@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 
 from aelyst_async.codec import Reader, as_id, kind_of
 from aelyst_async.contacts import WriteReceipt
@@ -188,9 +188,9 @@ def read_error(response: Response) -> ApiError | None:
 
 def _body(response: Response) -> dict[str, Any]:
     if 200 <= response.status <= 299:
-        body = response.json()
+        body: Any = response.json()
         if body.__class__ is dict and "code" not in body:  # a contact, or the receipt of an update
-            return cast("dict[str, Any]", body)
+            return body
     error = read_error(response)
     if error is not None:
         raise error
