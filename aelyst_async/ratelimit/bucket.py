@@ -90,7 +90,7 @@ class Bucket:
         self._round_trip, self._fastest, self._jitter, self._overtaken = 0.0, math.inf, _TOGETHER, False
         self._alone, self._refusals = False, 0  # one at a time, since that many were refused in a row
         self._spare = self._slip = 0.0  # requests, and part of W, that are held back after surprises
-        self._zeros = self._refuted = 0  # responses in a row that left nothing; how often W was too short before them
+        self._zeros, self._refuted = 0, 0.0  # good responses in a row that left nothing; W as believed before them
         self._others, self._rate = 0.0, math.inf  # of others, counted in W; our rate beside them
         self._round_began, self._least_left = -math.inf, math.inf
         self._ready, self._stale = -math.inf, False
@@ -332,11 +332,10 @@ class Bucket:
         again, as no window explains.
         """
         if remaining or limit == 1:
-            self._zeros = 0
-            self._refuted = self._window.raised
+            self._zeros, self._refuted = 0, self._window.believed if self._window.known else 0.0
         else:
             self._zeros += 1
-        unexplained = not self._window.known or self._window.raised > self._refuted + 1
+        unexplained = self._window.believed >= 1.5 * self._refuted
         doubted = self._zeros > min(max(limit, 2), _DOUBT) and (unexplained or self._blind is not None)
         if doubted and self._blind is None:
             self._blind = Blind()
@@ -411,7 +410,8 @@ class Bucket:
         """
         window, log = self._window, self._log
         if self._rate == math.inf:
-            if self.reserved or self._others < 1 or (not window.known and at - log.time(1) < 2 * COMMON):
+            evident = 1 + self._jitter * limit / min(window.believed, COMMON)
+            if self.reserved or self._others < evident or (not window.known and at - log.time(1) < 2 * COMMON):
                 return
             window.doubt()
             own = log.sent_by(at) - log.sent_by(at - window.believed)
