@@ -29,7 +29,7 @@ from collections import deque
 __all__ = ["COMMON", "USUAL", "Log", "Window"]
 
 USUAL = (0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0)
-"""Seconds: lengths of windows that APIs use, tried before all others. Source: the vendors' and other public APIs' pages."""
+"""Seconds: lengths of windows that APIs use, tried before all others. Source: the pages of public APIs."""
 
 COMMON = 1.0
 """Seconds: the most common length, assumed where nothing is known."""
@@ -56,6 +56,7 @@ class Log:
 
     @property
     def count(self) -> int:
+        """Requests so far."""
         return self._dropped + len(self._times)
 
     def append(self, at: float, keep: int) -> None:
@@ -77,6 +78,7 @@ class Log:
         return self._times[place] if place < len(self._times) else math.inf
 
     def sent_by(self, at: float) -> int:
+        """Return how many were sent by then."""
         return self._dropped + bisect_right(self._times, at)
 
     def remove(self, at: float) -> None:
@@ -108,6 +110,7 @@ class Window:
 
     @property
     def known(self) -> bool:
+        """Whether there is a length to work with."""
         return self.believed < math.inf
 
     @property

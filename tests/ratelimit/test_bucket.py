@@ -1,7 +1,6 @@
 """The arithmetic by itself: what holds for every sequence of sends and answers, whatever a server says."""
 
 import math
-from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings

@@ -58,13 +58,13 @@ def test_windows_of_unusual_length_are_learned_in_time(kind: str, limit: int, wi
 @pytest.mark.parametrize(("limit", "window"), HARD)
 @pytest.mark.parametrize("trouble", ["loss", "stalls", "halved", "doubled"])
 def test_trouble_costs_little(kind: str, limit: int, window: float, trouble: str) -> None:
-    how: dict[str, Any] = {
+    troubles: dict[str, dict[str, Any]] = {
         "loss": {"loss": 0.01},
         "stalls": {"windows": 20, "concurrency": 128, "latency": Latency(stall_every=3.0, stall=0.4)},
         "halved": {"windows": 40, "changes": ((10.33 * window, limit // 2),)},
         "doubled": {"windows": 40, "changes": ((10.33 * window, 2 * limit),)},
-    }[trouble]
-    result = run(kind, limit, window, **how)
+    }
+    result = run(kind, limit, window, **troubles[trouble])
     assert result.late >= 0.9
     assert result.refused_share <= 0.02
 
