@@ -5,13 +5,16 @@
 `window`     how long it counts a request, between two bounds; pure
 `bucket`     when one more request may be sent: one law; pure, no clock, no asyncio
 `quota`      what a quota is and whose: the endpoint's, the full path's or the account's; pure
+`blind`      the same without quota headers; pure
 `queue`      who waits for a bucket, and for a connection
+`shared`     the seam for a quota that several processes share
 `limiter`    who goes when: permits and one timer per bucket
 ===========  ====================================================================================================
 """
 
 from aelyst_async.ratelimit.limiter import Permit, RateLimiter
 from aelyst_async.ratelimit.queue import Slots
-from aelyst_async.ratelimit.quota import BucketSnapshot, Quota, Reservation, SharedQuota
+from aelyst_async.ratelimit.quota import BucketSnapshot, Quota
+from aelyst_async.ratelimit.shared import Reservation, SharedQuota
 
 __all__ = ["BucketSnapshot", "Permit", "Quota", "RateLimiter", "Reservation", "SharedQuota", "Slots"]

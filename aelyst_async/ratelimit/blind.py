@@ -41,6 +41,7 @@ class Blind:
         self._price, self._step = _PRICE, _STEP
 
     def may_be_out(self, let_through: int) -> float:
+        """Return how many requests may be out at once."""
         return 1 + let_through // 8 if self.limit == math.inf else math.inf
 
     def accepted(self, at: float, log: Log, window: Window) -> None:
@@ -91,7 +92,8 @@ class Blind:
         elif let < self.limit and told is None:
             self.limit, self._counted = let, True
         else:
-            window.at_least(max(at - log.time(log.sent_by(at) - int(self.limit)), min(self.limit / let, 2.0) * window.believed))
+            age = at - log.time(log.sent_by(at) - int(self.limit))
+            window.at_least(max(age, min(self.limit / let, 2.0) * window.believed))
 
     def pause(self, at: float, log: Log, window: Window) -> float:
         """Return the seconds from `at` until the next usual window would be over, where the server says nothing."""

@@ -38,7 +38,7 @@ _TOGETHER = 0.0002
 """Seconds within which two requests always may overtake each other. Source: a loopback server, measured."""
 
 _FIRST_JITTER = 0.025
-"""Seconds: the most jitter presumed before any is seen. Source: the usual spread of a mobile connection's round trips."""
+"""Seconds: the most jitter presumed before any is seen. Source: the spread of a mobile connection's round trips."""
 
 _DOUBT = 60
 """Good responses, or the limit's number if that is less, after which a Remaining that stays 0 is not believed."""
@@ -73,7 +73,7 @@ class Bucket:
     """One quota as one client sees it."""
 
     def __init__(self, quota: Quota | None = None, prior: Quota | None = None, share: float = 1.0) -> None:
-        """``quota``: told by the user. ``prior``: a guess that responses correct. ``share``: the part to use at most."""
+        """``quota``: told by the user; ``prior``: a guess, corrected by responses; ``share``: the part to use."""
         self.limit: int | None = None if quota is None else quota.limit
         self.remaining: int | None = None
         self.paused_until = self._closed_until = -math.inf  # refused until then; nothing left until then, as it says
@@ -85,12 +85,12 @@ class Bucket:
         self._log = Log()
         self._newest: Sent | None = None  # sent, but not entered yet: it may be given back at once
         self._out = self._presumed = self._let_through = 0  # under way; presumptions of those; let through so far
-        self._last = self._seen_at = self._tested = -math.inf  # when requests left: the last, that of the newest response
+        self._last = self._seen_at = self._tested = -math.inf  # the last request left then; that of the newest response
         self._allowed = self._sure = 0  # requests in all that the newest response authorises; the most that any did
         self._round_trip, self._fastest, self._jitter, self._overtaken = 0.0, math.inf, _TOGETHER, False
         self._alone, self._refusals = False, 0  # one at a time, since that many were refused in a row
         self._spare = self._slip = 0.0  # requests, and part of W, that are held back after surprises
-        self._zeros = self._refuted = 0  # responses in a row that left nothing; how often W was too short before them
+        self._zeros, self._refuted = 0, 0.0  # good responses in a row that left nothing; W as believed before them
         self._others, self._rate = 0.0, math.inf  # of others, counted in W; our rate beside them
         self._round_began, self._least_left = -math.inf, math.inf
         self._ready, self._stale = -math.inf, False
@@ -106,6 +106,7 @@ class Bucket:
 
     @property
     def in_flight(self) -> int:
+        """Requests that are out."""
         return self._out + (self._newest is not None)
 
     @property
@@ -115,6 +116,7 @@ class Bucket:
 
     @property
     def window(self) -> float | None:
+        """W in seconds, once known."""
         return self._window.believed if self._window.known else None
 
     @property
@@ -139,6 +141,7 @@ class Bucket:
 
     @property
     def state(self) -> str:
+        """See `BucketSnapshot`."""
         if self._blind is not None and self._let_through > 1:
             return "blind"
         return "shared" if self._rate < math.inf else "known" if self._window.known else "learning"
@@ -161,7 +164,7 @@ class Bucket:
             if ready == math.inf or self._alone:
                 ready = self._last + max(2.0, 8 * self._round_trip)  # one that hangs must not hold up the others
         elif ready == math.inf:
-            ready = self._last + 1.005 * COMMON * 2 ** min(self._refusals, 6)
+            ready = self._last + 1.005 * COMMON * float(2 ** min(self._refusals, 6))
         if not self._window.told:
             ready = min(ready, self._last + _LONGEST_PAUSE)
         return max(self.paused_until, ready, self._closed_until)
@@ -222,7 +225,7 @@ class Bucket:
         if credit <= hold:
             return look
         start, done = self._oldest(limit), 1 - (credit - hold) / rest
-        return min(look, max(last, start + begin * (max(COMMON, 4 * begin) / begin) ** done))
+        return min(look, max(last, start + begin * math.pow(max(COMMON, 4 * begin) / begin, done)))
 
     def _oldest(self, limit: int) -> float:
         """Return when the oldest requests left that the server may still count: some, not only the very first."""
@@ -334,11 +337,10 @@ class Bucket:
         again, as no window explains.
         """
         if remaining or limit == 1:
-            self._zeros = 0
-            self._refuted = self._window.raised
+            self._zeros, self._refuted = 0, self._window.believed if self._window.known else 0.0
         else:
             self._zeros += 1
-        unexplained = not self._window.known or self._window.raised > self._refuted + 1
+        unexplained = self._window.believed >= 1.5 * self._refuted
         doubted = self._zeros > min(max(limit, 2), _DOUBT) and (unexplained or self._blind is not None)
         if doubted and self._blind is None:
             self._blind = Blind()
@@ -361,7 +363,7 @@ class Bucket:
                     window.proven = 0
             self.limit = limit
         old, before = self._allowed, self._sure
-        # Requests in all that are authorised: as if this one had been counted first of those within the jitter, or last.
+        # Requests in all that are authorised, as if this one had been counted first of those within the jitter, or last
         least, most = log.around(at, jitter)
         least, most = least + 1 + remaining, most + remaining
         seen = self._seen_at > -math.inf
@@ -415,7 +417,8 @@ class Bucket:
         """
         window, log = self._window, self._log
         if self._rate == math.inf:
-            if self.reserved or self._others < 1 or (not window.known and at - log.time(1) < 2 * COMMON):
+            evident = 1 + self._jitter * limit / min(window.believed, COMMON)
+            if self.reserved or self._others < evident or (not window.known and at - log.time(1) < 2 * COMMON):
                 return
             window.doubt()
             own = log.sent_by(at) - log.sent_by(at - window.believed)
@@ -451,7 +454,7 @@ class Bucket:
             if blind is not None and self._refusals:
                 wait = blind.pause(one.at, self._log, window) - (now - one.at)
             else:
-                wait = max(COMMON, 2 * self._round_trip) * 2 ** min(max(self._refusals - 1, 0), 6)
+                wait = max(COMMON, 2 * self._round_trip) * float(2 ** min(max(self._refusals - 1, 0), 6))
             wait = min(wait, _LONGEST_PAUSE)
         if fresh and blind is None and limit is not None and one.presumed:
             first = self._log.sent_by(one.at) - limit

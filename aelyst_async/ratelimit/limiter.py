@@ -20,11 +20,10 @@ beyond what the bucket allows.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -33,23 +32,23 @@ from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit.bucket import Bucket, Sent
 from aelyst_async.ratelimit.headers import QuotaHeaders, read
 from aelyst_async.ratelimit.queue import Lane, Slots
-from aelyst_async.ratelimit.quota import EVERY_ENDPOINT, AccountScope, BucketSnapshot, PathScope, Quota, SharedQuota, check_quotas
+from aelyst_async.ratelimit.quota import (
+    EVERY_ENDPOINT,
+    AccountScope,
+    BucketSnapshot,
+    PathScope,
+    Quota,
+    check_quotas,
+)  # fmt: skip
+from aelyst_async.ratelimit.shared import Reserver, SharedQuota
 
 if TYPE_CHECKING:
     from aiohttp import ClientRequest, ClientResponse
 
 __all__ = ["Permit", "RateLimiter"]
 
-logger = logging.getLogger("aelyst_async.ratelimit")
-
 _BATCH = 1000
 """Permits handed over in one step of the loop, so that a step takes some milliseconds however many wait."""
-
-_AHEAD = 0.1
-"""Seconds for which requests are reserved at once: a round trip for many, and little is lost if the process ends."""
-
-_SHARED_RETRY = 1.0
-"""Seconds until a shared quota that failed is asked again."""
 
 _REPORT_EVERY = 0.05
 """Seconds between calls of `RateLimiter.on_change`. Source: faster than anybody reads."""
@@ -64,19 +63,16 @@ class RateLimiter:
     """Learns each API's quota from its responses, and makes every request wait its turn.
 
     ``max_wait``: the longest that a request may wait, in seconds (None: as long as it takes); a longer wait is refused
-    with `RateLimitedError`. ``quotas``: quotas that are known, by endpoint; they are used instead of what the server
-    tells or shows. One limiter may serve any number of gateways. It belongs to the event loop of its first use; once
-    that loop is closed or idle, the next one may use it, and what was learned is learned anew.
+    with `RateLimitedError`. ``quotas``: quotas that are known, by endpoint (``"*"``: all others); they win over what
+    the server tells or shows. ``share``: the part of each quota to use at most. ``shared``: reserves requests for all
+    processes that share a quota. One limiter may serve any number of gateways. It belongs to the event loop of its
+    first use; once that loop is closed or idle, the next one may use it, and what was learned is learned anew.
     """
 
     def __init__(
-        self,
-        *,
-        max_wait: float | None = None,
-        quotas: Mapping[str, Quota] | None = None,
-        share: float = 1.0,
+        self, *, max_wait: float | None = None, quotas: Mapping[str, Quota] | None = None, share: float = 1.0,
         shared: SharedQuota | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._max_wait = _seconds(max_wait, "max_wait")
         self._quotas = check_quotas(quotas)
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
@@ -84,8 +80,7 @@ class RateLimiter:
         self._share = share
         self._every = self._quotas.get(EVERY_ENDPOINT)
         self.shared = shared
-        """What reserves requests for all processes that share a quota, if anything does."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._reserver = None if shared is None else Reserver(shared, self._changed)
         self._loop: asyncio.AbstractEventLoop | None = None
         # Whether the running loop is ours: ours runs, and in this thread. Cheaper than `get_running_loop`, which asks
         # the kernel for the process before Python 3.12.
@@ -101,17 +96,10 @@ class RateLimiter:
         """Called with a bucket's snapshot after it has changed, at most twenty times a second for each bucket."""
 
     def permit(
-        self,
-        endpoint: str,
-        *,
-        account: str = "",
-        path: str | None = None,
-        retry: bool = False,
-        deadline: float | None = None,
-        max_wait: float | None = None,
-        slots: Slots | None = None,
+        self, endpoint: str, *, account: str = "", path: str | None = None, retry: bool = False,
+        deadline: float | None = None, max_wait: float | None = None, slots: Slots | None = None,
         prior: Quota | None = None,
-    ) -> Permit:
+    ) -> Permit:  # fmt: skip
         """Return an async context manager that waits for the right to send one request.
 
         ``endpoint``: method and route template, ``"GET /contact/{identifier}"``. ``account``: any `str` that names
@@ -208,19 +196,14 @@ class RateLimiter:
         return lane
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        old = self._loop
-        if (
-            old is not None
-            and not old.is_closed()
-            and (old.is_running() or any(lane.busy(math.inf) for lane in self._lanes.values()))
-        ):
+        old, busy = self._loop, any(lane.busy(math.inf) for lane in self._lanes.values())
+        if old is not None and not old.is_closed() and (old.is_running() or busy):
             raise ConfigurationError("this RateLimiter is in use in another event loop; make one for each loop")
         for lane in self._lanes.values():
             lane.take()  # who waited in a closed loop is not let go by this one
         self._loop, self._running = loop, loop.is_running
         # asyncio's own loops read this clock as well, in one more step.
-        plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
-        self._time = time.monotonic if plain else loop.time
+        self._time = time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
         for kept in (self._lanes, self._usual, self._scopes, self._groups, self._news):
             kept.clear()
 
@@ -231,17 +214,15 @@ class RateLimiter:
         assert loop is not None
         if most is None:
             most = self._max_wait
-        if pause > now and (
-            (permit._deadline is not None and pause > permit._deadline) or (most is not None and pause - now > most)
-        ):
+        until = math.inf if most is None else now + most
+        if pause > now and pause > min(until, math.inf if permit._deadline is None else permit._deadline):
             raise _refusal(permit._key, pause - now)
-        if most is not None and not permit._retry and lane.waiting:
-            rate = lane.bucket.rate
-            if rate and lane.waiting / (2 * rate) > most:
-                raise _refusal(permit._key, lane.waiting / rate)
+        rate = None if permit._retry else lane.bucket.rate
+        if most is not None and rate and lane.waiting / (2 * rate) > most:
+            raise _refusal(permit._key, lane.waiting / rate)
         permit._asked = now
         permit._future = future = loop.create_future()
-        permit._expires = math.inf if most is None else now + most
+        permit._expires = until
         empty = not lane.waiting
         lane.join(permit)
         if empty or permit._retry or lane.next_expiry < lane.timer_at:  # or a timer is set, or a response awaited
@@ -261,8 +242,8 @@ class RateLimiter:
                 ready = math.inf
                 break
             ready = max(bucket.next_at, lane.group.paused_until)
-            if self.shared is not None and ready <= now:
-                ready = self._reserved_at(lane, now)
+            if self._reserver is not None and ready <= now:
+                ready = self._reserver.next_at(lane, now)
             if ready > now:
                 break
             slots = permit._slots
@@ -281,65 +262,16 @@ class RateLimiter:
                 permit._future.set_result(now - permit._asked)
         self._arm(lane, min(ready, lane.next_expiry))
 
-    def _reserved_at(self, lane: Lane, now: float) -> float:
-        """Return when the next request of this bucket may be sent by the shared quota; ask it, if none is reserved."""
-        bucket = lane.bucket
-        quota = bucket.quota
-        bucket.reserved = quota is not None and now >= lane.local_until
-        if quota is None or not bucket.reserved:
-            return now  # there is nothing to share yet: the bucket goes by itself
-        while lane.reserved and lane.reserved[0] < now - quota.per:
-            lane.reserved.popleft()  # too old: it may be somebody's again
-        if lane.reserved:
-            return lane.reserved[0]
-        if not lane.asking:
-            lane.asking = True
-            self._spawn(self._reserve(lane, quota))
-        return math.inf
-
-    async def _reserve(self, lane: Lane, quota: Quota) -> None:
-        assert self.shared is not None
-        want = max(1, min(lane.waiting, int(_AHEAD * quota.limit / quota.per)))
-        wait = 0.0
-        try:
-            count, wait, every = await self.shared.reserve(_name(lane), want, quota)
-            lane.reserved.extend(self._time() + wait + every * number for number in range(count))
-        except Exception:
-            logger.warning("the shared quota cannot be asked; this process goes by itself", exc_info=True)
-            lane.local_until = self._time() + _SHARED_RETRY
-        lane.asking = False
-        if lane.reserved or lane.local_until > self._time():
-            self._pump(lane)
-        else:
-            self._arm(lane, min(self._time() + max(wait, 0.001), lane.next_expiry))
-
-    async def _pause(self, lane: Lane, seconds: float) -> None:
-        assert self.shared is not None
-        try:
-            await self.shared.pause(_name(lane), seconds)
-        except Exception:
-            logger.warning("the shared quota cannot be told of a refusal", exc_info=True)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        assert self._loop is not None
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     def _arm(self, lane: Lane, at: float) -> None:
         if lane.timer is not None:
             if lane.timer_at == at:
                 return
             lane.timer.cancel()
-            lane.timer = None
-        lane.timer_at = at
-        if at < math.inf:
-            assert self._loop is not None
-            lane.timer = self._loop.call_at(at, self._tick, lane)
+        assert self._loop is not None
+        lane.timer_at, lane.timer = at, self._loop.call_at(at, self._tick, lane) if at < math.inf else None
 
     def _tick(self, lane: Lane) -> None:
-        lane.timer = None
-        lane.timer_at = math.inf
+        lane.timer, lane.timer_at = None, math.inf
         self._pump(lane)
 
     def _give_up(self, permit: Permit, wait: float) -> None:
@@ -360,8 +292,8 @@ class RateLimiter:
                 for other in [one for one in self._lanes.values() if one.group is lane.group and one.waiting]:
                     self._dismiss(other)
             self._dismiss(lane)
-            if self.shared is not None:
-                self._spawn(self._pause(lane, bucket.paused_until - now))
+            if self._reserver is not None:
+                self._reserver.refused(lane, bucket.paused_until - now)
         if lane.scope.observe(permit._path, permit.at, status, quota.limit, quota.remaining):
             self._rescope(lane)
         if lane.waiting or self.on_change is not None:
@@ -507,10 +439,10 @@ class Permit(Sent):
             try:
                 quota = read(headers)
             except (AttributeError, TypeError):
-                what = type(headers).__name__
-                raise ConfigurationError(
-                    f"permit.observe: headers must map text to text, as response.headers does; this {what} does not"
-                ) from None
+                what = (
+                    f"headers must map text to text, as response.headers does; this {type(headers).__name__} does not"
+                )
+                raise ConfigurationError(f"permit.observe: {what}") from None
             self._bucket = None
             self._limiter._answered(self, bucket, status, quota)
 
@@ -537,11 +469,6 @@ def _snapshot(lane: Lane, now: float) -> BucketSnapshot:
         account=lane.account, endpoint=lane.endpoint, path=lane.path, scope=scope, scope_reason=lane.scope.reason,
         state="paused" if paused else bucket.state, waiting=lane.waiting, paused_for=paused, **same,
     )  # fmt: skip
-
-
-def _name(lane: Lane) -> str:
-    """Return the name of a bucket that is shared."""
-    return "\n".join((lane.account, lane.endpoint, lane.path or ""))
 
 
 def _refusal(key: tuple[str, str], wait: float) -> RateLimitedError:

@@ -126,6 +126,7 @@ class Lane:
 
     @property
     def next_expiry(self) -> float:
+        """When the next permit will have waited for as long as it may."""
         return self.expiries[0][0] if self.expiries else math.inf
 
 

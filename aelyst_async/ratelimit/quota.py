@@ -21,22 +21,19 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal
 
 import attrs
 
 from aelyst_async.errors import ConfigurationError
 
-__all__ = ["AccountScope", "BucketSnapshot", "PathScope", "Quota", "Reservation", "SharedQuota", "check_quotas"]
+__all__ = ["AccountScope", "BucketSnapshot", "PathScope", "Quota", "check_quotas"]
 
 _PROOF = 4
 """Fresh paths in a row that must show a full quota. Source: the chance that an endpoint's quota does, four times."""
 
-_MOST_PROOF = 256
-"""Fresh paths: the proof is doubled after each wrong turn up to this."""
-
-_DISPROOF = 2
-"""Fresh paths in a row that do not show a full quota; a refused one counts as two."""
+_MOST_PROOF, _DISPROOF = 256, 2
+"""Fresh paths: the most proof needed, after wrong turns; those in a row that disprove (a refused one is two)."""
 
 _CLOSE = 0.25
 """Seconds within which another path must have been asked for a full quota to mean anything."""
@@ -45,7 +42,7 @@ _REMEMBERED = 4096
 """Paths remembered as not fresh, the latest."""
 
 _WIDE = 60.0
-"""Seconds for which a refusal at any endpoint is taken for the account's, once one was. Source: the longest usual window."""
+"""Seconds for which a refusal at any endpoint is the account's, once one was. Source: the longest usual window."""
 
 EVERY_ENDPOINT = "*"
 """The key in `RateLimiter(quotas=…)` for all endpoints that are not named."""
@@ -65,9 +62,9 @@ class Quota:
     ``account`` (all endpoints with this quota together). Raises `ConfigurationError` for other values.
     """
 
-    limit: int = attrs.field()
-    per: float = attrs.field(default=1.0)
-    scope: Literal["endpoint", "path", "account"] = attrs.field(default="endpoint")
+    limit: int
+    per: float = 1.0
+    scope: Literal["endpoint", "path", "account"] = "endpoint"
 
     def __attrs_post_init__(self) -> None:
         _number("limit", self.limit, whole=True)
@@ -78,41 +75,15 @@ class Quota:
 
 def check_quotas(quotas: Mapping[str, Quota] | None) -> dict[str, Quota]:
     """Return a copy. Raises `ConfigurationError` for what is no mapping of endpoints to quotas."""
-    if quotas is None:
-        return {}
-    if not isinstance(quotas, Mapping):
+    if quotas is not None and not isinstance(quotas, Mapping):
         raise ConfigurationError(f"quotas must map endpoints to Quotas, not {type(quotas).__name__}")
-    for endpoint, quota in quotas.items():
+    for endpoint, quota in (quotas or {}).items():
         if not isinstance(endpoint, str) or not (endpoint == EVERY_ENDPOINT or endpoint.partition(" ")[2]):
-            raise ConfigurationError(
-                f"quotas: {endpoint!r} is no endpoint; write the method and the route template, as in "
-                f"'GET /contact/{{identifier}}', or '*' for all others"
-            )
+            hint = "write the method and the route template, as in 'GET /contact/{identifier}', or '*' for all others"
+            raise ConfigurationError(f"quotas: {endpoint!r} is no endpoint; {hint}")
         if not isinstance(quota, Quota):
             raise ConfigurationError(f"quotas: {endpoint!r} needs a Quota, as in Quota(5, per=1.0), not {quota!r}")
-    return dict(quotas)
-
-
-class Reservation(NamedTuple):
-    """What a `SharedQuota` granted: ``count`` requests, of which the first may be sent in ``wait`` seconds and each
-    other one ``every`` seconds after the one before. With a count of 0, ask again in ``wait`` seconds.
-    """
-
-    count: int
-    wait: float = 0.0
-    every: float = 0.0
-
-
-class SharedQuota(Protocol):
-    """Reserves requests of a quota for all processes that share it: `RateLimiter(shared=…)`."""
-
-    async def reserve(self, bucket: str, want: int, quota: Quota) -> Reservation:
-        """Reserve up to `want` requests of `quota` in the bucket of this name."""
-        ...
-
-    async def pause(self, bucket: str, seconds: float) -> None:
-        """The server refused a request: nobody may send any for so many seconds."""
-        ...
+    return dict(quotas or {})
 
 
 class PathScope:
@@ -145,23 +116,17 @@ class PathScope:
         if limit is None or limit < 2:
             return False
         close = abs(sent_at - before) <= _CLOSE
-        if status == 429:
-            full = False
-        elif remaining is None:
+        if remaining is None and status != 429:
             return False
-        else:
-            full = remaining >= limit - 1
+        full = status != 429 and remaining is not None and remaining >= limit - 1
         if not self.per_path:
-            if not full:
-                self._proof = 0
-            elif close:
-                self._proof += 1
-                if self._proof >= self._needed:
-                    self.per_path = True
-                    self.reason = f"{self._proof} fresh paths in a row showed a full quota of {limit}"
-                    self._proof = 0
-                    return True
-            return False
+            self._proof = self._proof + close if full else 0
+            if self._proof < self._needed:
+                return False
+            self.per_path = True
+            self.reason = f"{self._proof} fresh paths in a row showed a full quota of {limit}"
+            self._proof = 0
+            return True
         self._proof = 0 if full else self._proof + (_DISPROOF if status == 429 else 1)
         if self._proof < _DISPROOF:
             return False
@@ -199,31 +164,27 @@ class AccountScope:
 
 @attrs.frozen(kw_only=True)
 class BucketSnapshot:
-    """One bucket at one moment. Times in seconds."""
+    """One bucket at one moment. Times in seconds.
+
+    ``path``: the full path, if ``scope`` is ``path`` (else ``endpoint`` or ``account``). ``state``: ``learning`` (no
+    window known yet), ``known``, ``shared`` (others spend it too), ``blind`` (no quota headers) or ``paused``.
+    ``limit``: requests per ``window``, which is from ``source``: ``user``, ``server`` or ``learned``. ``remaining``: as
+    the server said last. ``rate``: requests per second in the long run. ``paused_for``: what the last refusal lasts.
+    """
 
     account: str
     endpoint: str
     path: str | None
-    """The full path, if the quota is counted per path."""
     scope: str
-    """``endpoint``, ``path`` or ``account``."""
     scope_reason: str
     state: str
-    """``learning`` (no window known yet), ``known``, ``shared`` (others spend it too), ``blind`` (no quota headers), or
-    ``paused`` (the server refused a request).
-    """
     limit: int | None
-    """Requests per window."""
     remaining: int | None
-    """Requests left, as the server said last."""
     rate: float | None
-    """Requests per second that the quota allows in the long run, once known."""
     window: float | None
     source: str | None
-    """Where the window is from: ``user``, ``server`` or ``learned``."""
     waiting: int
     in_flight: int
     paused_for: float
-    """Seconds that the server's last refusal still lasts."""
     sent: int
     refused: int

@@ -29,7 +29,7 @@ from collections import deque
 __all__ = ["COMMON", "USUAL", "Log", "Window"]
 
 USUAL = (0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0)
-"""Seconds: lengths of windows that APIs use, tried before all others. Source: the vendors' and other public APIs' pages."""
+"""Seconds: lengths of windows that APIs use, tried before all others. Source: the pages of public APIs."""
 
 COMMON = 1.0
 """Seconds: the most common length, assumed where nothing is known."""
@@ -76,6 +76,7 @@ class Log:
         return self._times[place] if place < len(self._times) else math.inf
 
     def sent_by(self, at: float) -> int:
+        """Return how many were sent by then."""
         return self._dropped + bisect_right(self._times, at)
 
     def around(self, at: float, jitter: float) -> tuple[int, int]:
@@ -108,10 +109,8 @@ class Window:
         """Presumptions that came true while this length was believed."""
         self.shared = False
         """Whether others spend the same quota, so that the lower bound cannot be seen."""
-        self.raised = 0
-        """How often the length turned out to be longer than believed."""
         self._points: deque[tuple[float, int]] = deque()  # (time, requests forgotten by then at most)
-        self._early = 0
+        self._early, self._early_age = 0, 0.0  # times in a row that some were forgotten early; the latest age then
         self._first = -math.inf  # when nothing was forgotten for the last time
 
     @property
@@ -169,7 +168,6 @@ class Window:
         if self.shared:
             self.low = min(self.low, 0.5 * self.high)
         if self.low > self.believed or self.high < 0.99 * self.believed:
-            self.raised += self.low > self.believed
             self._choose()
         elif self.high == math.inf and least > min(1, limit // 4):
             # As a log, a window or a bucket would explain it, whichever is slowest. A bucket would have given some
@@ -201,14 +199,14 @@ class Window:
     def forgot(self, age: float) -> None:
         """The oldest request that was still counted was forgotten at this age at the latest."""
         if self.low <= age < 0.97 * self.believed:
-            # The phase of fixed windows makes forgetting look early: only a usual length is believed, and only
-            # when it was seen twice.
+            # The phase of fixed windows makes forgetting look early: a usual length is believed when it was seen
+            # twice, another one when it was seen four times.
             self._early += 1
-            if self._early >= 2:
+            self._early_age = max(age, self._early_age if self._early > 1 else 0.0)
+            usual = self._usual(self._early_age)
+            if self._early >= (2 if usual in USUAL else 4):
                 self._early = 0
-                usual = self._usual(age)
-                if usual in USUAL:
-                    self._believe(usual)
+                self._believe(usual)
             return
         self._early = 0
         if age >= 0.97 * self.believed:

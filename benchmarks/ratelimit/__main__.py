@@ -41,7 +41,7 @@ class _Nothing:
 async def _acquire() -> None:
     from aiolimiter import AsyncLimiter
 
-    count, turns = 1_000, 40
+    count, turns = 1_000, 100
     # A quota that never runs out, nor looks fresh: that would make it each path's own.
     headers = CIMultiDictProxy(CIMultiDict({"X-RateLimit-Limit": "900000000", "X-RateLimit-Remaining": "899999999"}))
     paths = [f"/x/{number % 1000}" for number in range(count)]

@@ -1,7 +1,6 @@
 """The arithmetic by itself: what holds for every sequence of sends and answers, whatever a server says."""
 
 import math
-from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -205,18 +204,6 @@ def test_an_answer_older_than_the_newest_changes_no_credit() -> None:
     credit = bucket.credit
     bucket.answer(first, 3.03, 200, QuotaHeaders(limit=10, remaining=9))
     assert bucket.credit == credit == 8
-
-
-def test_a_window_that_the_server_tells_is_spent_evenly() -> None:
-    bucket = Bucket()
-    bucket.answer(send(bucket, 0.0), 0.01, 200, QuotaHeaders(limit=60, remaining=59, window=60.0))
-    times: list[float] = []
-    for _ in range(20):
-        now = bucket.next_at
-        told = QuotaHeaders(limit=60, remaining=58 - len(times), window=60.0)
-        bucket.answer(send(bucket, now), now + 0.01, 200, told)
-        times.append(now)
-    assert all(0.9 <= later - earlier <= 1.1 for earlier, later in pairwise(times))
 
 
 def test_the_end_that_the_server_tells_is_waited_for() -> None:

@@ -60,26 +60,6 @@ def test_a_date_is_compared_with_the_answers_own_clock() -> None:
     assert read(headers, lambda: THEN + 3600).retry_after == 5.0
 
 
-def test_the_clock_is_asked_only_for_a_date_that_has_nothing_else_to_be_compared_with() -> None:
-    asked: list[str] = []
-    date, now = "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:27:55 GMT"
-
-    def ask() -> float:
-        asked.append("asked")
-        return THEN
-
-    for plain in (
-        {"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "5", "Retry-After": "2", "X-RateLimit-Reset-After": "3"},
-        {"Retry-After": date, "Date": now},
-        {"Retry-After": "1.5", "Date": "nonsense"},
-        {},
-    ):
-        read(plain, ask)
-    assert asked == []
-    assert read({"Retry-After": date}, ask).retry_after == pytest.approx(10)
-    assert asked == ["asked"]
-
-
 @pytest.mark.parametrize(
     "text", ["007", "0", "1_0", "١", "²", "+5", " 6 ", "", "999999999", "1000000000", "1000000001"]
 )

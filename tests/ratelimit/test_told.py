@@ -235,15 +235,17 @@ async def test_any_session_waits_its_turn_through_the_middleware() -> None:
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
         middleware = limiter.middleware(endpoint="GET /thing/{id}")
-        async with aiohttp.ClientSession(middlewares=[middleware]) as session:
-            async with session.get(f"{url}/thing/1") as response:
-                assert response.status == 200
+        async with (
+            aiohttp.ClientSession(middlewares=[middleware]) as session,
+            session.get(f"{url}/thing/1") as response,
+        ):
+            assert response.status == 200
         (bucket,) = limiter.snapshot()
         assert (bucket.endpoint, bucket.remaining, bucket.sent) == ("GET /thing/{id}", 3, 1)
         by_request = limiter.middleware(lambda request: f"{request.method} {request.url.path}", account="me")
-        async with aiohttp.ClientSession(middlewares=[by_request, limiter.middleware()]) as session:
-            async with session.get(f"{url}/thing/2") as response:
-                assert response.status == 200
+        both = [by_request, limiter.middleware()]
+        async with aiohttp.ClientSession(middlewares=both) as session, session.get(f"{url}/thing/2") as response:
+            assert response.status == 200
         names = {(bucket.account, bucket.endpoint) for bucket in limiter.snapshot()}
         assert {("me", "GET /thing/2"), (url[7:], f"GET {url[7:]}")} <= names
     finally:
