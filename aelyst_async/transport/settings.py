@@ -41,13 +41,17 @@ def masked_url(url: Any) -> Any:
     """
     if not isinstance(url, str):
         return url
-    head, mark, tail = url.partition("?") if "?" in url else url.partition("#")
+    mark = min((character for character in "?#" if character in url), key=url.index, default="")
+    head, _, tail = url.partition(mark) if mark else (url, "", "")
     scheme, separator, rest = head.partition("://")
-    if not separator:
-        scheme, rest = "", head
     authority, slash, path = rest.partition("/")
-    _, at, host = authority.rpartition("@")
-    return f"{scheme}{separator}{'***@' if at else ''}{host}{slash}{path}{mark}{'***' if tail else ''}"
+    if not authority:  # no URL, or a mistyped one: whatever stands before an @ may be a password
+        *before, last = head.rsplit("@", 1)
+        masked = f"***@{last}" if before else head
+    else:
+        *before, host = authority.rsplit("@", 1)
+        masked = f"{scheme}{separator}{'***@' if before else ''}{host}{slash}{path}"
+    return f"{masked}{mark}{'***' if tail else ''}"
 
 
 def check_base_url(base_url: str, *, allow_insecure: bool) -> str:

@@ -241,6 +241,8 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "direct, a fragment": lambda: CallabGateway(SECRET, base_url="https://x.example/#hunter2"),
     "direct, another scheme": lambda: CallabGateway(SECRET, base_url="ftp://u:hunter2@x.example"),
     "direct, no URL": lambda: AelystGateway(SECRET, base_url="u:hunter2@x.example"),
+    "direct, a slash too few": lambda: AelystGateway(SECRET, base_url="https:/u:hunter2@x.example"),
+    "direct, a slash too many": lambda: AelystGateway(SECRET, base_url="https:///u:hunter2@x.example"),
     "direct, a settle": lambda: AelystGateway(SECRET, settle=-1),
 }
 
