@@ -19,7 +19,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from aelyst_async.ratelimit import RateLimiter
 from aelyst_providers.aelyst import AelystGateway
 from benchmarks.rounds import Job, Row, middle, take_turns, workers
-from benchmarks.server import QUOTA, serving
+from benchmarks.server import LIMIT, serving
 
 E = "GET /contact/{identifier}"
 ASKED = 2_000
@@ -29,7 +29,7 @@ def buckets() -> Job:
     """Return a job that asks a limiter which knows so many buckets."""
     loop = asyncio.new_event_loop()
     known: dict[int, RateLimiter] = {}
-    headers = CIMultiDictProxy(CIMultiDict({"X-RateLimit-Limit": str(QUOTA), "X-RateLimit-Remaining": str(QUOTA - 1)}))
+    headers = CIMultiDictProxy(CIMultiDict({"X-RateLimit-Limit": str(LIMIT), "X-RateLimit-Remaining": str(LIMIT - 1)}))
 
     async def ask(limiter: RateLimiter, accounts: list[str]) -> None:
         for account in accounts:

@@ -178,9 +178,10 @@ class Window:
             guess = math.inf if sudden else limit * span / least
             if not self.known:
                 guess = max(span + jitter, 0.0 if sudden else guess)
-            guess = max(self._usual(guess), self.low)
-            if guess < self.believed:
-                self._believe(guess)
+            if guess < self.believed or self.believed not in USUAL:
+                guess = max(self._usual(guess), self.low)
+                if guess < self.believed:
+                    self._believe(guess)
         if most <= 0:
             self._first = at
         return others
