@@ -67,7 +67,7 @@ async def frames_to_aiohttp(gateway: AelystGateway, identifier: str = "id:12345"
     import aiohttp
 
     found: list[str] = []
-    plain = aiohttp.ClientSession._request
+    plain = aiohttp.BaseConnector.connect
 
     async def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
         frame = sys._getframe().f_back
@@ -77,11 +77,12 @@ async def frames_to_aiohttp(gateway: AelystGateway, identifier: str = "id:12345"
             frame = frame.f_back
         return await plain(self, *args, **kwargs)
 
-    aiohttp.ClientSession._request = spy  # type: ignore[method-assign]
+    await gateway.get(identifier)
+    aiohttp.BaseConnector.connect = spy  # type: ignore[method-assign]
     try:
         await gateway.get(identifier)
     finally:
-        aiohttp.ClientSession._request = plain  # type: ignore[method-assign]
+        aiohttp.BaseConnector.connect = plain  # type: ignore[method-assign]
     return found[::-1]
 
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Mapping
 
-from aiohttp import ClientResponse, StreamReader
+from aiohttp import StreamReader
 from aiohttp.hdrs import CONTENT_ENCODING
 
 __all__ = ["ACCEPT_ENCODING", "MAX_BODY", "arrived", "read_body"]
@@ -36,14 +37,13 @@ _STEP = 256 * 1024
 """Bytes that are unpacked before the event loop runs again: less than a millisecond."""
 
 
-def arrived(response: ClientResponse) -> bytes | None:
+def arrived(headers: Mapping[str, str], content: StreamReader) -> bytes | None:
     """Return the body if it needs no waiting and no unpacking, else None: most are in the packet of their headers.
 
     Raises what aiohttp raises when the connection breaks.
     """
-    content = response.content
     if (
-        CONTENT_ENCODING in response.headers
+        CONTENT_ENCODING in headers
         or not isinstance(content, StreamReader)
         or content.total_bytes > MAX_BODY
         or not content.is_eof()
@@ -52,19 +52,19 @@ def arrived(response: ClientResponse) -> bytes | None:
     return content.read_nowait()
 
 
-async def read_body(response: ClientResponse) -> tuple[bytes, str | None]:
+async def read_body(headers: Mapping[str, str], content: StreamReader) -> tuple[bytes, str | None]:
     """Return the unpacked body and None; or what was read of it and what is wrong with it.
 
     Raises what aiohttp raises when the connection breaks.
     """
-    declared = response.headers.get("Content-Encoding")
+    declared = headers.get("Content-Encoding")
     if declared:
         codings = [coding for coding in declared.lower().replace(" ", "").split(",") if coding in _PACKED | _OTHERS]
         if codings:
-            return await _unpacked(response, codings)
+            return await _unpacked(content, codings)
     chunks: list[bytes] = []
     received = 0
-    async for chunk in response.content.iter_any():
+    async for chunk in content.iter_any():
         chunks.append(chunk)
         received += len(chunk)
         if received > MAX_BODY:
@@ -72,12 +72,12 @@ async def read_body(response: ClientResponse) -> tuple[bytes, str | None]:
     return b"".join(chunks), None
 
 
-async def _unpacked(response: ClientResponse, codings: list[str]) -> tuple[bytes, str | None]:
+async def _unpacked(content: StreamReader, codings: list[str]) -> tuple[bytes, str | None]:
     inflate = _Inflate()
     body = bytearray()
     received = 0
     encoding = codings[0]
-    async for chunk in response.content.iter_any():
+    async for chunk in content.iter_any():
         if len(codings) > 1 or encoding not in _PACKED:
             named = encoding if len(codings) == 1 else "an unknown one"
             return b"", f"the body has a Content-Encoding ({named}) that was not asked for"

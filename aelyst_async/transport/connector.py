@@ -108,6 +108,21 @@ class _Protocol(ResponseHandler):
                 self._deadlines.set_timer(progress.deadline)
         super().set_response_params(**params)
 
+    def begin(self, progress: Progress, read_timeout: float | None, max_header: int) -> None:
+        """Expect the response to a request that is written next, without a session."""
+        self.idle = False
+        self._deadlines.of[self] = progress.deadline
+        if progress.deadline < self._deadlines.next:
+            self._deadlines.set_timer(progress.deadline)
+        super().set_response_params(
+            read_until_eof=True,
+            auto_decompress=False,
+            read_timeout=read_timeout,
+            max_line_size=max_header,
+            max_field_size=max_header,
+        )
+        progress.sent = True
+
     def expire(self) -> None:
         """End the exchange under way: what waits for it gets a time-out."""
         self._on_read_timeout()

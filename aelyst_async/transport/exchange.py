@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -28,6 +29,7 @@ from aelyst_async.errors import ConfigurationError, ContactsError, RequestTimeou
 from aelyst_async.transport.body import ACCEPT_ENCODING, arrived, read_body
 from aelyst_async.transport.connector import PROGRESS, Progress
 from aelyst_async.transport.credentials import Auth, Secret, bare
+from aelyst_async.transport.direct import REQUEST, head_of, template
 from aelyst_async.transport.events import Watch, logger
 from aelyst_async.transport.messages import Request, Response, encode_query
 from aelyst_async.transport.redaction import Redactor
@@ -61,8 +63,8 @@ class HttpClient:
     """
 
     __slots__ = (
-        "_auth", "_base", "_base_url", "_headers", "_headers_with_body", "_key", "_limits", "_prefix", "_provider",
-        "_redactor", "_secret", "_sessions", "_timeout", "_total", "_untimed",
+        "_auth", "_base", "_base_url", "_head", "_headers", "_headers_with_body", "_key", "_limits", "_prefix",
+        "_provider", "_redactor", "_secret", "_session", "_sessions", "_template", "_timeout", "_total", "_untimed",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +88,8 @@ class HttpClient:
         self._timeout = self._bounded(self._total, self._total)
         self._untimed = self._bounded(self._total, None)
         self._secret: Secret | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._template: aiohttp.ClientRequest | None = None
 
     async def exchange(
         self,
@@ -120,12 +124,18 @@ class HttpClient:
             timeout = self._timeout if left == self._total else self._bounded(left, left)
         if not isinstance(session, aiohttp.ClientSession):
             progress.sent = None
-        PROGRESS.set(progress)
         failure: BaseException | None = None
         response: Response | None = None
         sent = True
+        if self._sessions.own and session is not self._session:
+            self._session, self._template = session, template(session, self._base_url)
+        direct = self._template is not None and aiohttp.ClientSession._request is REQUEST  # noqa: SLF001
+        send = self._send
+        if not direct:
+            send = self._send_by_session
+            PROGRESS.set(progress)
         try:
-            response = await self._send(session, request, secret, timeout, permit, progress, attempt)
+            response = await send(session, request, secret, timeout, permit, progress, attempt)
         except Exception as error:  # noqa: BLE001 - nothing of aiohttp's may pass, whatever its class
             failure, sent = _translate(error, request, self._base_url + request.target, self._redactor, progress)
         except BaseException as error:  # noqa: BLE001 - cancelled, or worse
@@ -154,11 +164,79 @@ class HttpClient:
         progress: Progress,
         attempt: int,
     ) -> Response:
-        """Send and read.
+        """Send and read over our own pool, without what a session does (`direct`).
 
-        The only frame whose variables hold the credential in the open. It is never part of the traceback of what
-        `exchange` raises, so tools that record the variables of a traceback's frames do not record it.
+        This frame or that of `_send_by_session` is the only one whose variables hold the credential in the open. It is
+        never part of the traceback of what `exchange` raises, so tools that record the variables of a traceback's
+        frames do not record it.
         """
+        if secret is not self._secret:
+            self._prepare(secret)
+        path = request.path
+        target = self._prefix + path
+        if request.query or self._key:
+            target += encode_query(request.query + self._key)
+        line = f"{request.method} {target}"
+        if line.count(" ") != 1 or not line.isprintable():  # a line break would begin a header
+            raise ValueError("the path is not encoded")
+        message = b"%b HTTP/1.1\r\n%b" % (line.encode("ascii"), self._head)
+        if request.json is not UNSET:
+            body = request.body()
+            assert body is not None
+            message += b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        else:
+            message += b"\r\n" if request.method == "GET" else b"Content-Length: 0\r\n\r\n"
+        assert session.connector is not None
+        connection = await session.connector.connect(self._template, [], timeout)  # type: ignore[arg-type]
+        protocol: Any = connection.protocol
+        end: Callable[[], object] = connection.close  # what was not read to its end must not be left in the pool
+        problem: str | None = None
+        status = 0
+        try:
+            protocol.begin(progress, timeout.sock_read, MAX_HEADER)
+            protocol.transport.write(message)
+            if timeout.sock_read is not None:
+                protocol.start_timeout()
+            answer, content = await protocol.read()
+            while 100 <= answer.code <= 199 and answer.code != 101:
+                answer, content = await protocol.read()
+            progress.answered = True
+            status, headers = answer.code, answer.headers
+            permit.observe(status, headers)
+            body = arrived(headers, content)
+            if body is None:
+                body, problem = await read_body(headers, content)
+            if problem is None:
+                end = connection.release
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
+            if status == 0 or 200 <= status <= 299:
+                raise
+            body, problem = b"", "the body broke off"  # a refusal is known by its status; only its words are lost
+        finally:
+            end()
+        return Response(
+            request=request,
+            status=status,
+            headers=headers,
+            body=body,
+            url=self._base_url + (request.target if request.query else path),
+            redactor=self._redactor,
+            attempts=attempt,
+            problem=problem,
+            close=protocol.close,
+        )
+
+    async def _send_by_session(
+        self,
+        session: aiohttp.ClientSession,
+        request: Request,
+        secret: Secret,
+        timeout: aiohttp.ClientTimeout,
+        permit: Permit,
+        progress: Progress,
+        attempt: int,
+    ) -> Response:
+        """Send and read through a session."""
         if secret is not self._secret:
             self._prepare(secret)
         path, body = request.path, request.json
@@ -191,11 +269,11 @@ class HttpClient:
         end: Callable[[], object] | None = answer.close
         try:
             permit.observe(answer.status, answer.headers)
-            content = arrived(answer)
+            content = arrived(answer.headers, answer.content)
             if content is not None:
                 end = None  # aiohttp let go of the connection with the last byte
             else:
-                content, problem = await read_body(answer)
+                content, problem = await read_body(answer.headers, answer.content)
                 if problem is None:
                     end = answer.release
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
@@ -231,6 +309,7 @@ class HttpClient:
         self._headers_with_body = self._headers.copy()
         self._headers_with_body["Content-Type"] = "application/json"
         self._key = self._auth.query(revealed)
+        self._head = head_of(self._base, self._headers)
         self._secret = secret
 
     def _bounded(self, left: float, total: float | None) -> aiohttp.ClientTimeout:
@@ -295,7 +374,7 @@ def _translate(
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return failed(TransportError, f"the proxy refused to connect (status {error.status})", sent=False)
     if progress.sent is False and isinstance(error, asyncio.TimeoutError):
-        return failed(RequestTimeoutError, "no connection within the time-out", sent=False)
+        return failed(RequestTimeoutError, "no connection within the connect time-out", sent=False)
     if isinstance(error, asyncio.TimeoutError):
         return failed(RequestTimeoutError, "no complete answer within the time-out", sent=True)
     if isinstance(error, aiohttp.InvalidURL):
@@ -310,7 +389,7 @@ def _translate(
         return failed(TransportError, "the server closed the connection without an answer", sent=True)
     if isinstance(error, aiohttp.ClientPayloadError):
         return failed(TransportError, "the answer broke off", sent=True)
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, (aiohttp.ClientResponseError, HttpProcessingError)):
         return failed(TransportError, "the answer is not valid HTTP", sent=True)
     if isinstance(error, (aiohttp.ClientError, OSError)):
         return failed(TransportError, f"the connection broke ({type(error).__name__})", sent=True)

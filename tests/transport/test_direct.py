@@ -1,0 +1,115 @@
+"""Requests over our own pool, past `aiohttp.ClientSession`: the same on the wire, and only where nothing is missed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+import pytest
+
+from aelyst_async import ContactFields, errors
+from aelyst_async.transport.messages import Request
+from aelyst_async.transport.session import make_session
+from aelyst_providers.aelyst import AelystGateway
+from aelyst_providers.dmchamp import DmChampGateway
+from tests.doubles import free_limiter
+from tests.servers import RawServer, Seen, head, raw, reply
+
+FOUND = reply(200, {"id": 1, "contactId": 1})
+
+
+def opened(server: RawServer, **settings: Any) -> AelystGateway:
+    return AelystGateway("a-token", base_url=f"{server.url}/v1", limiter=free_limiter()[1], **settings)
+
+
+def way(gateway: AelystGateway) -> str:
+    http = gateway._transport._http
+    assert http is not None
+    return "session" if http._template is None else "direct"
+
+
+def shown(seen: Seen) -> tuple[str, str, dict[str, str], bytes]:
+    return seen.method, seen.target, dict(seen.headers), seen.body
+
+
+async def test_own_session_is_passed_by_with_this_aiohttp() -> None:
+    async with RawServer(FOUND) as server, opened(server) as gateway:
+        await gateway.get("id:1")
+        assert way(gateway) == "direct"
+
+
+@pytest.mark.parametrize("kind", [AelystGateway, DmChampGateway])
+async def test_a_request_is_the_same_on_the_wire_either_way(kind: type[AelystGateway | DmChampGateway]) -> None:
+    async with RawServer(FOUND) as server, make_session(server.url) as session:
+        for own in (True, False):
+            gateway = kind(
+                "a+token/%41",
+                base_url=f"{server.url}/v1",
+                limiter=free_limiter()[1],
+                session=None if own else session,
+            )
+            async with gateway:
+                await gateway.get("email:ann+b@example.com")
+                await gateway.update("id:1", ContactFields(first_name="Änn"))
+        half = len(server.requests) // 2
+        direct, by_session = server.requests[:half], server.requests[half:]
+    assert half >= 2
+    assert [shown(seen) for seen in direct] == [shown(seen) for seen in by_session]
+
+
+async def test_a_traced_session_is_not_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenTelemetry's and Sentry's instrumentations add a trace to every session that is made."""
+    seen: list[str] = []
+    trace = aiohttp.TraceConfig()
+
+    async def start(_: object, __: object, params: aiohttp.TraceRequestStartParams) -> None:
+        seen.append(params.method)
+
+    trace.on_request_start.append(start)
+    plain = aiohttp.ClientSession.__init__
+
+    def traced(self: aiohttp.ClientSession, **settings: Any) -> None:
+        plain(self, **{**settings, "trace_configs": [trace]})
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", traced)
+    async with RawServer(FOUND) as server, opened(server) as gateway:
+        await gateway.get("id:1")
+        assert way(gateway) == "session"
+    assert seen == ["GET"]
+
+
+async def test_a_patched_session_is_not_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aioresponses and vcrpy patch the session's method, also after a gateway has sent requests."""
+    seen: list[str] = []
+    plain = aiohttp.ClientSession._request
+
+    async def patched(self: aiohttp.ClientSession, method: str, *args: Any, **settings: Any) -> Any:
+        seen.append(method)
+        return await plain(self, method, *args, **settings)
+
+    async with RawServer(FOUND) as server, opened(server) as gateway:
+        await gateway.get("id:1")
+        monkeypatch.setattr(aiohttp.ClientSession, "_request", patched)
+        await gateway.get("id:1")
+        assert len(server.requests) == 2
+    assert seen == ["GET"]
+
+
+async def test_an_interim_response_is_passed_over() -> None:
+    answer = raw(head(103, [("Link", "</x>")]) + head(200, [("Content-Length", "9")]) + b'{"id": 1}')
+    async with RawServer(answer) as server, opened(server) as gateway:
+        assert (await gateway.get("id:1")).id == "1"
+
+
+@pytest.mark.parametrize("path", ["/a b", "/a\r\nX: 1", "/a\x00", "/ä"])
+async def test_a_path_that_is_not_encoded_is_never_sent(path: str) -> None:
+    async with RawServer(FOUND) as server, opened(server) as gateway:
+        with pytest.raises(errors.ConfigurationError):
+            await gateway._call(Request(method="GET", endpoint="/x", path=path), lambda response: response.json())
+        assert server.requests == []
+
+
+async def test_a_call_without_a_body_says_so() -> None:
+    async with RawServer(FOUND) as server, opened(server) as gateway:
+        await gateway._call(Request(method="POST", endpoint="/x", path="/x"), lambda response: response.json())
+        assert server.requests[0].headers["content-length"] == "0"
