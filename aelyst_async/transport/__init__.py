@@ -4,7 +4,8 @@
 `messages`              what an adapter asks and what a server answered, as values
 `transport`             one call from request to result: the loop around everything else
 `exchange`, `body`      one attempt; the only modules where aiohttp's exceptions exist
-`connector`             the connection pool: no stray answers, and whether a request was sent
+`connector`             the connection pool: no stray answers, whether a request was sent, one timer for time-outs
+`direct`                the way past aiohttp's session, where the session is ours
 `retry`                 when to try again, and when not
 `credentials`           where a credential comes from, and how it is put on a request
 `redaction`             how it is taken out of text

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Final, Protocol
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -29,20 +29,21 @@ from aelyst_async.errors import ConfigurationError, ContactsError, RequestTimeou
 from aelyst_async.transport.body import ACCEPT_ENCODING, arrived, read_body
 from aelyst_async.transport.connector import PROGRESS, Progress
 from aelyst_async.transport.credentials import Auth, Secret, bare
-from aelyst_async.transport.direct import REQUEST, head_of, template
+from aelyst_async.transport.direct import REQUEST, head_of, message_of, template
 from aelyst_async.transport.events import Watch, logger
 from aelyst_async.transport.messages import Request, Response, encode_query
 from aelyst_async.transport.redaction import Redactor
+from aelyst_async.transport.session import SessionHolder, SessionState
 from aelyst_async.transport.settings import connect_within
 from aelyst_async.version import __version__
-
-if TYPE_CHECKING:
-    from aelyst_async.transport.session import SessionHolder
 
 __all__ = ["HttpClient"]
 
 MAX_HEADER = 64 * 1024
 """Bytes of a response's status line and of each header. aiohttp's own limit is 8,190, and proxies send longer ones."""
+
+
+_NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class Permit(Protocol):
@@ -108,8 +109,10 @@ class HttpClient:
         Raises `TransportError` (``attempts`` is left to the caller) and `ConfigurationError`. A cancellation leaves as
         it came, without the frames that have seen the credential.
         """
+        sessions, session = self._sessions, self._session
         try:
-            session = self._sessions.acquire()
+            if session is None or sessions.state is not SessionState.OPEN:  # it may have been closed meanwhile
+                session = sessions.acquire()
         except BaseException:
             permit.unsent()
             raise
@@ -117,7 +120,7 @@ class HttpClient:
             watch.sending(attempt, permit.waited)
         left = min(deadline - started, self._total)
         progress = Progress()
-        if self._sessions.timed:
+        if sessions.timed:
             progress.deadline = started + left
             timeout = self._untimed if left == self._total else self._bounded(left, None)
         else:
@@ -127,21 +130,19 @@ class HttpClient:
         failure: BaseException | None = None
         response: Response | None = None
         sent = True
-        if self._sessions.own and session is not self._session:
+        if sessions.own and session is not self._session:
             self._session, self._template = session, template(session, self._base_url)
         direct = self._template is not None and aiohttp.ClientSession._request is REQUEST  # noqa: SLF001
-        send = self._send
         if not direct:
-            send = self._send_by_session
             PROGRESS.set(progress)
         try:
-            response = await send(session, request, secret, timeout, permit, progress, attempt)
+            response = await self._send(session, direct, request, secret, timeout, permit, progress, attempt)
         except Exception as error:  # noqa: BLE001 - nothing of aiohttp's may pass, whatever its class
             failure, sent = _translate(error, request, self._base_url + request.target, self._redactor, progress)
         except BaseException as error:  # noqa: BLE001 - cancelled, or worse
             failure, sent = bare(error), progress.sent is not False
-        if not self._sessions.own:
-            self._sessions.release(session)
+        if not sessions.own:
+            sessions.release(session)
         if not sent:
             permit.unsent()
         if watch is not None or logger.isEnabledFor(logging.DEBUG):
@@ -157,6 +158,7 @@ class HttpClient:
     async def _send(
         self,
         session: aiohttp.ClientSession,
+        direct: bool,
         request: Request,
         secret: Secret,
         timeout: aiohttp.ClientTimeout,
@@ -164,131 +166,75 @@ class HttpClient:
         progress: Progress,
         attempt: int,
     ) -> Response:
-        """Send and read over our own pool, without what a session does (`direct`).
+        """Send and read: through `session`, or `direct`, over its pool.
 
-        This frame or that of `_send_by_session` is the only one whose variables hold the credential in the open. It is
-        never part of the traceback of what `exchange` raises, so tools that record the variables of a traceback's
-        frames do not record it.
+        The only frame whose variables hold the credential in the open. It is never part of the traceback of what
+        `exchange` raises, so tools that record the variables of a traceback's frames do not record it.
         """
         if secret is not self._secret:
             self._prepare(secret)
-        path = request.path
-        target = self._prefix + path
+        target = request.path
         if request.query or self._key:
             target += encode_query(request.query + self._key)
-        line = f"{request.method} {target}"
-        if line.count(" ") != 1 or not line.isprintable():  # a line break would begin a header
-            raise ValueError("the path is not encoded")
-        message = b"%b HTTP/1.1\r\n%b" % (line.encode("ascii"), self._head)
-        if request.json is not UNSET:
-            body = request.body()
-            assert body is not None
-            message += b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-        else:
-            message += b"\r\n" if request.method == "GET" else b"Content-Length: 0\r\n\r\n"
-        assert session.connector is not None
-        connection = await session.connector.connect(self._template, [], timeout)  # type: ignore[arg-type]
-        protocol: Any = connection.protocol
-        end: Callable[[], object] = connection.close  # what was not read to its end must not be left in the pool
+        body = None if request.json is UNSET else request.body()
+        status, headers = 0, _NO_HEADERS
+        protocol: Any = None
         problem: str | None = None
-        status = 0
+        end: Callable[[], object] | None = None
         try:
-            protocol.begin(progress, timeout.sock_read, MAX_HEADER)
-            protocol.transport.write(message)
-            if timeout.sock_read is not None:
-                protocol.start_timeout()
-            answer, content = await protocol.read()
-            while 100 <= answer.code <= 199 and answer.code != 101:
-                answer, content = await protocol.read()
-            progress.answered = True
-            status, headers = answer.code, answer.headers
-            permit.observe(status, headers)
-            body = arrived(headers, content)
-            if body is None:
-                body, problem = await read_body(headers, content)
-            if problem is None:
-                end = connection.release
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
-            if status == 0 or 200 <= status <= 299:
-                raise
-            body, problem = b"", "the body broke off"  # a refusal is known by its status; only its words are lost
-        finally:
-            end()
-        return Response(
-            request=request,
-            status=status,
-            headers=headers,
-            body=body,
-            url=self._base_url + (request.target if request.query else path),
-            redactor=self._redactor,
-            attempts=attempt,
-            problem=problem,
-            close=protocol.close,
-        )
-
-    async def _send_by_session(
-        self,
-        session: aiohttp.ClientSession,
-        request: Request,
-        secret: Secret,
-        timeout: aiohttp.ClientTimeout,
-        permit: Permit,
-        progress: Progress,
-        attempt: int,
-    ) -> Response:
-        """Send and read through a session."""
-        if secret is not self._secret:
-            self._prepare(secret)
-        path, body = request.path, request.json
-        if body is UNSET:
-            body, headers = None, self._headers
-        else:
-            body, headers = request.body(), self._headers_with_body
-        # Encoded as it is: yarl would decode and re-encode, and with it change what %2F or %2B mean.
-        if request.query or self._key:
-            url = URL(self._base_url + path + encode_query(request.query + self._key), encoded=True)
-        else:
-            url = self._base.with_path(self._prefix + path, encoded=True)
-        answer = await session.request(
-            request.method,
-            url,
-            data=body,
-            headers=headers,
-            timeout=timeout,
-            allow_redirects=False,
-            raise_for_status=False,
-            auto_decompress=False,
-            max_line_size=MAX_HEADER,
-            max_field_size=MAX_HEADER,
-        )
-        progress.answered = True
-        # The response lets go of its connection with the last byte, so it can be asked for only now.
-        protocol = getattr(answer, "_protocol", None)
-        problem: str | None = None
-        # What was not read to its end must not be left in the pool.
-        end: Callable[[], object] | None = answer.close
-        try:
-            permit.observe(answer.status, answer.headers)
-            content = arrived(answer.headers, answer.content)
-            if content is not None:
-                end = None  # aiohttp let go of the connection with the last byte
+            if direct:
+                message = message_of(request.method, self._prefix + target, self._head, body)
+                connection = await session.connector.connect(self._template, [], timeout)  # type: ignore[union-attr, arg-type]
+                end, release = connection.close, connection.release
+                protocol = connection.protocol
+                protocol.begin(progress, timeout.sock_read, MAX_HEADER)
+                protocol.transport.write(message)
+                if timeout.sock_read is not None:
+                    protocol.start_timeout()
+                head, content = await protocol.read()
+                while 100 <= head.code <= 199 and head.code != 101:  # interim responses (RFC 9110, 15.2)
+                    head, content = await protocol.read()
+                status, headers = head.code, head.headers
             else:
-                content, problem = await read_body(answer.headers, answer.content)
-                if problem is None:
-                    end = answer.release
+                answer = await session.request(
+                    request.method,
+                    # encoded=True: yarl would decode and re-encode, and with it change what %2F or %2B mean.
+                    URL(self._base_url + target, encoded=True),
+                    data=body,
+                    headers=self._headers if body is None else self._headers_with_body,
+                    timeout=timeout,
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    auto_decompress=False,
+                    max_line_size=MAX_HEADER,
+                    max_field_size=MAX_HEADER,
+                )
+                end, release = answer.close, answer.release
+                # The response lets go of its connection with the last byte, so it can be asked for only now.
+                protocol = getattr(answer, "_protocol", None)
+                status, headers, content = answer.status, answer.headers, answer.content
+            progress.answered = True
+            permit.observe(status, headers)
+            received = arrived(headers, content)
+            if received is None:
+                received, problem = await read_body(headers, content)
+            if problem is None:
+                end = release
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
-            if 200 <= answer.status <= 299:
+            if not progress.answered or 200 <= status <= 299:
                 raise
-            content, problem = b"", "the body broke off"  # a refusal is known by its status; only its words are lost
+            # A refusal is known by its status; only its words are lost.
+            received, problem = b"", "the body broke off"
         finally:
+            # What was not read to its end must not be left in the pool.
             if end is not None:
                 end()
         return Response(
             request=request,
-            status=answer.status,
-            headers=answer.headers,
-            body=content,
-            url=self._base_url + (request.target if request.query else path),
+            status=status,
+            headers=headers,
+            body=received,
+            url=self._base_url + (request.target if request.query else request.path),
             redactor=self._redactor,
             attempts=attempt,
             problem=problem,
