@@ -18,9 +18,8 @@ import zlib
 from collections.abc import Mapping
 
 from aiohttp import StreamReader
-from aiohttp.hdrs import CONTENT_ENCODING
 
-__all__ = ["ACCEPT_ENCODING", "MAX_BODY", "arrived", "read_body"]
+__all__ = ["ACCEPT_ENCODING", "MAX_BODY", "read_body"]
 
 MAX_BODY = 8 * 1024 * 1024
 """Bytes of a body, before and after unpacking."""
@@ -35,21 +34,6 @@ _OTHERS = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz"})
 
 _STEP = 256 * 1024
 """Bytes that are unpacked before the event loop runs again: less than a millisecond."""
-
-
-def arrived(headers: Mapping[str, str], content: StreamReader) -> bytes | None:
-    """Return the body if it needs no waiting and no unpacking, else None: most are in the packet of their headers.
-
-    Raises what aiohttp raises when the connection breaks.
-    """
-    if (
-        CONTENT_ENCODING in headers
-        or not isinstance(content, StreamReader)
-        or content.total_bytes > MAX_BODY
-        or not content.is_eof()
-    ):
-        return None
-    return content.read_nowait()
 
 
 async def read_body(headers: Mapping[str, str], content: StreamReader) -> tuple[bytes, str | None]:

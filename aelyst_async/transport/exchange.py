@@ -20,13 +20,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import aiohttp
+from aiohttp.hdrs import CONTENT_ENCODING
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
 
 from aelyst_async.contacts import UNSET
 from aelyst_async.errors import ConfigurationError, ContactsError, RequestTimeoutError, TransportError
-from aelyst_async.transport.body import ACCEPT_ENCODING, arrived, read_body
+from aelyst_async.transport.body import ACCEPT_ENCODING, MAX_BODY, read_body
 from aelyst_async.transport.connector import PROGRESS, Progress
 from aelyst_async.transport.credentials import Auth, Secret, bare
 from aelyst_async.transport.direct import REQUEST, head_of, message_of, template
@@ -215,8 +216,14 @@ class HttpClient:
                 status, headers, content = answer.status, answer.headers, answer.content
             progress.answered = True
             permit.observe(status, headers)
-            received = arrived(headers, content)
-            if received is None:
+            if (
+                isinstance(content, aiohttp.StreamReader)
+                and content.is_eof()
+                and content.total_bytes <= MAX_BODY
+                and CONTENT_ENCODING not in headers
+            ):  # nearly always: it came in the packet of its headers
+                received = content.read_nowait()
+            else:
                 received, problem = await read_body(headers, content)
             if problem is None:
                 end = release

@@ -75,7 +75,10 @@ class SessionHolder:
         self._session: ClientSession | None = None
         self._keeper: AsyncGenerator[ClientSession, None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._slots: Slots | None = None
+        self.usable_in: asyncio.AbstractEventLoop | None = None
+        """The loop in which `open` has nothing to do, since our own session is open there."""
+        self.slots = Slots(1)
+        """Bounds the requests in flight; valid once open."""
 
     def open(self) -> Slots:
         """Open in the running loop if that is still to be done; return the slots that bound requests in flight.
@@ -90,13 +93,14 @@ class SessionHolder:
         if self._loop is None:
             if self._borrowed is None:
                 proxy_applies(self._base_url)  # refuses what cannot be used before anything waits for a permit
-            self._slots = _slots(self._borrowed)
+            self.slots = _slots(self._borrowed)
             self._loop = loop
+            if self.own:
+                self.usable_in = loop
             self.state = SessionState.OPEN
         elif loop is not self._loop:
             raise ConfigurationError(_OTHER_LOOP)
-        assert self._slots is not None
-        return self._slots
+        return self.slots
 
     def acquire(self) -> ClientSession:
         """Return the session for one request; give it back with `release`. Raises `ConfigurationError` as `open` does,
@@ -128,7 +132,7 @@ class SessionHolder:
             return
         if self._loop is not None and asyncio.get_running_loop() is not self._loop:
             raise ConfigurationError(_OTHER_LOOP)
-        self.state = SessionState.CLOSED
+        self.state, self.usable_in = SessionState.CLOSED, None
         keeper, self._keeper, self._session = self._keeper, None, None
         if keeper is not None:
             await keeper.aclose()

@@ -144,8 +144,8 @@ class Transport:
         holds a permit: one that came so late that the credential must be asked for again is given back for that time,
         and had again before all first comers.
         """
-        slots = self._session.open()
         loop = asyncio.get_running_loop()
+        slots = self._session.slots if self._session.usable_in is loop else self._session.open()
         http = self._http or self._make_http()
         course = _Course()
         while True:

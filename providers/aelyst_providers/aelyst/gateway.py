@@ -81,7 +81,9 @@ class AelystGateway(HttpGateway):
 
     async def get(self, identifier: Identifier | str) -> AelystContact:
         """Return the contact. Raises `ContactNotFoundError`."""
-        who = _known(identifier)
+        who = parse_identifier(identifier)
+        if isinstance(who, ContactId):
+            _check_id(who)
         request = Request(method="GET", endpoint=_ENDPOINT, path=f"/contact/{who.prefix}:{encode_segment(who.value)}")
         return await self._call(request, partial(wire.read_contact, who=who), about=who)
 
@@ -116,7 +118,9 @@ class AelystGateway(HttpGateway):
 
         Raises `UnsupportedFieldError` (also if no field is given), `InvalidIdentifierError`, `ContactNotFoundError`.
         """
-        who = _known(identifier)
+        who = parse_identifier(identifier)
+        if isinstance(who, ContactId):
+            _check_id(who)
         request = Request(
             method="PUT",
             endpoint=_ENDPOINT,
@@ -131,7 +135,9 @@ class AelystGateway(HttpGateway):
         Raises `UnsupportedFieldError` also when the contact turns out to be missing and `fields` lacks what a create
         requires, and `ContactNotFoundError` when it is missing and `identifier` is an id, which cannot be created.
         """
-        who = _known(identifier)
+        who = parse_identifier(identifier)
+        if isinstance(who, ContactId):
+            _check_id(who)
         try:
             return await self.update(who, fields)
         except ContactNotFoundError as missing:
@@ -174,11 +180,9 @@ class AelystGateway(HttpGateway):
         raise reason  # outside `except`: neither is the other's context
 
 
-def _known(identifier: Identifier | str) -> Identifier:
-    who = parse_identifier(identifier)
-    if who.__class__ is ContactId and not (who.value.isascii() and who.value.isdigit()):
+def _check_id(who: ContactId) -> None:
+    if not (who.value.isascii() and who.value.isdigit()):
         raise InvalidIdentifierError("aelyst: an id is digits only", who)
-    return who
 
 
 def _named_by(fields: ContactFields) -> list[Identifier]:
