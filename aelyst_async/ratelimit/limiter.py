@@ -53,8 +53,6 @@ _BATCH = 1000
 _REPORT_EVERY = 0.05
 """Seconds between calls of `RateLimiter.on_change`. Source: faster than anybody reads."""
 
-_SAME = ("limit", "remaining", "rate", "window", "source", "in_flight", "sent", "refused")
-
 MOST_BUCKETS = 10_000
 """Buckets kept; the least recently used go first. Source: about 8 KiB each."""
 
@@ -459,11 +457,12 @@ class Permit(Sent):
 def _snapshot(lane: Lane, now: float) -> BucketSnapshot:
     """Return the lane's bucket as it is at the loop's time `now`. Reads only: other threads may call it."""
     bucket, paused = lane.bucket, max(0.0, lane.paused_until - now)
-    same: dict[str, Any] = {name: getattr(bucket, name) for name in _SAME}
+    same = ("limit", "remaining", "rate", "window", "source", "in_flight", "sent", "refused")
     scope = "path" if lane.path is not None else "account" if lane.endpoint == EVERY_ENDPOINT else "endpoint"
     return BucketSnapshot(
         account=lane.account, endpoint=lane.endpoint, path=lane.path, scope=scope, scope_reason=lane.scope.reason,
-        state="paused" if paused else bucket.state, waiting=lane.waiting, paused_for=paused, **same,
+        state="paused" if paused else bucket.state, waiting=lane.waiting, paused_for=paused,
+        **{name: getattr(bucket, name) for name in same},
     )  # fmt: skip
 
 
