@@ -215,9 +215,10 @@ class RateLimiter:
         until = math.inf if most is None else now + most
         if pause > now and pause > min(until, math.inf if permit._deadline is None else permit._deadline):
             raise _refusal(permit._key, pause - now)
-        rate = None if permit._retry else lane.bucket.rate
-        if most is not None and rate and lane.waiting / (2 * rate) > most:
-            raise _refusal(permit._key, lane.waiting / rate)
+        if most is not None and lane.waiting and not permit._retry:
+            rate = lane.bucket.rate
+            if rate and lane.waiting / (2 * rate) > most:
+                raise _refusal(permit._key, lane.waiting / rate)
         permit._asked = now
         permit._future = future = loop.create_future()
         permit._expires = until
@@ -310,23 +311,26 @@ class RateLimiter:
 
     def _dismiss(self, lane: Lane) -> None:
         """Fail the callers whose deadline lies before the end of the pause."""
-        pause = lane.paused_until
-        if lane.soonest < pause:
-            lane.soonest = math.inf
-            for permit in lane.permits():
-                if permit._deadline is not None:
-                    if permit._deadline < pause:
-                        self._give_up(permit, pause - self._time())
-                    else:
-                        lane.soonest = min(lane.soonest, permit._deadline)
+        pause, now = lane.paused_until, self._time()
+        if lane.soonest >= pause:
+            return
+        late = [one for one in lane.permits() if one._deadline is not None and one._deadline < pause]
+        for permit in late[: 10 * _BATCH]:
+            self._give_up(permit, pause - now)
+        if len(late) > 10 * _BATCH:
+            assert self._loop is not None
+            self._loop.call_soon(self._dismiss, lane)  # the rest in the loop's next step
+        else:
+            lane.soonest = min((one._deadline or math.inf for one in lane.permits()), default=math.inf)
 
     def _rescope(self, lane: Lane) -> None:
         """Move all that wait to the lanes of their new buckets, in the order in which they came."""
         key = (lane.account, lane.endpoint)
         self._usual.pop(key, None)
         lanes = [one for one in self._lanes.values() if (one.account, one.endpoint) == key]
+        sources = sum(bool(one.waiting) for one in lanes)
         waiting = [permit for one in lanes for permit in one.take()]
-        if sum(bool(one.waiting) for one in lanes) != 1:
+        if sources > 1:
             waiting.sort(key=lambda permit: (not permit._retry, permit._asked))
         if not lane.scope.per_path:
             for one in lanes:
