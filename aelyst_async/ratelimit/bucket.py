@@ -407,6 +407,14 @@ class Bucket:
             return turn
         return math.inf if self._out else max(turn, self._last + self._window.believed / 4)
 
+    def _join(self, at: float, limit: int) -> None:
+        """Others spend the same quota: from now on requests are sent at a rate of our own."""
+        window, log = self._window, self._log
+        window.doubt()
+        own = log.sent_by(at) - log.sent_by(at - window.believed)
+        self._rate = max(1.0, min(own, limit / 2), limit / 8) / window.believed
+        self._round_began, self._least_left = at, math.inf
+
     def _share_out(self, at: float, limit: int, remaining: int) -> None:
         """Adjust our rate, if others spend the same quota: all that do see the same least Remaining of a window. Where
         it is low, each gives up a tenth; else each takes the same part of it. So the rates become equal (AIMD).
@@ -414,12 +422,9 @@ class Bucket:
         window, log = self._window, self._log
         if self._rate == math.inf:
             evident = 1 + self._jitter * limit / min(window.believed, COMMON)
-            if self.reserved or self._others < evident or (not window.known and at - log.time(1) < 2 * COMMON):
+            if self.reserved or self._others < evident:
                 return
-            window.doubt()
-            own = log.sent_by(at) - log.sent_by(at - window.believed)
-            self._rate = max(1.0, own, limit / 8) / window.believed
-            self._round_began, self._least_left = at, math.inf
+            self._join(at, limit)
         self._least_left = min(self._least_left, remaining)
         length = min(window.believed, window.high)
         if at - self._round_began < max(COMMON, length / 4):
@@ -460,6 +465,9 @@ class Bucket:
                 window.proven = max(window.proven // 2, 1)
             else:
                 window.at_least(age)
+        elif fresh and blind is None and limit is not None and limit == quota.limit and self._rate == math.inf:
+            if self._log.sent_by(one.at) <= self._allowed and not self.reserved:
+                self._join(one.at, limit)  # a response had left this one: others have taken it
         self.paused_until = max(self.paused_until, now + min(wait, _PROBE_EVERY))
         self._discount(one)
         self._allowed = min(self._allowed, self._log.count) + 1
