@@ -410,6 +410,8 @@ class Bucket:
     def _join(self, at: float, limit: int) -> None:
         """Others spend the same quota: from now on requests are sent at a rate of our own."""
         window, log = self._window, self._log
+        if self.reserved or self._rate < math.inf:
+            return
         window.doubt()
         own = log.sent_by(at) - log.sent_by(at - window.believed)
         self._rate = max(1.0, min(own, limit / 2), limit / 8) / window.believed
@@ -457,7 +459,8 @@ class Bucket:
             else:
                 wait = max(COMMON, 2 * self._round_trip) * float(2 ** min(max(self._refusals - 1, 0), 6))
             wait = min(wait, _LONGEST_PAUSE)
-        if fresh and blind is None and limit is not None and one.presumed:
+        told = fresh and blind is None and limit is not None
+        if limit is not None and told and one.presumed:
             first = self._log.sent_by(one.at) - limit
             age = one.at - self._log.time(first) if first > 0 else 0.0
             if age >= window.high or window.proven >= 64:
@@ -465,9 +468,8 @@ class Bucket:
                 window.proven = max(window.proven // 2, 1)
             else:
                 window.at_least(age)
-        elif fresh and blind is None and limit is not None and limit == quota.limit and self._rate == math.inf:
-            if self._log.sent_by(one.at) <= self._allowed and not self.reserved:
-                self._join(one.at, limit)  # a response had left this one: others have taken it
+        elif limit is not None and told and limit == quota.limit and self._log.sent_by(one.at) <= self._allowed:
+            self._join(one.at, limit)  # a response had left this one: others have taken it
         self.paused_until = max(self.paused_until, now + min(wait, _PROBE_EVERY))
         self._discount(one)
         self._allowed = min(self._allowed, self._log.count) + 1
