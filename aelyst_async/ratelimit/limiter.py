@@ -189,7 +189,7 @@ class RateLimiter:
                 _trim(self._lanes, lambda name: not self._lanes[name].busy(now))
         else:
             self._lanes.move_to_end(name)
-        if not scope.per_path:
+        if not scope.per_path and self.shared is None:
             self._usual[key] = lane
         return lane
 
@@ -384,12 +384,13 @@ class Permit(Sent):
     async def __aenter__(self) -> Permit:  # noqa: PYI034 - typing has no Self on 3.10
         limiter = self._limiter
         lane = limiter._usual.get(self._key)
+        alone = True
         if lane is None or limiter._thread != get_ident() or not limiter._running():
             lane = limiter._lane(self._key, self._path, self._prior)
+            alone = limiter.shared is None
         now = limiter._time()
         slots = self._slots
-        free = not lane.waiting and (slots is None or slots.free > 0) and limiter.shared is None
-        if free and lane.group.paused_until <= now:
+        if alone and not lane.waiting and lane.group.paused_until <= now and (slots is None or slots.free > 0):
             bucket = lane.bucket
             if bucket.send(self, now):
                 if slots is not None:
