@@ -77,7 +77,7 @@ class Bucket:
         self.limit: int | None = None if quota is None else quota.limit
         self.remaining: int | None = None
         self.paused_until = self._closed_until = -math.inf  # refused until then; nothing left until then, as it says
-        self.sent = self.refused = 0
+        self._entered = self.refused = 0  # sent, but the newest
         self.reserved = False
         """Whether each request is reserved elsewhere too (`SharedQuota`): then what others send is not our concern."""
         self._told, self._prior, self._share = quota, prior, share
@@ -103,6 +103,11 @@ class Bucket:
             self._window.tell(self._told.per)
         elif self._prior is not None:
             self._window.hint(self._prior.per)
+
+    @property
+    def sent(self) -> int:
+        """Requests sent so far."""
+        return self._entered + (self._newest is not None)
 
     @property
     def in_flight(self) -> int:
@@ -254,7 +259,6 @@ class Bucket:
             return False
         one.at = now
         self._newest = one
-        self.sent += 1
         return True
 
     def _enter(self) -> None:
@@ -266,6 +270,7 @@ class Bucket:
         fact = limit is not None and self._allowed - self._log.count - math.ceil(self._spare) >= 1
         self._log.append(one.at, 2 * (limit or 4000))
         self._out += 1
+        self._entered += 1
         one.presumed = not fact and self._window.known
         self._presumed += one.presumed
         self._last = one.at
@@ -280,11 +285,11 @@ class Bucket:
 
     def unsent(self, one: Sent) -> None:
         """The request was never sent."""
-        self.sent -= 1
         if one is self._newest:
             self._newest = None
             return
         self._end(one)
+        self._entered -= 1
         self._discount(one)
 
     def lost(self, one: Sent) -> None:
