@@ -77,7 +77,7 @@ class Bucket:
         self.limit: int | None = None if quota is None else quota.limit
         self.remaining: int | None = None
         self.paused_until = self._closed_until = -math.inf  # refused until then; nothing left until then, as it says
-        self.sent = self.refused = 0
+        self._entered = self.refused = 0  # sent, but the newest
         self.reserved = False
         """Whether each request is reserved elsewhere too (`SharedQuota`): then what others send is not our concern."""
         self._told, self._prior, self._share = quota, prior, share
@@ -103,6 +103,11 @@ class Bucket:
             self._window.tell(self._told.per)
         elif self._prior is not None:
             self._window.hint(self._prior.per)
+
+    @property
+    def sent(self) -> int:
+        """Requests sent so far."""
+        return self._entered + (self._newest is not None)
 
     @property
     def in_flight(self) -> int:
@@ -256,7 +261,6 @@ class Bucket:
             return False
         one.at = now
         self._newest = one
-        self.sent += 1
         return True
 
     def _enter(self) -> None:
@@ -268,6 +272,7 @@ class Bucket:
         fact = limit is not None and self._allowed - self._log.count - math.ceil(self._spare) >= 1
         self._log.append(one.at, 2 * (limit or 4000))
         self._out += 1
+        self._entered += 1
         one.presumed = not fact and self._window.known
         self._presumed += one.presumed
         self._last = one.at
@@ -282,11 +287,11 @@ class Bucket:
 
     def unsent(self, one: Sent) -> None:
         """The request was never sent."""
-        self.sent -= 1
         if one is self._newest:
             self._newest = None
             return
         self._end(one)
+        self._entered -= 1
         self._discount(one)
 
     def lost(self, one: Sent) -> None:
@@ -411,6 +416,16 @@ class Bucket:
             return turn
         return math.inf if self._out else max(turn, self._last + self._window.believed / 4)
 
+    def _join(self, at: float, limit: int) -> None:
+        """Others spend the same quota: from now on requests are sent at a rate of our own."""
+        window, log = self._window, self._log
+        if self.reserved or self._rate < math.inf:
+            return
+        window.doubt()
+        own = log.sent_by(at) - log.sent_by(at - window.believed)
+        self._rate = max(1.0, min(own, limit / 2), limit / 8) / window.believed
+        self._round_began, self._least_left = at, math.inf
+
     def _share_out(self, at: float, limit: int, remaining: int) -> None:
         """Adjust our rate, if others spend the same quota: all that do see the same least Remaining of a window. Where
         it is low, each gives up a tenth; else each takes the same part of it. So the rates become equal (AIMD).
@@ -418,12 +433,9 @@ class Bucket:
         window, log = self._window, self._log
         if self._rate == math.inf:
             evident = 1 + self._jitter * limit / min(window.believed, COMMON)
-            if self.reserved or self._others < evident or (not window.known and at - log.time(1) < 2 * COMMON):
+            if self.reserved or self._others < evident:
                 return
-            window.doubt()
-            own = log.sent_by(at) - log.sent_by(at - window.believed)
-            self._rate = max(1.0, own, limit / 8) / window.believed
-            self._round_began, self._least_left = at, math.inf
+            self._join(at, limit)
         self._least_left = min(self._least_left, remaining)
         length = min(window.believed, window.high)
         if at - self._round_began < max(COMMON, length / 4):
@@ -456,7 +468,8 @@ class Bucket:
             else:
                 wait = max(COMMON, 2 * self._round_trip) * float(2 ** min(max(self._refusals - 1, 0), 6))
             wait = min(wait, _LONGEST_PAUSE)
-        if fresh and blind is None and limit is not None and one.presumed:
+        told = fresh and blind is None and limit is not None
+        if limit is not None and told and one.presumed:
             first = self._log.sent_by(one.at) - limit
             age = one.at - self._log.time(first) if first > 0 else 0.0
             if age >= window.high or window.proven >= 64:
@@ -464,6 +477,8 @@ class Bucket:
                 window.proven = max(window.proven // 2, 1)
             else:
                 window.at_least(age)
+        elif limit is not None and told and limit == quota.limit and self._log.sent_by(one.at) <= self._allowed:
+            self._join(one.at, limit)  # a response had left this one: others have taken it
         self.paused_until = max(self.paused_until, now + min(wait, _PROBE_EVERY))
         self._discount(one)
         self._allowed = min(self._allowed, self._log.count) + 1

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from aelyst_async.waits import LONGEST_WAIT, parse_wait, retry_after
+from aelyst_async.waits import parse_wait, retry_after
 
 __all__ = ["NOTHING", "QuotaHeaders", "read"]
 
@@ -132,27 +132,21 @@ def _count(value: str | None, least: int) -> int | None:
     if value is None:
         return None
     if len(value) < 10 and value.isascii() and value.isdigit():
-        number: float | None = int(value)
-    else:
-        number = parse_wait(value.strip(), now=0.0)
-    if number is None or number > _MOST:
-        return None
-    return int(number) if number >= least else None
+        return int(value) if int(value) >= least else None
+    return _whole(parse_wait(value.strip(), now=0.0), least)
 
 
 def _ietf(state: str, policies: str | None) -> tuple[int | None, int | None, float | None, float | None]:
     """Return limit, remaining, reset and window of the policy that has least left."""
-    quotas = _items(policies or "")
-    items = [one for one in _items(state) if "r" in one[1]]
-    if not items:
+    items = _items(state)
+    told = [one for one in items if "r" in one[1]]
+    if not told:
         # The draft's middle form: ``RateLimit: limit=100, remaining=50, reset=5``.
-        whole: dict[str, float] = {}
-        for _, parameters in _items(state):
-            whole.update(parameters)
-        return _quota(whole.get("limit")), _quota(whole.get("remaining"), 0), whole.get("reset"), None
-    name, own = min(items, key=lambda one: one[1]["r"])
-    policy = next((parameters for other, parameters in quotas if other == name), {})
-    return _quota(policy.get("q")), _quota(own["r"], 0), own.get("t"), policy.get("w") or None
+        whole = {key: number for _, parameters in items for key, number in parameters.items()}
+        return _whole(whole.get("limit")), _whole(whole.get("remaining"), 0), whole.get("reset"), None
+    name, own = min(told, key=lambda one: one[1]["r"])
+    policy = next((parameters for other, parameters in _items(policies or "") if other == name), {})
+    return _whole(policy.get("q")), _whole(own["r"], 0), own.get("t"), policy.get("w") or None
 
 
 def _window_of(policies: str, limit: int) -> float | None:
@@ -160,7 +154,7 @@ def _window_of(policies: str, limit: int) -> float | None:
     return next((own.get("w") or None for _, own in _items(policies) if own.get("q", limit) == limit), None)
 
 
-def _quota(number: float | None, least: int = 1) -> int | None:
+def _whole(number: float | None, least: int = 1) -> int | None:
     return None if number is None or not least <= number <= _MOST else int(number)
 
 
@@ -168,12 +162,11 @@ def _items(value: str) -> list[tuple[str, dict[str, float]]]:
     """Return the items of a list header: each one's name and its numeric parameters."""
     items = []
     for item in value.split(","):
-        name, *rest = item.split(";")
+        name = item.partition(";")[0]
         parameters: dict[str, float] = {}
-        for parameter in (name, *rest):
-            key, equals, text = parameter.partition("=")
-            number = parse_wait(text.strip().strip('"'), now=0.0) if equals else None
+        for key, _, text in (parameter.partition("=") for parameter in item.split(";")):
+            number = parse_wait(text.strip().strip('"'), now=0.0)
             if number is not None:
-                parameters.setdefault(key.strip().lower(), min(number, LONGEST_WAIT))
+                parameters.setdefault(key.strip().lower(), number)
         items.append((name.strip().strip('"'), parameters))
     return items

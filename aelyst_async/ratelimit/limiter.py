@@ -53,8 +53,6 @@ _BATCH = 1000
 _REPORT_EVERY = 0.05
 """Seconds between calls of `RateLimiter.on_change`. Source: faster than anybody reads."""
 
-_SAME = ("limit", "remaining", "rate", "window", "source", "in_flight", "sent", "refused")
-
 MOST_BUCKETS = 10_000
 """Buckets kept; the least recently used go first. Source: about 8 KiB each."""
 
@@ -191,7 +189,7 @@ class RateLimiter:
                 _trim(self._lanes, lambda name: not self._lanes[name].busy(now))
         else:
             self._lanes.move_to_end(name)
-        if not scope.per_path:
+        if not scope.per_path and self.shared is None:
             self._usual[key] = lane
         return lane
 
@@ -217,9 +215,10 @@ class RateLimiter:
         until = math.inf if most is None else now + most
         if pause > now and pause > min(until, math.inf if permit._deadline is None else permit._deadline):
             raise _refusal(permit._key, pause - now)
-        rate = None if permit._retry else lane.bucket.rate
-        if most is not None and rate and lane.waiting / (2 * rate) > most:
-            raise _refusal(permit._key, lane.waiting / rate)
+        if most is not None and lane.waiting and not permit._retry:
+            rate = lane.bucket.rate
+            if rate and lane.waiting / (2 * rate) > most:
+                raise _refusal(permit._key, lane.waiting / rate)
         permit._asked = now
         permit._future = future = loop.create_future()
         permit._expires = until
@@ -312,23 +311,26 @@ class RateLimiter:
 
     def _dismiss(self, lane: Lane) -> None:
         """Fail the callers whose deadline lies before the end of the pause."""
-        pause = lane.paused_until
-        if lane.soonest < pause:
-            lane.soonest = math.inf
-            for permit in lane.permits():
-                if permit._deadline is not None:
-                    if permit._deadline < pause:
-                        self._give_up(permit, pause - self._time())
-                    else:
-                        lane.soonest = min(lane.soonest, permit._deadline)
+        pause, now = lane.paused_until, self._time()
+        if lane.soonest >= pause:
+            return
+        late = [one for one in lane.permits() if one._deadline is not None and one._deadline < pause]
+        for permit in late[: 10 * _BATCH]:
+            self._give_up(permit, pause - now)
+        if len(late) > 10 * _BATCH:
+            assert self._loop is not None
+            self._loop.call_soon(self._dismiss, lane)  # the rest in the loop's next step
+        else:
+            lane.soonest = min((one._deadline or math.inf for one in lane.permits()), default=math.inf)
 
     def _rescope(self, lane: Lane) -> None:
         """Move all that wait to the lanes of their new buckets, in the order in which they came."""
         key = (lane.account, lane.endpoint)
         self._usual.pop(key, None)
         lanes = [one for one in self._lanes.values() if (one.account, one.endpoint) == key]
+        sources = sum(bool(one.waiting) for one in lanes)
         waiting = [permit for one in lanes for permit in one.take()]
-        if sum(bool(one.waiting) for one in lanes) != 1:
+        if sources > 1:
             waiting.sort(key=lambda permit: (not permit._retry, permit._asked))
         if not lane.scope.per_path:
             for one in lanes:
@@ -382,12 +384,13 @@ class Permit(Sent):
     async def __aenter__(self) -> Permit:  # noqa: PYI034 - typing has no Self on 3.10
         limiter = self._limiter
         lane = limiter._usual.get(self._key)
+        alone = True
         if lane is None or limiter._thread != get_ident() or not limiter._running():
             lane = limiter._lane(self._key, self._path, self._prior)
+            alone = limiter.shared is None
         now = limiter._time()
         slots = self._slots
-        free = not lane.waiting and (slots is None or slots.free > 0) and limiter.shared is None
-        if free and lane.group.paused_until <= now:
+        if alone and not lane.waiting and lane.group.paused_until <= now and (slots is None or slots.free > 0):
             bucket = lane.bucket
             if bucket.send(self, now):
                 if slots is not None:
@@ -463,11 +466,12 @@ class Permit(Sent):
 def _snapshot(lane: Lane, now: float) -> BucketSnapshot:
     """Return the lane's bucket as it is at the loop's time `now`. Reads only: other threads may call it."""
     bucket, paused = lane.bucket, max(0.0, lane.paused_until - now)
-    same: dict[str, Any] = {name: getattr(bucket, name) for name in _SAME}
+    same = ("limit", "remaining", "rate", "window", "source", "in_flight", "sent", "refused")
     scope = "path" if lane.path is not None else "account" if lane.endpoint == EVERY_ENDPOINT else "endpoint"
     return BucketSnapshot(
         account=lane.account, endpoint=lane.endpoint, path=lane.path, scope=scope, scope_reason=lane.scope.reason,
-        state="paused" if paused else bucket.state, waiting=lane.waiting, paused_for=paused, **same,
+        state="paused" if paused else bucket.state, waiting=lane.waiting, paused_for=paused,
+        **{name: getattr(bucket, name) for name in same},
     )  # fmt: skip
 
 

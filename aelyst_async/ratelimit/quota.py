@@ -182,7 +182,7 @@ class BucketSnapshot:
     remaining: int | None
     rate: float | None
     window: float | None
-    source: str | None
+    source: str | None = None
     waiting: int
     in_flight: int
     paused_for: float

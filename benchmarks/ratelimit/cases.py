@@ -78,7 +78,7 @@ def _second(kind: str, *, late: bool) -> Case:
     name = f"two clients, {kind} 200 per 1 s" + (", one 1 s late" if late else "")
     return Case(
         name=name, kind=kind, limit=200, window=1.0, seconds=6.0, clients=THREE,
-        second=1.0 if late else 0.0 if late else "two-clients",
+        second=1.0 if late else 0.0,
     )  # fmt: skip
 
 

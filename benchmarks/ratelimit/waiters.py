@@ -143,7 +143,7 @@ async def _bytes() -> float:
 
 async def _let_go(count: int) -> None:
     crowd = Crowd(count)
-    pause = 1.0 + 4.0 * count / 100_000
+    pause = 3.0 + 12.0 * count / 100_000
     began = time.perf_counter()
     await crowd.pause(pause)
     with watching() as queued:
