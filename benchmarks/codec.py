@@ -1,17 +1,17 @@
 """Between objects and bytes: the contact of the vendor's page read, the fields of an update written.
 
 Decoding is all that an adapter does with an answer: from the body's bytes to a typed contact. Encoding is all that it
-does with fields: checks, the vendor's names, bytes. The json module alone is beside them. Where orjson is installed
-the adapter uses it, so a second process runs without.
+does with fields: checks, the vendor's names, bytes. What json, and orjson where it is installed, take alone is beside
+them.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -31,9 +31,7 @@ def _timed(work: Callable[[], object]) -> dict[str, float]:
     return {"us": (time.process_time() - computing) / LOOPS * 1e6}
 
 
-def job(with_orjson: bool) -> Job:
-    if not with_orjson:
-        sys.modules["orjson"] = None  # type: ignore[assignment]  # what `import orjson` then raises is ImportError
+def job() -> Job:
     from aelyst_async.transport.messages import Request, Response
     from aelyst_async.transport.redaction import Redactor
     from aelyst_providers.aelyst import wire
@@ -58,18 +56,20 @@ def job(with_orjson: bool) -> Job:
         "json.loads": lambda: json.loads(BODY),
         "json.dumps": lambda: dump().encode(),
     }
-    return lambda name: _timed(works[name])
+    if find_spec("orjson"):
+        orjson = import_module("orjson")
+        works["orjson.loads"] = lambda: orjson.loads(BODY)
+        works["orjson.dumps"] = lambda: orjson.dumps(FIELDS)
+    return lambda name: _timed(works[name]) if name in works else {}
 
 
 def measure(*, quick: bool) -> list[Row]:
-    makers: dict[str, Callable[[], Job]] = {"json": partial(job, False)}
-    if find_spec("orjson"):
-        makers["orjson"] = partial(job, True)
     rows: list[Row] = []
-    with workers(makers) as ask:
-        for work in ("decode", "json.loads", "encode", "json.dumps"):
-            for name, figures in take_turns(ask, 5 if quick else 15, work).items():
-                if name == "json" or not work.startswith("json."):
-                    least = min(each["us"] for each in figures)
-                    rows.append({"work": work, "with": name, "CPU µs": middle(figures, "us"), "least": least})
+    with workers({"codec": job}) as ask:
+        for work in ("decode", "json.loads", "orjson.loads", "encode", "json.dumps", "orjson.dumps"):
+            figures = take_turns(ask, 5 if quick else 15, work)["codec"]
+            if figures[0]:
+                rows.append(
+                    {"work": work, "CPU µs": middle(figures, "us"), "least": min(each["us"] for each in figures)}
+                )
     return rows
