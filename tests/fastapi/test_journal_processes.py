@@ -69,8 +69,9 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     await asyncio.sleep(0.01)
 
 
-def owners(tmp_path: Path) -> list[str]:
-    return [path.name for path in tmp_path.glob("*.owner-*")]
+def owners(tmp_path: Path) -> list[int]:
+    with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as db:
+        return [slot for (slot,) in db.execute("SELECT slot FROM owner")]
 
 
 def lines(tmp_path: Path) -> list[str]:
@@ -108,7 +109,7 @@ async def test_a_second_process_leaves_the_jobs_of_one_that_lives_and_takes_thos
     assert lines(tmp_path) == ["one long x begin"]
     await one.kill()
     await until(lambda: "two long x begin" in lines(tmp_path))
-    assert len(owners(tmp_path)) == 1, "the dead one's lock file is removed"
+    assert len(owners(tmp_path)) == 1, "the dead one is removed"
     await two.kill()
 
 
