@@ -126,6 +126,8 @@ class Database:
 
     def _set_up(self) -> int:
         execute = self.connection.execute
+        if self._locks.path.stat().st_nlink > 1:  # SQLite finds its -wal by name: each name is a journal of its own
+            raise JournalError("it has more than one name (a hard link): remove the others, or use a symlink")
         self._is_new()  # before anything is written into a file of something else
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = FULL")  # a 202 must survive a power cut too
