@@ -441,7 +441,10 @@ class Runner:
             self._trials.stop()
             self._pauses.stop()
             await self.store.close()
-            await _all_over(guests, _CANCEL_GRACE)
+            settling = [run.task for run in self._running.values() if run.settling and run.task is not None]
+            for task in settling:
+                task.cancel()  # it waits for a journal that failed
+            await _all_over([*settling, *guests], _CANCEL_GRACE)
         self._report(len(cut))
 
     async def _idle(self, deadline: float) -> None:

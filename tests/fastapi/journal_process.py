@@ -12,10 +12,11 @@ import ctypes
 import os
 import sys
 import time
+from collections.abc import Callable
 
 from aelyst_async.fastapi import Jobs
 
-POISONS = {
+POISONS: dict[str, Callable[[], object]] = {
     "poison": lambda: os.kill(os.getpid(), 9),
     "exit": lambda: os._exit(1),
     "segfault": lambda: ctypes.string_at(0),

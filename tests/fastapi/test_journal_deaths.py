@@ -10,6 +10,7 @@ import sqlite3
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ class Life:
         self.db = Database(path, keep=60.0, max_starts=max_starts)
         self.adopted: Adopted = self.do("adopt")
 
-    def do(self, method: str, *arguments: object, **named: object) -> object:
+    def do(self, method: str, *arguments: object, **named: object) -> Any:
         self.db.connection.execute("BEGIN IMMEDIATE")
         result = getattr(self.db, method)(*arguments, **named)
         self.db.connection.execute("COMMIT")
