@@ -316,8 +316,11 @@ class Database:
         row = self._run(
             "SELECT key, name, arguments, starts FROM job WHERE id = ? AND state = 'failed'", job_id
         ).fetchone()
-        arguments = None if row is None else _decode(row[2])
-        return None if arguments is None else Started(row[0], row[1], arguments, row[3])
+        if row is None:
+            return None
+        key, name, arguments, starts = row
+        found = _decode(arguments)
+        return None if found is None else Started(key, name, found, starts)
 
     def failures(self, limit: int) -> list[FailedJob]:
         """See `Store.failures`."""

@@ -32,7 +32,7 @@ from tests.fastapi.apps import client, served
 from tests.fastapi.helpers import MakeJobs, ended, until
 
 if sys.version_info < (3, 11):
-    from exceptiongroup import ExceptionGroup
+    from exceptiongroup import ExceptionGroup  # pyright: ignore[reportMissingImports]
 
 SECRET = "sk-live-7f3a"
 API: dict[str, Any] = {

@@ -17,7 +17,7 @@ from aelyst_async.fastapi.store import Started
 from tests.fastapi.helpers import MakeJobs, ended, until
 
 if sys.version_info < (3, 11):
-    from exceptiongroup import BaseExceptionGroup, ExceptionGroup
+    from exceptiongroup import BaseExceptionGroup, ExceptionGroup  # pyright: ignore[reportMissingImports]
 
 
 class Unprintable(BaseException):

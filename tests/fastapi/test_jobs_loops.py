@@ -179,13 +179,11 @@ async def test_a_forked_child_is_told_to_open_jobs_of_its_own_and_can(tmp_path: 
         ran.write_text(text)
 
     async def in_child() -> str:
-        try:
+        with pytest.raises(ConfigurationError) as refusal:
             await asyncio.wait_for(jobs.submit("k", work, text="no"), 5)
-        except ConfigurationError as error:
-            told = str(error)
         async with jobs:
             await ended(jobs, (await jobs.submit("k", work, text="child")).id)
-        return told
+        return str(refusal.value)
 
     def child(pipe: Any) -> None:
         asyncio.set_event_loop(None)

@@ -26,12 +26,12 @@ def _nothing_left_running() -> None:
     """The package's fixture needs the ordinary loop."""
 
 
-async def over(jobs: Jobs, *ids: str, within: float) -> list[JobStatus]:
-    """Return the statuses of these jobs once all jobs have ended, looking twice a second."""
+async def over(jobs: Jobs, *ids: str, within: float, every: float = 0.5) -> list[JobStatus]:
+    """Return the statuses of these jobs once all jobs have ended, looking `every` so many seconds."""
     deadline = now() + within
     while (stats := jobs.stats()).waiting + stats.running:
         assert now() < deadline, f"not ended within {within} s"
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(every)
     return await ended(jobs, *ids)
 
 
@@ -57,7 +57,7 @@ async def test_an_outage_fails_no_accepted_job_by_default(outage: float) -> None
     vendor = Vendor(outage)
     async with Jobs(capacity=100) as jobs:
         ids = [(await jobs.submit(f"k{n}", vendor.write)).id for n in range(5)]
-        statuses = await over(jobs, *ids, within=2 * DAY)
+        statuses = await over(jobs, *ids, within=2 * DAY, every=60.0)
     assert {status.state for status in statuses} == {"done"}
     assert max(vendor.asked) < vendor.well + 61, "no pause of our own making is longer than a minute"
 
@@ -126,7 +126,7 @@ async def test_a_vendor_that_never_recovers_is_probed_hourly_and_given_up() -> N
     vendor = Vendor(90 * DAY, retry_after=1.8e9)
     async with Jobs() as jobs:
         ids = [(await jobs.submit(f"k{n}", vendor.write)).id for n in range(5)]
-        statuses = await over(jobs, *ids, within=5 * DAY)
+        statuses = await over(jobs, *ids, within=5 * DAY, every=60.0)
     assert {status.state for status in statuses} == {"failed"}
     assert all(status.message is not None and "give_up_after" in status.message for status in statuses)
     assert len(vendor.asked) <= 5 + 24 + 5

@@ -203,12 +203,12 @@ async def test_a_job_that_kills_its_process_takes_no_innocent_one_with_it(
 
 
 async def test_kills_from_outside_fail_no_job(start: Start, tmp_path: Path) -> None:
-    process = await start("first", 5)
-    ids = [await process.submit(f"k{number}", number, 1.5) for number in range(11)]
-    for number in range(6):
-        await asyncio.sleep(0.3)
+    process = await start("first", 2)
+    ids = [await process.submit(f"k{number}", number, 1.0) for number in range(11)]
+    for number in range(4):
+        await asyncio.sleep(0.1)
         await process.kill()
-        process = await start(f"life{number}", 5)
+        process = await start(f"life{number}", 2)
     await until(lambda: sum(line.endswith("end") for line in lines(tmp_path)) >= 11, within=30)
     await process.quit()
     found = states(tmp_path)
@@ -218,13 +218,13 @@ async def test_kills_from_outside_fail_no_job(start: Start, tmp_path: Path) -> N
 async def test_a_slow_job_survives_kills_while_others_finish(start: Start, tmp_path: Path) -> None:
     process = await start("first", 2)
     slow = await process.submit("slow", "slow", 60)
-    for number in range(4):
+    for number in range(3):
         quick = f"quick{number}"
         await process.submit(quick, quick)
         await until(lambda quick=quick: any(f"{quick} end" in line for line in lines(tmp_path)))  # type: ignore[misc]
         await process.kill()
         process = await start(f"life{number}", 2)
-    await until(lambda: any("life3 slow slow begin" in line for line in lines(tmp_path)))
+    await until(lambda: any("life2 slow slow begin" in line for line in lines(tmp_path)))
     assert states(tmp_path)[slow] == ("running", None)
 
 
