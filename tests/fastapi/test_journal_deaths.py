@@ -203,12 +203,12 @@ async def test_a_job_that_kills_its_process_takes_no_innocent_one_with_it(
 
 
 async def test_kills_from_outside_fail_no_job(start: Start, tmp_path: Path) -> None:
-    process = await start("first", 2)
+    process = await start("first", 3)
     ids = [await process.submit(f"k{number}", number, 1.0) for number in range(11)]
     for number in range(4):
         await asyncio.sleep(0.1)
         await process.kill()
-        process = await start(f"life{number}", 2)
+        process = await start(f"life{number}", 3)
     await until(lambda: sum(line.endswith("end") for line in lines(tmp_path)) >= 11, within=30)
     await process.quit()
     found = states(tmp_path)
