@@ -80,7 +80,7 @@ async def test_a_job_that_raises_anything_fails_alone(make: MakeJobs, name: str,
 
     async with jobs:
         ids = [(await jobs.submit("same key", work, bad=bad)).id for bad in (True, False, True, False)]
-        statuses = await ended(jobs, *ids, within=5)
+        statuses = await ended(jobs, *ids, within=30)
         stats = jobs.stats()
     assert [(status.state, status.error) for status in statuses] == [("failed", error), ("done", None)] * 2
     assert (stats.failed, stats.done, stats.running, stats.waiting) == (2, 2, 0, 0)
