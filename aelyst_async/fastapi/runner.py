@@ -403,11 +403,11 @@ class Runner:
         for job_id, name, problem in adopted.given_up:
             logger.error("job %s (%s) is given up: %s", job_id, name, problem)
         self._counted["failed"] += len(adopted.given_up)
-        suspects = [head for head in adopted.heads if head.deaths]
+        suspects = [head for head in adopted.heads if head.deaths or head.blame]
         if suspects:
             logger.warning("%d jobs ran when their process died; they are begun one at a time", len(suspects))
         self._trials.accuse(suspects)
-        self._make_ready(*(head.id for head in adopted.heads if not head.deaths))
+        self._make_ready(*(head.id for head in adopted.heads if head not in suspects))
 
     async def drain(self, timeout: float) -> None:
         """Stop: give what runs `timeout` seconds, and without a journal also what waits; then cut off, then close.

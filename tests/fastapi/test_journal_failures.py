@@ -71,6 +71,18 @@ async def test_a_real_journal_of_a_sync_is_named(tmp_path: Path) -> None:
     assert "`aelyst sync`" in await opening(tmp_path / "sync.db")
 
 
+async def test_a_sync_refuses_a_jobs_journal_without_advice_that_loses_jobs(tmp_path: Path) -> None:
+    from aelyst_async.sync.errors import JournalError as SyncJournalError
+    from aelyst_async.sync.journal import Journal as SyncJournal
+
+    async with Jobs(journal=tmp_path / "jobs.db"):
+        with pytest.raises(SyncJournalError) as refusal:
+            SyncJournal.open(tmp_path / "jobs.db")
+    assert "move" not in str(refusal.value)
+    assert "delete" not in str(refusal.value)
+    assert "--journal" in str(refusal.value)
+
+
 async def test_a_damaged_file_is_named_with_what_saves_the_jobs(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     jobs = Jobs(journal=path, drain_timeout=0)
