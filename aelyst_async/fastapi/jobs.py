@@ -10,7 +10,7 @@ What happens to work that an app starts with `asyncio.create_task` or `Backgroun
 without a trace, the second holds up the exit without bound, and one that fails takes the later ones of its response
 with it. Here
 
-* `submit` refuses when `capacity` jobs are unfinished, so that whoever calls is told to come back (a 503) instead of
+* `submit` refuses when `capacity` jobs are unfinished, so that the caller is told to come back (a 503) instead of
   memory filling up;
 * jobs of one key run one at a time and in order; submissions for a key that wait are merged into one job;
 * a job runs in the context (`contextvars`) of its latest submission, so a trace or a request id is still there;

@@ -109,7 +109,7 @@ async def torture(start: Start, tmp_path: Path, rounds: int) -> None:
         for _ in range(dice.randrange(20)):
             value += 1
             key = f"k{value % 5}"
-            # One after another and acknowledged, so that the order of a key is known whoever took it.
+            # One after another and acknowledged, so that the order of a key is known, whichever took it.
             assert await running[value % 2].submit(key, value, dice.choice([0, 0, 0.01, 0.05]))
             accepted[key].append(value)
         await asyncio.sleep(dice.uniform(0.0, 0.1))
