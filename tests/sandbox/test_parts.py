@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -235,3 +238,18 @@ def test_a_write_that_fails_in_the_middle_leaves_nothing(store: Store) -> None:
         breaks()
     assert store.count("a", "v") == 0
     assert store.history("a", "v", "1") == []
+
+
+def test_no_sql_numbers_its_placeholders() -> None:
+    """Python 3.12.0 to 3.12.3 warn of ``?1`` with a sequence: placeholders are ``?``, or ``:name`` with a mapping."""
+    root = Path(__file__).parents[2] / "aelyst_async"
+    texts = {path: path.read_text("utf-8") for path in root.rglob("*.py")}
+    using = {path: ast.parse(text) for path, text in texts.items() if "import sqlite3" in text}
+    assert len(using) > 2
+    numbered = [
+        f"{path.relative_to(root)}:{node.lineno}: {node.value}"
+        for path, tree in using.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"\?\d", node.value)
+    ]
+    assert numbered == []
