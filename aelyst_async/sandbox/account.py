@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 from urllib.parse import quote
 
@@ -76,6 +77,11 @@ class Account:
         self._counters: dict[tuple[str, str, str], Counter] = {}
         self._counters_revision = self.settings.revision
 
+    def __repr__(self) -> str:
+        where = self.url if self._root else "not running"
+        name = "" if self.name == DEFAULT_ACCOUNT else f" {self.name!r}"
+        return f"<{type(self).__name__}{name} {where} ({', '.join(VENDORS)})>"
+
     # --- where it is -------------------------------------------------------------------------------------------
 
     @property
@@ -103,14 +109,19 @@ class Account:
         """Whether this vendor knows the credential."""
         return token in self._tokens[vendor]
 
+    def shown_tokens(self) -> dict[str, str | None]:
+        """Return by vendor the token that may be shown: the well-known one, or `None` if `set_tokens` replaced it."""
+        return {vendor: DEFAULT_TOKEN if self.accepts(vendor, DEFAULT_TOKEN) else None for vendor in VENDORS}
+
     # --- contacts ----------------------------------------------------------------------------------------------
 
     def add_contact(self, vendor: str, fields: Mapping[str, Any]) -> str:
         """Put a contact in, visible at once, and return its id.
 
         `fields` are the vendor's, by the vendor's names, those that its API only shows as well; for DM Champ also
-        ``tags``, ``messages`` and ``lists``. Nothing is checked but the id, so any data that a real account may
-        hold can be put in. Raises `ValueError` for an id that is taken or that the vendor cannot have.
+        ``tags``, ``messages`` and ``lists``. A list may also be a tuple or a set; a set is stored sorted. Nothing is
+        checked but the id, so any data that a real account may hold can be put in. Raises `ValueError` for an id that
+        is taken or that the vendor cannot have.
         """
         return self.add_contacts(vendor, (fields,))[0]
 
@@ -123,6 +134,7 @@ class Account:
 
     @staticmethod
     def _add(vendor: Vendor, call: Call, fields: Mapping[str, Any]) -> str:
+        fields = {name: sorted(item) if isinstance(item, AbstractSet) else item for name, item in fields.items()}
         try:
             return vendor.add(call, fields)
         except sqlite3.IntegrityError:

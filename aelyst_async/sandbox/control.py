@@ -149,12 +149,13 @@ class Control:
                 }
                 for name, vendor in VENDORS.items()
             },
+            "tokens": account.shown_tokens(),
             "finished": account.evidence.finished,
             "clock": {"now": account.clock.now(), "frozen": account.clock.frozen},
             "counters": account.counters.as_json(),
             "quotas": [attrs.asdict(gauge) for gauge in account.quotas()],
             "faults": account.plan.listing(),
-            "fault_kinds": list(KINDS),
+            "fault_kinds": {kind: attrs.asdict(facts) for kind, facts in KINDS.items()},
             "snapshots": account.snapshots(),
         }
 

@@ -23,11 +23,11 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import attrs
 
-__all__ = ["Fault", "FaultPlan", "Kind", "Strike", "parse_fault"]
+__all__ = ["KINDS", "Fault", "FaultPlan", "Kind", "KindFacts", "Strike", "parse_fault"]
 
 Kind = Literal[
     "status",
@@ -42,9 +42,35 @@ Kind = Literal[
     "slow-body",
     "content-type",
 ]
-KINDS: tuple[str, ...] = get_args(Kind)
-_BEFORE = frozenset({"status", "html", "reset", "queued"})
-_DELAYS = frozenset({"latency", "late"})
+
+
+@attrs.frozen
+class KindFacts:
+    """What one kind of fault does, and which options of `Fault` it takes; ``seconds`` is the default of that option."""
+
+    summary: str
+    options: tuple[str, ...] = ()
+    seconds: float | None = None
+
+
+_STATUS_OPTIONS = ("status", "retry_after", "retry_after_form", "applied")
+KINDS: dict[str, KindFacts] = {
+    "status": KindFacts("an error status with the vendor's error body", _STATUS_OPTIONS),
+    "html": KindFacts("an HTML error page, as a proxy sends it", _STATUS_OPTIONS),
+    "reset": KindFacts("the connection breaks before the write is applied"),
+    "queued": KindFacts("449 for that path, for some time; nothing is written", ("seconds",), 60.0),
+    "latency": KindFacts("the answer comes late", ("seconds", "sigma"), 0.1),
+    "late": KindFacts("a created contact can be found only later", ("seconds",), 2.0),
+    "reset-after": KindFacts("the write is applied, then the connection breaks"),
+    "truncate": KindFacts("the write is applied, half of the body arrives"),
+    "garbage": KindFacts("the write is applied, the body is not JSON"),
+    "slow-body": KindFacts("the headers come at once, the body in pieces", ("seconds",), 1.0),
+    "content-type": KindFacts("JSON that is declared as text/html"),
+}
+"""Every kind, in the order of `Kind`."""
+
+
+_OPTION_NAMES = frozenset(name for facts in KINDS.values() for name in facts.options)
 
 
 def _number(name: str, value: object) -> float:
@@ -82,14 +108,14 @@ def _option(default: Any, validator: Any = None) -> Any:
 class Fault:
     """One fault. Give at most one of ``rate``, ``nth``, ``first``, ``every``; none of them means every call.
 
-    ``vendor`` and ``endpoint`` (``"POST /contact/{identifier}"``, or only a method) narrow it. ``status`` is the
-    code of the kinds status and html; ``retry_after`` its seconds, written as a number or as a date
-    (``retry_after_form``). ``seconds`` is the latency, the queue's or the delay's length; with ``sigma`` a latency is
-    log-normal around the median ``seconds``. ``applied``: the operation takes place although an error is answered.
-    Raises `ValueError`.
+    ``vendor`` and ``endpoint`` (``"POST /contact/{identifier}"``, or only a method) narrow it. Each kind takes its own
+    options (`KINDS`): ``status`` is the code of the kinds status and html; ``retry_after`` its seconds, written as a
+    number or as a date (``retry_after_form``); ``applied``: the operation takes place although an error is answered.
+    ``seconds`` is the length of the latency, of the queue or of the delay; with ``sigma`` a latency is log-normal
+    around the median ``seconds``. Raises `ValueError`, also for an option that the kind does not take.
     """
 
-    kind: Kind = attrs.field(validator=attrs.validators.in_(KINDS))
+    kind: Kind = attrs.field(validator=attrs.validators.in_(tuple(KINDS)))
     vendor: str | None = _option(None)
     endpoint: str | None = _option(None)
     rate: float | None = _option(None, _rate)
@@ -106,10 +132,10 @@ class Fault:
     def __attrs_post_init__(self) -> None:
         if sum(value is not None for value in (self.rate, self.nth, self.first, self.every)) > 1:
             raise ValueError("give one of rate, nth, first and every")
-        if self.status is not None and self.kind not in {"status", "html"}:
-            raise ValueError(f"status: a fault of the kind {self.kind!r} has none")
-        if self.applied and self.kind not in {"status", "html"}:
-            raise ValueError(f"applied: the kind {self.kind!r} already says whether the operation takes place")
+        taken = KINDS[self.kind].options
+        for field in attrs.fields(Fault):
+            if field.name in _OPTION_NAMES - set(taken) and getattr(self, field.name) != field.default:
+                raise ValueError(f"{field.name}: the kind {self.kind!r} takes {', '.join(taken) or 'no option'}")
 
     @property
     def code(self) -> int:
@@ -307,11 +333,10 @@ class FaultPlan:
 
 
 _NORMAL = statistics.NormalDist()
-_DEFAULT_SECONDS = {"latency": 0.1, "late": 2.0, "queued": 60.0, "slow-body": 1.0}
 
 
 def _delay(fault: Fault, uniform: float) -> float:
-    seconds = fault.seconds if fault.seconds is not None else _DEFAULT_SECONDS.get(fault.kind, 0.0)
+    seconds = fault.seconds if fault.seconds is not None else KINDS[fault.kind].seconds or 0.0
     if fault.kind == "latency" and fault.sigma:
         # The extreme draws of 64 bits reach nine sigma; a test should not wait for those.
         return seconds * math.exp(fault.sigma * max(-4.0, min(4.0, _NORMAL.inv_cdf(uniform))))
