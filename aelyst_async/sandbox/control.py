@@ -40,8 +40,7 @@ _FILES = {
     "inspector.html": "text/html",
     "inspector.css": "text/css",
     "inspector.js": "text/javascript",
-    "dom.js": "text/javascript",
-    "learned.js": "text/javascript",
+    **dict.fromkeys(("api.js", "dom.js", "learned.js", "rules.js"), "text/javascript"),
 }
 _BODY_BOUND = 64 << 20
 """Bytes of a body: a CSV to seed from may be large."""

@@ -71,14 +71,22 @@ function drawCard(card, bucket, several, perPath) {
   write(card.why, bucket.scope_reason ? `Why per ${old ? "path" : bucket.scope}: ${bucket.scope_reason}.` : "");
 }
 function newClient() {
-  const client = { name: typed(""), state: el("span"), list: el("ul", { class: "gauges" }), note: el("p", { class: "note" }), cards: new Map() };
-  client.element = el("section", { class: "client" }, el("h3", {}, client.name, " ", client.state), client.list, client.note);
+  const client = { name: typed(""), state: el("span"), result: el("span", { class: "note" }), list: el("ul", { class: "gauges" }), note: el("p", { class: "note" }), cards: new Map(), ended: null };
+  client.element = el("details", { class: "client" }, el("summary", {}, el("h3", {}, client.name, " ", client.state), client.result), client.list, client.note);
   return client;
+}
+// What the buckets came to, for the line of a folded run: "2 learned right, 1 differs".
+function resultOf(cards) {
+  const verdicts = new Map();
+  for (const card of cards) verdicts.set(card.verdict.textContent, (verdicts.get(card.verdict.textContent) ?? 0) + 1);
+  return [...verdicts].map(([verdict, count]) => `${count} ${verdict}`).join(", ");
 }
 const ago = (silent) => (silent < 60 ? `${Math.floor(silent)} s` : `${Math.floor(silent / 60)} min`);
 function drawClient(client, told) {
   write(client.name, told.name);
-  const [state, tone] = told.ended ? [`ended ${ago(told.silent)} ago; what it knew by then:`, ""]
+  // Folded when the run ends, and not again: a person may have opened it.
+  if (client.ended !== told.ended) { client.ended = told.ended; client.element.open = !told.ended; }
+  const [state, tone] = told.ended ? [`ended ${ago(told.silent)} ago`, ""]
     : told.silent > QUIET ? [`silent for ${ago(told.silent)}`, "warn"] : ["reports", "good"];
   write(client.state, state, tone);
   const credentials = new Map();
@@ -96,6 +104,7 @@ function drawClient(client, told) {
     drawCard(card, bucket, credentials.get(bucket.endpoint).size > 1, perPath.has(`${bucket.account} ${bucket.endpoint}`));
   }
   place(client.list, [...client.cards.values()].map((card) => card.element));
+  write(client.result, told.ended && told.buckets.length ? ` · ${resultOf(client.cards.values())}` : "");
   write(client.note, told.more ? `It has ${whole(told.more)} more ${told.more === 1 ? "bucket" : "buckets"}.` : told.buckets.length ? "" : "It has sent no request yet.");
   client.note.hidden = !client.note.textContent;
 }
@@ -108,7 +117,7 @@ export function drawLearned(root, told, address) {
     drawClient(clients.get(one.client), one);
   }
   empty ??= el("p", { class: "empty" }, "No client reports. ",
-    el("code", {}, `aelyst sync FILE --to sandbox${address === "http://127.0.0.1:8787" ? "" : ` --base-url ${address}`}`), " does; so does your own code inside of ",
+    el("code", {}, `aelyst sync FILE --to sandbox${address === "http://127.0.0.1:8787" ? "" : ` --base-url ${address}`}`), " does, and so does your own code inside ",
     el("code", {}, `async with report_limiter(gateway.limiter, ${JSON.stringify(address)})`), ", from ", el("code", {}, "aelyst_async.sandbox"), ".");
   place(root, told.length ? told.map((one) => clients.get(one.client).element) : [empty]);
 }
