@@ -217,13 +217,14 @@ class Control:
         items = [
             {
                 "id": record.id,
-                "duplicate": duplicate,
+                "duplicate": mark != "",
+                "original": mark == "original",
                 "created_at": record.created_at,
                 "updated_at": record.updated_at,
                 "visible_at": record.visible_at,
                 "contact": record.document,
             }
-            for record, duplicate in found
+            for record, mark in found
         ]
         return {"total": total, "items": items}
 

@@ -16,11 +16,11 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
-__all__ = ["Record", "Store", "StoreError", "dump_json", "phone_key"]
+__all__ = ["Mark", "Record", "Store", "StoreError", "dump_json", "phone_key"]
 
 _VERSION = 1
 _SCHEMA = """
@@ -67,6 +67,7 @@ _STATE = {
     "messages": "seq, vendor, id, document",
     "numbers": "vendor, last",
 }
+Mark: TypeAlias = Literal["", "duplicate", "original"]
 _NOT_PHONE = re.compile(r"[^0-9+]")
 _RECORD = "seq, id, created_at, updated_at, visible_at, document"
 
@@ -369,8 +370,10 @@ class Store:
 
     def page(
         self, account: str, vendor: str, *, search: str = "", only_duplicates: bool = False, limit: int, offset: int
-    ) -> tuple[int, list[tuple[Record, bool]]]:
-        """Return the number of matches, and some of them, newest first, each with whether it is a duplicate."""
+    ) -> tuple[int, list[tuple[Record, Mark]]]:
+        """Return the number of matches, and some of them, newest first, each with its mark: "duplicate" if it shares
+        its e-mail address or phone number with an older contact, "original" if only newer ones share its own, else "".
+        """
         where = "account = :account AND vendor = :vendor"
         if only_duplicates:
             where += f" AND seq IN ({_TWINS})"
@@ -380,11 +383,11 @@ class Store:
         values = {"account": account, "vendor": vendor, "pattern": pattern}
         total = int(self.db.execute(f"SELECT count(*) FROM contacts AS c WHERE {where}", values).fetchone()[0])  # noqa: S608
         rows = self.db.execute(
-            f"SELECT {_RECORD}, duplicate OR {_HAS_DUPLICATE} FROM contacts AS c WHERE {where}"  # noqa: S608
+            f"SELECT {_RECORD}, {_MARK} FROM contacts AS c WHERE {where}"  # noqa: S608
             f" ORDER BY seq DESC LIMIT {int(limit)} OFFSET {int(offset)}",
             values,
         )
-        return total, [(_record(row), bool(row[6])) for row in rows]
+        return total, [(_record(row), row[6]) for row in rows]
 
     def every(self, account: str, vendor: str) -> Iterator[Record]:
         """Yield all contacts, oldest first."""
@@ -468,7 +471,10 @@ _TWINS = " UNION ".join(
         ),
     ]
 )
-_HAS_DUPLICATE = f"({_same('email', '>')} OR {_same('phone', '>')})"
+_MARK = (
+    f"CASE WHEN duplicate THEN 'duplicate' WHEN {_same('email', '>')} OR {_same('phone', '>')} THEN 'original'"
+    " ELSE '' END"
+)
 
 
 def _record(row: tuple[Any, ...]) -> Record:

@@ -29,7 +29,7 @@ async def test_a_day_at_the_control_api(http: Http, sandbox: Sandbox) -> None:
     ids = (await http.control("POST", "contacts/aelyst", [{"email": "a@b.c"}, {"email": "A@b.c"}])).json["ids"]
     listing = (await http.control("GET", "contacts/aelyst?duplicates=1&search=@b")).json
     assert (listing["total"], [one["id"] for one in listing["items"]]) == (2, ids[::-1])
-    assert all(one["duplicate"] for one in listing["items"])
+    assert [(one["duplicate"], one["original"]) for one in listing["items"]] == [(True, False), (True, True)]
     assert (await http.control("GET", "counters")).json["duplicates"]["aelyst"] == 1
 
     number = (await http.control("POST", "faults", {"kind": "status", "status": 503, "first": 1})).json["number"]

@@ -225,6 +225,15 @@ async def test_the_form_shows_the_options_of_a_fault_kind_and_sends_no_others(pa
         await expect(page.locator("#fault-list")).to_have_text("Nothing goes wrong.")
 
 
+async def test_a_duplicate_is_told_from_the_contact_that_it_repeats(page: Page, sandbox: Sandbox) -> None:
+    people = [("a@b.c", "+1"), ("A@b.c", "+2"), ("d@b.c", "+2"), ("e@b.c", "+3")]
+    sandbox.add_contacts("aelyst", ({"firstName": phone, "email": email, "phone": phone} for email, phone in people))
+    await page.get_by_role("tab", name="Contacts").click()
+    shown = page.locator("#contact-rows tr td:nth-child(2)")
+    await expect(shown).to_have_text(["+3", "+2duplicate", "+2duplicate", "+1has a duplicate"])
+    await expect(page.locator("#counters")).to_contain_text("Duplicates2")
+
+
 async def test_what_strangers_typed_is_shown_as_text_wherever_it_appears(
     page: Page, http: Http, sandbox: Sandbox
 ) -> None:

@@ -209,7 +209,7 @@ function contactRow(vendor, item) {
   const open = el("button", { class: "open", "data-contact": item.id, "aria-label": `Open contact ${item.id}` }, item.id);
   const row = el("tr", {},
     el("td", { class: "id" }, open),
-    el("td", {}, typed(name), item.duplicate ? el("span", { class: "badge soft" }, "duplicate") : null),
+    el("td", {}, typed(name), item.duplicate ? el("span", { class: item.original ? "badge quiet" : "badge soft" }, item.original ? "has a duplicate" : "duplicate") : null),
     el("td", { class: "wide" }, typed(first(c, ["email"]))),
     el("td", { class: "wide" }, typed(first(c, ["phone", "phoneNumber", "phone_number"]))),
     el("td", { class: "wide" }, time(item.updated_at)));
@@ -307,7 +307,7 @@ function drawFaults() {
     const item = old.get(String(fault.number)) || el("li", { "data-number": fault.number },
       el("span", {}, typed(faultText(fault)), el("small", {})),
       el("button", { "aria-label": `Switch off ${faultText(fault)}`, onclick: () => act(() => api("DELETE", `faults/${fault.number}`).then(refreshFaults)) }, "Switch off"));
-    item.querySelector("small").textContent = `${whenText(fault)} · hit ${fault.fired} of ${fault.calls}`;
+    item.querySelector("small").textContent = `${whenText(fault)} · hit ${fault.fired} of ${fault.calls} calls`;
     return item;
   }) : [el("li", { class: "empty" }, "Nothing goes wrong.")]));
 }
