@@ -213,23 +213,15 @@ class Store:
     ) -> Record:
         """Add a contact. Raises `sqlite3.IntegrityError` if the id is taken."""
         email_key, number = _storable(email), _phone_or_none(phone)
+        row = (account, vendor, contact_id, email_key, number, now, now, visible_at, dump_json(document))
         with self.transaction():
             cursor = self.db.execute(
                 "INSERT INTO contacts"
                 " (account, vendor, id, email, phone, created_at, updated_at, visible_at, document, duplicate)"
-                " VALUES (:account, :vendor, :id, :email, :phone, :now, :now, :visible_at, :document,"
-                " EXISTS (SELECT 1 FROM contacts WHERE account = :account AND vendor = :vendor AND email = :email)"
-                " OR EXISTS (SELECT 1 FROM contacts WHERE account = :account AND vendor = :vendor AND phone = :phone))",
-                {
-                    "account": account,
-                    "vendor": vendor,
-                    "id": contact_id,
-                    "email": email_key,
-                    "phone": number,
-                    "now": now,
-                    "visible_at": visible_at,
-                    "document": dump_json(document),
-                },
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?,"
+                " EXISTS (SELECT 1 FROM contacts WHERE account = ? AND vendor = ? AND email = ?)"
+                " OR EXISTS (SELECT 1 FROM contacts WHERE account = ? AND vendor = ? AND phone = ?))",
+                (*row, account, vendor, email_key, account, vendor, number),
             )
             self._record_event(account, vendor, contact_id, now, request, "created", {})
         self.revision += 1

@@ -7,7 +7,7 @@ against them when `AelystFields` is constructed. What is read is not: a server m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -37,8 +37,11 @@ class CustomField:
     value: CustomValue = None
 
 
-CustomFields: TypeAlias = Mapping[str, CustomValue] | Iterable[CustomField]
-"""What `AelystFields` takes as custom fields: a mapping of names to values, or any iterable of `CustomField`."""
+# Not `Iterable`: a `dict` is one too, and mypy then infers no type for a literal with values of several types.
+CustomFields: TypeAlias = (
+    Mapping[str, CustomValue] | Sequence[CustomField] | AbstractSet[CustomField] | Iterator[CustomField]
+)
+"""What `AelystFields` takes as custom fields: a mapping of names to values, or a series of `CustomField`."""
 
 
 def to_tuple(value: CustomFields | Unset | None) -> tuple[CustomField, ...] | Unset | None:
