@@ -164,7 +164,7 @@ class Limiters:
             "endpoint": endpoint,
             "path": path,
             "account": label(account, self._key) if account else "",
-            **{name: _text(bucket, name) or "" for name in ("scope", "scope_reason", "state")},
+            **{name: _text(bucket, name) or "" for name in ("scope", "scope_reason", "state", "source")},
             **{name: _count(bucket, name) for name in ("limit", "remaining")},
             **{name: _number(bucket, name) for name in ("rate", "window")},
             **{name: _count(bucket, name) or 0 for name in ("waiting", "in_flight", "sent", "refused")},

@@ -324,7 +324,8 @@ def _bucket(**changes: Any) -> dict[str, Any]:
         "endpoint": "GET /contact/{identifier}",
         "scope": "endpoint",
         "scope_reason": "it is taken to be so",
-        "state": "fixed",
+        "state": "known",
+        "source": "learned",
         "limit": 10,
         "remaining": 4,
         "rate": 10.05,
@@ -386,9 +387,9 @@ async def test_one_sees_whether_it_has_learned_right(page: Page, http: Http, san
     sandbox.assume({"aelyst.quota": "10/s"})
     buckets = [
         _bucket(),
-        _bucket(endpoint="PUT /contact/{identifier}", state="smooth", window=2.0, rate=5.0),
-        _bucket(endpoint="POST /contact/{identifier}", state="scouting", window=None, rate=None),
-        _bucket(endpoint="GET /contacts"),
+        _bucket(endpoint="PUT /contact/{identifier}", state="shared", window=2.0, rate=5.0, source="server"),
+        _bucket(endpoint="POST /contact/{identifier}", state="learning", window=None, rate=None, source=None),
+        _bucket(endpoint="GET /contacts", source="user", state="paused"),
         _bucket(endpoint="GET /elsewhere", limit=None, remaining=None, window=None, rate=0.5, state="blind"),
     ]
     await http.control("PUT", "limiters/a", {"name": "ci", "more": 3, "buckets": buckets})
@@ -401,23 +402,22 @@ async def test_one_sees_whether_it_has_learned_right(page: Page, http: Http, san
     await expect(cards.nth(0)).to_contain_text("Why per endpoint: it is taken to be so.")
     rows = [
         ["Limit1010", "Window995 ms1 s", "Rate10.1 per s10 per s", "Left4 last told10 in fact"],
-        ["Limit1010", "Window2 s ≠1 s", "Rate5 per s ≠10 per s", "Left4 last told10 in fact"],
+        ["Limit1010", "Window2 s, told by the server ≠1 s", "Rate5 per s ≠10 per s", "Left4 last told10 in fact"],
         ["Limit1010", "Windownot known1 s", "Ratenot known10 per s", "Left4 last told10 in fact"],
-        ["Limit10–", "Window995 ms–", "Rate10.1 per s–", "Left4 last told–"],
+        ["Limit10–", "Window995 ms, set by you–", "Rate10.1 per s–", "Left4 last told–"],
         ["Limitnot known–", "Windownot known–", "Rate30 per min–", "Leftnot known–"],
     ]
     states = [
-        "fixed: all at once",
-        "smooth: one by one ≠",
-        "scouting: no window yet",
-        "fixed: all at once",
-        "blind: no headers",
+        "window known",
+        "shared: others spend the quota too",
+        "learning: no window known yet",
+        "paused by a refusal",
+        "blind: no quota headers",
     ]
     for number, (figures, state) in enumerate(zip(rows, states, strict=True)):
-        scope, rule = ("endpoint", "fixed window") if number < 3 else ("–", "–")
-        await expect(cards.nth(number).locator("tbody tr")).to_have_text(
-            [*figures, f"Counted perendpoint{scope}", f"State{state}{rule}"]
-        )
+        counted = "endpoint, fixed window" if number < 3 else "–"
+        await expect(cards.nth(number).locator("tbody tr")).to_have_text([*figures, f"Counted perendpoint{counted}"])
+        await expect(cards.nth(number)).to_contain_text(f"{state} · 20 sent · 1 refused")
     await expect(page.locator("#learned")).to_contain_text("It has 3 more buckets.")
     # Once it counts by paths, what the endpoint's own bucket said is past and no mistake; credentials are told apart.
     paths = [_bucket(account=name, path="/contact/a%40b.c", scope="path") for name in ("one", "two")]
@@ -475,7 +475,7 @@ async def test_what_a_stranger_reports_is_text(page: Page, http: Http) -> None:
     panel = page.locator("#learned")
     await expect(panel.locator("h3")).to_have_text(f"{HOSTILE} reports")
     card = panel.locator("li").first
-    for text in (f"{HOSTILE} · credential ", f"Why per {HOSTILE}: {HOSTILE}."):
+    for text in (f"{HOSTILE} · credential ", f"Why per {HOSTILE}: {HOSTILE}.", f"{HOSTILE} · 20 sent"):
         await expect(card).to_contain_text(text)
     await expect(card.locator(".path")).to_have_text(HOSTILE)
     assert await page.title() == "Sandbox · aelyst-async"
@@ -502,7 +502,7 @@ async def test_nothing_is_cut_off_in_any_view(
         await http("aelyst", "GET", path)
     long = _bucket(path="/contact/email:" + "x" * 400, scope="path", scope_reason="4 fresh paths " + "y" * 200)
     settled = _bucket(waiting=0, in_flight=0, paused_for=0)
-    blind = _bucket(endpoint="PUT /contact/{identifier}", state="scouting", window=None, rate=None)
+    blind = _bucket(endpoint="PUT /contact/{identifier}", state="learning", window=None, rate=None)
     await http.control("PUT", "limiters/a", {"name": "my import", "buckets": [settled, blind]})
     await http.control("PUT", "limiters/c", {"name": "an earlier import", "ended": True, "buckets": [settled]})
     if not folder:

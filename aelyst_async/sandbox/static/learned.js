@@ -5,11 +5,11 @@ import { el, pathText, place, typed, write } from "./dom.js";
 
 const CLOSE = 0.1;   // share by which a learned rate may be off and still be right
 const QUIET = 5;     // seconds without a report that are worth a word; a client with no news reports every 3 s
-const RULES = { fixed: ["fixed"], smooth: ["sliding", "token"] };   // a limiter's state → the rules it means
 const STATES = {
-  learning: "learning: no answer yet", blind: "blind: no headers", scouting: "scouting: no window yet",
-  fixed: "fixed: all at once", smooth: "smooth: one by one",
+  learning: "learning: no window known yet", known: "window known", shared: "shared: others spend the quota too",
+  blind: "blind: no quota headers", paused: "paused by a refusal",
 };
+const SOURCES = { user: "set by you", server: "told by the server" };   // a window that was not learned
 const COUNTED = { fixed: "fixed window", sliding: "sliding log", token: "token bucket" };
 const clients = new Map();
 let empty = null;
@@ -24,12 +24,10 @@ const near = (ours, theirs) => Math.max(ours / theirs, theirs / ours) <= 1 + CLO
 const both = (ours, theirs, agree) => (ours == null || theirs == null ? null : agree(ours, theirs));
 const ROWS = [
   ["Limit", (b) => b.limit, (e) => e.limit, whole, whole, (ours, theirs) => ours === theirs],
-  ["Window", (b) => b.window, (e) => e.window, seconds, seconds, near],
+  ["Window", (b) => b.window, (e) => e.window, (window, b) => [seconds(window), SOURCES[b.source]].filter(Boolean).join(", "), seconds, near],
   ["Rate", (b) => b.rate, (e) => e.rate, perSecond, perSecond, near],
   ["Left", (b) => b.remaining, (e) => e.remaining, (left) => `${whole(left)} last told`, (left) => `${whole(left)} in fact`, () => null],
-  ["Counted per", (b) => b.scope || null, (e) => e.scope, String, String, (ours, theirs) => ours === theirs],
-  ["State", (b) => b.state || null, (e) => e.rule, (state) => STATES[state] ?? state, (rule) => COUNTED[rule] ?? rule,
-    (ours, theirs) => RULES[ours]?.includes(theirs) ?? null],
+  ["Counted per", (b) => b.scope || null, (e) => e.scope, String, (scope, e) => `${scope}, ${COUNTED[e.rule] ?? e.rule}`, (ours, theirs) => ours === theirs],
 ];
 const DECISIVE = ["Limit", "Window", "Rate"];
 
@@ -56,8 +54,8 @@ function drawCard(card, bucket, several, perPath) {
     differs ||= right === false;
     open ||= right === null && DECISIVE.includes(name);
     const [mine, its] = card.cells[at];
-    write(mine, (ours == null ? "not known" : ourText(ours)) + (right === false ? " ≠" : ""), ours == null ? "unknown" : right === false ? "warn" : "");
-    write(its, theirs != null ? theirText(theirs) : quota ? "not told apart" : "–", theirs == null ? "unknown" : "");
+    write(mine, (ours == null ? "not known" : ourText(ours, bucket)) + (right === false ? " ≠" : ""), ours == null ? "unknown" : right === false ? "warn" : "");
+    write(its, theirs != null ? theirText(theirs, enforced) : quota ? "not told apart" : "–", theirs == null ? "unknown" : "");
   });
   const [verdict, tone] = old ? ["not used any more: each path has its own", ""] : !enforced ? ["no such endpoint here", ""] : !quota ? ["no quota here", ""]
     : differs ? ["differs", "warn"] : open ? ["still learning", ""] : ["learned right", "good"];
@@ -65,8 +63,8 @@ function drawCard(card, bucket, several, perPath) {
   write(card.title, `${bucket.vendor ? `${bucket.vendor} · ` : ""}${bucket.endpoint}${several ? ` · credential ${bucket.account || "none"}` : ""}`);
   write(card.path, bucket.path == null ? "" : pathText(bucket.path));
   card.path.hidden = bucket.path == null;
-  write(card.traffic, [`${whole(bucket.sent)} sent`, `${whole(bucket.refused)} refused`, `${whole(bucket.in_flight)} in flight`,
-    `${whole(bucket.waiting)} waiting`, ""].join(" · "));
+  write(card.traffic, [STATES[bucket.state] ?? bucket.state, `${whole(bucket.sent)} sent`, `${whole(bucket.refused)} refused`, `${whole(bucket.in_flight)} in flight`,
+    `${whole(bucket.waiting)} waiting`, ""].join(" · ").replace(/^ · /, ""));
   write(card.pause, bucket.paused_for ? `paused for ${bucket.paused_for.toFixed(1)} s` : "not paused", bucket.paused_for ? "warn" : "");
   write(card.why, bucket.scope_reason ? `Why per ${old ? "path" : bucket.scope}: ${bucket.scope_reason}.` : "");
 }
