@@ -99,6 +99,10 @@ class Account:
         """Return a credential that this vendor accepts: the newest one. Raises `ValueError`."""
         return self._tokens[_vendor(vendor).name][-1]
 
+    def shown_tokens(self) -> dict[str, str | None]:
+        """Return by vendor the token that may be shown: the well-known one, or `None` if `set_tokens` replaced it."""
+        return {vendor: DEFAULT_TOKEN if self.accepts(vendor, DEFAULT_TOKEN) else None for vendor in VENDORS}
+
     def set_tokens(self, vendor: str, *tokens: str) -> None:
         """Accept these credentials and no others; each has a quota of its own. Raises `ValueError`."""
         if not tokens or not all(tokens):
@@ -108,10 +112,6 @@ class Account:
     def accepts(self, vendor: str, token: str | None) -> bool:
         """Whether this vendor knows the credential."""
         return token in self._tokens[vendor]
-
-    def shown_tokens(self) -> dict[str, str | None]:
-        """Return by vendor the token that may be shown: the well-known one, or `None` if `set_tokens` replaced it."""
-        return {vendor: DEFAULT_TOKEN if self.accepts(vendor, DEFAULT_TOKEN) else None for vendor in VENDORS}
 
     # --- contacts ----------------------------------------------------------------------------------------------
 
