@@ -139,6 +139,15 @@ async def test_base_urls_and_token_are_at_hand_in_every_view(page: Page, http: H
     await expect(page.locator("#begin")).to_be_hidden()
 
 
+async def test_base_urls_are_those_of_the_address_in_use_and_of_the_account(page: Page, sandbox: Sandbox) -> None:
+    sandbox.account("ci")
+    other = f"http://localhost:{sandbox.port}"
+    opened = await page.context.new_page()
+    await opened.goto(f"{other}/?account=ci")
+    await expect(opened.locator("#begin")).to_contain_text(f"{other}/@ci/aelyst/v1")
+    await opened.close()
+
+
 async def test_a_token_that_a_user_has_set_is_not_shown(page: Page, sandbox: Sandbox) -> None:
     await expect(page.locator("#begin")).to_contain_text("Token")
     sandbox.set_tokens("dmchamp", "s3cret-key")
@@ -373,7 +382,7 @@ async def test_an_ended_run_is_folded_once(page: Page, http: Http, sandbox: Sand
     old, new = (page.locator("details.client").filter(has_text=name) for name in ("first run", "second run"))
     await expect(new.locator("li").first).to_be_visible()
     await expect(old.locator("li").first).to_be_hidden()
-    await expect(old.locator("summary")).to_contain_text("1 learned right, 1 differs")
+    await expect(old.locator("summary")).to_contain_text("learned right: 1, differs: 1")
     await http.control("PUT", "limiters/b", {"name": "second run", "ended": True, "buckets": buckets})
     await expect(new.locator("li").first).to_be_hidden()
     # A run that a person opens stays open, whatever is reported.

@@ -393,7 +393,8 @@ function drawConnect(tokens) {
   const well = Object.keys(tokens).filter((name) => tokens[name]);
   const own = Object.keys(tokens).filter((name) => !tokens[name]).map((name) => vendors[name].title);
   $("begin").replaceChildren(
-    ...Object.values(vendors).map((vendor) => row(vendor.title, vendor.base_url)),
+    // At the address under which this page was reached: it may be another one than the server knows of itself.
+    ...Object.values(vendors).map((vendor) => row(vendor.title, location.origin + new URL(vendor.base_url).pathname)),
     ...(well.length ? [row("Token", tokens[well[0]])] : []),
     ...(own.length ? [row(`Token of ${own.join(", ")}`, "the one that you have set", "")] : []));
 }

@@ -73,11 +73,11 @@ function newClient() {
   client.element = el("details", { class: "client" }, el("summary", {}, el("h3", {}, client.name, " ", client.state), client.result), client.list, client.note);
   return client;
 }
-// What the buckets came to, for the line of a folded run: "2 learned right, 1 differs".
+// The verdicts of the buckets, for the line of a folded run: "learned right: 2, differs: 1".
 function resultOf(cards) {
   const verdicts = new Map();
   for (const card of cards) verdicts.set(card.verdict.textContent, (verdicts.get(card.verdict.textContent) ?? 0) + 1);
-  return [...verdicts].map(([verdict, count]) => `${count} ${verdict}`).join(", ");
+  return [...verdicts].map(([verdict, count]) => `${verdict}: ${count}`).join(", ");
 }
 const ago = (silent) => (silent < 60 ? `${Math.floor(silent)} s` : `${Math.floor(silent / 60)} min`);
 function drawClient(client, told) {

@@ -10,7 +10,7 @@ function ruleRow(rule) {
   if (!row) {
     const set = ({ target: { value } }) => act(async () => { await api("PATCH", "switches", { [rule.name]: value }); say(`${rule.name} is ${value} now`); }).then(loadRules);
     let control = null;
-    if (rule.free) control = el("input", { "aria-label": rule.name, title: rule.values[0], onchange: set });
+    if (rule.free) control = el("input", { "aria-label": rule.name, title: `${rule.values[0]}; default: ${rule.default}`, onchange: set });
     else if (rule.values.length) {
       control = el("select", { "aria-label": rule.name, onchange: set },
         ...rule.values.map((value) => el("option", { value }, value + (value === rule.default ? " (default)" : ""))));
