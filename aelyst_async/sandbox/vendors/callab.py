@@ -143,7 +143,13 @@ CALLAB = Vendor(
             "contacts",
             url=_PAGE_URL,
         ),
-        _assumed("timestamps", "time stamps with Z or without a zone", "both were seen by clients of the API", "zone", "naive"),
+        _assumed(
+            "timestamps",
+            "time stamps with Z or without a zone",
+            "both were seen by clients of the API",
+            "zone",
+            "naive",
+        ),
         *common_behaviours("callab", quota="none"),
     ),
 )
