@@ -1,8 +1,7 @@
-"""One customer's world: contacts, tokens, switches, quotas, faults, a clock, and the evidence of what happened.
+"""One customer's account: contacts, tokens, switches, quotas, faults, a clock, and the log of what happened.
 
-An account has a place at each vendor. Accounts share a server and a database and nothing else, so a test that gets
-one of its own is alone in the world. All methods are plain functions that return at once; they are to be called from
-the thread in which the server runs.
+An account exists at each vendor. Accounts share a server and a database and nothing else, so a test that has its own
+sees nothing of the others. All methods are plain functions that return at once. Call them in the server's thread.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class Gauge:
 
 
 class Account:
-    """A world of its own on a sandbox. `Sandbox.account` makes them; a `Sandbox` is itself the first one."""
+    """One account on a sandbox, separate from all others. `Sandbox.account` makes them; a `Sandbox` is the first."""
 
     def __init__(
         self,
@@ -158,15 +157,15 @@ class Account:
         return self.settings.set({**(switches or {}), **named})
 
     def add_fault(self, fault: Fault | str) -> int:
-        """Put a fault in force (text as on the command line) and return its number. Raises `ValueError`."""
+        """Switch a fault on (a `str` is read as on the command line) and return its number. Raises `ValueError`."""
         return self.plan.add(_as_fault(fault))
 
     def remove_fault(self, number: int) -> bool:
-        """Take a fault out of force; `False` if it is not in force."""
+        """Switch a fault off; `False` if it is not on."""
         return self.plan.remove(number)
 
     def clear_faults(self) -> None:
-        """Take all faults out of force."""
+        """Switch all faults off."""
         self.plan.clear()
 
     def fail_next(self, what: str | int = 503, times: int = 1, **options: Any) -> int:
@@ -240,8 +239,8 @@ class Account:
             for token in self._tokens[vendor]
             if (counter := self._counters.get((vendor, token, shared))) is not None
         ]
-        # A quota that nobody asked, or that was dropped as idle, is whole. What an endpoint's bucket knows of quotas
-        # for each path, and one of several credentials, cannot be told from here.
+        # A quota that no request has met, or that was dropped as idle, is full. Of quotas for each path, and of those
+        # of several credentials, it is not known here which one the client's bucket stands for.
         told = len(asked) < 2 and not (scope == "path" and path is None)
         return Enforced(
             limit=quota.limit,
@@ -255,7 +254,7 @@ class Account:
     # --- start over --------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Be as new: no contacts, the switches and faults of the start, fresh quotas, an empty log."""
+        """Start over: no contacts, the switches and faults of the start, full quotas, an empty log."""
         self._store.clear(self.name)
         self.settings.set(self._initial)
         self.plan.clear()

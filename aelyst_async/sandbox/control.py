@@ -1,4 +1,4 @@
-"""The control API below ``/_sandbox``: what the code can do with an account, over HTTP and for any language.
+"""The control API below ``/_sandbox``: what Python code can do with an account, over HTTP and for any language.
 
 All bodies are JSON but the CSV of ``seed``; an error is ``{"message"}`` with 400 or 404. ``?account=NAME`` chooses
 the account, by default the first one. The inspector page at ``/`` uses nothing else.
@@ -270,7 +270,7 @@ class Control:
         return order.account.assume(order.object())
 
     def faults(self, order: _Order) -> list[dict[str, Any]]:
-        """GET faults: those in force."""
+        """GET faults: those that are on."""
         return order.account.plan.listing()
 
     def add_fault(self, order: _Order) -> dict[str, Any]:
@@ -292,7 +292,7 @@ class Control:
         """DELETE faults/NUMBER."""
         text = order.params["number"]
         if not (text.isascii() and text.isdecimal() and order.account.remove_fault(int(text))):
-            raise _MissingError(f"no fault {text} is in force")
+            raise _MissingError(f"no fault {text} is on")
         return {"removed": int(text)}
 
     def clock(self, order: _Order) -> dict[str, Any]:
@@ -316,14 +316,14 @@ class Control:
         """PUT tokens/VENDOR: an array of the credentials that are accepted."""
         value = order.json()
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise ValueError("write an array of texts")
+            raise ValueError("write an array of strings")
         order.account.set_tokens(_vendor(order), *value)
         return {"accepted": len(value)}
 
     # --- start over --------------------------------------------------------------------------------------------
 
     def reset(self, order: _Order) -> dict[str, Any]:
-        """POST reset: be as new."""
+        """POST reset: start over."""
         order.account.reset()
         return {"reset": order.account.name}
 
@@ -350,9 +350,9 @@ class Control:
         value = order.object()
         name, switches, faults = value.get("name"), value.get("switches", {}), value.get("faults", [])
         if not (name is None or isinstance(name, str)) or not isinstance(switches, dict):
-            raise ValueError("name is a text, switches an object")
+            raise ValueError("name is a string, switches is an object")
         if not isinstance(faults, list) or not all(isinstance(one, str) for one in faults):
-            raise ValueError("faults is an array of texts")
+            raise ValueError("faults is an array of strings")
         account = self._sandbox.account(name, switches=switches, faults=faults)
         return {
             "name": account.name,

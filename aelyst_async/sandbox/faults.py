@@ -7,13 +7,13 @@ Kinds by the moment at which they strike:
                                                               status and html: "500, but the contact exists")
     while it is applied    latency, late                      the answer, or the contact, comes later
     after it               reset-after, truncate, garbage,    the write is done, the client is not told, or is
-                           slow-body, content-type            told rubbish
+                           slow-body, content-type            told what it cannot read
 
 ``reset-after`` is the one that makes duplicates of clients that repeat a create.
 
-**Reproducible whatever the concurrency.** A rate does not draw from one stream of random numbers, whose order would
-be the order of arrival. It hashes the seed, the fault, the request itself (method, path, body) and how often this
-very request was seen: the same request has the same fate whenever it arrives, and a repetition draws anew.
+**Reproducible whatever the concurrency.** A rate does not use one stream of random numbers, which would depend on the
+order of arrival. It hashes the seed, the fault, the request (method, path, body) and how often this request was seen:
+the same request has the same outcome whenever it arrives, and a repeated request gets a new draw.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def parse_fault(text: str) -> Fault:
 
 @attrs.frozen
 class Strike:
-    """A fault that hits one call. ``delay`` is in seconds, drawn from its distribution; ``noise`` seeds its rubbish."""
+    """A fault that hits one call. ``delay`` is in seconds, drawn from its distribution; ``noise`` seeds its bytes."""
 
     fault: Fault
     delay: float
@@ -217,7 +217,7 @@ class Strike:
 
 
 class _Armed:
-    """A fault in force, with what it has counted."""
+    """A fault that is on, with its counts."""
 
     __slots__ = ("calls", "fault", "fired", "number", "seen")
 
@@ -230,7 +230,7 @@ class _Armed:
 
 
 class FaultPlan:
-    """The faults in force of one account."""
+    """The faults of one account that are on."""
 
     def __init__(self, seed: int = 0, faults: Iterable[Fault] = ()) -> None:
         self.seed = seed
@@ -238,37 +238,37 @@ class FaultPlan:
         self._number = 0
         self._queued: dict[str, float] = {}
         self.revision = 0
-        """Grows when a fault comes into force, leaves it or fires."""
+        """Grows when a fault is switched on or off, or fires."""
         for fault in faults:
             self.add(fault)
 
     def add(self, fault: Fault) -> int:
-        """Put a fault in force and return its number."""
+        """Switch a fault on and return its number."""
         self._number += 1
         self.revision += 1
         self._armed.append(_Armed(self._number, fault))
         return self._number
 
     def remove(self, number: int) -> bool:
-        """Take a fault out of force; `False` if it is not in force."""
+        """Switch a fault off; `False` if it is not on."""
         before = len(self._armed)
         self.revision += 1
         self._armed = [one for one in self._armed if one.number != number]
         return len(self._armed) < before
 
     def clear(self) -> None:
-        """Take all faults out of force, queues included, and count from the start again."""
+        """Switch all faults off, queues included, and number the next ones from 1 again."""
         self._armed.clear()
         self._queued.clear()
         self.revision += 1
         self._number = 0
 
     def armed(self) -> list[tuple[Fault, int]]:
-        """Return the faults in force, each with its number."""
+        """Return the faults that are on, each with its number."""
         return [(one.fault, one.number) for one in self._armed]
 
     def listing(self) -> list[dict[str, Any]]:
-        """Return the faults in force with how often each was asked and fired."""
+        """Return the faults that are on, each with its calls and how many of them it hit."""
         return [
             {"number": one.number, "calls": one.calls, "fired": one.fired, **one.fault.as_json()} for one in self._armed
         ]

@@ -188,7 +188,7 @@ class Store:
         return self._one("id = ?", (account, vendor, _storable(contact_id)))
 
     def by_email(self, account: str, vendor: str, email: str, *, exact: bool = False) -> Iterator[Record]:
-        """Yield the contacts with this e-mail address, oldest first; `exact` minds the case."""
+        """Yield the contacts with this e-mail address, oldest first; `exact` compares case-sensitively."""
         value = _storable(email)
         if exact:
             return self._each("email = ? AND email = ? COLLATE BINARY", (account, vendor, value, value))

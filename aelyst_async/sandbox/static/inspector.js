@@ -1,5 +1,5 @@
-// The inspector page. It shows what strangers typed, so one rule holds throughout: text enters the document only as
-// text (`textContent` and text nodes); the Content-Security-Policy forbids every other way as well.
+// The inspector page. It shows untrusted data, so one rule holds throughout: text enters the document only as text
+// (`textContent` and text nodes). The Content-Security-Policy forbids every other way as well.
 
 import { $, account, act, api, copyButton, later, load, problem, say } from "./api.js";
 import { el, pathText, typed } from "./dom.js";
@@ -7,7 +7,7 @@ import { drawLearned } from "./learned.js";
 import { loadRules } from "./rules.js";
 
 const KEPT = 2000;   // requests kept for the filter
-const SHOWN = 300;   // rows in the table: more would cost time and be read by nobody
+const SHOWN = 300;   // rows in the table
 const time = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
 const stamp = (seconds) => new Date(seconds * 1000).toLocaleString([], { hour12: false });
 const tone = (status) => (status == null || status >= 500 ? "bad" : status === 429 || status === 449 ? "warn" : status >= 400 ? "warn" : "good");
@@ -300,7 +300,7 @@ function drawFaults() {
     button.textContent = on ? "On" : "Off";
   }
   $("clear-faults").hidden = !faults.length;
-  // Rows are kept while they stand for the same fault, so that a button does not lose the focus under the finger.
+  // Rows are kept while they show the same fault, so that a button does not lose the focus.
   const list = $("fault-list");
   const old = new Map([...list.children].map((item) => [item.dataset.number, item]));
   list.replaceChildren(...(faults.length ? faults.map((fault) => {

@@ -4,7 +4,7 @@ import { $, act, api, load, say } from "./api.js";
 import { el, place } from "./dom.js";
 
 const ruleRows = new Map();
-// Rows are kept and brought up to date: drawn anew, they would take a value away from under the hand that types it.
+// Rows are kept and updated: drawing them again would discard what a person is typing.
 function ruleRow(rule) {
   let row = ruleRows.get(rule.name);
   if (!row) {
