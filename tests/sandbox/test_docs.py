@@ -54,3 +54,11 @@ def test_the_page_names_every_fault_and_every_call() -> None:
     for _, template in _ROUTES:
         pattern = re.sub("{.*?}", "[A-Z]+", template)
         assert re.search(rf"(?<![\w/]){pattern}(?![\w/])", written), template
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_names_the_options_of_each_fault(kind: str) -> None:
+    (row,) = re.findall(rf"^\| `{kind}`.*\|$", TEXT, re.MULTILINE)
+    written = {"status": "`code`", "retry_after_form": "`form:date`", "applied": "`applied:yes`"}
+    for option in {option for facts in KINDS.values() for option in facts.options}:
+        assert (written.get(option, f"`{option}`") in row) == (option in KINDS[kind].options), (option, row)
