@@ -185,5 +185,7 @@ def _explain(arguments: argparse.Namespace, switches: dict[str, str]) -> int:
                     values = row["values"][0] if row["free"] else " | ".join(row["values"])
                     print(f"  {'':<28} = {row['value']}   of: {values}")
                 print(f"  {'':<28} source: {row['source']}")
+                if row["url"]:
+                    print(f"  {'':<28} page:   {row['url']}")
         print()
     return 0
