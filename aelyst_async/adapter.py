@@ -37,7 +37,7 @@ from aelyst_async.transport.credentials import Auth, Credential, CredentialSourc
 from aelyst_async.transport.events import Call, Done, Exchange, Hooks, Retry, Sending, Wait
 from aelyst_async.transport.messages import Request, Response
 from aelyst_async.transport.retry import RetryPolicy
-from aelyst_async.transport.settings import check_base_url, check_seconds, make_timeout
+from aelyst_async.transport.settings import check_base_url, check_seconds, make_timeout, masked_url
 from aelyst_async.transport.transport import Transport
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class HttpGateway(ABC):
         settle: float,
         allow_insecure: bool,
     ) -> None:
-        credential = sealed(credential)
+        credential, base_url = sealed(credential), masked_url(base_url)
         if not isinstance(retry, RetryPolicy):
             raise ConfigurationError(f"retry: expected a RetryPolicy, got {type(retry).__name__}")
         if limiter is not None and (isinstance(limiter, type) or not hasattr(limiter, "permit")):
@@ -146,7 +146,7 @@ class HttpGateway(ABC):
     async def account(self, key: bytes = b"") -> str:
         """Return 32 hex digits that name this account (provider, base URL, credential) without telling it.
 
-        Stable across processes; `key` (at most 64 bytes) makes it useless to whoever does not have the key.
+        Stable across processes; `key` (at most 64 bytes) makes it useless without the key.
         """
         return await self._transport.account(key)
 
@@ -168,10 +168,18 @@ class HttpGateway(ABC):
         return f"<{type(self).__name__} {self.base_url} {self._transport.state}>"
 
     async def _call(self, request: Request, decode: Callable[[Response], T], *, about: Identifier | None = None) -> T:
-        """Send `request` and return what `decode` makes of the answer; a call about a new contact settles first."""
-        if about is not None:
-            await self._settling.wait(about)
-        return await self._transport.call(request, decode, self._retry)
+        """Send `request` and return what `decode` makes of the answer; a call about a new contact settles first.
+
+        `about` is whom the call is about, and ``identifier`` of the errors that it raises.
+        """
+        if about is None:
+            return await self._transport.call(request, decode, self._retry)
+        await self._settling.wait(about)
+        try:
+            return await self._transport.call(request, decode, self._retry)
+        except (ApiError, TransportError, ResponseDecodeError) as error:
+            error.identifier = about
+            raise
 
     async def _until_readable(self, who: Identifier) -> None:
         """Return once `who` can be read: 404 and 449 mean "not yet". Raises `RequestTimeoutError` after a minute.

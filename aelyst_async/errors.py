@@ -19,17 +19,25 @@
     ├── UnsupportedOperationError       │
     └── ConfigurationError              ┘
 
-The last four are also `ValueError` or `TypeError`. No aiohttp, JSON or cattrs error reaches a caller, and none
-stands in ``__cause__`` or ``__context__``: those objects hold the URL and the headers, thus the credential. What
-our errors hold has been redacted before. All of them pickle and copy.
+The last four are also `ValueError` or `TypeError`. No aiohttp or JSON error reaches a caller, and none stands in
+``__cause__`` or ``__context__``: those objects hold the URL and the headers, thus the credential. What our errors hold
+has been redacted before. All of them pickle and copy.
+
+``str(error)`` and ``repr(error)`` go into logs, so they name no person: the route's template stands for the path, and
+an e-mail address or a phone number in the vendor's words becomes ``…``. The person is in attributes: ``identifier``
+(whom the call was about), ``url``, ``message``, ``body``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
+
+if TYPE_CHECKING:
+    from aelyst_async.identifiers import Identifier
 
 __all__ = [
     "ApiError",
@@ -53,6 +61,26 @@ __all__ = [
 
 
 _DOUBT = "the call may have taken effect"
+
+_PERSONAL = re.compile(
+    r"[^\s@<>\"'(),;:=&?/]{1,64}(?:@|%40)[^\s@<>\"'(),;&?/]{1,255}|(?:\+|%2B)[0-9][0-9 ().-]{4,24}[0-9]", re.IGNORECASE
+)
+"""An e-mail address or an international phone number."""
+
+
+def _impersonal(words: str, identifier: Identifier | None) -> str:
+    """Return `words` without the person that `identifier` names, and without addresses and phone numbers."""
+    kind, value = getattr(identifier, "prefix", ""), getattr(identifier, "value", "")
+    if kind == "phone":
+        words = words.replace(value, "…").replace(value.lstrip("+"), "…")
+    elif kind == "email":
+        words = re.sub(re.escape(value), "…", words, flags=re.IGNORECASE)
+    return _PERSONAL.sub("…", words)
+
+
+def _route(method: str, endpoint: str, url: str) -> str:
+    # An error that names no route was made by hand, or by a third party: its URL is all there is.
+    return f"{method} {endpoint or url}".strip()
 
 
 class ContactsError(Exception):
@@ -84,10 +112,11 @@ class ApiError(ContactsError):
     """The server answered, and not with a success.
 
     ``status`` is the HTTP status; ``code`` the vendor's own code, where it sends one; ``message`` the vendor's
-    words. ``method`` and ``url`` name the request (no credential, ever), ``headers`` and ``body`` the answer (the
-    body redacted and cut at 2,048 characters). ``retry_after``: seconds until the server wants to hear from us
-    again, if it said so. ``attempts``: how many requests were sent for this call. ``may_have_been_applied``: whether
-    a write may have taken effect although this error was answered.
+    words. ``method``, ``endpoint`` (the route's template) and ``url`` name the request (no credential, ever),
+    ``identifier`` the contact that the call was about; ``headers`` and ``body`` are the answer's (the body redacted and
+    cut at 2,048 characters). ``retry_after``: seconds until the server wants to hear from us again, if it said so.
+    ``attempts``: how many requests were sent for this call. ``may_have_been_applied``: whether a write may have taken
+    effect although this error was answered.
     """
 
     status: int
@@ -100,13 +129,15 @@ class ApiError(ContactsError):
     retry_after: float | None = None
     attempts: int = 1
     may_have_been_applied: bool = False
+    endpoint: str = ""
+    identifier: Identifier | None = None
 
     def __str__(self) -> str:
-        parts = [f"{self.status} {self.message}".strip()]
+        parts = [f"{self.status} {_impersonal(self.message, self.identifier)}".strip()]
         if self.code is not None and str(self.code) != str(self.status):
-            parts.append(f"code {self.code}")
-        if self.method or self.url:
-            parts.append(f"{self.method} {self.url}".strip())
+            parts.append(f"code {_impersonal(str(self.code), self.identifier)}")
+        if route := _route(self.method, self.endpoint, self.url):
+            parts.append(route)
         if self.retry_after is not None:
             parts.append(f"retry after {self.retry_after:g} s")
         if self.attempts != 1:
@@ -160,11 +191,13 @@ class TransportError(ContactsError):
     method: str = ""
     url: str = ""
     attempts: int = 1
+    endpoint: str = ""
+    identifier: Identifier | None = None
 
     def __str__(self) -> str:
         parts = [self.message]
-        if self.method or self.url:
-            parts.append(f"{self.method} {self.url}".strip())
+        if route := _route(self.method, self.endpoint, self.url):
+            parts.append(route)
         if self.attempts != 1:
             parts.append(f"{self.attempts} attempts")
         if self.may_have_been_applied:
@@ -194,17 +227,28 @@ class ResponseDecodeError(ContactsError):
     body: str = ""
     attempts: int = 1
     may_have_been_applied: bool = False
+    endpoint: str = ""
+    identifier: Identifier | None = None
 
     def __str__(self) -> str:
         doubt = f" · {_DOUBT}" if self.may_have_been_applied else ""
-        return f"cannot understand the answer to {self.method} {self.url}: {self.problem}{doubt} · body: {self.body!r}"
+        return f"cannot understand the answer to {_route(self.method, self.endpoint, self.url)}: {self.problem}{doubt}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
 
 
 class InvalidIdentifierError(ContactsError, ValueError):
-    """The text or object does not name a contact, or not one of a kind that this API accepts."""
+    """The `str` or object does not name a contact, or not one of a kind that this API accepts. ``identifier`` is what
+    was given, where it is a `str` or an identifier.
+    """
+
+    def __init__(self, message: str = "", identifier: object = None) -> None:
+        super().__init__(message)
+        self.identifier = identifier
+
+    def __getstate_fields__(self) -> dict[str, Any]:
+        return {"message": str(self), "identifier": self.identifier}
 
 
 class UnsupportedFieldError(ContactsError, ValueError):

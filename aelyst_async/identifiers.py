@@ -56,10 +56,10 @@ def _convert_id(value: object) -> str:
         value = str(value)
     text = _checked_text(value, "id")
     if text != text.strip():
-        raise InvalidIdentifierError(f"id: {text!r} has blanks around it; remove them")
+        raise InvalidIdentifierError("id: there are blanks around the value; remove them", text)
     if text in {".", ".."}:
         # RFC 3986, 5.2.4: as a path segment these mean "here" and "one up", even percent-encoded.
-        raise InvalidIdentifierError(f"id: {text!r} would change the path of the request")
+        raise InvalidIdentifierError("id: '.' and '..' would change the path of the request", text)
     return text
 
 
@@ -67,9 +67,9 @@ def _convert_email(value: object) -> str:
     text = _checked_text(value, "email")
     local, at, domain = text.rpartition("@")
     if not (at and local and domain):
-        raise InvalidIdentifierError(f"email: {text!r} is not of the form name@domain")
+        raise InvalidIdentifierError("email: the value is not of the form name@domain", text)
     if any(character.isspace() for character in text):
-        raise InvalidIdentifierError(f"email: {text!r} contains a blank; remove it")
+        raise InvalidIdentifierError("email: the value contains a blank; remove it", text)
     return text
 
 
@@ -77,7 +77,7 @@ def _convert_phone(value: object) -> str:
     text = _PHONE_PADDING.sub("", _checked_text(value, "phone"))
     if not _PHONE.fullmatch(text):
         raise InvalidIdentifierError(
-            f"phone: {value!r} is not '+' and digits with the country code, such as +60123456789"
+            "phone: the value is not '+' and digits with the country code, such as +60123456789", value
         )
     return text
 
@@ -152,7 +152,7 @@ def parse_identifier(identifier: Identifier | str) -> Identifier:
     kind = _KINDS.get(prefix)
     if not colon or kind is None:
         raise InvalidIdentifierError(
-            f"identifier: {identifier[:_MAX_LENGTH]!r} does not begin with 'id:', 'email:' or 'phone:'"
+            "identifier: the value does not begin with 'id:', 'email:' or 'phone:'", identifier[:_MAX_LENGTH]
         )
     return kind(value)
 

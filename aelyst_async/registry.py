@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from aelyst_async.errors import ConfigurationError
 from aelyst_async.gateway import ContactReader
-from aelyst_async.transport.credentials import sealed
+from aelyst_async.transport.credentials import Credential, Secret, sealed, shielded
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -100,20 +100,29 @@ def open_gateway(provider: str | type[Any], /, **settings: Any) -> Any:
         if not os.environ.get(variable):
             raise ConfigurationError(f"{provider}: no credential; set {variable}, or pass {parameter}=…")
         settings[parameter] = os.environ[variable]
-    if isinstance(settings[parameter], str):
-        # What may fail below must not have the credential in the variables of its traceback's frames.
-        settings[parameter] = sealed(settings[parameter])
+    # What fails below must not have the credential in the variables of its traceback's frames.
+    settings[parameter] = secret = sealed(settings[parameter])
     parameters = inspect.signature(kind).parameters
     base_url = os.environ.get(_variable(provider, "base_url"))
     if base_url and "base_url" in parameters:
         settings.setdefault("base_url", base_url)
+    base_url = None
     takes_any = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values())
     unknown = [] if takes_any else sorted(set(settings) - set(parameters))
     if unknown:
+        settings.clear()
         raise ConfigurationError(
             f"{provider}: no setting named {', '.join(unknown)}; there are {', '.join(parameters)}"
         )
-    gateway = kind(**settings)
+    try:
+        if isinstance(secret, Secret):  # a third party's class gets the credential as it was given
+            gateway = shielded(lambda: kind(**{**settings, parameter: secret.reveal()}))
+        else:
+            Credential(secret, f"{provider} {parameter}")  # refuses what is neither a str nor a callable
+            gateway = shielded(lambda: kind(**settings))
+    except ConfigurationError:
+        settings.clear()  # a base URL may hold a password
+        raise
     if not isinstance(gateway, ContactReader):
         raise ConfigurationError(f"the provider {provider!r} ({kind.__name__}) has no `provider` or no `get`")
     return gateway

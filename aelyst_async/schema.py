@@ -125,6 +125,13 @@ class ContactSchema:
             raise UnsupportedFieldError(f"{self.provider} {operation}: {details}")
         return body
 
+    def encode_update(self, fields: ContactFields) -> dict[str, Any]:
+        """Return the JSON body of an update, as `encode` does. Raises `UnsupportedFieldError` also if it is empty."""
+        body = self.encode(fields, "update")
+        if not body:
+            raise UnsupportedFieldError(f"{self.provider} update: no field is given, so nothing would change")
+        return body
+
     def problems(self, fields: ContactFields, operation: Operation) -> tuple[FieldProblem, ...]:
         """Return everything that `encode` would refuse, without raising."""
         return tuple(self._walk(fields, operation)[1])

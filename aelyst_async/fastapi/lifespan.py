@@ -28,7 +28,7 @@ from aelyst_async.errors import ConfigurationError
 from aelyst_async.fastapi.jobs import Jobs
 from aelyst_async.fastapi.workers import warn_of_split_quota
 from aelyst_async.ratelimit import RateLimiter
-from aelyst_async.transport.credentials import CredentialSource
+from aelyst_async.transport.credentials import CredentialSource, Secret, sealed, shielded
 from aelyst_async.transport.events import Exchange
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class TenantGateways(Generic[G]):
         self._telemetry = telemetry
         self._limiter = RateLimiter() if limiter is None else limiter
         self._session: ClientSession | None = None
-        self._gateways: OrderedDict[str, tuple[CredentialSource, G, Callable[[], None]]] = OrderedDict()
+        self._gateways: OrderedDict[str | Secret, tuple[Any, G, Callable[[], None]]] = OrderedDict()
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002 - as the framework calls it
@@ -198,19 +198,31 @@ class TenantGateways(Generic[G]):
         """
         if self._session is None:
             raise ConfigurationError(_outside("TenantGateways"))
-        if key is None:
-            if not isinstance(credential, str):
-                raise ConfigurationError("TenantGateways: a credential that is a callable needs key=, a tenant's name")
-            key = credential
-        found = self._gateways.get(key)
-        if found is not None and (found[0] == credential or (callable(credential) and callable(found[0]))):
-            self._gateways.move_to_end(key)
+        source: Any = sealed(credential)
+        del credential  # what fails below must not have it in the frames of its traceback
+        name: str | Secret
+        if key is not None:
+            name = key
+        elif isinstance(source, Secret):
+            name = source
+        else:
+            raise ConfigurationError("TenantGateways: a credential that is a callable needs key=, a tenant's name")
+        found = self._gateways.get(name)
+        if found is not None and (found[0] == source or (callable(source) and callable(found[0]))):
+            self._gateways.move_to_end(name)
             return found[1]
-        gateway = self._make(credential, session=self._session, limiter=self._limiter, **self._settings)
+        gateway = shielded(
+            lambda: self._make(
+                source.reveal() if isinstance(source, Secret) else source,
+                session=self._session,
+                limiter=self._limiter,
+                **self._settings,
+            )
+        )
         if found is not None:
             found[2]()
-        self._gateways[key] = (credential, gateway, _watch(gateway, self._telemetry))
-        self._gateways.move_to_end(key)
+        self._gateways[name] = (source, gateway, _watch(gateway, self._telemetry))
+        self._gateways.move_to_end(name)
         if len(self._gateways) > self._limit:
             _, (_, _, unwatch) = self._gateways.popitem(last=False)
             unwatch()

@@ -4,17 +4,22 @@
 `messages`              what an adapter asks and what a server answered, as values
 `transport`             one call from request to result: the loop around everything else
 `exchange`, `body`      one attempt; the only modules where aiohttp's exceptions exist
+`connector`             the connection pool: no stray answers, and whether a request was sent
 `retry`                 when to try again, and when not
-`credentials`           where a credential comes from and how it rides on a request
+`credentials`           where a credential comes from, and how it is put on a request
 `redaction`             how it is taken out of text
 `session`, `settings`   the aiohttp session and what a caller may set
-`events`                what a call tells those who watch it
+`events`                what a call reports to subscribers: metrics, tracing, progress
 ======================  =====================================================================================
 
 Only the retry policy is imported here, because a program's first import should be quick; aiohttp itself is loaded
 with the first request.
 """
 
+import logging
+
 from aelyst_async.transport.retry import RetryPolicy
 
 __all__ = ["RetryPolicy"]
+
+logging.getLogger("aelyst_async").addHandler(logging.NullHandler())  # silent by default, as a library should be

@@ -1,36 +1,62 @@
-"""Credentials: where they come from and how they ride on a request.
+"""Credentials: where they come from, and how they are put on a request.
 
-A credential is a text, or a callable (plain or async) that returns one: it is asked before every attempt, so a
-rotated credential is used at once. An `Auth` says where the text goes. Neither shows it in ``repr``.
+A credential is a `str`, or a callable (plain or async) that returns one. The callable is asked before every attempt,
+and once more after a 401, so a rotated credential is used at once. It may have an attribute ``account``: a `str` that
+names the account and stays the same while tokens come and go. `Transport.account`, and with it a sync's journal, then
+depends on that name instead of the token.
+
+An `Auth` says where the credential goes. Inside the library it is a `Secret`, which is no `str` and shows itself
+nowhere; it is revealed in one frame only, where it is put on the request.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-from aelyst_async.errors import ConfigurationError
+from aelyst_async.errors import ConfigurationError, ContactsError, RequestTimeoutError
 
-__all__ = ["Auth", "BearerAuth", "Credential", "CredentialSource", "QueryAuth", "sealed"]
+__all__ = ["Auth", "BearerAuth", "Credential", "CredentialSource", "QueryAuth", "Secret", "bare", "sealed", "shielded"]
 
 CredentialSource: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
 
+E = TypeVar("E", bound=BaseException)
+T = TypeVar("T")
 
-class Secret(str):
-    """A credential's text that does not show itself in a ``repr``: a traceback printed with its frames' variables, as
-    error trackers do, has ``'***'`` in its place.
+
+class Secret:
+    """A credential that does not show itself: tools that record the variables of a traceback's frames record ``***``.
+
+    Equal secrets are equal. It cannot be pickled.
     """
 
-    __slots__ = ()
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the credential. Keep it out of variables of frames that an exception can leave."""
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
 
     def __repr__(self) -> str:
-        return "'***'"
+        return "***"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a credential cannot be pickled")
 
 
 class _Unusable:
-    """Stands for what was given as a credential and is neither a text nor a callable: only its type is told."""
+    """A credential that is neither a `str` nor a callable. Keeps the name of its type only."""
 
     __slots__ = ("kind",)
 
@@ -39,14 +65,39 @@ class _Unusable:
 
 
 def sealed(source: Any) -> Any:
-    """Return `source` in a form that does not show itself in a ``repr``.
+    """Return `source` as a `Secret` if it is a `str`; a callable as it is; a stand-in for anything else.
 
-    For whoever takes a credential as an argument: ``token = sealed(token)`` first, so that an error raised later, of a
-    wrong setting say, has no frame with the credential in it. Checks nothing; `Credential` does.
+    A function that takes a credential begins with ``token = sealed(token)``, so that an error raised later, of a wrong
+    setting say, has no frame with the credential in it. Checks nothing; `Credential` does.
     """
     if isinstance(source, (Secret, _Unusable)) or callable(source):
         return source
     return Secret(source) if isinstance(source, str) else _Unusable(type(source).__name__)
+
+
+def bare(error: E) -> E:
+    """Return `error` without its frames and without the errors behind it: both may hold a credential.
+
+    For what leaves a function that has seen one. Raise the result outside of ``except``, so that Python links it to
+    nothing but what the caller was handling.
+    """
+    for inner in getattr(error, "exceptions", ()):  # of an exception group
+        bare(inner)
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def shielded(make: Callable[[], T]) -> T:
+    """Return what `make` returns, whose frames may see a credential: an error of ours leaves without them."""
+    refusal: ContactsError
+    try:
+        return make()
+    except ContactsError as error:
+        refusal = bare(error)
+    try:
+        raise refusal
+    finally:
+        del refusal
 
 
 class Auth(Protocol):
@@ -91,30 +142,91 @@ class QueryAuth:
 class Credential:
     """A credential's source, checked. Raises `ConfigurationError` for one that cannot be used."""
 
-    __slots__ = ("_name", "_source")
+    __slots__ = ("_name", "_source", "account")
 
-    def __init__(self, source: CredentialSource, name: str) -> None:
+    account: str | None
+    """The source's own name for the account, if it has one."""
+
+    def __init__(self, source: CredentialSource | Secret, name: str) -> None:
         self._name = name
         source = sealed(source)
-        self._source: Any = source if callable(source) else _check(source, name)
+        self.account = None
+        if not callable(source):
+            self._source: Any = _checked(source, name)
+            return
+        self._source = source
+        account = getattr(source, "account", None)
+        if account == "":
+            raise ConfigurationError(f"{name}: the callable's `account` is empty")
+        if isinstance(account, str):  # anything else, such as a method of that name, means something else
+            self.account = account
 
-    async def resolve(self) -> Secret:
-        """Return the credential as it is now. Raises `ConfigurationError`."""
+    @property
+    def fixed(self) -> bool:
+        """Whether it never changes."""
+        return isinstance(self._source, Secret)
+
+    async def resolve(self, within: float) -> Secret:
+        """Return the credential as it is now.
+
+        Raises `ConfigurationError` for a callable that fails or returns nonsense, and `RequestTimeoutError`, with
+        ``attempts`` 0, for an async one that takes longer than `within` seconds. (A plain one that hangs blocks the
+        event loop, which nothing can end.)
+        """
         if isinstance(self._source, Secret):
             return self._source
-        failure: str | None = None
-        value: object = None
+        failure: BaseException
         try:
-            value = self._source()
-            value = sealed(await value if inspect.isawaitable(value) else value)
-        except Exception as error:  # noqa: BLE001 - whatever a vault client raises may hold the secret
-            failure = type(error).__name__
-        if failure is not None:
-            raise ConfigurationError(f"{self._name}: the callable that should return it raised {failure}")
-        return _check(value, self._name)
+            return _checked(await _asked(self._source, within), self._name)
+        except ConfigurationError as error:
+            failure = bare(error)
+        except _TooSlowError:
+            message = f"{self._name}: the callable that should return it took longer than {within:g} s"
+            failure = RequestTimeoutError(message, attempts=0)
+        except Exception as error:  # noqa: BLE001 - what a vault's client raises may hold the secret
+            problem = f"{self._name}: the callable that should return it raised {type(error).__name__}"
+            failure = ConfigurationError(problem)
+        except BaseException as error:  # noqa: BLE001 - cancelled: the frames of the callable may hold the secret
+            failure = bare(error)
+        try:
+            raise failure
+        finally:
+            del failure  # or frame, traceback and error hold each other until the garbage collector runs
 
     def __repr__(self) -> str:
         return f"<Credential {self._name}: ***>"
+
+
+class _TooSlowError(Exception):
+    pass
+
+
+async def _asked(source: Callable[[], Any], within: float) -> Any:
+    """Ask the callable. Its answer is sealed before anything can fail."""
+    answer = source()
+    if not inspect.isawaitable(answer):
+        return sealed(answer)
+    # A task of its own, so that one that ignores its cancellation does not keep us. Its result is sealed, because
+    # asyncio's debug log shows results.
+    task = asyncio.ensure_future(_sealed_later(answer))
+    try:
+        await asyncio.wait((task,), timeout=within)
+    finally:
+        if not task.done():
+            task.add_done_callback(_ignored)
+            task.cancel()
+    if not task.done():
+        raise _TooSlowError
+    return task.result()
+
+
+async def _sealed_later(answer: Awaitable[Any]) -> Any:
+    return sealed(await answer)
+
+
+def _ignored(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()  # so that asyncio does not report it as never retrieved
 
 
 def fingerprint(secret: str, *context: str, key: bytes = b"") -> str:
@@ -126,13 +238,13 @@ def fingerprint(secret: str, *context: str, key: bytes = b"") -> str:
     return digest.hexdigest()
 
 
-def _check(value: object, name: str) -> Secret:
+def _checked(value: object, name: str) -> Secret:
     if not isinstance(value, Secret):
         got = value.kind if isinstance(value, _Unusable) else type(value).__name__
-        raise ConfigurationError(f"{name}: expected text or a callable returning text, got {got}")
-    if not value:
+        raise ConfigurationError(f"{name}: expected a str or a callable that returns one, got {got}")
+    if value == Secret(""):
         raise ConfigurationError(f"{name} is empty")
-    if not all("!" <= character <= "~" for character in value):
+    if not all("!" <= character <= "~" for character in value.reveal()):
         # A line break would end the header; a blank around a key read from a file is the usual accident.
         raise ConfigurationError(f"{name} holds a blank, a line break or a character outside ASCII; strip it")
     return value

@@ -1,4 +1,4 @@
-"""What a call tells those who watch it: metrics, tracing, a progress bar, a log of one's own.
+"""What a call reports to its subscribers: metrics, tracing, a progress bar, a log of one's own.
 
 ::
 
@@ -117,7 +117,7 @@ class Done(Event):
 
 @attrs.frozen(kw_only=True, eq=False)
 class Hooks:
-    """The callbacks of one who watches; each is optional. They run in the event loop, so they must be quick."""
+    """The callbacks of one subscriber; each is optional. They run in the event loop, so they must be quick."""
 
     on_call: Callable[[Call], object] | None = None
     on_wait: Callable[[Wait], object] | None = None
@@ -131,7 +131,7 @@ E = TypeVar("E", bound=Event)
 
 
 class Watch:
-    """Tells one call's events to those who listened when it began. The transport makes one if anybody does."""
+    """Reports one call's events to the hooks that were subscribed when it began. Made only if there are any."""
 
     def __init__(self, hooks: tuple[Hooks, ...], call: Call) -> None:
         self._hooks = hooks

@@ -7,7 +7,9 @@ all text that it lends to an error has been redacted and cut.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -15,12 +17,28 @@ import attrs
 
 from aelyst_async.contacts import UNSET, Unset
 from aelyst_async.errors import ApiError, ResponseDecodeError, ServerError, error_class_for
+from aelyst_async.identifiers import ContactId, Identifier
 from aelyst_async.transport.redaction import Redactor
+from aelyst_async.waits import retry_after
 
 __all__ = ["Request", "Response"]
 
 _PREVIEW = 2048
 """Characters of a body that an error shows."""
+
+MAX_VALUES = 250_000
+"""Values of a large JSON body, at the most: more would keep the event loop for longer than 50 ms."""
+
+_LARGE = 64 * 1024
+"""Bytes from which on a body's values are counted before it is parsed."""
+
+_STRUCTURE = (b",", b"[", b"{")
+
+_CHARSET = re.compile(
+    r"us-ascii|iso-?8859-?[0-9]{1,2}|latin-?[0-9]{1,2}|(?:windows|cp)-?[0-9]{3,4}|koi8-[ru]|shift[_-]?jis"
+    r"|euc-?(?:jp|kr)|gb(?:k|2312|18030)|big5|utf-?(?:16|32)(?:[bl]e)?|mac-?roman"
+)
+"""What text is sent in. Python knows more codecs, some of which take quadratic time."""
 
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 """Idempotent methods (RFC 9110, 9.2.2): sending twice has the effect of sending once."""
@@ -77,6 +95,7 @@ class Response:
     ``url`` is the request's address without the credential; ``headers`` are as they came, so not for showing.
     ``attempts`` counts the requests that this call has sent
     so far. ``problem`` is set where the body broke a bound or could not be unpacked; it matters only on success.
+    ``close`` closes the connection.
     """
 
     request: Request
@@ -86,8 +105,14 @@ class Response:
     url: str
     redactor: Redactor = attrs.field(repr=False)
     attempts: int = 1
-    retry_after: float | None = None
     problem: str | None = None
+    close: Callable[[], None] | None = attrs.field(default=None, repr=False, eq=False)
+    _parsed: tuple[Any, str | None] | None = attrs.field(default=None, init=False, repr=False, eq=False)
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until the server wants to hear from us again, if it says so."""
+        return retry_after(self.headers.get, now=time.time())
 
     @property
     def ok(self) -> bool:
@@ -95,19 +120,57 @@ class Response:
         return 200 <= self.status <= 299
 
     def json(self) -> Any:
-        """Return the decoded JSON body. Raises `ResponseDecodeError`."""
-        problem = self.problem
+        """Return the decoded JSON body. Raises `ResponseDecodeError`.
+
+        NaN and Infinity, which Python's reader takes and JSON does not have (RFC 8259, 6), become None: they could not
+        be written back, and one odd field is no reason to lose the others.
+        """
+        parsed = self._parsed
+        if parsed is None:
+            parsed = self._parse()
+            object.__setattr__(self, "_parsed", parsed)
+        value, problem = parsed
         if problem is None:
-            try:
-                return json.loads(self.body, parse_constant=_not_json)
-            except RecursionError:
-                problem = "the JSON is nested too deeply"
-            except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, or an int of absurd length
-                position = getattr(error, "pos", None)
-                where = "" if position is None else f" at character {position}"
-                problem = f"not JSON{where}" if self.body else "the body is empty"
+            return value
         # Raised outside `except`, so that no JSON error, which holds the whole body, stays in the chain.
         raise self.undecodable(problem)
+
+    def _parse(self) -> tuple[Any, str | None]:
+        if self.problem is not None:
+            return None, self.problem
+        body: bytes | str = self.body
+        settings: dict[str, Any] = {"parse_constant": _nothing}
+        if len(body) > _LARGE:
+            # The C parser keeps the interpreter to itself, whatever thread it runs in.
+            if sum(map(self.body.count, _STRUCTURE)) > MAX_VALUES:
+                return None, f"the JSON has more than {MAX_VALUES:,} values"
+            settings["parse_int"] = _short_int
+        try:
+            try:
+                return json.loads(body, **settings), None
+            except UnicodeDecodeError:
+                body = self._declared_text()
+                return json.loads(body, **settings), None
+        except RecursionError:
+            return None, "the JSON is nested too deeply"
+        except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, or an int of absurd length
+            position = getattr(error, "pos", None)
+            where = "" if position is None else f" at character {position}"
+            return None, f"not JSON{where}" if self.body else "the body is empty"
+
+    def _declared_text(self) -> str:
+        """Return the body by the charset that the server declares. Raises `ValueError`."""
+        from email.message import Message
+
+        message = Message()
+        message["Content-Type"] = self.headers.get("Content-Type", "")[:200]
+        charset = message.get_content_charset() or ""
+        if not _CHARSET.fullmatch(charset):
+            raise ValueError("no charset, or none that text is sent in")
+        try:
+            return self.body.decode(charset)
+        except LookupError:
+            raise ValueError("a charset that Python does not have") from None
 
     def json_or_none(self) -> Any:
         """Return the decoded JSON body, or None where it is not JSON: for reading an error's words."""
@@ -140,13 +203,14 @@ class Response:
             code=self._shown(code) if isinstance(code, str) else code,
             message=self._shown(message) if message else _reason(self.status),
             method=self.request.method,
+            endpoint=self.request.endpoint,
             url=self.redactor.scrub(self.url),
             headers=self._shown_headers(),
             body=self.text(),
             retry_after=self.retry_after,
             attempts=self.attempts,
-            # A 5xx says nothing about what was done before it; other errors are refusals.
-            may_have_been_applied=self.request.changes and issubclass(kind, ServerError),
+            # A 5xx or a 408 says nothing about what was done before it; other errors are refusals.
+            may_have_been_applied=self.request.changes and (issubclass(kind, ServerError) or self.status == 408),
         )
 
     def _shown_headers(self) -> Mapping[str, str]:
@@ -156,12 +220,23 @@ class Response:
         # Cookies are credentials of the server's own making.
         return CIMultiDict((scrub(n), scrub(v)) for n, v in self.headers.items() if n.lower() != "set-cookie")
 
+    def check_about(self, contact_id: str, asked: Identifier | str | None) -> None:
+        """Raise `ResponseDecodeError` where `asked` is an id and `contact_id` is another.
+
+        Such an answer belongs to another request: a server or a proxy has mixed up its connections.
+        """
+        if isinstance(asked, ContactId):
+            asked = asked.value
+        if isinstance(asked, str) and asked != contact_id and not _same_number(asked, contact_id):
+            raise self.undecodable("the answer is about another contact than the one asked for")
+
     def undecodable(self, problem: str) -> ResponseDecodeError:
         """Return the error for a success that cannot be understood."""
         return ResponseDecodeError(
             problem=self._shown(problem),
             status=self.status,
             method=self.request.method,
+            endpoint=self.request.endpoint,
             url=self.redactor.scrub(self.url),
             body=self.text(),
             attempts=self.attempts,
@@ -169,9 +244,16 @@ class Response:
         )
 
 
-def _not_json(constant: str) -> None:
-    # Python reads NaN and Infinity, which JSON does not have (RFC 8259, 6): they could not be written back.
-    raise ValueError(constant)
+def _same_number(one: str, other: str) -> bool:
+    return one.isdigit() and other.isdigit() and one.lstrip("0") == other.lstrip("0")
+
+
+def _nothing(constant: str) -> None:  # noqa: ARG001 - as the JSON reader calls it
+    return None
+
+
+def _short_int(digits: str) -> int | None:
+    return int(digits) if len(digits) <= 300 else None
 
 
 def _reason(status: int) -> str:

@@ -3,13 +3,15 @@
 The first line of defence is to put the credential into nothing but the request itself: our `Request` and our URLs
 never hold it, and aiohttp's exceptions, which do, are never passed on. What remains is the server: an error body
 or a header may echo the key, in whatever way servers write text: percent-encoded (once or more often), with the
-escapes of JSON, Python or HTML, for all of its special characters or for some. So every text of a server is scrubbed
-of every credential in use before it enters an error, by a pattern that allows each character each of its escapes.
+escapes of JSON, Python or HTML, for all of its special characters or for some, and with line breaks inside, as mail
+and header software folds long lines. So every text of a server is scrubbed of every credential in use before it enters
+an error: by a pattern that allows each character each of its escapes, and once more without the text's line breaks.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import deque
 from urllib.parse import unquote_plus
 
@@ -20,8 +22,22 @@ MASK = "***"
 _REMEMBERED = 16
 """Credentials kept in mind: a rotated one may still be echoed by an answer under way."""
 
-_LONGEST_ESCAPE = 24
-"""Characters that one character of a credential may be written with, at the most."""
+_LONGEST_ESCAPE = 48
+"""Characters that one character of a credential may be written with, at the most, a line break before it included."""
+
+_BREAKS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"[ \t]{0,8}[\r\n\v\f\x85\u2028\u2029][ \t]{0,8}",
+        (
+            r"[ \t]{0,8}=?(?:[\r\n\v\f\x85\u2028\u2029]|\\{1,4}(?:[rnvf]|u00(?:0[abcd]|85)|u202[89]|x0[abcd])"
+            r"|%(?:25){0,2}0[ad]|&(?:amp;)?#(?:0{0,4}1[03]|x0{0,4}[ad]);|<br ?/?>)(?:[ \t]|\\{1,4}t){0,8}"
+        ),
+    )
+)
+"""Line breaks with the blanks around them: as they are; and however they are escaped, which may be a credential's own
+characters, so each is tried by itself.
+"""
 
 
 class Redactor:
@@ -48,12 +64,15 @@ class Redactor:
             forms = {form for secret in self._known for form in (secret, unquote_plus(secret)) if form.strip()}
             alternatives = "|".join(map(_pattern, sorted(forms, key=len, reverse=True)))
             self._pattern = re.compile(alternatives, re.IGNORECASE)
-        return self._pattern.sub(MASK, text)
+        text = self._pattern.sub(MASK, text)
+        for breaks in _BREAKS:
+            text = _sub_across(breaks, self._pattern, text)
+        return text
 
     def preview(self, text: str, length: int) -> str:
         """Return the first `length` characters of ``scrub(text)``, without scrubbing megabytes for them.
 
-        A text is cut before it is scrubbed, so a credential across the cut would not be found; what may hold the
+        The text is cut before it is scrubbed, so a credential across the cut would not be found; what may hold the
         beginning of one is left out.
         """
         cut = self.reach(length)
@@ -67,6 +86,32 @@ class Redactor:
 
     def __repr__(self) -> str:
         return f"<Redactor of {len(self._known)} credentials>"
+
+
+def _sub_across(line_break: re.Pattern[str], pattern: re.Pattern[str], text: str) -> str:
+    """Replace what `pattern` finds in `text` without its line breaks, the breaks within included."""
+    breaks = list(line_break.finditer(text))
+    if not breaks:
+        return text
+    # Where in `text` each piece between two breaks begins, and where in `joined`.
+    origins, starts, pieces = [0], [0], [text[: breaks[0].start()]]
+    for this, following in zip(breaks, [*breaks[1:], None], strict=True):
+        origins.append(this.end())
+        starts.append(starts[-1] + len(pieces[-1]))
+        pieces.append(text[this.end() : None if following is None else following.start()])
+    joined = "".join(pieces)
+
+    def origin(position: int, piece: int) -> int:
+        return origins[piece] + position - starts[piece]
+
+    shown: list[str] = []
+    end = 0
+    for match in pattern.finditer(joined):
+        first, last = bisect_right(starts, match.start()) - 1, bisect_left(starts, match.end()) - 1
+        if first < last and match.end() > match.start():  # within one piece it has been found before
+            shown += [text[end : origin(match.start(), first)], MASK]
+            end = origin(match.end(), last)
+    return "".join([*shown, text[end:]])
 
 
 def _pattern(secret: str) -> str:

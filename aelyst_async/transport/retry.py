@@ -3,18 +3,21 @@
 The rule is about what may have happened, not about which status looks temporary:
 
 ======================  ==========================================================================================
-429                     always: the server refused to do it. Not before Retry-After.
+429, 425                always: the server refused to do it. Not before Retry-After.
 449                     always, on a schedule of minutes: the vendor is still at work on the contact.
 no connection           always: the request never left.
-5xx, reset, time-out    only where sending twice does what sending once does (GET, PUT, DELETE). A create is not
-                        repeated: the contact may exist. The error says so in ``may_have_been_applied``.
+5xx, 408, reset,        only where sending twice does what sending once does (GET, PUT, DELETE). A create is not
+time-out                repeated: the contact may exist. The error says so in ``may_have_been_applied``.
 501, 505                never: it will not get better.
+401                     once, if the credential's callable now returns another one (`Transport`).
 anything else           never: the answer is an answer.
 ======================  ==========================================================================================
 
 Delays come from the ``backoff`` package: exponential, with full jitter (a uniform draw from zero to the exponential
 value), which spreads a crowd of clients best. Retry-After is a floor under the draw. All attempts of a call share
-one deadline; a wait that would end after it is not begun, and the error is raised at once.
+one deadline; a wait that would end after it is not begun: the error is raised at once, with a note that says so.
+No pause of our own is longer than a minute (`RetryPolicy.cap` is 30 s), except for 449, whose schedule is minutes
+because the vendor's is.
 """
 
 from __future__ import annotations
@@ -84,7 +87,9 @@ class Backoff:
             return max(self._draw(), error.retry_after or 0.0)
         if isinstance(error, QueuedError):
             return max(self._draw_queued(), error.retry_after or 0.0) if self._policy.queued else None
-        if isinstance(error, ServerError):
+        if isinstance(error, ApiError) and error.status == 425:  # Too Early (RFC 8470): refused before it was handled
+            return max(self._draw(), error.retry_after or 0.0)
+        if isinstance(error, ServerError) or (isinstance(error, ApiError) and error.status == 408):
             final = error.status in {501, 505} or not repeatable
             return None if final else max(self._draw(), error.retry_after or 0.0)
         if isinstance(error, TransportError):
@@ -120,6 +125,12 @@ def with_attempts(error: ContactsError, attempts: int) -> ContactsError:
     """State on the error how many requests the call has sent."""
     if isinstance(error, (ApiError, TransportError)):
         error.attempts = attempts
+    return error
+
+
+def with_note(error: ContactsError, text: str) -> ContactsError:
+    """Add a note, which tracebacks show from Python 3.11 on (and `add_note` with it)."""
+    vars(error).setdefault("__notes__", []).append(text)
     return error
 
 

@@ -6,10 +6,13 @@
 
 What is decided here, and why:
 
-* A session of our own has no cookie jar (a jar carries one tenant's cookies to the next), obeys the proxies that
-  the environment names, and drops idle connections after four seconds, before common servers do (five seconds): a
-  connection that the server has just closed fails a POST in a way that cannot be told from a POST carried out.
-* No more requests are under way than there may be connections, whoever shares them.
+* A session of our own has no cookie jar (a jar carries one tenant's cookies to the next) and drops idle connections
+  after four seconds, before common servers do (five seconds): a connection that the server has just closed fails a
+  POST in a way that cannot be told from a POST carried out. What else its connections promise: `connector`.
+* It uses the proxy that the environment names, except for this machine's own addresses.
+* A session of our own does not outlive its loop: an asynchronous generator holds it, and event loops close those
+  before they end (`loop.shutdown_asyncgens`, which `asyncio.run` calls).
+* No more requests are in flight than there may be connections, also where gateways share them.
 * aiohttp repeats a GET, PUT or DELETE once by itself when a pooled connection drops. Then one permit of the rate
   limiter pays for two requests and the count of attempts is wrong, so that is switched off: on a borrowed session
   only for our own requests, by a view that shares everything else.
@@ -20,13 +23,15 @@ from __future__ import annotations
 import asyncio
 import copy
 import enum
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from aelyst_async.errors import ConfigurationError
 from aelyst_async.ratelimit import Slots
+from aelyst_async.transport.events import logger
+from aelyst_async.transport.settings import is_loopback
 
 if TYPE_CHECKING:
     from aiohttp import BaseConnector, ClientSession
@@ -55,6 +60,7 @@ class SessionHolder:
         self.state = SessionState.NEW
         self._borrowed = borrowed
         self._session: ClientSession | None = None
+        self._keeper: AsyncGenerator[ClientSession, None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._slots: Slots | None = None
 
@@ -74,8 +80,10 @@ class SessionHolder:
                 "the session that was passed in was made in another event loop; make it in this one"
             )
         if self._loop is None:
-            self._loop = loop
+            if self._borrowed is None:
+                proxy_applies(self._base_url)  # refuses what cannot be used before anything waits for a permit
             self._slots = _slots(self._borrowed)
+            self._loop = loop
             self.state = SessionState.OPEN
         self._check_loop(loop)
         assert self._slots is not None
@@ -86,10 +94,14 @@ class SessionHolder:
         """Yield the session for one request. Raises `ConfigurationError` as `open` does."""
         self.open()
         if self._borrowed is None:
-            yield self._own()
+            yield self._session or self._make()
             return
+        from aelyst_async.transport.connector import Connector, traced
+
         view = copy.copy(self._borrowed)
         view._retry_connection = False  # noqa: SLF001 - aiohttp has no public switch
+        if not isinstance(view.connector, Connector):
+            traced(view)
         try:
             yield view
         finally:
@@ -102,11 +114,9 @@ class SessionHolder:
         if self._loop is not None:
             self._check_loop(asyncio.get_running_loop())
         self.state = SessionState.CLOSED
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-            # TLS transports close on the next turns of the loop; without one, an exit right after this warns.
-            await asyncio.sleep(0)
+        keeper, self._keeper, self._session = self._keeper, None, None
+        if keeper is not None:
+            await keeper.aclose()
 
     def _check_loop(self, running: asyncio.AbstractEventLoop) -> None:
         if running is not self._loop:
@@ -115,22 +125,38 @@ class SessionHolder:
                 "make one gateway for each asyncio.run() or thread"
             )
 
-    def _own(self) -> ClientSession:
-        if self._session is None:
-            self._session = make_session(self._base_url)
-            self._session._retry_connection = False  # noqa: SLF001 - aiohttp has no public switch
-        return self._session
+    def _make(self) -> ClientSession:
+        session = self._session = make_session(self._base_url)
+        session._retry_connection = False  # noqa: SLF001 - aiohttp has no public switch
+        self._keeper = _kept(session)
+        # Run it up to its `yield`, without a task: from there on, the loop closes it.
+        with suppress(StopIteration):
+            self._keeper.__anext__().send(None)
+        return session
+
+
+async def _kept(session: ClientSession) -> AsyncGenerator[ClientSession, None]:
+    try:
+        yield session
+    finally:
+        await session.close()
+        # TLS transports close on the next turns of the loop; without one, an exit right after this warns.
+        await asyncio.sleep(0)
 
 
 def make_session(base_url: str) -> ClientSession:
-    """Return a session fit for gateways of `base_url`. Whoever made it closes it."""
+    """Return a session fit for gateways of `base_url`, to be closed by the caller. Raises `ConfigurationError` for a
+    proxy that cannot be used.
+    """
     import aiohttp
+
+    from aelyst_async.transport.connector import Connector
 
     # With trust_env, aiohttp asks a thread for the proxy and for netrc before every request, which costs as much as
     # the request. Where the environment names no proxy for our host there is nothing to ask: netrc is of no use
     # beside our own Authorization.
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=_KEEPALIVE),
+        connector=Connector(limit=CONNECTIONS, keepalive_timeout=_KEEPALIVE),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=proxy_applies(base_url),
     )
@@ -154,9 +180,46 @@ def _slots(borrowed: ClientSession | None) -> Slots:
 
 
 def proxy_applies(url: str) -> bool:
-    """Whether the environment (``HTTPS_PROXY``, ``NO_PROXY`` …, or the system's settings) names a proxy for `url`."""
+    """Whether the environment (``HTTPS_PROXY``, ``NO_PROXY`` …, or the system's settings) names a proxy for `url`.
+
+    Never for this machine's own addresses. Raises `ConfigurationError` for a proxy that aiohttp would pass over or fail
+    on; its address is not shown, since it may hold a password.
+    """
     from urllib.parse import urlsplit
     from urllib.request import getproxies, proxy_bypass
 
     parts = urlsplit(url)
-    return parts.scheme in getproxies() and not proxy_bypass(parts.hostname or "")
+    host = parts.hostname or ""
+    if is_loopback(host) or proxy_bypass(host):
+        return False
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme)
+    if not proxy:
+        if proxies.get("all"):
+            logger.warning("ALL_PROXY is not used, since aiohttp does not know it; set %s_PROXY", parts.scheme.upper())
+        return False
+    problem = _proxy_problem(proxy)
+    if problem is not None:
+        proxy, proxies = None, {}  # not in the frame of the error
+        raise ConfigurationError(
+            f"{parts.scheme.upper()}_PROXY (or the system's proxy setting) {problem}; write "
+            "http://host:port, exempt this host with NO_PROXY, or pass a session of your own"
+        )
+    return True
+
+
+def _proxy_problem(proxy: str) -> str | None:
+    from urllib.parse import urlsplit
+
+    scheme, separator, _ = proxy.partition("://")
+    if not separator:
+        return "has no scheme"
+    if scheme.lower() != "http":
+        kind = "SOCKS" if scheme.lower().startswith("socks") else f"{scheme[:10]}://"
+        return f"names a {kind} proxy, which aiohttp cannot use"
+    try:
+        parts = urlsplit(proxy)
+        valid = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    return None if valid else "is not a URL with a host"

@@ -11,7 +11,17 @@ from aelyst_async.errors import ConfigurationError
 if TYPE_CHECKING:
     from aiohttp import ClientTimeout
 
-__all__ = ["CONNECT_TIMEOUT", "LONGEST", "TOTAL_TIMEOUT", "check_base_url", "check_seconds", "make_timeout", "shown"]
+__all__ = [
+    "CONNECT_TIMEOUT",
+    "LONGEST",
+    "TOTAL_TIMEOUT",
+    "check_base_url",
+    "check_seconds",
+    "is_loopback",
+    "make_timeout",
+    "masked_url",
+    "shown",
+]
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to get a connection: name look-up, TCP and TLS."""
@@ -20,7 +30,28 @@ TOTAL_TIMEOUT = 30.0
 """Seconds for one attempt, from sending to the last byte of the answer."""
 
 LONGEST = 1e9
-"""Seconds. Thirty years are for ever, and what event loops add to their clocks without overflow."""
+"""Seconds (31 years): what event loops can add to their clocks without overflow."""
+
+
+def masked_url(url: Any) -> Any:
+    """Return `url` with ``***`` for a user name, a password, a query and a fragment, each of which may hold a secret.
+
+    A constructor begins with it, so that the frames of an error that refuses the URL do not hold them. What is no `str`
+    is returned as it is.
+    """
+    if not isinstance(url, str):
+        return url
+    mark = min((character for character in "?#" if character in url), key=url.index, default="")
+    head, _, tail = url.partition(mark) if mark else (url, "", "")
+    scheme, separator, rest = head.partition("://")
+    authority, slash, path = rest.partition("/")
+    if not authority:  # no URL, or a mistyped one: whatever stands before an @ may be a password
+        *before, last = head.rsplit("@", 1)
+        masked = f"***@{last}" if before else head
+    else:
+        *before, host = authority.rsplit("@", 1)
+        masked = f"{scheme}{separator}{'***@' if before else ''}{host}{slash}{path}"
+    return f"{masked}{mark}{'***' if tail else ''}"
 
 
 def check_base_url(base_url: str, *, allow_insecure: bool) -> str:
@@ -43,14 +74,15 @@ def check_base_url(base_url: str, *, allow_insecure: bool) -> str:
         raise ConfigurationError("base_url must not hold a query or a fragment")
     if not all("!" <= character <= "~" for character in base_url):
         raise ConfigurationError("base_url must be ASCII without blanks; percent-encode the rest")
-    if parts.scheme == "http" and not allow_insecure and not _is_loopback(host):
+    if parts.scheme == "http" and not allow_insecure and not is_loopback(host):
         raise ConfigurationError(
             f"base_url: http:// would send the credential to {host} unencrypted; use https://, or allow_insecure=True"
         )
     return base_url.rstrip("/")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this machine: ``localhost``, 127.0.0.0/8, ``::1``."""
     if host == "localhost" or host.endswith(".localhost"):  # RFC 6761, 6.3
         return True
     try:

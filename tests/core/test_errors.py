@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import re
 from typing import Any
+from urllib.parse import quote
 
 import attrs
 import pytest
 from multidict import CIMultiDict
 
-from aelyst_async import errors
+from aelyst_async import Email, Phone, errors, parse_identifier
 from aelyst_async.errors import ApiError, ContactsError, TransportError, error_class_for
 
 TREE = {
@@ -42,7 +44,7 @@ def example(kind: Any) -> Any:
         full = {
             "status": 449, "code": "E1", "message": "no", "method": "PUT", "url": "https://x/y",
             "headers": CIMultiDict({"X-A": "1"}), "body": "{}", "retry_after": 1.5, "attempts": 3,
-            "may_have_been_applied": True,
+            "may_have_been_applied": True, "endpoint": "/y", "identifier": Email("a@b.c"),
         }  # fmt: skip
     elif issubclass(kind, TransportError):
         full = {"message": "no", "may_have_been_applied": True, "method": "PUT", "url": "https://x/y", "attempts": 3}
@@ -145,6 +147,50 @@ def test_what_they_say() -> None:
     lost = errors.RequestTimeoutError("late", may_have_been_applied=True, method="POST", url="https://x", attempts=1)
     assert str(lost) == "late · POST https://x · the call may have taken effect"
     assert "problem" in str(errors.ResponseDecodeError(problem="problem", body="x"))
+
+
+PEOPLE = [Email("Ann.O+x@example.com"), Phone("+60198765432")]
+
+
+@pytest.mark.parametrize("who", PEOPLE, ids=str)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Contact {} not found", "the contact '{}' exists", "{}", "no contact: {}, or <{}>", "email={}&x",
+        "GET /contact/email:{}", '"{}"',
+    ],
+)  # fmt: skip
+def test_a_text_names_no_person(who: Email | Phone, words: str) -> None:
+    for value in (who.value, quote(who.value), who.value.lower(), "other@example.org", "+49 30 123456"):
+        told = words.replace("{}", value)
+        error = errors.ContactNotFoundError(
+            status=404, code=told, message=told, method="GET", endpoint="/contact/{identifier}", url=f"https://x/{value}",
+            body=told, identifier=who,
+        )  # fmt: skip
+        for text in (str(error), repr(error)):
+            assert value not in text
+            assert "example" not in text
+            assert not any(len(digits) > 5 for digits in re.findall("[0-9]+", text))
+        assert "404" in str(error)
+        assert "GET /contact/{identifier}" in str(error)
+        assert error.message == told
+
+
+def test_other_words_are_left_alone() -> None:
+    words = (
+        "firstName is required; 12345678 is no phone; see https://docs.example.com/contacts#email (code E-1 @ 12:00)"
+    )
+    assert words in str(errors.BadRequestError(status=400, message=words, identifier=Email("a@b.c")))
+
+
+@pytest.mark.parametrize("who", PEOPLE, ids=str)
+def test_an_identifier_that_is_refused_is_in_an_attribute(who: Email | Phone) -> None:
+    for given in (f"email: {who.value}", f"phone:x{who.value}", who.value, f"id: {who.value}"):
+        with pytest.raises(errors.InvalidIdentifierError) as caught:
+            parse_identifier(given)
+        assert who.value not in str(caught.value)
+        assert who.value in str(caught.value.identifier)
+        assert pickle.loads(pickle.dumps(caught.value)).identifier == caught.value.identifier
 
 
 @pytest.mark.parametrize("kind", [errors.ServerError, errors.ConflictError, TransportError, errors.ResponseDecodeError])

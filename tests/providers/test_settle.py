@@ -45,7 +45,7 @@ async def test_only_that_contact_waits() -> None:
     assert now() - created < 0.01
     # By its other name too, and for a write as for a read.
     await asyncio.gather(
-        gateway.get("phone:+601"), gateway.get("email:ann@example.com"), gateway.update("phone:+601", AelystFields())
+        gateway.get("phone:+601"), gateway.get("email:ann@example.com"), gateway.update("phone:+601", ANN)
     )
     assert [sent.at - created for sent in session.sent[-3:]] == pytest.approx([1.0, 1.0, 1.0], abs=0.01)
     await gateway.get("phone:+601")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -190,3 +191,24 @@ async def test_requests_at_a_time_are_bounded(aelyst: Opener) -> None:
     assert server.peak <= 100
     assert server.connections <= 100
     assert len(server.requests) == 250
+
+
+@pytest.mark.parametrize("fault", [*BREAKS, "400", "200, nonsense"])
+@pytest.mark.parametrize("method", CALLS)
+async def test_an_error_knows_whom_it_is_about_and_does_not_tell(aelyst: Opener, method: str, fault: str) -> None:
+    who = "email:ann.o@example.com"
+    calls: dict[str, Callable[[AelystGateway], Awaitable[Any]]] = {
+        "GET": lambda gateway: gateway.get(who),
+        "PUT": lambda gateway: gateway.update(who, ANN),
+        "POST": lambda gateway: gateway.create(ANN, identifier=who),
+    }
+    body = {"code": 400, "message": "there is no ann.o@example.com"}
+    answer = {"400": reply(400, body), "200, nonsense": reply(200, json.dumps([body]).encode())}
+    async with RawServer(BREAKS[fault][0] if fault in BREAKS else answer[fault]) as server:
+        with pytest.raises(ContactsError) as caught:
+            await calls[method](aelyst(server.url, retry=ONCE))
+    error = cast(Any, caught.value)
+    assert str(error.identifier) == who
+    assert "ann.o" not in str(error) + repr(error)
+    assert "/contact/{identifier}" in str(error)
+    assert "ann.o@example.com" in error.url

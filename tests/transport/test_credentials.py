@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from aelyst_async import errors
+from aelyst_async import RetryPolicy, errors
 from aelyst_async.transport.credentials import Credential, fingerprint
 from aelyst_providers.aelyst import AelystFields, AelystGateway
 from aelyst_providers.dmchamp import DmChampGateway
-from tests.doubles import free_limiter
-from tests.servers import Connection, RawServer, Seen, reply, stop
+from tests.doubles import Answer as Answered
+from tests.doubles import free_limiter, scripted
+from tests.servers import Answer, Connection, RawServer, Seen, reply, stop
 from tests.transport.conftest import Opener
+from tests.virtual_time import virtual
 
 FOUND = reply(200, {"id": 1})
 
@@ -110,6 +112,159 @@ async def test_cancelling_a_source_is_cancelling(aelyst: Opener) -> None:
     gateway = aelyst("http://127.0.0.1:9", stuck)
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(gateway.get("id:1"), 0.05)
+
+
+class Hanging:
+    """An async callable that answers `good` times, and then hangs; it ignores the first cancellation, as some do."""
+
+    def __init__(self, good: int = 0) -> None:
+        self.left = good
+
+    async def __call__(self) -> str:
+        self.left -= 1
+        if self.left >= 0:
+            return f"key-{self.left}"
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            await asyncio.sleep(5)
+        return "late"
+
+
+@pytest.mark.parametrize(
+    "settings", [{"timeout": 0.2}, {"retry": RetryPolicy(total=0.2)}, {"timeout": 0.2, "retry": RetryPolicy(total=1)}]
+)
+async def test_a_source_that_hangs_is_inside_the_time_out_and_holds_no_permit(
+    aelyst: Opener, settings: dict[str, Any]
+) -> None:
+    limiter, lent = free_limiter()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with pytest.raises(errors.RequestTimeoutError, match="token: the callable") as caught:
+        await aelyst("http://127.0.0.1:9", Hanging(), limiter=lent, **settings).get("id:1")
+    assert 0.15 < loop.time() - began < 4
+    assert (caught.value.attempts, caught.value.may_have_been_applied) == (0, False)
+    assert limiter.permits == []
+
+
+async def test_a_source_that_hangs_before_a_repeat_leaves_the_error_of_the_attempt(aelyst: Opener) -> None:
+    limiter, lent = free_limiter()
+    async with RawServer(reply(500)) as server:
+        with pytest.raises(errors.ServerError) as caught:
+            await aelyst(server.url, Hanging(1), limiter=lent, timeout=0.3).get("id:1")
+    assert (caught.value.attempts, len(server.requests)) == (1, 1)
+    assert "took longer than" in vars(caught.value)["__notes__"][0]
+    assert all(permit.left for permit in limiter.permits)
+
+
+class Rotating:
+    """Returns the tokens in turn, the last one for ever."""
+
+    def __init__(self, *tokens: str, account: str | None = None) -> None:
+        self.tokens = list(tokens)
+        self.asked = 0
+        if account is not None:
+            self.account = account
+
+    def __call__(self) -> str:
+        self.asked += 1
+        return self.tokens.pop(0) if len(self.tokens) > 1 else self.tokens[0]
+
+
+def only(token: str, good: Answer) -> Answer:
+    async def answer(connection: Connection, seen: Seen) -> bool:
+        refused = seen.headers["authorization"] != f"Bearer {token}"
+        return await (reply(401, {"code": 401, "message": "expired"}) if refused else good)(connection, seen)
+
+    return answer
+
+
+@pytest.mark.parametrize("retry", [RetryPolicy(max_attempts=1), RetryPolicy()], ids=["once", "default"])
+async def test_a_401_is_repeated_once_with_a_credential_that_has_rotated(aelyst: Opener, retry: RetryPolicy) -> None:
+    source = Rotating("old", "new")
+    limiter, lent = free_limiter()
+    async with RawServer(only("new", reply(200, {"code": "200", "message": "ok"}))) as server:
+        gateway = aelyst(server.url, source, retry=retry, limiter=lent)
+        receipt = await gateway.create(AelystFields(first_name="Ann"), identifier="phone:+1")
+    assert receipt.created is True
+    assert [seen.headers["authorization"] for seen in server.requests] == ["Bearer old", "Bearer new"]
+    assert source.asked == 2
+    assert len(limiter.permits) == 2
+
+
+async def test_a_401_is_not_repeated_more_than_once(aelyst: Opener) -> None:
+    source = Rotating("a", "b", "c", "d")
+    async with RawServer(only("z", FOUND)) as server:
+        with pytest.raises(errors.AuthenticationError) as caught:
+            await aelyst(server.url, source).get("id:1")
+    assert caught.value.attempts == len(server.requests) == 2
+
+
+@pytest.mark.parametrize("source", ["same", Rotating("same"), Rotating("same", "")])
+async def test_a_401_with_the_same_credential_is_final(aelyst: Opener, source: Any) -> None:
+    async with RawServer(reply(401)) as server:
+        with pytest.raises(errors.AuthenticationError) as caught:
+            await aelyst(server.url, source).get("id:1")
+    assert caught.value.attempts == len(server.requests) == 1
+    assert caught.value.__context__ is None
+
+
+async def test_a_403_is_final(aelyst: Opener) -> None:
+    source = Rotating("a", "b")
+    async with RawServer(reply(403)) as server:
+        with pytest.raises(errors.AuthenticationError):
+            await aelyst(server.url, source).get("id:1")
+    assert (len(server.requests), source.asked) == (1, 1)
+
+
+@virtual
+async def test_a_credential_that_waited_in_the_queue_is_asked_for_again_without_the_permit() -> None:
+    """What was a fresh token when the call began may have expired when its turn comes."""
+
+    class Slow:
+        def __init__(self) -> None:
+            self.number = 0
+            self.holding: list[int] = []
+
+        async def __call__(self) -> str:
+            self.number += 1
+            self.holding.append(sum(permit.granted and not permit.left for permit in limiter.permits))
+            await asyncio.sleep(0.1)
+            return f"key-{self.number}"
+
+    limiter, lent = free_limiter()
+    source = Slow()
+    session, borrowed = scripted([Answered(200, {"id": 1})])
+    gateway = AelystGateway(source, base_url="http://127.0.0.1:9", limiter=lent, session=borrowed)
+    make = limiter.permit
+
+    def slow_permit(endpoint: str, **asked: Any) -> Any:
+        permit = make(endpoint, **asked)
+        permit.waited = 5.0 if len(limiter.permits) == 1 else 0.0
+        return permit
+
+    vars(limiter)["permit"] = slow_permit
+    await gateway.get("id:1")
+    assert [sent.headers["Authorization"] for sent in session.sent] == ["Bearer key-2"]
+    assert source.holding == [0, 0]
+    assert [permit.was_unsent for permit in limiter.permits] == [True, False]
+    assert [permit.asked["retry"] for permit in limiter.permits] == [False, True]
+
+
+async def test_a_callable_may_name_its_account() -> None:
+    def account(source: Any) -> Any:
+        return AelystGateway(source, base_url="https://a.example/v1").account()
+
+    name = await account(Rotating("one", account="acme"))
+    assert name == await account(Rotating("two", account="acme"))
+    assert name != await account(Rotating("one", account="other"))
+    assert name != await account("acme")
+    source = Rotating("one", "two", account="acme")
+    gateway = AelystGateway(source, base_url="https://a.example/v1")
+    assert await gateway.account(b"key") == await gateway.account(b"key") != name
+    assert source.asked == 0
+    with pytest.raises(errors.ConfigurationError, match="account"):
+        AelystGateway(Rotating("one", account=""))
 
 
 async def test_account_names_but_does_not_tell() -> None:

@@ -65,7 +65,8 @@ RULES: list[tuple[Answer | Exception, str, type[ContactsError], bool]] = [
     (refused(401), "", errors.AuthenticationError, False),
     (refused(403), "", errors.AuthenticationError, False),
     (refused(404), "", errors.ContactNotFoundError, False),
-    (refused(408), "", errors.ApiError, False),
+    (refused(408), "GET PUT", errors.ApiError, True),
+    (refused(425), "GET PUT POST", errors.ApiError, False),
     (refused(409), "", errors.ConflictError, False),
     (refused(418), "", errors.ApiError, False),
     (refused(301), "", errors.ApiError, False),
@@ -144,6 +145,31 @@ async def test_a_retry_after_beyond_the_deadline_fails_at_once(header: str, seco
     assert asyncio.get_running_loop().time() - began < 1
     assert caught.value.retry_after == seconds
     assert caught.value.attempts == len(session.sent) == 1
+    assert f"retry after {seconds:g} s" in str(caught.value)
+    (note,) = vars(caught.value)["__notes__"]
+    assert note.startswith(f"not repeated: the next attempt may go in {seconds:.0f} s, the call ends in ")
+
+
+@pytest.mark.parametrize("unit", [1, 1000])
+@pytest.mark.parametrize("skew", [0, 86_400])
+@virtual
+async def test_a_retry_after_as_a_unix_time_counts_from_the_servers_date(unit: int, skew: int) -> None:
+    """Our clock, or the server's, is a day wrong; as a number of seconds this would be a pause of decades."""
+    then = int(time.time()) + skew
+    headers = {"Retry-After": str((then + 30) * unit), "Date": formatdate(then, usegmt=True)}
+    for status in (429, 503):
+        session, gateway = play(Answer(status, b"", headers), GOOD["GET"])
+        await gateway.get("id:1")
+        assert 29 <= session.gaps[0] <= 31
+
+
+@virtual
+async def test_no_pause_of_our_own_is_longer_than_a_minute() -> None:
+    session, gateway = play(refused(500), retry=RetryPolicy(max_attempts=40, total=1e6))
+    with pytest.raises(errors.ServerError):
+        await gateway.get("id:1")
+    assert len(session.gaps) == 39
+    assert max(session.gaps) <= 60
 
 
 @virtual

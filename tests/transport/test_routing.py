@@ -87,10 +87,13 @@ class World:
                 await request.json() if request.can_read_body else None,
             )
         )
+        arrived = self.arrived[-1]
+        asked = arrived.segments[-1].removeprefix("id:")  # an answer about another id is refused
         if path.split("/")[2:3] == ["contacts"]:
-            return web.json_response({"contactId": "c", "success": True, "data": []})
+            asked = arrived.json.get("contactId", asked) if arrived.json is not None else asked
+            return web.json_response({"contactId": asked, "success": True, "data": []})
         return web.json_response(
-            {"id": 1, "contactId": 1, "code": "200", "message": "", "data": {"id": "c"}, "status": "ok"}
+            {"id": asked, "contactId": asked, "code": "200", "message": "", "data": {"id": asked}, "status": "ok"}
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import traceback
 import warnings
 from typing import Any
 
@@ -173,5 +174,47 @@ def test_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, aelyst: Opener) -> None:
     async with RawServer(FOUND) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
-        await aelyst("http://127.0.0.7:9/v1").get("id:1")
-    assert proxy.requests[0].target == "http://127.0.0.7:9/v1/contact/id:1"
+        await aelyst("http://contacts.example:9/v1", allow_insecure=True).get("id:1")
+    assert proxy.requests[0].target == "http://contacts.example:9/v1/contact/id:1"
+
+
+def test_all_proxy_is_said_to_be_unused(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("all_proxy", "socks5://user:hunter2@proxy.example")
+    assert not proxy_applies("https://api.example.com")
+    assert "ALL_PROXY" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.7", "[::1]"])
+def test_this_machine_is_never_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://proxy.example:3128")
+    assert not proxy_applies(f"http://{host}:8787/v1")
+    assert not proxy_applies(f"https://{host}/v1")
+    assert proxy_applies("https://api.example.com/v1")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "problem"),
+    [
+        ("user:hunter2@proxy.example:3128", "has no scheme"),
+        ("proxy.example", "has no scheme"),
+        ("socks5://user:hunter2@proxy.example", "SOCKS"),
+        ("https://user:hunter2@proxy.example", "https://"),
+        ("http://", "not a URL with a host"),
+        ("http://proxy.example:port", "not a URL with a host"),
+    ],
+)
+async def test_a_proxy_that_cannot_be_used_is_named_before_a_permit_is_taken(
+    monkeypatch: pytest.MonkeyPatch, aelyst: Opener, proxy: str, problem: str
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    limiter, lent = free_limiter()
+    with pytest.raises(errors.ConfigurationError, match=problem) as caught:
+        await aelyst("https://api.example.com", limiter=lent).get("id:1")
+    assert "HTTPS_PROXY" in str(caught.value)
+    for frame, _ in traceback.walk_tb(caught.value.__traceback__):
+        if "/tests/" not in frame.f_code.co_filename:
+            assert "hunter2" not in repr(frame.f_locals)
+    assert "hunter2" not in str(caught.value)
+    assert limiter.permits == []

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from aelyst_async import RateLimiter, errors
-from aelyst_async.transport.settings import check_base_url, make_timeout
+from aelyst_async.transport.settings import check_base_url, make_timeout, masked_url
 from aelyst_providers.aelyst import AelystGateway
 from aelyst_providers.callab import CallabGateway
 from aelyst_providers.dmchamp import DmChampGateway
@@ -157,3 +157,30 @@ def test_credentials_that_cannot_work_are_refused(kind: Any, secret: Any) -> Non
     with pytest.raises(errors.ConfigurationError, match=r"token|api_key") as caught:
         kind(secret)
     assert "hunter" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("https://api.example.com/v1", "https://api.example.com/v1"),
+        ("https://[::1]:8080/a@b/c", "https://[::1]:8080/a@b/c"),
+        ("https://user:hunter2@host/v1", "https://***@host/v1"),
+        ("https://hunter2@host", "https://***@host"),
+        ("https://u:hunter2@x@host:1/", "https://***@host:1/"),
+        ("https://host/v1?key=hunter2", "https://host/v1?***"),
+        ("https://host/v1#hunter2", "https://host/v1#***"),
+        ("https://host/#hunter2?x", "https://host/#***"),
+        ("https://host/v1?", "https://host/v1?"),
+        ("https:/u:hunter2@host", "***@host"),
+        ("https:///u:hunter2@host/v1", "***@host/v1"),
+        ("u:hunter2@host", "***@host"),
+        ("", ""),
+        (None, None),
+        (5, 5),
+    ],
+)
+def test_masked_url(url: Any, masked: Any) -> None:
+    assert masked_url(url) == masked
+    if url != masked and url is not None:
+        with pytest.raises(errors.ConfigurationError):
+            check_base_url(masked, allow_insecure=True)  # what is masked is refused, as it would have been before

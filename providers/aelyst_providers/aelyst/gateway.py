@@ -28,6 +28,7 @@ from aelyst_async.schema import ContactSchema
 from aelyst_async.transport.credentials import BearerAuth, CredentialSource, sealed
 from aelyst_async.transport.messages import Request
 from aelyst_async.transport.retry import RetryPolicy
+from aelyst_async.transport.settings import masked_url
 from aelyst_providers.aelyst import wire
 from aelyst_providers.aelyst.models import AelystContact
 
@@ -42,9 +43,9 @@ _ENDPOINT = "/contact/{identifier}"
 class AelystGateway(HttpGateway):
     """Aelyst's contacts: a `ContactGateway` and `TagGateway`.
 
-    `token`: a text, or a callable (plain or async) that returns it. ``timeout``: seconds for one attempt, or an
+    `token`: a `str`, or a callable (plain or async) that returns one. ``timeout``: seconds for one attempt, or an
     `aiohttp.ClientTimeout`. ``settle``: seconds for which calls for a contact that was just created are held back.
-    ``session``: used and left open. ``limiter``: shared with whoever else has it. ``allow_insecure``: permit
+    ``session``: used and left open. ``limiter``: may be shared with other gateways. ``allow_insecure``: permit
     ``http://`` beyond this machine. Raises `ConfigurationError`.
     """
 
@@ -63,7 +64,7 @@ class AelystGateway(HttpGateway):
         settle: float = 1.0,
         allow_insecure: bool = False,
     ) -> None:
-        token = sealed(token)  # before anything can fail
+        token, base_url = sealed(token), masked_url(base_url)  # before anything can fail
         super().__init__(
             BearerAuth(),
             token,
@@ -81,7 +82,7 @@ class AelystGateway(HttpGateway):
         """Return the contact. Raises `ContactNotFoundError`."""
         who = _known(identifier)
         request = Request(method="GET", endpoint=_ENDPOINT, path=_path(who))
-        return await self._call(request, wire.read_contact, about=who)
+        return await self._call(request, lambda response: wire.read_contact(response, who), about=who)
 
     async def create(
         self, fields: ContactFields, *, identifier: Identifier | str | None = None, wait: bool = False
@@ -110,10 +111,10 @@ class AelystGateway(HttpGateway):
     async def update(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
         """Change the fields given. Of several contacts with this identifier the first is changed; an id names one.
 
-        Raises `UnsupportedFieldError`, `InvalidIdentifierError`, `ContactNotFoundError`.
+        Raises `UnsupportedFieldError` (also if no field is given), `InvalidIdentifierError`, `ContactNotFoundError`.
         """
         who = _known(identifier)
-        request = Request(method="PUT", endpoint=_ENDPOINT, path=_path(who), json=self.schema.encode(fields, "update"))
+        request = Request(method="PUT", endpoint=_ENDPOINT, path=_path(who), json=self.schema.encode_update(fields))
         return await self._call(request, lambda response: wire.read_updated(response, who), about=who)
 
     async def upsert(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
@@ -137,7 +138,7 @@ class AelystGateway(HttpGateway):
         try:
             return await self.create(fields, identifier=who)
         except ConflictError:
-            pass  # somebody else created it in between
+            pass  # created by another client in between
         except BadRequestError as error:
             refusal = error  # the same, at a server that says so with a 400; or bad data
         if refusal is not None and not await self._exists(who, refusal):
@@ -168,7 +169,7 @@ class AelystGateway(HttpGateway):
 def _known(identifier: Identifier | str) -> Identifier:
     who = parse_identifier(identifier)
     if isinstance(who, ContactId) and not (who.value.isascii() and who.value.isdigit()):
-        raise InvalidIdentifierError(f"aelyst: an id is digits only, not {who.value!r}")
+        raise InvalidIdentifierError("aelyst: an id is digits only", who)
     return who
 
 
@@ -177,7 +178,7 @@ def _path(who: Identifier) -> str:
 
 
 def _named_by(fields: ContactFields) -> list[Identifier]:
-    """Return the identifiers that the fields give the contact; a text that is none is the server's to judge."""
+    """Return the identifiers that the fields give the contact; what is no identifier is the server's to judge."""
     names: list[Identifier] = []
     for kind, value in ((Phone, fields.phone), (Email, fields.email)):
         if isinstance(value, str):

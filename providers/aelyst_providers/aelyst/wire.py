@@ -1,18 +1,18 @@
 """Aelyst's JSON and our models, both ways. Pure functions.
 
-Reading is tolerant where real answers vary: every field but the id may be null or absent, the id may be a text of
-digits, ``status`` is an open set, unknown keys are kept in ``raw`` only. A tag is never split: the page's own example
-``"new_customer, sales"`` is one tag. Create answers ``{"code": "200", "message": …}`` with the code as a text and no
-id; update answers ``{"contactId": 1}``.
+Reading is strict about the id only (`aelyst_async.codec`): every other field may be null, absent or of another type,
+the id may be a string of digits, ``status`` is an open set, unknown keys are kept in ``raw`` only. A tag is never
+split: the page's own example ``"new_customer, sales"`` is one tag. Create answers ``{"code": "200", "message": …}``
+with the code as a string and no id; update answers ``{"contactId": 1}``.
 
 Writing is strict; the rules for custom values are in `aelyst_providers.aelyst.custom_fields`.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from aelyst_async.codec import Reader, as_id, kind_of
 from aelyst_async.contacts import WriteReceipt
 from aelyst_async.errors import ApiError, error_class_for
 from aelyst_async.identifiers import Identifier
@@ -20,9 +20,6 @@ from aelyst_async.schema import ContactSchema, FieldRule
 from aelyst_async.transport.messages import Response
 from aelyst_providers.aelyst.custom_fields import CustomField, encode_custom_fields
 from aelyst_providers.aelyst.models import AelystContact, AelystFields, Assignee
-
-if TYPE_CHECKING:
-    import cattrs
 
 __all__ = ["SCHEMA", "read_contact", "read_created", "read_error", "read_updated"]
 
@@ -58,34 +55,46 @@ SCHEMA = ContactSchema(
 )
 
 
-def _scalar(value: Any) -> Any:
-    if value is not None and not isinstance(value, (str, int, float, bool)):
-        raise TypeError("expected a text, a number or a boolean")
-    return value
+_TEXTS = (
+    ("first_name", "firstName"), ("last_name", "lastName"), ("phone", "phone"), ("email", "email"),
+    ("language", "language"), ("profile_pic", "profilePic"), ("country_code", "countryCode"), ("status", "status"),
+    ("lifecycle", "lifecycle"),
+)  # fmt: skip
+
+_ASSIGNEE_TEXTS = (("first_name", "firstName"), ("last_name", "lastName"), ("email", "email"))
 
 
-@cache
-def _converter() -> cattrs.Converter:
-    from aelyst_async import codec
+def _custom_fields(read: Reader) -> tuple[CustomField, ...]:
+    found: list[CustomField] = []
+    odd = False
+    for item in read.items("custom_fields"):
+        name = item.get("name") if item.__class__ is dict else None
+        if not isinstance(name, str):
+            odd = True
+            continue
+        value = item.get("value")
+        if value is not None and not isinstance(value, (str, int, float, bool)):
+            odd, value = True, None
+        found.append(CustomField(name, value))
+    if odd:
+        read.odd.append("custom_fields")
+    return tuple(found)
 
-    def user_id(value: Any) -> int:
-        return int(codec.numeric_id(value))
 
-    converter = codec.make_converter()
-    codec.rename(converter, CustomField, {}, value=_scalar)
-    codec.rename(converter, Assignee, {"first_name": "firstName", "last_name": "lastName"}, id=user_id)
-    codec.rename(
-        converter,
-        AelystContact,
-        {
-            **{rule.name: rule.wire for rule in SCHEMA.rules},
-            **{ours: theirs for theirs, ours in SCHEMA.read_only.items()},
-        },
-        absent={"updated_at"},
-        id=codec.numeric_id,
-        created_at=codec.unix_datetime,
-    )
-    return converter
+def _assignee(read: Reader) -> Assignee | None:
+    value = read.of("assignee", dict)
+    if value is None:
+        return None
+    inner = Reader(value)
+    number: Any = value.get("id")
+    if isinstance(number, str) and len(number) < 19 and number.isascii() and number.isdigit():
+        number = int(number)
+    if number is not None and (not isinstance(number, int) or isinstance(number, bool)):
+        inner.odd.append("id")
+        number = None
+    assignee = Assignee(id=number, **inner.texts(_ASSIGNEE_TEXTS))
+    read.odd += [f"assignee.{name}" for name in inner.odd]
+    return assignee
 
 
 def read_error(response: Response) -> ApiError | None:
@@ -102,7 +111,7 @@ def read_error(response: Response) -> ApiError | None:
     code = code if isinstance(code, (int, str)) and not isinstance(code, bool) else None
     if not response.ok:
         return response.error(words, code=code)
-    # Create answers with its code as a text. One that is not a success must not be taken for one.
+    # Create answers with its code as a string. One that is not a success must not be taken for one.
     number = code if isinstance(code, int) else int(code[:9]) if code and code.isascii() and code.isdigit() else 200
     return response.error(words, code=code, kind=error_class_for(number)) if 400 <= number <= 599 else None
 
@@ -117,12 +126,26 @@ def _body(response: Response) -> dict[str, Any]:
     return body
 
 
-def read_contact(response: Response) -> AelystContact:
-    """Return the contact of a get. Raises `ApiError`, `ResponseDecodeError`."""
-    from aelyst_async import codec
-
+def read_contact(response: Response, who: Identifier | None = None) -> AelystContact:
+    """Return the contact of a get for `who`. Raises `ApiError`, `ResponseDecodeError`."""
     body = _body(response)
-    return codec.decode(_converter(), body, AelystContact, response, raw=body)
+    contact_id = as_id(body.get("id"))
+    if contact_id is None:
+        raise response.undecodable(f"$.id: expected an id, got {kind_of(body.get('id'))}")
+    response.check_about(contact_id, who)
+    read = Reader(body)
+    contact = AelystContact(
+        id=contact_id,
+        **read.texts(_TEXTS),
+        tags=read.strings("tags"),
+        created_at=read.moment("created_at"),
+        custom_fields=_custom_fields(read),
+        assignee=_assignee(read),
+        is_blocked=read.of("isBlocked", bool),
+        raw=body,
+    )
+    read.log("aelyst")
+    return contact
 
 
 def read_created(response: Response, identifier: Identifier) -> WriteReceipt:
@@ -135,35 +158,22 @@ def read_created(response: Response, identifier: Identifier) -> WriteReceipt:
     if told is None and str(body.get("code")) not in {"200", "201"}:
         raise response.undecodable("$.message: expected text, or the code of a success under $.code")
     return WriteReceipt(
-        identifier=identifier, contact_id=_optional_id(body.get("contactId")), created=True, message=told, raw=body
+        identifier=identifier, contact_id=as_id(body.get("contactId")), created=True, message=told, raw=body
     )
-
-
-def _optional_id(value: Any) -> str | None:
-    from aelyst_async import codec
-
-    try:
-        return codec.numeric_id(value)
-    except TypeError:
-        return None
 
 
 def read_updated(response: Response, identifier: Identifier) -> WriteReceipt:
     """Return the receipt of an update. Raises `ApiError`, `ResponseDecodeError`."""
-    from aelyst_async import codec
-
     body = _body(response)
-    try:
-        contact_id = codec.numeric_id(body.get("contactId"))
-    except TypeError as error:
-        problem = f"$.contactId: {error}"
-    else:
-        message = body.get("message")
-        return WriteReceipt(
-            identifier=identifier,
-            contact_id=contact_id,
-            created=False,
-            message=message if isinstance(message, str) else None,
-            raw=body,
-        )
-    raise response.undecodable(problem)
+    contact_id = as_id(body.get("contactId"))
+    if contact_id is None:
+        raise response.undecodable(f"$.contactId: expected an id, got {kind_of(body.get('contactId'))}")
+    response.check_about(contact_id, identifier)
+    message = body.get("message")
+    return WriteReceipt(
+        identifier=identifier,
+        contact_id=contact_id,
+        created=False,
+        message=message if isinstance(message, str) else None,
+        raw=body,
+    )

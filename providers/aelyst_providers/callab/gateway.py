@@ -11,6 +11,7 @@ from aelyst_async.ratelimit import RateLimiter
 from aelyst_async.transport.credentials import BearerAuth, CredentialSource, sealed
 from aelyst_async.transport.messages import Request
 from aelyst_async.transport.retry import RetryPolicy
+from aelyst_async.transport.settings import masked_url
 from aelyst_providers.callab import wire
 from aelyst_providers.callab.models import CallabContact
 
@@ -23,7 +24,7 @@ __all__ = ["CallabGateway"]
 class CallabGateway(HttpGateway):
     """Callab AI's contacts: a `ContactReader`.
 
-    `token`: a text, or a callable (plain or async) that returns it. ``contact_path``: the route, with ``{id}`` in it;
+    `token`: a `str`, or a callable (plain or async) that returns one. ``contact_path``: the route, with ``{id}`` in it;
     newer pages of the vendor say ``/contacts/{id}``. The other settings are as in `AelystGateway`. Raises
     `ConfigurationError`.
     """
@@ -43,7 +44,7 @@ class CallabGateway(HttpGateway):
         settle: float = 0.0,
         allow_insecure: bool = False,
     ) -> None:
-        token = sealed(token)  # before anything can fail
+        token, base_url = sealed(token), masked_url(base_url)  # before anything can fail
         self._before, self._after = _split(contact_path)
         super().__init__(
             BearerAuth(),
@@ -68,7 +69,7 @@ class CallabGateway(HttpGateway):
             endpoint=f"{self._before}{{id}}{self._after}",
             path=f"{self._before}{encode_segment(who.value)}{self._after}",
         )
-        return await self._call(request, wire.read_contact, about=who)
+        return await self._call(request, lambda response: wire.read_contact(response, who), about=who)
 
 
 def _split(contact_path: object) -> tuple[str, str]:

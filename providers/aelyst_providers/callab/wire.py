@@ -7,42 +7,29 @@ come with a ``Z`` or without a zone (then UTC). Extra keys are kept in ``raw`` o
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, Any
-
+from aelyst_async.codec import Reader, as_id, kind_of
 from aelyst_async.errors import ApiError, AuthenticationError, ContactNotFoundError
+from aelyst_async.identifiers import Identifier
 from aelyst_async.transport.messages import Response
 from aelyst_providers.callab.models import CallabContact
-
-if TYPE_CHECKING:
-    import cattrs
 
 __all__ = ["read_contact", "read_error"]
 
 
-def _metadata(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError("expected an object")
-    return value
+_TEXTS = (
+    ("first_name", "firstname"), ("last_name", "lastname"), ("phone", "phone_number"),
+    *(
+        (name, name)
+        for name in (
+            "company_id", "number_country_code", "last_call_status", "last_call_feedback", "source_name", "tag_name",
+            "category_name", "notes", "campaign_id", "status",
+        )
+    ),
+)  # fmt: skip
 
 
-@cache
-def _converter() -> cattrs.Converter:
-    from aelyst_async import codec
-
-    converter = codec.make_converter()
-    codec.rename(
-        converter,
-        CallabContact,
-        {"first_name": "firstname", "last_name": "lastname", "phone": "phone_number"},
-        absent={"email"},
-        id=codec.numeric_id,
-        metadata=_metadata,
-        last_call_at=codec.iso_datetime,
-        created_at=codec.iso_datetime,
-        updated_at=codec.iso_datetime,
-    )
-    return converter
+_LEAST = 1e8
+"""Times are ISO 8601 here. A number below this (1973) is no Unix time."""
 
 
 def read_error(response: Response) -> ApiError | None:
@@ -68,10 +55,8 @@ def read_error(response: Response) -> ApiError | None:
     return response.error(words, kind=kind)
 
 
-def read_contact(response: Response) -> CallabContact:
-    """Return the contact of a get. Raises `ApiError`, `ResponseDecodeError`."""
-    from aelyst_async import codec
-
+def read_contact(response: Response, who: Identifier | None = None) -> CallabContact:
+    """Return the contact of a get for `who`. Raises `ApiError`, `ResponseDecodeError`."""
     error = read_error(response)
     if error is not None:
         raise error
@@ -79,6 +64,23 @@ def read_contact(response: Response) -> CallabContact:
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, dict):
         raise response.undecodable("$.data: expected the contact, an object")
-    # "tags" is our model's, not the vendor's: an extra key of that name must not be taken for it.
-    tag = data.get("tag_name")
-    return codec.decode(_converter(), {**data, "tags": [tag] if tag else []}, CallabContact, response, raw=body)
+    contact_id = as_id(data.get("id"))
+    if contact_id is None:
+        raise response.undecodable(f"$.data.id: expected an id, got {kind_of(data.get('id'))}")
+    response.check_about(contact_id, who)
+    read = Reader(data)
+    texts = read.texts(_TEXTS)
+    tag = texts.get("tag_name")
+    contact = CallabContact(
+        id=contact_id,
+        **texts,
+        tags=(tag,) if tag else (),
+        metadata=read.of("metadata", dict),
+        last_call_at=read.moment("last_call_at", least=_LEAST),
+        last_call_duration=read.number("last_call_duration"),
+        created_at=read.moment("created_at", least=_LEAST),
+        updated_at=read.moment("updated_at", least=_LEAST),
+        raw=body,
+    )
+    read.log("callab")
+    return contact

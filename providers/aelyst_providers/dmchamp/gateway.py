@@ -28,6 +28,7 @@ from aelyst_async.schema import ContactSchema, check_fields
 from aelyst_async.transport.credentials import CredentialSource, QueryAuth, sealed
 from aelyst_async.transport.messages import Request
 from aelyst_async.transport.retry import RetryPolicy
+from aelyst_async.transport.settings import masked_url
 from aelyst_providers.dmchamp import wire
 from aelyst_providers.dmchamp.models import DmChampContact
 
@@ -40,7 +41,7 @@ __all__ = ["DmChampGateway"]
 class DmChampGateway(HttpGateway):
     """DM Champ's contacts: a `ContactGateway`, `ListGateway`, `TagGateway` and `MessageGateway`.
 
-    `api_key`: a text, or a callable (plain or async) that returns it; it travels in the query, so no URL of this
+    `api_key`: a `str`, or a callable (plain or async) that returns one; it travels in the query, so no URL of this
     gateway is ever shown with its query. The other settings are as in `AelystGateway`. Raises `ConfigurationError`.
     """
 
@@ -59,7 +60,7 @@ class DmChampGateway(HttpGateway):
         settle: float = 0.0,
         allow_insecure: bool = False,
     ) -> None:
-        api_key = sealed(api_key)  # before anything can fail
+        api_key, base_url = sealed(api_key), masked_url(base_url)  # before anything can fail
         super().__init__(
             QueryAuth("apiKey"),
             api_key,
@@ -105,10 +106,10 @@ class DmChampGateway(HttpGateway):
     async def update(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
         """Change the fields given: names, e-mail, ``is_bot_active``, ``do_not_disturb``. The phone cannot be changed.
 
-        Raises `UnsupportedFieldError`, `InvalidIdentifierError`, `ContactNotFoundError`.
+        Raises `UnsupportedFieldError` (also if no field is given), `InvalidIdentifierError`, `ContactNotFoundError`.
         """
         who = parse_identifier(identifier)
-        body = self.schema.encode(fields, "update")
+        body = self.schema.encode_update(fields)
         contact_id = await self._id_of(who)
         request = Request(
             method="PUT",
@@ -130,7 +131,10 @@ class DmChampGateway(HttpGateway):
         kept = self.schema.create_only(fields)
         changes = attrs.evolve(fields, **dict.fromkeys(kept, UNSET))
         # Whatever the look-up will say, both ways are checked before it.
-        self.schema.encode(changes, "update")
+        if isinstance(who, ContactId):
+            self.schema.encode_update(changes)
+        else:
+            self.schema.encode(changes, "update")
         if isinstance(who, Phone):
             self.schema.encode(_complete(fields, who)[0], "create")
             kept = tuple(name for name in kept if name != "phone")  # it is the contact's own
@@ -225,12 +229,12 @@ def _complete(fields: ContactFields, identifier: Identifier | str | None) -> tup
         if fields.phone is UNSET:
             fields = attrs.evolve(fields, phone=who.value)
         elif isinstance(fields.phone, str) and Phone(fields.phone) != who:
-            raise UnsupportedFieldError(f"dmchamp create: the phone of the fields is not that of {who}")
+            raise UnsupportedFieldError("dmchamp create: the phone of the fields is not that of the identifier")
     if isinstance(who, Email):
         if fields.email is UNSET:
             fields = attrs.evolve(fields, email=who.value)
         elif isinstance(fields.email, str) and fields.email != who.value:
-            raise UnsupportedFieldError(f"dmchamp create: the email of the fields is not that of {who}")
+            raise UnsupportedFieldError("dmchamp create: the email of the fields is not that of the identifier")
     if not isinstance(fields.phone, str):
         raise UnsupportedFieldError("dmchamp create: phone is required to create a contact")
     return fields, who or Phone(fields.phone)
@@ -238,7 +242,7 @@ def _complete(fields: ContactFields, identifier: Identifier | str | None) -> tup
 
 def _checked_list_id(list_id: str) -> str:
     if not isinstance(list_id, str) or not list_id.strip():
-        raise InvalidIdentifierError(f"dmchamp: list_id must be a text that is not empty, not {list_id!r}")
+        raise InvalidIdentifierError(f"dmchamp: list_id must be a str that is not empty, not {list_id!r}")
     try:
         return ContactId(list_id).value  # the same rules: no control characters, no half of a surrogate pair
     except InvalidIdentifierError as refusal:

@@ -9,10 +9,9 @@ an envelope. An error may be a bare JSON string, ``{error}`` or ``{success: fals
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from aelyst_async.codec import Reader, as_id, as_moment
 from aelyst_async.contacts import Message, Tag, WriteReceipt
 from aelyst_async.errors import (
     ApiError,
@@ -25,9 +24,6 @@ from aelyst_async.identifiers import ContactId, Identifier, Phone
 from aelyst_async.schema import ContactSchema, FieldRule, boolean, json_object
 from aelyst_async.transport.messages import Response
 from aelyst_providers.dmchamp.models import DmChampContact, DmChampFields
-
-if TYPE_CHECKING:
-    import cattrs
 
 __all__ = [
     "SCHEMA",
@@ -84,47 +80,21 @@ _DEPTH = 3
 """How many objects deep an id or a message is looked for: an answer must not decide about our recursion."""
 
 
-def _tag_names(value: Any) -> tuple[str, ...]:
+_TEXTS = tuple(
+    (rule.name, rule.wire)
+    for rule in SCHEMA.rules
+    if rule.name not in {"current_campaign_data", "is_chat_window_open", "is_bot_active", "do_not_disturb"}
+)
+
+
+def _tag_names(read: Reader) -> tuple[str, ...]:
     """Read the tags of a whole contact, which no page describes: names, or objects with a name."""
-    names = (item.get("name") if isinstance(item, dict) else item for item in value) if isinstance(value, list) else ()
-    return tuple(name for name in names if isinstance(name, str))
-
-
-def _moment(value: Any) -> datetime | None:
-    """Read a time that no page describes: ISO 8601 or Unix seconds; anything else stays in ``raw`` only."""
-    from aelyst_async import codec
-
-    try:
-        return codec.iso_datetime(value) if isinstance(value, str) else codec.unix_datetime(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError("expected an object")
-    return value
-
-
-@cache
-def _converter() -> cattrs.Converter:
-    from aelyst_async import codec
-
-    converter = codec.make_converter()
-    codec.rename(
-        converter,
-        DmChampContact,
-        {
-            **{rule.name: rule.wire for rule in SCHEMA.rules},
-            **{ours: theirs for theirs, ours in SCHEMA.read_only.items()},
-        },
-        id=codec.numeric_id,
-        tags=_tag_names,
-        created_at=_moment,
-        updated_at=_moment,
-        current_campaign_data=_mapping,
-    )
-    return converter
+    items = read.items("tags")
+    names = [item.get("name") if item.__class__ is dict else item for item in items]
+    found = tuple([name for name in names if isinstance(name, str)])
+    if len(found) != len(items):
+        read.odd.append("tags")
+    return found
 
 
 def _words(body: Any, depth: int = _DEPTH) -> str | None:
@@ -194,6 +164,7 @@ def _contact_objects(body: Any, depth: int = _DEPTH) -> Iterator[dict[str, Any]]
 
 
 def _contact_id(candidate: dict[str, Any]) -> str | None:
+    # Any text, since a receipt must not fail for it; `checked_id` says which can be used.
     for name in _ID_NAMES:
         value = candidate.get(name)
         if isinstance(value, int) and not isinstance(value, bool):
@@ -226,11 +197,23 @@ def read_contact(response: Response) -> DmChampContact:
     """Return the contact of a get: its id, and whatever else the answer holds. Raises `ApiError`,
     `ResponseDecodeError`.
     """
-    from aelyst_async import codec
-
     body = _success(response)
     contact_id, fields = _found(response, body)
-    return codec.decode(_converter(), {**fields, "contactId": contact_id}, DmChampContact, response, raw=body)
+    read = Reader(fields)
+    contact = DmChampContact(
+        id=contact_id,
+        **read.texts(_TEXTS),
+        tags=_tag_names(read),
+        created_at=read.moment("createdAt"),
+        updated_at=read.moment("updatedAt"),
+        current_campaign_data=read.of("currentCampaignData", dict),
+        is_chat_window_open=read.of("isChatWindowOpen", bool),
+        is_bot_active=read.of("is_bot_active", bool),
+        do_not_disturb=read.of("do_not_disturb", bool),
+        raw=body,
+    )
+    read.log("dmchamp")
+    return contact
 
 
 def checked_id(contact_id: str) -> str:
@@ -289,6 +272,10 @@ def read_done(response: Response, identifier: Identifier, contact_id: str, *, cr
     body = _success(response)
     if not isinstance(body, dict):
         raise response.undecodable("expected a JSON object")
+    for candidate in _contact_objects(body):
+        for name in ("contactId", "contact_id"):  # any other name may be that of a list
+            if (told := as_id(candidate.get(name))) is not None:
+                response.check_about(told, contact_id)
     return WriteReceipt(identifier=identifier, contact_id=contact_id, created=created, message=_words(body), raw=body)
 
 
@@ -329,12 +316,10 @@ def _message(item: Any) -> Message:
     def words(value: Any) -> str | None:
         return value if isinstance(value, str) else None
 
-    message_id = first("id", "_id", "messageId")
-    number = isinstance(message_id, int) and not isinstance(message_id, bool)
     return Message(
-        id=str(message_id) if number else words(message_id),
+        id=as_id(first("id", "_id", "messageId")),
         text=words(first("text", "message", "body", "content")),
         direction=words(first("direction")),
-        created_at=_moment(first("createdAt", "created_at", "timestamp")),
+        created_at=as_moment(first("createdAt", "created_at", "timestamp")),
         raw=item,
     )
