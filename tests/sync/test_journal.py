@@ -18,7 +18,7 @@ import pytest
 
 import aelyst_async.sync.journal as journal_module
 from aelyst_async.locks import LockFile
-from aelyst_async.sync import ContactSync, JournalError, JournalLockedError
+from aelyst_async.sync import ContactSync, JournalError, JournalLockedError, database
 from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.database import VERSION
 from aelyst_async.sync.history import given_up, status
@@ -210,7 +210,7 @@ def test_open_says_that_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(JournalError, match=r"cannot open .*state\.db: no space left on device; free some space"):
             Journal.open(tmp_path / "state.db")
     # The file could be made, but not filled.
-    connect = journal_module.connect
+    connect = database.connect
 
     def small(file: Path, **options: Any) -> sqlite3.Connection:
         connection = connect(file, **options)
