@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from aelyst_async.sync.errors import JournalError
 from aelyst_async.sync.journal import Attempt, Dead, Journal, Settled
-from aelyst_async.sync.worker import uninterrupted
+from aelyst_async.waiting import uninterrupted
 
 __all__ = ["Committer", "Write"]
 

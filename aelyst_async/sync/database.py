@@ -137,12 +137,11 @@ def check_meta(connection: sqlite3.Connection, file: Path) -> bytes:
     meta = read_meta(connection)
     try:
         salt = bytes.fromhex(meta["salt"])
-        whole = dict(sealed_meta(meta, salt))["seal"] == meta["seal"]
+        if dict(sealed_meta(meta, salt))["seal"] == meta["seal"]:
+            return salt
     except (KeyError, TypeError, ValueError):
-        whole = False
-    if not whole:
-        raise JournalError(damaged(file, "its table meta does not fit its checksum"))
-    return salt
+        pass
+    raise JournalError(damaged(file, "its table meta does not fit its checksum"))
 
 
 def sealed_meta(meta: Mapping[str, Any], salt: bytes) -> list[tuple[str, Any]]:

@@ -14,9 +14,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-__all__ = ["Worker", "uninterrupted"]
+from aelyst_async.waiting import uninterrupted
+
+__all__ = ["Worker"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -54,18 +56,3 @@ class Worker:
             if not future.cancelled():
                 future.exception()  # asyncio complains of an exception that nobody has looked at
             raise
-
-
-async def uninterrupted(future: asyncio.Future[Any]) -> None:
-    """Wait until `future` is done. A cancellation that comes meanwhile is raised afterwards."""
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:  # noqa: PERF203
-            cancelled = error
-    if cancelled is not None:
-        try:
-            raise cancelled
-        finally:
-            del cancelled  # else the exception and this frame refer to each other

@@ -13,7 +13,8 @@ import pytest
 from aelyst_async.sync import JournalError
 from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.journal import Journal, Settled
-from aelyst_async.sync.worker import Worker, uninterrupted
+from aelyst_async.sync.worker import Worker
+from aelyst_async.waiting import uninterrupted
 
 
 def done(key: str, contact_id: str | None = None) -> Settled:
