@@ -36,6 +36,9 @@ VERSION = 2
 APPLICATION = 0x61656C53
 """``aelS``: what marks an SQLite file as a journal of a sync."""
 
+_SIGNS_OF_DAMAGE = ("malformed", "not a database", "no such table", "no such column", "has no column")
+"""In the words of SQLite's errors."""
+
 _SEALED_META = ("salt", "provider", "account", "key")
 
 
@@ -164,6 +167,8 @@ def explained(path: str | os.PathLike[str]) -> Iterator[None]:
         return
     except sqlite3.Error as error:
         words = str(error)
+    except UnicodeDecodeError:  # sqlite3's own, from a message that quotes a damaged schema
+        words = "malformed database schema"
     except OSError as error:
         what = "; free some space" if error.errno == errno.ENOSPC else ""
         raise JournalError(f"cannot open {file}: {(error.strerror or type(error).__name__).lower()}{what}") from None
@@ -171,14 +176,17 @@ def explained(path: str | os.PathLike[str]) -> Iterator[None]:
         words = f"cannot be written ({words}): free some space and run the same command again"
     if "locked" in words:
         words = f"another program has it open ({words}): close that and run the same command again"
-    if any(sign in words for sign in ("malformed", "not a database", "no such table", "no such column")):
+    if any(
+        sign in words for sign in ("malformed", "not a database", "no such table", "no such column", "has no column")
+    ):
         raise JournalError(damaged(file, words))
     raise JournalError(f"{file.name}: {words}")
 
 
 def damaged(file: Path, problem: str) -> str:
-    """Return the message for a journal that cannot be used."""
+    """Return the message for a journal that cannot be used. `problem` may quote what is damaged."""
+    last = "".join(sign if sign.isprintable() else "?" for sign in problem.strip().rpartition("\n")[2])
     return (
-        f"{file.name} is damaged or no journal ({problem.splitlines()[0]}): move it away and run again; "
+        f"{file.name} is damaged or no journal ({last}): move it away and run again; "
         "without it every row is looked up or sent anew"
     )
