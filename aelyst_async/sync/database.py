@@ -36,7 +36,7 @@ VERSION = 2
 APPLICATION = 0x61656C53
 """``aelS``: what marks an SQLite file as a journal of a sync."""
 
-_SIGNS_OF_DAMAGE = ("malformed", "not a database", "no such table", "no such column", "has no column")
+_SIGNS_OF_DAMAGE = ("malformed", "no such table", "no such column", "has no column")
 """In the words of SQLite's errors."""
 
 _SEALED_META = ("salt", "provider", "account", "key")
@@ -176,9 +176,9 @@ def explained(path: str | os.PathLike[str]) -> Iterator[None]:
         words = f"cannot be written ({words}): free some space and run the same command again"
     if "locked" in words:
         words = f"another program has it open ({words}): close that and run the same command again"
-    if any(
-        sign in words for sign in ("malformed", "not a database", "no such table", "no such column", "has no column")
-    ):
+    if "not a database" in words:
+        raise JournalError(f"{file.name} is damaged or no journal ({words}); name another one with --journal")
+    if any(sign in words for sign in _SIGNS_OF_DAMAGE):
         raise JournalError(damaged(file, words))
     raise JournalError(f"{file.name}: {words}")
 

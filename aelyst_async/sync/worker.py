@@ -1,10 +1,10 @@
 """Blocking calls of a run, on one thread that is always waited for.
 
-A call that is still at work must not find its file or its SQLite connection closed: Python answers that with an
-error, SQLite with the death of the process. So the thread is left before anything that its calls use is closed:
+Closing a file or an SQLite connection while a call on a thread uses it raises an error in that call, or crashes the
+process. So the thread ends before anything that its calls use is closed:
 
 * `Worker.run` returns only when its call has ended. A cancellation that comes meanwhile is raised afterwards.
-* Leaving the ``with`` block of a `Worker` waits for the thread, also where no event loop runs any more.
+* Leaving the ``with`` block of a `Worker` waits for the thread, without an event loop.
 
 `Worker.closing` tells a call that waits for data, such as one that reads from a pipe, to give up.
 """
