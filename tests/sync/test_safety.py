@@ -374,6 +374,7 @@ async def test_a_progress_callback_that_raises_ends_the_run_at_once(tmp_path: Pa
 
     sync = ContactSync(gateway, journal=tmp_path / "state.db", progress=progress, concurrency=4)
     as_it_is = isinstance(failure, (SystemExit, KeyboardInterrupt))
+    caught: BaseException | None = None
     try:
         await sync.run(people(600))
     except BaseException as error:  # noqa: BLE001 - SystemExit among them, which must not leave the test's task
