@@ -107,20 +107,15 @@ def run_command(arguments: argparse.Namespace) -> int:
 def _in_loop(arguments: argparse.Namespace) -> int:
     if arguments.of is not None and arguments.file != "retry":
         raise CommandError(f"one file at a time; unexpected argument {arguments.of!r}")
-    factory: Any = None
+    run: Any = asyncio.run
     with contextlib.suppress(ImportError):
         import uvloop
 
-        factory = uvloop.new_event_loop
-    loop = factory() if factory else asyncio.new_event_loop()
+        run = uvloop.run
     try:
-        asyncio.set_event_loop(loop)
-        return int(loop.run_until_complete(_sync(arguments)))
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-        asyncio.set_event_loop(None)
-        loop.close()
+        return int(run(_sync(arguments)))
+    except asyncio.CancelledError:  # only a signal cancels, see _Signals
+        return 128 + (arguments.signal or signal.SIGINT)
 
 
 async def _sync(arguments: argparse.Namespace) -> int:
@@ -129,6 +124,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
     from aelyst_async.sync import ContactSync
     from aelyst_async.sync.errors import SyncStoppedError
 
+    interrupted = _Signals(arguments)
     settings = _settings(arguments)
     retry = arguments.file == "retry" and arguments.of is not None
     provider, rows = _retried(arguments, settings) if retry else (arguments.provider, _source(arguments))
@@ -140,6 +136,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
         _check_file(arguments.file)
     check_writer(provider)
     async with AsyncExitStack() as stack:
+        stack.callback(interrupted.close)
         embedded: list[str] = []
         gateway = await open_target(provider, arguments.base_url, stack, embed=embedded.append, report="aelyst sync")
         if embedded:
@@ -165,7 +162,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
             progress=view,
             **settings,
         )
-        interrupted = _Signals(sync, arguments.drain)
+        interrupted.sync = sync
         report: SyncReport | None = None
         trouble: ContactsError | None = None
         try:
@@ -173,11 +170,8 @@ async def _sync(arguments: argparse.Namespace) -> int:
         except ContactsError as error:
             trouble, report = error, getattr(error, "report", None)
         finally:
-            interrupted.close()
             view.close()
-        return _tell(
-            arguments, report, trouble, interrupted.number, stopped_early=isinstance(trouble, SyncStoppedError)
-        )
+        return _tell(arguments, report, trouble, arguments.signal, stopped_early=isinstance(trouble, SyncStoppedError))
 
 
 def _tell(
@@ -216,12 +210,16 @@ def _nothing_written(report: SyncReport) -> bool:
 
 
 class _Signals:
-    """The first Ctrl-C or SIGTERM stops the sync, the second one aborts it."""
+    """The first Ctrl-C or SIGTERM stops the sync, the second one aborts it; before there is a sync, one ends it all.
 
-    def __init__(self, sync: ContactSync, drain: float) -> None:
-        self.number: int | None = None
-        self._sync = sync
-        self._drain = drain
+    ``arguments.signal`` is the last one's number.
+    """
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.sync: ContactSync | None = None
+        arguments.signal = None
+        self._arguments = arguments
+        self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._set: list[int] = []
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -236,16 +234,21 @@ class _Signals:
         self._set.clear()
 
     def _came(self, number: int) -> None:
-        if self.number is None:
-            self.number = number
-            print(
-                f"\nstopping: finishing what is in flight (at most {self._drain:g} s); once more to stop at once",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
-            self._sync.stop("interrupted")
+        first = self._arguments.signal is None
+        self._arguments.signal = number
+        if self.sync is None:
+            assert self._task is not None
+            self._task.cancel()
+        elif first:
+            self.sync.stop("interrupted")
+            drain = self._arguments.drain
+            with contextlib.suppress(OSError):  # nobody reads stderr any more
+                print(
+                    f"\nstopping: finishing what is in flight (at most {drain:g} s); once more to stop at once",
+                    file=sys.stderr, flush=True,
+                )  # fmt: skip
         else:
-            self.number = number
-            self._sync.abort()
+            self.sync.abort()
 
 
 def _check_file(file: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ from aelyst_async.sync.report import Progress, SyncReport, Tally
 from aelyst_async.sync.scout import LocalScout, RemoteScout
 from aelyst_async.sync.sizing import Sizer
 from aelyst_async.sync.sources import ContactSource, as_source
+from aelyst_async.sync.worker import Worker
 from aelyst_async.transport.settings import LONGEST
+from aelyst_async.waiting import uninterrupted
 
 __all__ = ["ContactSync"]
 
@@ -102,18 +104,21 @@ class ContactSync:
         self._progress = progress
         self._rebind = rebind
         self._engine: Engine | None = None
+        self._collecting: asyncio.Task[ContactSource] | None = None
         self._asked: str | None = None
         self._look_first = True
 
     def stop(self, reason: str = "interrupted") -> None:
         """End the run: finish what is in flight, save, report. To be called in the loop's thread."""
         self._asked = reason
+        if self._collecting is not None:
+            self._collecting.cancel()
         if self._engine is not None:
             self._engine.stop(reason)
 
     def abort(self) -> None:
         """End the run now: what is in flight is cancelled; the journal knows what may have happened."""
-        self._asked = "interrupted"
+        self.stop()
         if self._engine is not None:
             self._engine.abort()
 
@@ -123,18 +128,18 @@ class ContactSync:
         `dry_run`: decide only, send nothing; with `remote`, one get for each row that the journal cannot decide.
         Raises `SyncError`, `AuthenticationError`; the error's ``report`` attribute is the report so far.
         """
-        async with AsyncExitStack() as stack:
-            source = await as_source(rows)
-            stack.callback(source.close)
-            source.stopped = lambda: self._asked is not None
+        # The thread ends first; only then is closed what it works on.
+        with ExitStack() as resources, Worker("aelyst-sync") as worker:
+            resources.callback(self._forget_stop)
+            source = await self._collect(rows)
+            resources.callback(source.close)
+            source.stopped = lambda: worker.closing or self._asked is not None
             failures = self._failures_path
             if failures is None and not dry_run and (home := source.path or self._journal_path) is not None:
                 failures = beside(home, "failures.jsonl")
             self._check_paths(source, failures)
-            journal = await self._open_journal(dry_run=dry_run)
+            journal = await self._open_journal(worker, resources, dry_run=dry_run)
             resumed = False
-            if journal is not None:
-                stack.callback(journal.close)
             reader = Reader(
                 source,
                 self.mapper,
@@ -143,8 +148,8 @@ class ContactSync:
                 refresh=self._refresh,
                 verify=0.0 if dry_run else self._verify,
             )
-            stack.callback(reader.close)
-            await asyncio.get_running_loop().run_in_executor(None, reader.survey)
+            resources.callback(reader.close)
+            await worker.run(reader.survey)
             if journal is not None and not dry_run:
                 resumed = journal.begin(
                     source=source.name,
@@ -152,13 +157,41 @@ class ContactSync:
                     arguments={"key": self.mapper.key, "rows": reader.total, "duplicates": self._duplicates},
                 )
             return await self._run(
-                source, reader, journal, FailuresFile(failures), dry_run=dry_run, remote=remote, resumed=resumed
+                source,
+                reader,
+                worker,
+                journal,
+                FailuresFile(failures),
+                dry_run=dry_run,
+                remote=remote,
+                resumed=resumed,
             )
+
+    def _forget_stop(self) -> None:
+        self._asked = None
+
+    async def _collect(self, rows: Any) -> ContactSource:
+        """Return `rows` as a source. An async iterable is read to its end here, unless `stop` is called meanwhile."""
+        if not isinstance(rows, AsyncIterable):
+            return await as_source(rows)
+        if self._asked is not None:
+            return await as_source([])
+        task = self._collecting = asyncio.ensure_future(as_source(rows))
+        try:
+            return await task
+        except asyncio.CancelledError:
+            await uninterrupted(task)
+            if self._asked is None:
+                raise
+            return await as_source([])  # nothing was sent, nothing will be
+        finally:
+            self._collecting = None
 
     async def _run(
         self,
         source: ContactSource,
         reader: Reader,
+        worker: Worker,
         journal: Journal | None,
         failures: FailuresFile,
         *,
@@ -170,7 +203,7 @@ class ContactSync:
         tally = Tally()
         sizer = Sizer(self._concurrency)
         traffic = Traffic(gateway, tally, sizer)
-        error: ContactsError | None = None
+        error: BaseException | None = None
         complete = False
         try:
             async with Committer(None if dry_run else journal) as committer:
@@ -183,21 +216,21 @@ class ContactSync:
                 if dry_run:
                     deliverer = RemoteScout(courier, gateway, self.mapper) if remote else LocalScout()
                 engine = self._engine = Engine(
-                    reader, deliverer, committer=committer, failures=failures, tally=tally, traffic=traffic,
-                    sizer=sizer, drain=self._drain, budget=self._budget, progress=self._progress,
+                    reader, deliverer, worker=worker, committer=committer, failures=failures, tally=tally,
+                    traffic=traffic, sizer=sizer, drain=self._drain, budget=self._budget, progress=self._progress,
                 )  # fmt: skip
                 committer.progress = lambda: attrs.asdict(engine.snapshot())
                 if self._asked is not None:
                     engine.stop(self._asked)
                 try:
                     await engine.run()
-                except ContactsError as reason:
+                except (ContactsError, KeyboardInterrupt, SystemExit) as reason:
                     error = reason
-            if error is None and committer.error is not None:
-                error = JournalError(str(committer.error))
+            if error is None:
+                error = committer.error
             complete = error is None and engine.stopped is None
         finally:
-            self._engine = self._asked = None
+            self._engine = None
             traffic.close()
             path = failures.close(complete=complete and not dry_run)
         report = tally.report(
@@ -212,6 +245,7 @@ class ContactSync:
             quota_used=engine.quota_used,
             stopped=engine.stopped,
             resumed=resumed,
+            notes=_notes(journal),
         )
         if journal is not None and not dry_run:
             try:
@@ -233,18 +267,20 @@ class ContactSync:
 
         return with_retry(RetryPolicy(max_attempts=1, queued=False))
 
-    async def _open_journal(self, *, dry_run: bool) -> Journal | None:
+    async def _open_journal(self, worker: Worker, resources: ExitStack, *, dry_run: bool) -> Journal | None:
         path = self._journal_path
         if path is None or (dry_run and not path.exists()):
             return None
+
+        def opened() -> Journal:
+            journal = Journal.open(path)
+            resources.callback(journal.close)  # on the thread: a sync that is cancelled meanwhile closes it, too
+            return journal
+
         gateway: Any = self.gateway
-        journal = await asyncio.get_running_loop().run_in_executor(None, Journal.open, path)
-        try:
-            name = await gateway.account(journal.salt) if hasattr(gateway, "account") else None
-            journal.bind(self.mapper.schema.provider, name, key=self.mapper.key, rebind=self._rebind)
-        except BaseException:
-            journal.close()
-            raise
+        journal = await worker.run(opened)
+        name = await gateway.account(journal.salt) if hasattr(gateway, "account") else None
+        journal.bind(self.mapper.schema.provider, name, key=self.mapper.key, rebind=self._rebind)
         return journal
 
     def _check_paths(self, source: ContactSource, failures: Path | None) -> None:
@@ -257,9 +293,16 @@ class ContactSync:
                 if path is not None and _same_file(path, source.path):
                     raise SyncError(f"{option} {path} is the source itself; name another file")
         if failures is not None and journal is not None:
-            parts = (journal.with_name(f"{journal.name}{ending}") for ending in ("", "-wal", "-shm", "-lock"))
+            parts = (journal.with_name(f"{journal.name}{ending}") for ending in ("", "-wal", "-shm"))
             if any(_same_file(failures, part) for part in parts):
                 raise SyncError(f"--failures {failures} belongs to the journal; name another file")
+
+
+def _notes(journal: Journal | None) -> tuple[str, ...]:
+    if journal is None or not journal.unreadable:
+        return ()
+    words = f"{journal.unreadable:,} rows of {journal.path.name} do not fit their checksum (is the disk failing?)"
+    return (f"{words}; nothing in them was used, their contacts were looked up",)
 
 
 def _is_number(value: object) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from typing import Any
 
+from aelyst_async.sync.database import connect_read_only, explained, given_up_rows
 from aelyst_async.sync.errors import JournalError
-from aelyst_async.sync.journal import connect_read_only, explained
 
 __all__ = ["given_up", "status"]
 
@@ -19,15 +20,16 @@ def given_up(path: str | os.PathLike[str]) -> tuple[str, str, list[dict[str, Any
     try:
         with explained(path):
             meta = dict(connection.execute("SELECT name, value FROM meta"))
-            rows = [
-                _record(json.loads(payload))
-                for (payload,) in connection.execute("SELECT payload FROM dead ORDER BY row, key")
-            ]
+            rows, damaged = given_up_rows(connection)
     finally:
         connection.close()
     if "provider" not in meta:
         raise JournalError(f"{path}: no run has been made with this journal")
-    return str(meta["provider"]), str(meta["key"]), rows
+    if damaged:
+        logging.getLogger(__name__).warning(
+            "%s: %d given-up rows do not fit their checksum and are left out; sync their source again", path, damaged
+        )
+    return str(meta["provider"]), str(meta["key"]), [_record(row.payload) for row in rows]
 
 
 def _record(values: list[list[Any]]) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def test_dmchamp(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
         ("email\n\xff\n", ["--to", "aelyst"], "line 2, byte 1 (0xFF): not UTF-8"),
         (COLUMNS, ["--to", "aelyst", "--max-errors", "x"], "--max-errors x: write a number"),
         (COLUMNS, ["--to", "aelyst", "--mapping", "nope.toml"], "nope.toml: no such file"),
-        (COLUMNS, ["--to", "aelyst", "--journal", "no/such/state.db"], "no/such/state.db-lock"),
+        (COLUMNS, ["--to", "aelyst", "--journal", "no/such/state.db"], "no/such/state.db: no such file or directory"),
         (COLUMNS, ["--to", "aelyst", "--failures", "no/such/f"], "--failures no/such/f: no such directory"),
         (COLUMNS, ["--to", "aelyst", "--concurrency", "0"], "concurrency must be a whole number from 1"),
     ],
