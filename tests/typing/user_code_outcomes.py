@@ -1,4 +1,3 @@
-# type: ignore  # noqa: PGH003 - delete this line once `get_many` yields `Success[T] | Failure`; it switches the file off
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 """Read by mypy --strict and pyright, never run: what a new user does with the outcomes of many contacts."""
 
