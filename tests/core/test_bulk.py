@@ -28,6 +28,8 @@ from aelyst_async import (
 from aelyst_async.identifiers import Identifier
 from tests.virtual_time import run, virtual
 
+pytestmark = pytest.mark.hostile
+
 
 class Odd(BaseException):
     """An exception that is no `Exception`."""

@@ -16,6 +16,8 @@ from aelyst_async.fastapi.failures import is_temporary, leaves, message_of, retr
 from aelyst_async.fastapi.store import Started
 from tests.fastapi.helpers import MakeJobs, ended, until
 
+pytestmark = pytest.mark.hostile
+
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup, ExceptionGroup  # pyright: ignore[reportMissingImports]
 

@@ -19,6 +19,8 @@ from aelyst_async.errors import ConfigurationError
 from aelyst_async.fastapi import InvalidJobError, JobQueueFullError, Jobs, JobsClosedError
 from tests.fastapi.helpers import MakeJobs, ended, until
 
+pytestmark = pytest.mark.hostile
+
 T = TypeVar("T")
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")

@@ -14,6 +14,8 @@ from aelyst_async.fastapi import Jobs, JobStatus
 from tests.fastapi.helpers import ended, until
 from tests.virtual_time import virtual
 
+pytestmark = pytest.mark.hostile
+
 DAY = 86400.0
 
 

@@ -21,6 +21,8 @@ from aelyst_async.fastapi.trials import alone_seconds, trial_seconds
 from tests.fastapi.helpers import ended, until
 from tests.fastapi.processes import Start, lines
 
+pytestmark = pytest.mark.hostile
+
 
 class Life:
     """A process that owns jobs of the file, as far as the file knows."""

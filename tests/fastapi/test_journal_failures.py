@@ -17,6 +17,8 @@ from aelyst_async.fastapi.journal import Journal
 from aelyst_async.locks import LockFile
 from tests.fastapi.helpers import ended, until
 
+pytestmark = pytest.mark.hostile
+
 
 def make_database(path: Path, *statements: str) -> None:
     with contextlib.closing(sqlite3.connect(path)) as db:

@@ -12,7 +12,7 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("interrupts.py")
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals are of POSIX")
+pytestmark = [pytest.mark.hostile, pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals are of POSIX")]
 
 
 def interrupts(count: int, seed: int, rows: int = 10_000) -> dict[str, int]:

@@ -25,6 +25,8 @@ from aelyst_async.sync.history import given_up, status
 from aelyst_async.sync.journal import Attempt, Dead, Journal, Settled
 from tests.sync.fakes import FakeGateway
 
+pytestmark = pytest.mark.hostile
+
 ROWS = [{"email": f"p{number}@example.com", "first_name": f"P{number}"} for number in range(5)]
 
 

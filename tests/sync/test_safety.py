@@ -21,6 +21,8 @@ from aelyst_async.sync.history import given_up, status
 from aelyst_async.sync.journal import Journal
 from tests.sync.fakes import FakeGateway, Stored
 
+pytestmark = pytest.mark.hostile
+
 
 def people(count: int, **extra: Any) -> list[dict[str, Any]]:
     return [{"email": f"p{number}@example.com", "first_name": f"P{number}", **extra} for number in range(count)]
