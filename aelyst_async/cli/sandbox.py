@@ -1,7 +1,8 @@
 """``aelyst sandbox``: the vendors' APIs on this machine, until Ctrl-C; ``aelyst sandbox explain`` prints its rules.
 
-The first line on stdout is JSON with the URLs and the token, for programs that start it; what people read goes to
-stderr. Exit codes: 0 stopped, 2 it cannot start.
+On a terminal it opens with a panel of its addresses. Elsewhere, or with ``--json``, the first line on stdout is JSON
+with the URLs and the token, for programs that start it, and what people read goes to stderr. Exit codes: 0 stopped,
+2 it cannot start.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ __all__ = ["add_parser"]
 _EPILOG = """\
 faults: KIND[,OPTION:VALUE]…=WHEN[@[VENDOR ]METHOD /route], for example
   --fault 503=0.1                        one call in ten answers 503
-  --fault latency,seconds:0.2,sigma:0.5=100%%
+  --fault latency,seconds:0.2,sigma:0.5=100%
   --fault "reset-after=nth:3@aelyst POST /contact/{identifier}"
   kinds: status, html, reset, queued, latency, late, reset-after, truncate, garbage, slow-body, content-type
   options: code, seconds, sigma, retry_after, form (seconds, date), applied (yes, no)
-  when: a rate (0.1 or 10%%), nth:N, first:N, every:N
+  when: a rate (0.1 or 10%), nth:N, first:N, every:N
 """
 
 
@@ -45,15 +46,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--port", type=int, default=8787, help="0 takes any free port (default: %(default)s)")
     parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="further name of this server")
     parser.add_argument("--db", metavar="PATH", help="keep the contacts in this SQLite file (default: in memory)")
-    parser.add_argument("--quota", help="every vendor's quota: 10/s, 600/min, 5/2s or none (default: Aelyst 10/s)")
+    parser.add_argument("--quota", help="every API's quota: 10/s, 600/min, 5/2s or none (default: see explain)")
     parser.add_argument("--scope", choices=["endpoint", "path", "account"], help="what shares a quota")
     parser.add_argument("--assume", action="append", default=[], metavar="SWITCH=VALUE", help="see explain")
     parser.add_argument("--fault", action="append", default=[], metavar="KIND=RATE", help="see below")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of ids and faults (default: 0)")
     parser.add_argument(
-        "--contacts", action="append", default=[], metavar="[VENDOR:]CSV", help="put in the contacts of a CSV file"
+        "--contacts", action="append", default=[], metavar="[VENDOR:]FILE", help="put in the contacts of a file"
     )
-    parser.add_argument("--json", action="store_true", help="explain: print JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON, on a terminal too")
     parser.set_defaults(run=run)
 
 
@@ -108,7 +109,8 @@ def _serve(arguments: argparse.Namespace, switches: dict[str, str]) -> int:
     loop = factory() if factory else asyncio.new_event_loop()
     try:
         asyncio.set_event_loop(loop)
-        return int(loop.run_until_complete(_run(sandbox, arguments.contacts)))
+        panel = sys.stdout.isatty() and not arguments.json
+        return int(loop.run_until_complete(_run(sandbox, arguments.contacts, panel=panel)))
     finally:
         with contextlib.suppress(Exception):
             loop.run_until_complete(loop.shutdown_asyncgens())
@@ -116,7 +118,7 @@ def _serve(arguments: argparse.Namespace, switches: dict[str, str]) -> int:
         loop.close()
 
 
-async def _run(sandbox: Sandbox, files: Sequence[str]) -> int:
+async def _run(sandbox: Sandbox, files: Sequence[str], *, panel: bool) -> int:
     from aelyst_async.sandbox.server import SandboxError, is_loopback
 
     stop = asyncio.Event()
@@ -131,13 +133,17 @@ async def _run(sandbox: Sandbox, files: Sequence[str]) -> int:
         return _refuse(str(error))
     try:
         _seed(sandbox, files)
-        print(json.dumps(_ready(sandbox)), flush=True)
+        if panel:
+            _print_panel(sandbox)
+        else:
+            print(json.dumps(_ready(sandbox)), flush=True)
         if not is_loopback(sandbox.host):
             print(
                 f"warning: --host {sandbox.host}: other machines can reach this sandbox and all that is in it",
                 file=sys.stderr,
             )
-        print(f"inspector page: {sandbox.url}/   stop with Ctrl-C", file=sys.stderr, flush=True)
+        if not panel:
+            print(f"inspector page: {sandbox.url}/   stop with Ctrl-C", file=sys.stderr, flush=True)
         await stop.wait()
     finally:
         await sandbox.aclose()
@@ -154,6 +160,33 @@ def _ready(sandbox: Sandbox) -> dict[str, Any]:
         "base_urls": {vendor: sandbox.base_url(vendor) for vendor in VENDORS},
         "token": sandbox.token("aelyst"),
     }
+
+
+def _print_panel(sandbox: Sandbox) -> None:
+    """Print where everything is, for the person who has just started it."""
+    from aelyst_async.sandbox.vendors import VENDORS
+
+    rows = [("inspector", f"{sandbox.url}/"), ("token", sandbox.token(next(iter(VENDORS))))]
+    rows += [(name, sandbox.base_url(name)) for name in VENDORS]
+    rows += [("try it", "aelyst sync people.csv --to sandbox" + _elsewhere(sandbox)), ("stop", "Ctrl-C")]
+    try:
+        from rich.console import Console
+        from rich.panel import Panel
+        from rich.table import Table
+    except ImportError:
+        print("\n".join(f"{name:<10} {value}" for name, value in rows), flush=True)
+        return
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(f"[bold]{name}[/bold]", value)
+    Console(highlight=False).print(Panel(table, title="aelyst sandbox", title_align="left", expand=False))
+
+
+def _elsewhere(sandbox: Sandbox) -> str:
+    """Return what a command needs in order to find a sandbox that is not at the default address."""
+    from aelyst_async.cli.target import _SANDBOX_URL
+
+    return "" if sandbox.url == _SANDBOX_URL else f" --base-url {sandbox.url}"
 
 
 def _seed(sandbox: Sandbox, files: Sequence[str]) -> None:

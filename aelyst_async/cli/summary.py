@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aelyst_async.cli.output import printable, to_json
 from aelyst_async.cli.progress import duration
-from aelyst_async.cli.target import printable, to_json
 
 if TYPE_CHECKING:
+    from aelyst_async.cli.target import Target
     from aelyst_async.sync.report import SyncReport
 
 __all__ = ["print_report"]
 
 
-def print_report(report: SyncReport, *, resume: str, code: int, as_json: bool) -> None:
+def print_report(report: SyncReport, *, target: Target, resume: str, code: int, as_json: bool) -> None:
     """Print the report. `resume` is the command that goes on, `code` the exit code."""
     if as_json:
         again = resume if report.pending or report.stopped or report.failed else None
-        print(to_json({**report.to_dict(), "exit_code": code, "resume": again}))
+        sandbox = None if target.started is None else "started" if target.started else "running"
+        print(to_json({**report.to_dict(), "sandbox": sandbox, "exit_code": code, "resume": again}))
         return
-    for line in lines(report, resume=resume):
+    note = " (already running)" if target.started is False else ""
+    for line in lines(report, resume=resume, note=note):
         print(line)
 
 
-def lines(report: SyncReport, *, resume: str) -> list[str]:
-    """Return the report as lines for people."""
+def lines(report: SyncReport, *, resume: str, note: str = "") -> list[str]:
+    """Return the report as lines for people. `note` stands after the target."""
     dry = report.dry_run
-    out = [f"{printable(report.source)} → {report.target}" + (" (dry run: nothing was sent)" if dry else "")]
+    out = [f"{printable(report.source)} → {report.target}{note}" + (" (dry run: nothing was sent)" if dry else "")]
     if report.resumed:
         out.append("the last run did not end by itself; this one went on from its journal")
     rows: list[tuple[int, str]] = [

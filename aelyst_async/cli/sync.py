@@ -13,13 +13,20 @@ import importlib
 import shlex
 import signal
 import sys
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aelyst_async.cli.target import CommandError, check_writer, explain, open_target, printable
+import attrs
+
+from aelyst_async.cli.explain import explain
+from aelyst_async.cli.output import CommandError, printable
+from aelyst_async.cli.parser import CommandParser, add_target, bounded
+from aelyst_async.cli.target import check_name, open_target
 
 if TYPE_CHECKING:
+    from aelyst_async.cli.target import Target
     from aelyst_async.errors import ContactsError
     from aelyst_async.sync import ContactSync, SyncReport
 
@@ -36,7 +43,7 @@ custom_fields.NAME, or custom_fields.NAME:TYPE with a TYPE of text, number, chec
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add the command."""
+    """Add the command and its two other forms."""
     parser = subparsers.add_parser(
         "sync",
         help="bring a table of contacts into an API",
@@ -46,9 +53,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add = parser.add_argument
     add("file", metavar="FILE", help="the table; - is standard input")
-    add("of", metavar="JOURNAL", nargs="?", help=argparse.SUPPRESS)
-    add("--to", dest="provider", metavar="PROVIDER", help="aelyst, dmchamp, sandbox, or another that can write")
-    add("--base-url", metavar="URL", help="address of the API (of a sandbox: its root)")
+    add_target(parser, "--to", can="upsert")
     add("--key", choices=["email", "phone"], default=None, help="what contacts are matched by (default: email)")
     rows = parser.add_argument_group("rows")
     add = rows.add_argument
@@ -62,51 +67,84 @@ def add_parser(subparsers: Any) -> None:
     run = parser.add_argument_group("run")
     add = run.add_argument
     add("--journal", metavar="PATH", help="what remembers the rows (default: FILE.PROVIDER.db; none: nothing does)")
-    add("--failures", metavar="PATH", help="where failed rows go (default: FILE.failures.jsonl)")
-    add("--concurrency", type=int, default=64, metavar="N", help="most requests in flight (default: %(default)s)")
     add("--dry-run", action="store_true", help="say what would be done; no request")
     add("--remote", action="store_true", help="with --dry-run: one GET for each row that the journal cannot decide")
     add("--refresh", action="store_true", help="send unchanged rows, too")
-    add("--verify", metavar="1%", help="compare this share of the unchanged rows with the vendor's data")
-    add("--max-errors", metavar="N|5%", help="end the run when more rows fail")
+    add("--verify", type=_share, default=0.0, metavar="1%%",
+        help="compare this share of the unchanged rows with the vendor's data")  # fmt: skip
     add("--assume-new", action="store_true", help="create unknown contacts without asking: for an empty account")
-    add(
-        "--drain",
-        type=float,
-        default=20.0,
-        metavar="S",
-        help="seconds for what is in flight after Ctrl-C (default: 20)",
-    )
     add("--rebind", action="store_true", help="the journal's token was replaced, the account is the same")
-    output = parser.add_argument_group("output")
+    _add_run_options(run, parser.add_argument_group("output"), "FILE.failures.jsonl and .csv")
+    parser.set_defaults(run=lambda arguments: _command(arguments, lambda: _sync(arguments)))
+    parser.forms = {"retry": _retry_parser(), "status": _status_parser()}
+
+
+def _add_run_options(run: Any, output: Any, failures: str) -> None:
+    """Add the options that ``sync`` and ``sync retry`` share."""
+    add = run.add_argument
+    add("--failures", metavar="PATH", help=f"where failed rows go (default: {failures})")
+    add("--concurrency", type=bounded(int, 1, "a whole number from 1"), default=64, metavar="N",
+        help="most requests in flight (default: %(default)s)")  # fmt: skip
+    add("--max-errors", type=_max_errors, metavar="N|5%%", help="end the run when more rows fail")
+    add("--drain", type=bounded(float, 0, "a number of seconds"), default=20.0, metavar="S",
+        help="seconds for what is in flight after Ctrl-C (default: 20)")  # fmt: skip
     add = output.add_argument
     add("--progress", choices=["auto", "rich", "plain", "json", "none"], default="auto",
-        help="auto: a bar on a terminal, JSON lines elsewhere, on stderr")  # fmt: skip
+        help="auto: a bar on a terminal, plain lines elsewhere, on stderr")  # fmt: skip
     add("--json", action="store_true", help="print the report as JSON")
-    parser.set_defaults(run=run_command)
 
 
-def run_command(arguments: argparse.Namespace) -> int:
-    """Run; return the exit code."""
+def _retry_parser() -> CommandParser:
+    parser = CommandParser(
+        prog="aelyst sync retry",
+        description="Send the rows again that a journal's runs gave up, to the target of the journal.",
+    )
+    parser.add_argument("journal", metavar="JOURNAL", help="the journal of the sync")
+    add_target(parser, "--to", can="upsert", required=False)
+    run = parser.add_argument_group("run")
+    _add_run_options(run, parser.add_argument_group("output"), "JOURNAL.failures.jsonl")
+    unused = {"dry_run": False, "remote": False, "refresh": False, "verify": 0.0, "assume_new": False, "rebind": False}
+    parser.set_defaults(run=lambda arguments: _command(arguments, lambda: _retry(arguments)), **unused)
+    return parser
+
+
+def _status_parser() -> CommandParser:
+    parser = CommandParser(
+        prog="aelyst sync status",
+        description="Show what the last run of a journal has done, or is doing in another terminal.",
+    )
+    parser.add_argument("journal", metavar="JOURNAL", help="the journal of the sync")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_status)
+    return parser
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from aelyst_async.cli.status import print_status
     from aelyst_async.errors import ContactsError
 
     try:
-        if arguments.of is not None and arguments.file == "status":
-            from aelyst_async.cli.status import print_status
+        return print_status(arguments.journal, as_json=arguments.json)
+    except ContactsError as error:
+        print(f"aelyst sync status: {explain(error)[0]}", file=sys.stderr)
+        return 2
 
-            return print_status(arguments.of, as_json=arguments.json)
-        return _in_loop(arguments)
+
+def _command(arguments: argparse.Namespace, run: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run in an event loop; return the exit code."""
+    from aelyst_async.errors import ContactsError
+
+    try:
+        return _in_loop(run)
     except CommandError as error:
         message, code = str(error), error.code
     except ContactsError as error:
-        message, code = explain(error)
+        message, code = explain(error, provider=arguments.provider or "")
     print(f"aelyst sync: {message}", file=sys.stderr)
     return code
 
 
-def _in_loop(arguments: argparse.Namespace) -> int:
-    if arguments.of is not None and arguments.file != "retry":
-        raise CommandError(f"one file at a time; unexpected argument {arguments.of!r}")
+def _in_loop(run: Callable[[], Coroutine[Any, Any, int]]) -> int:
     factory: Any = None
     with contextlib.suppress(ImportError):
         import uvloop
@@ -115,7 +153,7 @@ def _in_loop(arguments: argparse.Namespace) -> int:
     loop = factory() if factory else asyncio.new_event_loop()
     try:
         asyncio.set_event_loop(loop)
-        return int(loop.run_until_complete(_sync(arguments)))
+        return int(loop.run_until_complete(run()))
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
@@ -124,64 +162,103 @@ def _in_loop(arguments: argparse.Namespace) -> int:
 
 
 async def _sync(arguments: argparse.Namespace) -> int:
+    from aelyst_async.sync import read_contacts
+    from aelyst_async.sync.failures import beside
+
+    settings = _settings(arguments)
+    rows = read_contacts(arguments.file, format=arguments.format, delimiter=_unescaped(arguments.delimiter))
+    _check_file(arguments.file)
+    check_name(arguments.provider, "upsert", "be the target of a sync")
+    source = _home(arguments.file)
+    async with AsyncExitStack() as stack:
+        target = await open_target(arguments.provider, arguments.base_url, stack, embed=True, report="aelyst sync")
+        journal: Path | None = source.with_name(f"{source.name}.{target.name.replace(':', '-')}.db")
+        if arguments.journal is not None:
+            journal = None if arguments.journal == "none" else Path(arguments.journal)
+        elif target.started:
+            journal = None
+        if target.started:
+            print(
+                f"no sandbox is running: one was started for this run at {target.base_url} and ends with it"
+                + ("" if journal is not None else " (so no journal is kept)"),
+                file=sys.stderr,
+            )
+        failures = Path(arguments.failures) if arguments.failures else beside(source, "failures.jsonl")
+        return await _run(arguments, target, rows, journal=journal, failures=failures, settings=settings)
+
+
+async def _retry(arguments: argparse.Namespace) -> int:
+    from aelyst_async.sync.failures import beside
+    from aelyst_async.sync.history import given_up, origin_of
+
+    journal = Path(arguments.journal)
+    origin = origin_of(journal)
+    rows = given_up(journal)
+    provider = arguments.provider or origin.target
+    check_name(provider, "upsert", "be the target of a sync")
+    async with AsyncExitStack() as stack:
+        target = await open_target(provider, arguments.base_url or origin.base_url, stack, report="aelyst sync retry")
+        failures = Path(arguments.failures) if arguments.failures else beside(journal, "failures.jsonl")
+        return await _run(
+            arguments, target, rows, journal=journal, failures=failures, settings={"key": origin.key},
+            recorded=dict(origin.settings),
+        )  # fmt: skip
+
+
+async def _run(
+    arguments: argparse.Namespace,
+    target: Target,
+    rows: Any,
+    *,
+    journal: Path | None,
+    failures: Path,
+    settings: dict[str, Any],
+    recorded: dict[str, Any] | None = None,
+) -> int:
+    """Sync `rows`, show how far it is, print what has come of it; return the exit code."""
     from aelyst_async.cli.progress import make_view
     from aelyst_async.errors import ContactsError
     from aelyst_async.sync import ContactSync
     from aelyst_async.sync.errors import SyncStoppedError
 
-    settings = _settings(arguments)
-    retry = arguments.file == "retry" and arguments.of is not None
-    provider, rows = _retried(arguments, settings) if retry else (arguments.provider, _source(arguments))
-    if provider is None:
-        raise CommandError("--to is missing: aelyst, dmchamp, sandbox, or another provider that can write")
-    verify = _share(arguments.verify, "--verify") if arguments.verify else 0.0
-    max_errors = _max_errors(arguments.max_errors)
-    if not retry:
-        _check_file(arguments.file)
-    check_writer(provider)
-    async with AsyncExitStack() as stack:
-        embedded: list[str] = []
-        gateway = await open_target(provider, arguments.base_url, stack, embed=embedded.append, report="aelyst sync")
-        if embedded:
-            print(
-                f"no sandbox is running: one was started for this run at {embedded[0]} and ends with it"
-                + ("" if arguments.journal else " (so no journal is kept)"),
-                file=sys.stderr,
-            )
-        journal, failures = _paths(arguments, provider, embedded=bool(embedded), retry=retry)
-        view = make_view(arguments.progress)
-        stack.callback(view.close)
+    view = make_view(arguments.progress)
+    interrupted: _Signals | None = None
+    report: SyncReport | None = None
+    trouble: ContactsError | None = None
+    try:
         sync = ContactSync(
-            gateway,
+            target.gateway,
             journal=journal,
             failures=None if arguments.dry_run and arguments.failures is None else failures,
             concurrency=arguments.concurrency,
             refresh=arguments.refresh,
-            verify=verify,
-            max_errors=max_errors,
+            verify=arguments.verify,
+            max_errors=arguments.max_errors,
             drain=arguments.drain,
             assume_new=arguments.assume_new,
             rebind=arguments.rebind,
             progress=view,
+            target={"target": target.name, "base_url": target.base_url, "instance": target.instance},
+            settings=settings if recorded is None else recorded,
             **settings,
         )
         interrupted = _Signals(sync, arguments.drain)
-        report: SyncReport | None = None
-        trouble: ContactsError | None = None
-        try:
-            report = await sync.run(rows, dry_run=arguments.dry_run, remote=arguments.remote)
-        except ContactsError as error:
-            trouble, report = error, getattr(error, "report", None)
-        finally:
+        report = await sync.run(rows, dry_run=arguments.dry_run, remote=arguments.remote)
+    except ContactsError as error:
+        trouble, report = error, getattr(error, "report", None)
+    finally:
+        if interrupted is not None:
             interrupted.close()
-            view.close()
-        return _tell(
-            arguments, report, trouble, interrupted.number, stopped_early=isinstance(trouble, SyncStoppedError)
-        )
+        view.close()
+    return _tell(
+        arguments, target, report, trouble, None if interrupted is None else interrupted.number,
+        stopped_early=isinstance(trouble, SyncStoppedError),
+    )  # fmt: skip
 
 
 def _tell(
     arguments: argparse.Namespace,
+    target: Target,
     report: SyncReport | None,
     trouble: ContactsError | None,
     number: int | None,
@@ -194,15 +271,17 @@ def _tell(
     code = 0 if report is None else report.exit_code
     message = None
     if trouble is not None:
-        message, _ = explain(trouble)
+        message, _ = explain(trouble, provider=target.name)
         code = 2
         if stopped_early:
             message += "; check --base-url and the network"
     elif number is not None and report is not None and not report.complete:
         code = 128 + number
+    if report is not None:
+        report = attrs.evolve(report, target=target.label)
     resume = shlex.join(["aelyst", *arguments.words])
     if report is not None and (trouble is None or arguments.json or not _nothing_written(report)):
-        print_report(report, resume=resume, code=code, as_json=arguments.json)
+        print_report(report, target=target, resume=resume, code=code, as_json=arguments.json)
     elif report is not None and message is not None:
         message += "; no contact was written"
     if message is not None:
@@ -248,21 +327,21 @@ class _Signals:
             self._sync.abort()
 
 
+def _home(file: str) -> Path:
+    """Return the path that the journal and the failures file are named after: of a pipe, or the shell's <(…), stdin."""
+    path = Path(file)
+    return path if path.is_file() else Path("stdin")
+
+
 def _check_file(file: str) -> None:
     """Refuse what is no file before anything is opened or started."""
     path = Path(file)
     if file == "-":
         return
     if path.is_dir():
-        raise CommandError(f"{file} is a directory; name a CSV, JSONL or Parquet file")
+        raise CommandError(f"{printable(file)} is a directory; name a CSV, JSONL or Parquet file")
     if not path.exists():
-        raise CommandError(f"{file}: no such file")
-
-
-def _source(arguments: argparse.Namespace) -> Any:
-    from aelyst_async.sync import read_contacts
-
-    return read_contacts(arguments.file, format=arguments.format, delimiter=_unescaped(arguments.delimiter))
+        raise CommandError(f"{printable(file)}: no such file")
 
 
 def _unescaped(delimiter: str | None) -> str | None:
@@ -305,46 +384,19 @@ def _toml(path: Path) -> dict[str, Any]:
         raise CommandError(f"{path}: not TOML: {error}") from None
 
 
-def _retried(arguments: argparse.Namespace, settings: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
-    """Return the provider and the given-up rows of a journal."""
-    from aelyst_async.sync.history import given_up
-
-    provider, key, rows = given_up(arguments.of)
-    settings["key"] = key
-    settings.pop("mapping", None)
-    arguments.journal = arguments.of
-    return arguments.provider or provider, rows
-
-
-def _paths(arguments: argparse.Namespace, provider: str, *, embedded: bool, retry: bool) -> tuple[Path | None, Path]:
-    """Return the journal and the failures file: beside the source, named after it."""
-    from aelyst_async.sync.failures import beside
-
-    source = Path(arguments.of if retry else arguments.file)
-    if not retry and not source.is_file():  # standard input, or a pipe such as the shell's <(…)
-        source = Path("stdin")
-    failures = Path(arguments.failures) if arguments.failures else beside(source, "failures.jsonl")
-    if arguments.journal == "none" or (embedded and arguments.journal is None):
-        return None, failures
-    journal = Path(arguments.journal) if arguments.journal else beside(source, f"{provider}.db")
-    return journal, failures
-
-
-def _share(text: str, option: str) -> float:
+def _share(text: str) -> float:
     try:
         share = float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:
-        raise CommandError(f"{option} {printable(text)}: write a share such as 1%")
+        raise argparse.ArgumentTypeError(f"{text}: write a share such as 1%")
     return share
 
 
-def _max_errors(text: str | None) -> int | float | None:
-    if text is None:
-        return None
+def _max_errors(text: str) -> int | float:
     if text.isascii() and text.isdigit():
         return int(text)
     if not text.endswith("%"):
-        raise CommandError(f"--max-errors {printable(text)}: write a number of rows, or a share such as 5%")
-    return _share(text, "--max-errors")
+        raise argparse.ArgumentTypeError(f"{text}: write a number of rows, or a share such as 5%")
+    return _share(text)

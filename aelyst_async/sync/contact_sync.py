@@ -21,6 +21,7 @@ from aelyst_async.sync.errors import JournalError, MappingError, SyncError
 from aelyst_async.sync.failures import FailuresFile, beside
 from aelyst_async.sync.journal import Journal
 from aelyst_async.sync.mapping import Empty, Key, Mapper, schema_of
+from aelyst_async.sync.process import identity
 from aelyst_async.sync.quota import Traffic
 from aelyst_async.sync.reading import Reader
 from aelyst_async.sync.report import Progress, SyncReport, Tally
@@ -44,7 +45,9 @@ class ContactSync:
     vendor's data. `max_errors`: a number of failed rows, or a share such as 0.05, that ends the run. `drain`:
     seconds that `stop` gives what is in flight. `max_attempts`: tries of a row. `assume_new`: create what the journal
     does not know without asking whether it exists (for an account known to be empty). `progress`: called with a
-    `Progress` a few times a second. `rebind`: accept that the journal's credential was replaced.
+    `Progress` a few times a second. `rebind`: accept that the journal's credential was replaced. `target` (``target``,
+    ``base_url``, ``instance``) and `settings` (JSON-ready) are kept in the journal, so that another program can
+    repeat the run (`origin_of`); a sandbox with another ``instance`` is another account.
 
     Raises `MappingError` for a setting that cannot work, `SyncError` as its tree says, and `AuthenticationError`.
     """
@@ -70,6 +73,8 @@ class ContactSync:
         pauses: Pauses = Pauses(),  # noqa: B008 - frozen
         progress: Callable[[Progress], None] | None = None,
         rebind: bool = False,
+        target: Mapping[str, str | None] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(gateway, ContactGateway):
             name = getattr(gateway, "provider", type(gateway).__name__)
@@ -101,6 +106,8 @@ class ContactSync:
         self._pauses = pauses
         self._progress = progress
         self._rebind = rebind
+        self._target = target
+        self._settings = dict(settings or {})
         self._engine: Engine | None = None
         self._asked: str | None = None
         self._look_first = True
@@ -131,25 +138,35 @@ class ContactSync:
             if failures is None and not dry_run and (home := source.path or self._journal_path) is not None:
                 failures = beside(home, "failures.jsonl")
             self._check_paths(source, failures)
-            journal = await self._open_journal(dry_run=dry_run)
+            # One that exists is opened before the source is read, since it may be in use; a new one is made after it,
+            # so that a refused source leaves none behind.
+            exists = self._journal_path is not None and self._journal_path.exists()
+            journal = await self._open_journal(stack, dry_run=dry_run) if exists else None
             resumed = False
-            if journal is not None:
-                stack.callback(journal.close)
             reader = Reader(
                 source,
                 self.mapper,
                 duplicates=self._duplicates,
-                look_up=None if journal is None else journal.look_up,
                 refresh=self._refresh,
                 verify=0.0 if dry_run else self._verify,
             )
             stack.callback(reader.close)
             await asyncio.get_running_loop().run_in_executor(None, reader.survey)
+            if not exists:
+                journal = await self._open_journal(stack, dry_run=dry_run)
+            if journal is not None:
+                reader.look_up = journal.look_up
             if journal is not None and not dry_run:
                 resumed = journal.begin(
-                    source=source.name,
+                    source=source.name.encode("utf-8", "backslashreplace").decode(),
                     fingerprint=reader.fingerprint,
-                    arguments={"key": self.mapper.key, "rows": reader.total, "duplicates": self._duplicates},
+                    arguments={
+                        "key": self.mapper.key,
+                        "rows": reader.total,
+                        "duplicates": self._duplicates,
+                        "process": identity(),
+                        "settings": self._settings,
+                    },
                 )
             return await self._run(
                 source, reader, journal, FailuresFile(failures), dry_run=dry_run, remote=remote, resumed=resumed
@@ -233,7 +250,7 @@ class ContactSync:
 
         return with_retry(RetryPolicy(max_attempts=1, queued=False))
 
-    async def _open_journal(self, *, dry_run: bool) -> Journal | None:
+    async def _open_journal(self, stack: AsyncExitStack, *, dry_run: bool) -> Journal | None:
         path = self._journal_path
         if path is None or (dry_run and not path.exists()):
             return None
@@ -241,10 +258,13 @@ class ContactSync:
         journal = await asyncio.get_running_loop().run_in_executor(None, Journal.open, path)
         try:
             name = await gateway.account(journal.salt) if hasattr(gateway, "account") else None
-            journal.bind(self.mapper.schema.provider, name, key=self.mapper.key, rebind=self._rebind)
+            journal.bind(
+                self.mapper.schema.provider, name, key=self.mapper.key, rebind=self._rebind, target=self._target
+            )
         except BaseException:
             journal.close()
             raise
+        stack.callback(journal.close)
         return journal
 
     def _check_paths(self, source: ContactSource, failures: Path | None) -> None:

@@ -152,16 +152,35 @@ class Journal:
             problem = "its salt is missing"
         raise JournalError(_damaged(self.path, problem))
 
-    def bind(self, provider: str, account: str | None, *, key: str, rebind: bool = False) -> None:
-        """Bind a new journal to its target, or check that an old one belongs to it. Raises `JournalError`."""
+    def bind(
+        self,
+        provider: str,
+        account: str | None,
+        *,
+        key: str,
+        rebind: bool = False,
+        target: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Bind a new journal to its target, or check that an old one belongs to it. Raises `JournalError`.
+
+        `target`: ``target``, ``base_url`` and ``instance`` of `aelyst_async.sync.history.Origin` and of a sandbox.
+        """
+        target = dict(target or {})
         with explained(self.path):
             bound = self._meta("provider")
             # A journal in which nothing has happened yet (a wrong token, a wrong address) binds nobody.
             blank = self._connection.execute("SELECT 1 FROM contact WHERE state <> 'PARKED' LIMIT 1").fetchone() is None
+            old = self._meta("instance")
+            if bound is not None and not blank and old is not None and old != target.get("instance"):
+                raise JournalError(
+                    f"{self.path.name} belongs to another account: the sandbox at {self._meta('base_url')} was started "
+                    "or reset since, and the contacts of the journal are gone; delete the journal, or name another "
+                    "one with --journal"
+                )
             if bound is None or blank or rebind:
                 self._connection.executemany(
                     "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-                    [("provider", provider), ("account", account), ("key", key)],
+                    [("provider", provider), ("account", account), ("key", key), *target.items()],
                 )
                 return
             name = self.path.name
@@ -321,6 +340,8 @@ def _prepare(connection: sqlite3.Connection, file: Path) -> None:
 def _check_kind(connection: sqlite3.Connection, file: Path) -> None:
     if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
         raise JournalError(f"{file.name} is an SQLite file but no journal of a sync; name another one with --journal")
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'contact'").fetchone() is None:
+        raise JournalError(f"{file.name} is a database of something else; name another one with --journal")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != VERSION:
         raise JournalError(

@@ -73,7 +73,9 @@ class Chunk:
 
 
 class Reader:
-    """Reads one source for one target. `look_up` asks the journal for many keys at once (None: there is none)."""
+    """Reads one source for one target. ``look_up`` asks the journal for many keys at once (None: there is none)."""
+
+    look_up: Callable[[Sequence[str]], Mapping[str, Entry]] | None = None
 
     def __init__(
         self,
@@ -81,7 +83,6 @@ class Reader:
         mapper: Mapper,
         *,
         duplicates: Duplicates,
-        look_up: Callable[[Sequence[str]], Mapping[str, Entry]] | None,
         refresh: bool,
         verify: float,
     ) -> None:
@@ -90,7 +91,6 @@ class Reader:
         self._mapper = mapper
         self._duplicates = duplicates
         self._index = DuplicatesIndex(duplicates)
-        self._look_up = look_up
         self._refresh = refresh
         self._verify = verify
         self._random = random.Random()  # noqa: S311 - a sample, no secret
@@ -160,7 +160,7 @@ class Reader:
             if self._row != self.total or self._source.fingerprint() != self._fingerprint:
                 raise SourceError(f"{self._source.name} was changed while it was read; run the same command again")
         if candidates:
-            known = {} if self._look_up is None else self._look_up([mapped.key for _, _, mapped, _ in candidates])
+            known = {} if self.look_up is None else self.look_up([mapped.key for _, _, mapped, _ in candidates])
             for candidate in candidates:
                 self._compare(candidate, known.get(candidate[2].key), chunk)
         return chunk
@@ -180,22 +180,25 @@ class Reader:
         chunk: Chunk,
         candidates: list[_Candidate],
     ) -> None:
+        number = self._source.row_number(row)
         if isinstance(cells, BadRow):
             data = _as_data(columns, cells.data)
-            chunk.refused.append(Refused(row, line, None, [Problem(None, cells.rule, cells.message)], data))
+            chunk.refused.append(Refused(number, line, None, [Problem(None, cells.rule, cells.message)], data))
             return
         mapped = self._mapper.read(columns, cells)
         if not isinstance(mapped, Mapped):
             key = self._mapper.key_of(columns, cells)
-            chunk.refused.append(Refused(row, line, key, mapped, _as_data(columns, cells)))
+            chunk.refused.append(Refused(number, line, key, mapped, _as_data(columns, cells)))
             return
         rival = self._index.rival(mapped.key, row)
         if rival is None:
             data = cells if columns is None else (columns, cells)
-            candidates.append((row, line, mapped, data))
+            candidates.append((number, line, mapped, data))
         elif self._duplicates == "error":
-            problem = Problem(self._mapper.key, "duplicate", f"row {rival} has the same {self._mapper.key}")
-            chunk.refused.append(Refused(row, line, mapped.key, [problem], _as_data(columns, cells)))
+            problem = Problem(
+                self._mapper.key, "duplicate", f"row {self._source.row_number(rival)} has the same {self._mapper.key}"
+            )
+            chunk.refused.append(Refused(number, line, mapped.key, [problem], _as_data(columns, cells)))
         else:
             chunk.skipped += 1
 

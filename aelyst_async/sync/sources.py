@@ -77,6 +77,10 @@ class ContactSource:
     def close(self) -> None:
         """Remove what was copied. Idempotent."""
 
+    def row_number(self, position: int) -> int:
+        """Return the number to report for the row at `position` (from 1): another one where rows come from a report."""
+        return position
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for _, cells in self.open():
             if isinstance(cells, BadRow):
