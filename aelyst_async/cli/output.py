@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from typing import Any
 
 __all__ = ["CommandError", "printable", "to_json"]
@@ -38,7 +39,12 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
         text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False, default=str)
     except ValueError:
         text = json.dumps(_finite(value), ensure_ascii=False, indent=indent, default=str)
-    return _NOT_ASCII.sub(_escaped, text)
+    text = _NOT_ASCII.sub(_escaped, text)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a terminal that is not UTF-8
+        return json.dumps(json.loads(text), indent=indent)
+    return text
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-__all__ = ["IDENTIFIER", "CommandParser", "add_target", "bounded", "provider_help"]
+from aelyst_async.cli.output import printable
+
+__all__ = ["IDENTIFIER", "VALUE", "CommandParser", "add_target", "bounded", "provider_help"]
+
+VALUE = "\0"
+"""Before a message of an argument's type that begins with the argument's value."""
 
 IDENTIFIER = "email:ann@example.com, phone:+60123456789 or id:123"
 
@@ -38,7 +44,11 @@ class CommandParser(argparse.ArgumentParser):
         return super().format_help()
 
     def error(self, message: str) -> NoReturn:  # noqa: D102
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        # "argument --drain: 'x' is not …" is "--drain 'x' is not …" where the rest begins with the value.
+        found = re.fullmatch(r"argument ([^:]+): (.*)", message, re.DOTALL)
+        if found is not None:
+            message = f"{found[1]}{'' if found[2].startswith(VALUE) else ':'} {found[2].removeprefix(VALUE)}"
+        self.exit(2, f"{self.prog}: {printable(message)}; see {self.prog} --help\n")
 
 
 def add_target(parser: argparse.ArgumentParser, option: str, *, can: str = "get", required: bool = True) -> None:
@@ -64,7 +74,7 @@ def bounded(kind: type[int | float], least: float, words: str) -> Callable[[str]
         except ValueError:
             value = least - 1
         if not least <= value <= 1e9:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+            raise argparse.ArgumentTypeError(f"{VALUE}{text}: not {words}")
         return value
 
     return read

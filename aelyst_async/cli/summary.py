@@ -63,6 +63,7 @@ def lines(report: SyncReport, *, resume: str, note: str = "") -> list[str]:
     if report.reasons:
         out.append("why rows failed:")
         out += [f"{count:>{width},} × {printable(reason)}" for reason, count in report.reasons]
+    out += [f"note: {printable(note)}" for note in report.notes]
     if report.stopped is not None:
         out.append(f"ended early: {printable(report.stopped)}")
     if report.stopped is not None or report.pending:

@@ -22,7 +22,7 @@ import attrs
 
 from aelyst_async.cli.explain import explain
 from aelyst_async.cli.output import CommandError, printable
-from aelyst_async.cli.parser import CommandParser, add_target, bounded
+from aelyst_async.cli.parser import VALUE, CommandParser, add_target, bounded, provider_help
 from aelyst_async.cli.target import check_name, open_target
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add = parser.add_argument
     add("file", metavar="FILE", help="the table; - is standard input")
-    add_target(parser, "--to", can="upsert")
+    add_target(parser, "--to", can="upsert", required=False)
     add("--key", choices=["email", "phone"], default=None, help="what contacts are matched by (default: email)")
     rows = parser.add_argument_group("rows")
     add = rows.add_argument
@@ -135,7 +135,7 @@ def _command(arguments: argparse.Namespace, run: Callable[[], Coroutine[Any, Any
     from aelyst_async.errors import ContactsError
 
     try:
-        return _in_loop(run)
+        return _in_loop(arguments, run)
     except CommandError as error:
         message, code = str(error), error.code
     except ContactsError as error:
@@ -144,33 +144,32 @@ def _command(arguments: argparse.Namespace, run: Callable[[], Coroutine[Any, Any
     return code
 
 
-def _in_loop(run: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    factory: Any = None
+def _in_loop(arguments: argparse.Namespace, command: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    run: Any = asyncio.run
     with contextlib.suppress(ImportError):
         import uvloop
 
-        factory = uvloop.new_event_loop
-    loop = factory() if factory else asyncio.new_event_loop()
+        run = uvloop.run
     try:
-        asyncio.set_event_loop(loop)
-        return int(loop.run_until_complete(run()))
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-        asyncio.set_event_loop(None)
-        loop.close()
+        return int(run(command()))
+    except asyncio.CancelledError:  # only a signal cancels, see _Signals
+        return 128 + (arguments.signal or signal.SIGINT)
 
 
 async def _sync(arguments: argparse.Namespace) -> int:
     from aelyst_async.sync import read_contacts
     from aelyst_async.sync.failures import beside
 
+    interrupted = _Signals(arguments)
     settings = _settings(arguments)
     rows = read_contacts(arguments.file, format=arguments.format, delimiter=_unescaped(arguments.delimiter))
     _check_file(arguments.file)
+    if arguments.provider is None:
+        raise CommandError(f"--to is missing: {provider_help('upsert')}")
     check_name(arguments.provider, "upsert", "be the target of a sync")
     source = _home(arguments.file)
     async with AsyncExitStack() as stack:
+        stack.callback(interrupted.close)
         target = await open_target(arguments.provider, arguments.base_url, stack, embed=True, report="aelyst sync")
         journal: Path | None = source.with_name(f"{source.name}.{target.name.replace(':', '-')}.db")
         if arguments.journal is not None:
@@ -184,29 +183,32 @@ async def _sync(arguments: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
         failures = Path(arguments.failures) if arguments.failures else beside(source, "failures.jsonl")
-        return await _run(arguments, target, rows, journal=journal, failures=failures, settings=settings)
+        return await _run(arguments, interrupted, target, rows, journal=journal, failures=failures, settings=settings)
 
 
 async def _retry(arguments: argparse.Namespace) -> int:
     from aelyst_async.sync.failures import beside
-    from aelyst_async.sync.history import given_up, origin_of
+    from aelyst_async.sync.history import given_up_source, origin_of
 
+    interrupted = _Signals(arguments)
     journal = Path(arguments.journal)
     origin = origin_of(journal)
-    rows = given_up(journal)
+    rows = given_up_source(journal)
     provider = arguments.provider or origin.target
     check_name(provider, "upsert", "be the target of a sync")
     async with AsyncExitStack() as stack:
+        stack.callback(interrupted.close)
         target = await open_target(provider, arguments.base_url or origin.base_url, stack, report="aelyst sync retry")
         failures = Path(arguments.failures) if arguments.failures else beside(journal, "failures.jsonl")
         return await _run(
-            arguments, target, rows, journal=journal, failures=failures, settings={"key": origin.key},
+            arguments, interrupted, target, rows, journal=journal, failures=failures, settings={"key": origin.key},
             recorded=dict(origin.settings),
         )  # fmt: skip
 
 
 async def _run(
     arguments: argparse.Namespace,
+    interrupted: _Signals,
     target: Target,
     rows: Any,
     *,
@@ -222,11 +224,10 @@ async def _run(
     from aelyst_async.sync.errors import SyncStoppedError
 
     view = make_view(arguments.progress)
-    interrupted: _Signals | None = None
     report: SyncReport | None = None
     trouble: ContactsError | None = None
     try:
-        sync = ContactSync(
+        interrupted.sync = sync = ContactSync(
             target.gateway,
             journal=journal,
             failures=None if arguments.dry_run and arguments.failures is None else failures,
@@ -242,18 +243,12 @@ async def _run(
             settings=settings if recorded is None else recorded,
             **settings,
         )
-        interrupted = _Signals(sync, arguments.drain)
         report = await sync.run(rows, dry_run=arguments.dry_run, remote=arguments.remote)
     except ContactsError as error:
         trouble, report = error, getattr(error, "report", None)
     finally:
-        if interrupted is not None:
-            interrupted.close()
         view.close()
-    return _tell(
-        arguments, target, report, trouble, None if interrupted is None else interrupted.number,
-        stopped_early=isinstance(trouble, SyncStoppedError),
-    )  # fmt: skip
+    return _tell(arguments, target, report, trouble, stopped_early=isinstance(trouble, SyncStoppedError))
 
 
 def _tell(
@@ -261,7 +256,6 @@ def _tell(
     target: Target,
     report: SyncReport | None,
     trouble: ContactsError | None,
-    number: int | None,
     *,
     stopped_early: bool,
 ) -> int:
@@ -275,8 +269,8 @@ def _tell(
         code = 2
         if stopped_early:
             message += "; check --base-url and the network"
-    elif number is not None and report is not None and not report.complete:
-        code = 128 + number
+    elif arguments.signal is not None and report is not None and not report.complete:
+        code = 128 + arguments.signal
     if report is not None:
         report = attrs.evolve(report, target=target.label)
     resume = shlex.join(["aelyst", *arguments.words])
@@ -295,12 +289,16 @@ def _nothing_written(report: SyncReport) -> bool:
 
 
 class _Signals:
-    """The first Ctrl-C or SIGTERM stops the sync, the second one aborts it."""
+    """The first Ctrl-C or SIGTERM stops the sync, the second one aborts it; before there is a sync, one ends it all.
 
-    def __init__(self, sync: ContactSync, drain: float) -> None:
-        self.number: int | None = None
-        self._sync = sync
-        self._drain = drain
+    ``arguments.signal`` is the last one's number.
+    """
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.sync: ContactSync | None = None
+        arguments.signal = None
+        self._arguments = arguments
+        self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._set: list[int] = []
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -315,16 +313,20 @@ class _Signals:
         self._set.clear()
 
     def _came(self, number: int) -> None:
-        if self.number is None:
-            self.number = number
+        first = self._arguments.signal is None
+        self._arguments.signal = number
+        if self.sync is None:
+            assert self._task is not None
+            self._task.cancel()
+        elif first:
+            drain = self._arguments.drain
             print(
-                f"\nstopping: finishing what is in flight (at most {self._drain:g} s); once more to stop at once",
+                f"\nstopping: finishing what is in flight (at most {drain:g} s); once more to stop at once",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
-            self._sync.stop("interrupted")
+            self.sync.stop("interrupted")
         else:
-            self.number = number
-            self._sync.abort()
+            self.sync.abort()
 
 
 def _home(file: str) -> Path:
@@ -390,7 +392,7 @@ def _share(text: str) -> float:
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: write a share such as 1%")
+        raise argparse.ArgumentTypeError(f"{VALUE}{text}: write a share such as 1%")
     return share
 
 
@@ -398,5 +400,5 @@ def _max_errors(text: str) -> int | float:
     if text.isascii() and text.isdigit():
         return int(text)
     if not text.endswith("%"):
-        raise argparse.ArgumentTypeError(f"{text}: write a number of rows, or a share such as 5%")
+        raise argparse.ArgumentTypeError(f"{VALUE}{text}: write a number of rows, or a share such as 5%")
     return _share(text)

@@ -81,9 +81,11 @@ def check_name(provider: str, can: str, purpose: str) -> None:
         name = provider.partition(":")[2]
     able = providers_that(can)
     if name not in provider_names():
-        raise CommandError(f"no provider named {printable(name)!r}; there are {', '.join(able)} and sandbox")
-    if not hasattr(gateway_class(name), can):
-        raise CommandError(f"{name} cannot {purpose}; these can: {', '.join(able)}")
+        raise CommandError(f"no provider named {printable(name)!r}; installed: {', '.join(able)}, and sandbox")
+    kind = gateway_class(name)
+    if not hasattr(kind, can):
+        why = "only reads contacts, so it cannot" if not hasattr(kind, "update") else "cannot"
+        raise CommandError(f"{name} {why} {purpose}; these can: {', '.join(able)}")
 
 
 def variables(provider: str) -> tuple[str, str]:
@@ -109,7 +111,7 @@ async def open_target(
 
     credential, address = variables(provider)
     if not os.environ.get(credential):
-        raise CommandError(f"{provider}: no credential; set the environment variable {credential}")
+        raise CommandError(f"{provider}: no credential; set {credential} in the environment")
     _check_address(base_url or os.environ.get(address), "--base-url" if base_url else address, credential)
     gateway = open_gateway(provider, **({} if base_url is None else {"base_url": base_url}))
     if hasattr(gateway, "__aexit__"):

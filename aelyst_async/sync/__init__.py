@@ -4,7 +4,7 @@
 `sources`, `columnar`                where rows come from
 `mapping`, `values`                  which column is which field, and what is wrong with a row
 `duplicates`, `reading`              which rows are worth a request
-`journal`, `lock`, `committer`       what is known of each contact, on disk
+`journal`, `database`, `committer`   what is known of each contact, on disk
 `delivery`, `scout`                  one row's way to the vendor
 `engine`, `sizing`, `quota`          all rows' way: how many at once, what waits, how it ends
 `report`, `failures`                 what has become of them

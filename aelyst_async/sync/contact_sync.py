@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from aelyst_async.sync.report import Progress, SyncReport, Tally
 from aelyst_async.sync.scout import LocalScout, RemoteScout
 from aelyst_async.sync.sizing import Sizer
 from aelyst_async.sync.sources import ContactSource, as_source
+from aelyst_async.sync.worker import Worker
 from aelyst_async.transport.settings import LONGEST
 
 __all__ = ["ContactSync"]
@@ -130,10 +130,11 @@ class ContactSync:
         `dry_run`: decide only, send nothing; with `remote`, one get for each row that the journal cannot decide.
         Raises `SyncError`, `AuthenticationError`; the error's ``report`` attribute is the report so far.
         """
-        async with AsyncExitStack() as stack:
+        # The thread is left first: what it works on is closed only then.
+        with ExitStack() as resources, Worker("aelyst-sync") as worker:
             source = await as_source(rows)
-            stack.callback(source.close)
-            source.stopped = lambda: self._asked is not None
+            resources.callback(source.close)
+            source.stopped = lambda: worker.closing or self._asked is not None
             failures = self._failures_path
             if failures is None and not dry_run and (home := source.path or self._journal_path) is not None:
                 failures = beside(home, "failures.jsonl")
@@ -141,7 +142,7 @@ class ContactSync:
             # One that exists is opened before the source is read, since it may be in use; a new one is made after it,
             # so that a refused source leaves none behind.
             exists = self._journal_path is not None and self._journal_path.exists()
-            journal = await self._open_journal(stack, dry_run=dry_run) if exists else None
+            journal = await self._open_journal(worker, resources, dry_run=dry_run) if exists else None
             resumed = False
             reader = Reader(
                 source,
@@ -150,15 +151,15 @@ class ContactSync:
                 refresh=self._refresh,
                 verify=0.0 if dry_run else self._verify,
             )
-            stack.callback(reader.close)
-            await asyncio.get_running_loop().run_in_executor(None, reader.survey)
+            resources.callback(reader.close)
+            await worker.run(reader.survey)
             if not exists:
-                journal = await self._open_journal(stack, dry_run=dry_run)
+                journal = await self._open_journal(worker, resources, dry_run=dry_run)
             if journal is not None:
                 reader.look_up = journal.look_up
             if journal is not None and not dry_run:
                 resumed = journal.begin(
-                    source=source.name.encode("utf-8", "backslashreplace").decode(),
+                    source=source.name,
                     fingerprint=reader.fingerprint,
                     arguments={
                         "key": self.mapper.key,
@@ -169,13 +170,21 @@ class ContactSync:
                     },
                 )
             return await self._run(
-                source, reader, journal, FailuresFile(failures), dry_run=dry_run, remote=remote, resumed=resumed
+                source,
+                reader,
+                worker,
+                journal,
+                FailuresFile(failures),
+                dry_run=dry_run,
+                remote=remote,
+                resumed=resumed,
             )
 
     async def _run(
         self,
         source: ContactSource,
         reader: Reader,
+        worker: Worker,
         journal: Journal | None,
         failures: FailuresFile,
         *,
@@ -187,7 +196,7 @@ class ContactSync:
         tally = Tally()
         sizer = Sizer(self._concurrency)
         traffic = Traffic(gateway, tally, sizer)
-        error: ContactsError | None = None
+        error: BaseException | None = None
         complete = False
         try:
             async with Committer(None if dry_run else journal) as committer:
@@ -200,18 +209,18 @@ class ContactSync:
                 if dry_run:
                     deliverer = RemoteScout(courier, gateway, self.mapper) if remote else LocalScout()
                 engine = self._engine = Engine(
-                    reader, deliverer, committer=committer, failures=failures, tally=tally, traffic=traffic,
-                    sizer=sizer, drain=self._drain, budget=self._budget, progress=self._progress,
+                    reader, deliverer, worker=worker, committer=committer, failures=failures, tally=tally,
+                    traffic=traffic, sizer=sizer, drain=self._drain, budget=self._budget, progress=self._progress,
                 )  # fmt: skip
                 committer.progress = lambda: attrs.asdict(engine.snapshot())
                 if self._asked is not None:
                     engine.stop(self._asked)
                 try:
                     await engine.run()
-                except ContactsError as reason:
+                except (ContactsError, KeyboardInterrupt, SystemExit) as reason:
                     error = reason
-            if error is None and committer.error is not None:
-                error = JournalError(str(committer.error))
+            if error is None:
+                error = committer.error
             complete = error is None and engine.stopped is None
         finally:
             self._engine = self._asked = None
@@ -229,6 +238,7 @@ class ContactSync:
             quota_used=engine.quota_used,
             stopped=engine.stopped,
             resumed=resumed,
+            notes=_notes(journal),
         )
         if journal is not None and not dry_run:
             try:
@@ -250,21 +260,20 @@ class ContactSync:
 
         return with_retry(RetryPolicy(max_attempts=1, queued=False))
 
-    async def _open_journal(self, stack: AsyncExitStack, *, dry_run: bool) -> Journal | None:
+    async def _open_journal(self, worker: Worker, resources: ExitStack, *, dry_run: bool) -> Journal | None:
         path = self._journal_path
         if path is None or (dry_run and not path.exists()):
             return None
+
+        def opened() -> Journal:
+            journal = Journal.open(path)
+            resources.callback(journal.close)  # on the thread: a sync that is cancelled meanwhile closes it, too
+            return journal
+
         gateway: Any = self.gateway
-        journal = await asyncio.get_running_loop().run_in_executor(None, Journal.open, path)
-        try:
-            name = await gateway.account(journal.salt) if hasattr(gateway, "account") else None
-            journal.bind(
-                self.mapper.schema.provider, name, key=self.mapper.key, rebind=self._rebind, target=self._target
-            )
-        except BaseException:
-            journal.close()
-            raise
-        stack.callback(journal.close)
+        journal = await worker.run(opened)
+        name = await gateway.account(journal.salt) if hasattr(gateway, "account") else None
+        journal.bind(self.mapper.schema.provider, name, key=self.mapper.key, rebind=self._rebind, target=self._target)
         return journal
 
     def _check_paths(self, source: ContactSource, failures: Path | None) -> None:
@@ -277,9 +286,16 @@ class ContactSync:
                 if path is not None and _same_file(path, source.path):
                     raise SyncError(f"{option} {path} is the source itself; name another file")
         if failures is not None and journal is not None:
-            parts = (journal.with_name(f"{journal.name}{ending}") for ending in ("", "-wal", "-shm", "-lock"))
+            parts = (journal.with_name(f"{journal.name}{ending}") for ending in ("", "-wal", "-shm"))
             if any(_same_file(failures, part) for part in parts):
                 raise SyncError(f"--failures {failures} belongs to the journal; name another file")
+
+
+def _notes(journal: Journal | None) -> tuple[str, ...]:
+    if journal is None or not journal.unreadable:
+        return ()
+    words = f"{journal.unreadable:,} rows of {journal.path.name} do not fit their checksum (is the disk failing?)"
+    return (f"{words}; nothing in them was used, their contacts were looked up",)
 
 
 def _is_number(value: object) -> bool:

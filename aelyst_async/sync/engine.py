@@ -11,7 +11,8 @@ that waits holds no slot. A key stands for one row only (`aelyst_async.sync.dupl
 contact are ever in flight together.
 
 `stop` ends the reading, lets what is in flight finish for `drain` seconds, and leaves the rest to the next run;
-`abort` cancels at once. Both are safe at any moment: the journal knows what may have happened.
+`abort` cancels at once. Both are safe at any moment: the journal knows what may have happened. However a run ends,
+`Engine.run` returns only when none of its tasks is left and nothing of it is on a thread.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from aelyst_async.sync.reading import Chunk, Reader, Work, work_data
 from aelyst_async.sync.report import Progress, Tally
 from aelyst_async.sync.sizing import Sizer
 from aelyst_async.sync.values import REASONS
+from aelyst_async.sync.worker import Worker, uninterrupted
 
 __all__ = ["Deliverer", "Engine", "ErrorBudget"]
 
@@ -94,6 +96,7 @@ class Engine:
         reader: Reader,
         deliverer: Deliverer,
         *,
+        worker: Worker,
         committer: Committer,
         failures: FailuresFile,
         tally: Tally,
@@ -105,6 +108,7 @@ class Engine:
     ) -> None:
         self.stopped: str | None = None
         self._reader = reader
+        self._worker = worker
         self._deliverer = deliverer
         self._committer = committer
         self._failures = failures
@@ -165,26 +169,27 @@ class Engine:
             await self._dispatch()
             await self._finish()
         finally:
-            for task in (producer, ticker, *self._tasks):
+            tasks = (producer, ticker, *self._tasks)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(producer, ticker, *self._tasks, return_exceptions=True)
             if self._timer is not None:
                 self._timer.cancel()
+            await uninterrupted(asyncio.gather(*tasks, return_exceptions=True))
         self._report_progress()
         if self._fatal is not None:
             raise self._fatal
 
     async def _produce(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while not (self._exhausted or self._stopping):
                 if len(self._ready) >= _LOW_WATER or len(self._parked) >= _MAX_PARKED:
                     self._hungry.clear()
                     await self._hungry.wait()
                     continue
-                chunk = await loop.run_in_executor(None, self._reader.next_chunk)
-                self._take_in(chunk)
-        except Exception as error:  # noqa: BLE001 - ends the run, raised by run()
+                self._take_in(await self._worker.run(self._reader.next_chunk))
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - ends the run, raised by run()
             self._fail(error)
 
     def _take_in(self, chunk: Chunk) -> None:
@@ -275,7 +280,7 @@ class Engine:
             verdict = await self._deliverer.attempt(work)
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 - ends the run, raised by run()
+        except BaseException as error:  # noqa: BLE001 - ends the run, raised by run()
             self._fail(error)
             return
         if not self._traffic.told:
@@ -339,7 +344,7 @@ class Engine:
         if self._fatal is None:
             self._fatal = error
         if isinstance(error, AuthenticationError):
-            reason = f"the credential was refused ({error.status})"
+            reason = f"the credential was refused ({error.status} {error.message})"
         else:
             reason = str(error) if isinstance(error, ContactsError) else f"a bug: {type(error).__name__}"
         self.stop(reason)
@@ -407,5 +412,17 @@ class Engine:
         )
 
     def _report_progress(self) -> None:
-        if self._progress is not None:
+        if self._progress is None:
+            return
+        try:
             self._progress(self.snapshot())
+        except BaseException as error:  # noqa: BLE001 - ends the run, raised by run()
+            self._progress = None
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                self._fail(error)
+                self.abort()
+                return
+            words = f"the progress callback raised {type(error).__name__}"
+            reason = SyncStoppedError(f"{words}: {error}" if isinstance(error, Exception) else words)
+            reason.__cause__ = error
+            self._fail(reason)

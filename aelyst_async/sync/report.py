@@ -28,7 +28,7 @@ class SyncReport:
     (the run ended before it was decided; the same command goes on with it). In a dry run the first two say what would
     be done. Times in seconds: ``waited`` for the quota and ``network`` are sums over requests that ran side by side,
     ``computing`` is processor time. ``quota_used``: share of the learned quota that the requests took, 0 to 1.
-    ``stopped`` says why the run ended early.
+    ``stopped`` says why the run ended early. ``notes``: what else the user should know, a sentence each.
     """
 
     version: int = REPORT_VERSION
@@ -55,6 +55,7 @@ class SyncReport:
     reasons: tuple[tuple[str, int], ...] = ()
     stopped: str | None = None
     resumed: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:

@@ -1,0 +1,71 @@
+"""Blocking calls of a run, on one thread that is always waited for.
+
+A call that is still at work must not find its file or its SQLite connection closed: Python answers that with an
+error, SQLite with the death of the process. So the thread is left before anything that its calls use is closed:
+
+* `Worker.run` returns only when its call has ended. A cancellation that comes meanwhile is raised afterwards.
+* Leaving the ``with`` block of a `Worker` waits for the thread, also where no event loop runs any more.
+
+`Worker.closing` tells a call that waits for data, such as one that reads from a pipe, to give up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+__all__ = ["Worker", "uninterrupted"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class Worker:
+    """One thread. Use as ``with``, inside the ``with`` of everything that its calls use."""
+
+    def __init__(self, name: str) -> None:
+        self.closing = False
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    def __enter__(self) -> Worker:  # noqa: PYI034 - no Self before 3.11
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closing = True
+        self._executor.shutdown(wait=True)
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function` on the thread and return its result. A cancelled caller waits for the end of the call."""
+
+        def call() -> T:
+            try:
+                return function(*args, **kwargs)
+            except StopIteration as error:  # a future cannot carry it: its waiter would wait for ever
+                raise RuntimeError("StopIteration was raised") from error
+
+        future = asyncio.get_running_loop().run_in_executor(self._executor, call)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            self.closing = True
+            await uninterrupted(future)
+            if not future.cancelled():
+                future.exception()  # asyncio complains of an exception that nobody has looked at
+            raise
+
+
+async def uninterrupted(future: asyncio.Future[Any]) -> None:
+    """Wait until `future` is done. A cancellation that comes meanwhile is raised afterwards."""
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:  # noqa: PERF203
+            cancelled = error
+    if cancelled is not None:
+        try:
+            raise cancelled
+        finally:
+            del cancelled  # else the exception and this frame refer to each other
