@@ -37,8 +37,8 @@ from aelyst_async.gateway import ContactGateway
 from aelyst_async.identifiers import ContactId, Identifier
 from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.journal import Attempt, Dead, Settled
-from aelyst_async.sync.mapping import Mapper
 from aelyst_async.sync.reading import Work
+from aelyst_async.tables.mapping import Mapper
 
 __all__ = ["Courier", "Kind", "Pauses", "Verdict"]
 
