@@ -120,7 +120,7 @@ def _fields(arguments: argparse.Namespace) -> int:
 def _schema(provider: str) -> Any:
     from aelyst_async.cli.target import check_name
     from aelyst_async.registry import gateway_class
-    from aelyst_async.sync.mapping import schema_of
+    from aelyst_async.tables import schema_of
 
     name = provider.removeprefix("sandbox:")
     if name == "sandbox":

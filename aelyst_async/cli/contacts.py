@@ -89,7 +89,7 @@ async def _write(arguments: argparse.Namespace, operation: str) -> int:
 
 
 def _fields(gateway: Any, pairs: list[str]) -> ContactFields:
-    from aelyst_async.sync.mapping import Mapper, schema_of
+    from aelyst_async.tables.mapping import Mapper, schema_of
 
     names, values = [], []
     for pair in pairs:
@@ -98,8 +98,8 @@ def _fields(gateway: Any, pairs: list[str]) -> ContactFields:
             raise CommandError(f"{pair!r}: write FIELD=VALUE")
         names.append(name.strip())
         values.append(value)
-    mapper = Mapper(schema_of(gateway), empty="clear", table=False)
-    read, problems, _ = mapper.layout(names, table=False).values(values)
+    mapper = Mapper(schema_of(gateway), empty="clear")
+    read, problems = mapper.record_plan(names).values(values)
     if problems:
         raise CommandError("; ".join(f"{problem.column}: {problem.message}" for problem in problems))
     return mapper.fields(read)

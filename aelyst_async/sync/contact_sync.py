@@ -14,20 +14,20 @@ from aelyst_async.errors import ContactsError
 from aelyst_async.gateway import ContactGateway
 from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.delivery import Courier, Pauses
-from aelyst_async.sync.duplicates import Duplicates
 from aelyst_async.sync.engine import Deliverer, Engine, ErrorBudget
 from aelyst_async.sync.errors import JournalError, MappingError, SyncError
 from aelyst_async.sync.failures import FailuresFile, beside
 from aelyst_async.sync.journal import Journal
-from aelyst_async.sync.mapping import Empty, Key, Mapper, schema_of
 from aelyst_async.sync.process import identity
 from aelyst_async.sync.quota import Traffic
 from aelyst_async.sync.reading import Reader
 from aelyst_async.sync.report import Progress, SyncReport, Tally
 from aelyst_async.sync.scout import LocalScout, RemoteScout
 from aelyst_async.sync.sizing import Sizer
-from aelyst_async.sync.sources import ContactSource, as_source
 from aelyst_async.sync.worker import Worker
+from aelyst_async.tables.duplicates import Duplicates
+from aelyst_async.tables.mapping import Empty, Mapper, schema_of
+from aelyst_async.tables.sources import ContactSource, as_source
 from aelyst_async.transport.settings import LONGEST
 
 __all__ = ["ContactSync"]
@@ -37,8 +37,9 @@ class ContactSync:
     """Brings a table of contacts into an API: `run` returns a `SyncReport`.
 
     `journal`: the path of the SQLite file that remembers what went in (None: nothing is remembered, every row is
-    sent). `key`: what contacts are matched by. `concurrency`: the most rows in flight; how many there are follows
-    from the quota and the latency. `mapping`, `empty`, `region`: as `Mapper` says. `duplicates`: which of several
+    sent). `key`: what contacts are matched by (``"email,phone"``: the first that a row has). `concurrency`: the most rows in flight; how many there are follows
+    from the quota and the latency. `mapping`, `constants`, `empty`, `region`, `ignore_unknown`, `drop_extensions`,
+    `date_format`, `true`, `false`: as `Mapper` says. `duplicates`: which of several
     rows with one key stands (``"last"``, ``"first"``, ``"error"``: none). `failures`: where failed rows are written
     (None: beside the source, or beside the journal where the rows are no file; ``report.failures`` says where).
     `refresh`: send unchanged rows too. `verify`: share (0 to 1) of the unchanged rows that are compared with the
@@ -57,11 +58,17 @@ class ContactSync:
         gateway: ContactGateway,
         *,
         journal: str | os.PathLike[str] | None = None,
-        key: Key = "email",
+        key: str = "email",
         concurrency: int = 64,
-        mapping: Mapping[str, str] | Iterable[str] | Callable[[Mapping[str, Any]], Any] | None = None,
+        mapping: Mapping[str, Any] | Iterable[str] | Callable[[Mapping[str, Any]], Any] | None = None,
         empty: Empty = "skip",
         region: str | None = None,
+        constants: Mapping[str, Any] | None = None,
+        ignore_unknown: bool = False,
+        drop_extensions: bool = False,
+        date_format: str | None = None,
+        true: Iterable[str] = (),
+        false: Iterable[str] = (),
         duplicates: Duplicates = "last",
         failures: str | os.PathLike[str] | None = None,
         refresh: bool = False,
@@ -92,7 +99,11 @@ class ContactSync:
         if progress is not None and not callable(progress):
             raise MappingError(f"progress is called with a Progress; it cannot be {progress!r}")
         self.gateway = gateway
-        self.mapper = Mapper(schema_of(gateway), key=key, mapping=mapping, empty=empty, region=region)
+        self.mapper = Mapper(
+            schema_of(gateway), key=key, mapping=mapping, constants=constants, empty=empty, region=region,
+            ignore_unknown=ignore_unknown, drop_extensions=drop_extensions, date_format=date_format, true=true,
+            false=false,
+        )  # fmt: skip
         self._journal_path = None if journal is None else Path(journal)
         self._concurrency = concurrency
         self._duplicates: Duplicates = duplicates

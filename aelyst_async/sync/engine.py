@@ -7,7 +7,7 @@
                                              └──── parked (a heap by time) ◀── not now ───────┘
 
 The dispatcher starts tasks while fewer are in flight than the `Sizer` wants, parked rows that are due first. A row
-that waits holds no slot. A key stands for one row only (`aelyst_async.sync.duplicates`), so no two requests for one
+that waits holds no slot. A key stands for one row only (`aelyst_async.tables.duplicates`), so no two requests for one
 contact are ever in flight together.
 
 `stop` ends the reading, lets what is in flight finish for `drain` seconds, and leaves the rest to the next run;
@@ -29,13 +29,13 @@ from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.delivery import Kind, Verdict
 from aelyst_async.sync.errors import SyncError, SyncStoppedError
 from aelyst_async.sync.failures import FailuresFile
-from aelyst_async.sync.mapping import Problem
 from aelyst_async.sync.quota import Traffic
 from aelyst_async.sync.reading import Chunk, Reader, Work, work_data
 from aelyst_async.sync.report import Progress, Tally
 from aelyst_async.sync.sizing import Sizer
-from aelyst_async.sync.values import REASONS
 from aelyst_async.sync.worker import Worker, uninterrupted
+from aelyst_async.tables.model import Problem
+from aelyst_async.tables.values import REASONS
 
 __all__ = ["Deliverer", "Engine", "ErrorBudget"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from aelyst_async.sync.errors import SyncError
-from aelyst_async.sync.mapping import Problem
+from aelyst_async.tables.model import Problem
 
 __all__ = ["FailuresFile", "beside"]
 

@@ -16,7 +16,8 @@ import attrs
 from aelyst_async.sync.database import connect_read_only, explained, given_up_rows, read_meta
 from aelyst_async.sync.errors import JournalError
 from aelyst_async.sync.process import lives
-from aelyst_async.sync.sources import ContactSource, RawRow
+from aelyst_async.tables.model import RawRow
+from aelyst_async.tables.source import ContactSource
 
 __all__ = ["GivenUp", "Origin", "given_up", "given_up_source", "origin_of", "status"]
 

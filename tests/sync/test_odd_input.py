@@ -17,8 +17,8 @@ import pytest
 from aelyst_async import ContactFields
 from aelyst_async.errors import ContactsError
 from aelyst_async.sync import ContactSync, JournalError, MappingError, SourceError, SyncError, read_contacts
-from aelyst_async.sync.mapping import Mapper
-from aelyst_async.sync.sources import ContactSource, RawRow
+from aelyst_async.tables import Mapper
+from aelyst_async.tables import ContactSource, RawRow
 from aelyst_providers.aelyst.wire import SCHEMA
 from tests.sync.fakes import FakeGateway
 

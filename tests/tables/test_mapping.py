@@ -8,7 +8,7 @@ import pytest
 
 from aelyst_async.contacts import UNSET, ContactFields
 from aelyst_async.sync import MappingError
-from aelyst_async.sync.mapping import Mapped, Mapper, Problem, schema_of
+from aelyst_async.tables import Mapped, Mapper, Problem, schema_of
 from aelyst_providers.aelyst import AelystFields, AelystGateway, CustomField
 from aelyst_providers.dmchamp import DmChampGateway
 from tests.sync.fakes import FakeGateway
@@ -137,7 +137,7 @@ def test_misfits(columns: str, options: dict[str, Any], words: str | None) -> No
         assert problems(Mapper(AELYST), columns, "a@b.co", "x")[0].rule == "custom_fields"
         return
     with pytest.raises(MappingError, match=words) as refusal:
-        Mapper(AELYST, **options).layout(columns.split(","))
+        Mapper(AELYST, **options).plan(columns.split(","))
     assert "\n" not in str(refusal.value)
 
 
@@ -187,7 +187,7 @@ def test_another_vendors_schema() -> None:
     assert dict(mapped.values)["do_not_disturb"] is False
     assert mapped.key == "phone:+60123456789"
     with pytest.raises(MappingError, match="no custom fields"):
-        mapper.layout(["phone", "custom_fields.A"])
+        mapper.plan(["phone", "custom_fields.A"])
 
 
 def test_a_gateway_without_a_schema_has_the_common_fields() -> None:

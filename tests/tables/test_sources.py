@@ -13,7 +13,7 @@ import pytest
 
 from aelyst_async.contacts import ContactFields
 from aelyst_async.sync import SourceError, read_contacts
-from aelyst_async.sync.sources import BadRow, ContactSource, as_source
+from aelyst_async.tables import BadRow, ContactSource, as_source
 
 TABLE = "email,first_name\na@b.co,Ann\nb@b.co,Zoë\n"
 ROWS = [{"email": "a@b.co", "first_name": "Ann"}, {"email": "b@b.co", "first_name": "Zoë"}]

@@ -1,0 +1,154 @@
+"""How plausible a reading of unknown bytes is: whether its words are words that people write.
+
+charset-normalizer judges running text well and short lists of names badly: it reads ``Jürgen`` in Windows-1252 as
+``J³rgen``, and ``Jiří`` in Windows-1250 as ``Jiøí``. Names have a property that decides such cases: every word fits the
+alphabet of *one* language (``ø`` and ``í`` never meet in a word, ``ř`` and ``í`` do), in one case pattern. So a reading
+is scored by the share of its words with non-ASCII letters that fit.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+
+__all__ = ["plausibility", "words"]
+
+# Letters beyond a–z, by language. A word fits if one line holds all of its letters beyond ASCII.
+_LATIN = tuple(
+    frozenset(letters)
+    for letters in (
+        "äöüß",  # German
+        "àâæçéèêëîïôœùûüÿ",  # French
+        "áéíñóúü",  # Spanish
+        "áâãàçéêíóôõúü",  # Portuguese
+        "àèéìíîòóùú",  # Italian
+        "æøåéèòô",  # Danish, Norwegian
+        "åäöéü",  # Swedish, Finnish
+        "ëïéèöüêáóí",  # Dutch
+        "áðéíóúýþæö",  # Icelandic
+        "àçéèíïòóúü",  # Catalan
+        "ąćęłńóśźż",  # Polish
+        "áčďéěíňóřšťúůýž",  # Czech
+        "áäčďéíĺľňóôŕšťúýž",  # Slovak
+        "áéíóöőúüű",  # Hungarian
+        "ăâîșțşţ",  # Romanian
+        "čćđšž",  # Croatian, Slovenian, Serbian
+        "çğıöşüâîû\u0307",  # Turkish; İ in lower case is i and a dot
+        "ąčęėįšųūž",  # Lithuanian
+        "āčēģīķļņšūž",  # Latvian
+        "äõöüšž",  # Estonian
+        "áàâãèéêìíòóôõùúăđĩũơưýạảấầẩẫậắằẳẵặẹẻẽếềểễệỉịọỏốồổỗộớờởỡợụủứừửữựỳỵỷỹ",  # Vietnamese
+    )
+)
+_CYRILLIC = tuple(
+    frozenset("абвгдежзийклмнопрстуфхцчш" + letters)
+    for letters in ("ёщъыьэюя", "щьюяіїєґ", "ёыьэюяіў", "щъьюя", "јљњћђџ", "јљњџѓќѕ")
+)
+"""Russian, Ukrainian, Belarusian, Bulgarian, Serbian, Macedonian."""
+
+_SCRIPTS = ("LATIN", "CYRILLIC", "GREEK", "HEBREW", "ARABIC", "THAI", "HANGUL", "CJK", "HIRAGANA", "KATAKANA")
+_EASTERN = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL"})
+_WORD = re.compile(r"[a-zA-Z\u0080-\U0010ffff]+")
+_QUOTES = " \u00a0\u3000«»“”„‘’–—…"
+
+_UNUSUAL_CASE = 0.8
+"""What a word in lower case or in capitals counts, where a name would have one capital."""
+
+_SYMBOL = 0.5
+"""What a word counts that a symbol clings to, such as ``О°``."""
+
+
+def words(text: str) -> list[str]:
+    """Return the words of `text` that have a character beyond ASCII."""
+    found = (word.strip(_QUOTES) for word in _WORD.findall(text))
+    return [word for word in found if not word.isascii()]
+
+
+def plausibility(found: Iterable[str], encoding: str) -> float:
+    """Return how well the words fit, from 0 to 1, as read by `encoding`. Control characters make it 0.
+
+    Most of it is the share of words that fit some language; the rest is the share that fits the most frequent one.
+    """
+    total = fitting = 0.0
+    languages: Counter[int] = Counter()
+    for word in found:
+        if any(unicodedata.category(character) in {"Cc", "Cn", "Co", "Cs"} for character in word):
+            return 0.0
+        total += 1
+        value, speakers = _fit(word, encoding)
+        fitting += value
+        languages.update(speakers)
+    if not total:
+        return 0.0
+    return 0.85 * fitting / total + 0.15 * max(languages.values(), default=0) / total
+
+
+def _fit(word: str, encoding: str) -> tuple[float, Iterable[int]]:
+    """Return what a word counts, and the languages that it may be of."""
+    letters = "".join(character for character in word if unicodedata.category(character)[0] in "LM")
+    if not letters:
+        return _SYMBOL * 0.5, ()
+    clean = 1.0 if letters == word else _SYMBOL
+    scripts = {_script(character) for character in letters}
+    if "" in scripts or (len(scripts) > 1 and not scripts <= _EASTERN):
+        return 0.0, ()
+    if scripts <= _EASTERN:
+        return clean * _eastern(letters, encoding), (0,)
+    [script] = scripts
+    if script == "THAI" and unicodedata.category(letters[0]) == "Mn":  # a vowel sign follows a consonant
+        return 0.0, ()
+    clean *= _case(letters)
+    alphabets = {"LATIN": _LATIN, "CYRILLIC": _CYRILLIC}.get(script)
+    if alphabets is None:
+        return clean, (0,)
+    special = frozenset(character for character in letters.lower() if not character.isascii())
+    speakers = [number for number, alphabet in enumerate(alphabets) if special <= alphabet]
+    return (clean if speakers else 0.0), speakers
+
+
+def _case(letters: str) -> float:
+    """Return 1 for a word with one capital at its begin, less for small or capital letters only, 0 for a mixture."""
+    if letters.lower() == letters.upper():
+        return 1.0
+    if letters.islower() or (letters.isupper() and len(letters) > 1):
+        return _UNUSUAL_CASE
+    return 1.0 if letters[0].isupper() and letters[1:] == letters[1:].lower() else 0.0
+
+
+def _script(character: str) -> str:
+    if character.isascii():
+        return "LATIN"
+    if "\uff61" <= character <= "\uff9f":  # half-width katakana: what other encodings look like as Shift-JIS
+        return ""
+    name = unicodedata.name(character, "")
+    return next((script for script in _SCRIPTS if name.startswith(script)), "")
+
+
+def _eastern(letters: str, encoding: str) -> float:
+    """Return how common the characters are: the first level of each standard holds what names are made of."""
+    family, (low, high) = {
+        "gb18030": ("gb2312", (0xB0, 0xD7)),
+        "big5": ("big5", (0xA4, 0xC6)),
+        "cp932": ("euc_jp", (0xB0, 0xCF)),
+        "euc_jp": ("euc_jp", (0xB0, 0xCF)),
+        "cp949": ("euc_kr", (0xB0, 0xC8)),
+    }.get(encoding, ("", (0, 0)))
+    if not family:
+        return 0.5
+    common = 0
+    for character in letters:
+        if "\u3041" <= character <= "\u30ff":  # kana belong to Japanese; other standards hold them too
+            common += family == "euc_jp"
+            continue
+        try:
+            lead = character.encode(family)[0]
+        except UnicodeEncodeError:
+            continue
+        common += low <= lead <= high
+    # Of two that fit, the smaller inventory is the likelier one.
+    weight = {"euc_kr": 1.0, "euc_jp": 0.92, "big5": 0.9, "gb2312": 0.86}[family]
+    if family == "euc_jp" and any("\u3041" <= character <= "\u30ff" for character in letters):
+        weight = 1.0
+    return weight * common / len(letters)
