@@ -74,10 +74,11 @@ def _providers(arguments: argparse.Namespace) -> int:
 
 
 def _fields(arguments: argparse.Namespace) -> int:
+    from aelyst_async.cli.target import schema_for
     from aelyst_async.errors import ConfigurationError
 
     try:
-        schema = _schema(arguments.provider)
+        schema = schema_for(arguments.provider, "create", "write contacts")
     except (CommandError, ConfigurationError) as error:
         print(f"aelyst fields: {error}", file=sys.stderr)
         return 2
@@ -115,20 +116,6 @@ def _fields(arguments: argparse.Namespace) -> int:
     if read_only:
         print(f"shown by the API, not taken: {', '.join(read_only)}")
     return 0
-
-
-def _schema(provider: str) -> Any:
-    from aelyst_async.cli.target import check_name
-    from aelyst_async.registry import gateway_class
-    from aelyst_async.tables import schema_of
-
-    name = provider.removeprefix("sandbox:")
-    if name == "sandbox":
-        from aelyst_async.sandbox.vendors import VENDORS
-
-        name = next(iter(VENDORS))
-    check_name(name, "create", "write contacts")
-    return schema_of(gateway_class(name))
 
 
 def _completion(arguments: argparse.Namespace) -> int:

@@ -9,26 +9,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import importlib
+import json
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from aelyst_async.cli.explain import explain
-from aelyst_async.cli.output import CommandError, printable
+from aelyst_async.cli.output import CommandError, printable, to_json
 from aelyst_async.cli.parser import VALUE, CommandParser, add_target, bounded, provider_help
-from aelyst_async.cli.target import check_name, open_target
+from aelyst_async.cli.settings import add_options, read_settings
+from aelyst_async.cli.target import check_name, open_target, schema_for
 
 if TYPE_CHECKING:
     from aelyst_async.cli.target import Target
     from aelyst_async.errors import ContactsError
     from aelyst_async.sync import ContactSync, SyncReport
+    from aelyst_async.tables import ContactSource, Mapper, Preview
 
 __all__ = ["add_parser"]
 
@@ -51,23 +51,13 @@ def add_parser(subparsers: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add("file", metavar="FILE", help="the table; - is standard input")
+    parser.add_argument("file", metavar="FILE", help="the table; - is standard input")
     add_target(parser, "--to", can="upsert", required=False)
-    add("--key", choices=["email", "phone"], default=None, help="what contacts are matched by (default: email)")
-    rows = parser.add_argument_group("rows")
-    add = rows.add_argument
-    add("--map", action="append", default=[], metavar="COLUMN=FIELD", help="nothing after = leaves the column out")
-    add("--mapping", metavar="TOML", help="a file with a [columns] table, and key, empty, duplicates, region if wanted")
-    add("--empty", choices=["skip", "clear"], help="what an empty cell does (default: skip)")
-    add("--duplicates", choices=["last", "first", "error"], help="which row of one key stands (default: last)")
-    add("--region", metavar="CC", help="country of phone numbers without a country code, such as MY")
-    add("--format", choices=["csv", "tsv", "jsonl", "parquet"], help="default: by the name")
-    add("--delimiter", metavar="C", help="of CSV (default: a comma)")
+    add_options(parser)
     run = parser.add_argument_group("run")
     add = run.add_argument
-    add("--journal", metavar="PATH", help="what remembers the rows (default: FILE.PROVIDER.db; none: nothing does)")
-    add("--dry-run", action="store_true", help="say what would be done; no request")
+    add("--journal", metavar="PATH", help="what remembers the rows (default: FILE.TARGET.db; none: nothing does)")
+    add("--dry-run", action="store_true", help="show what would be sent; no request")
     add("--remote", action="store_true", help="with --dry-run: one GET for each row that the journal cannot decide")
     add("--refresh", action="store_true", help="send unchanged rows, too")
     add("--verify", type=_share, default=0.0, metavar="1%%",
@@ -140,6 +130,11 @@ def _command(arguments: argparse.Namespace, run: Callable[[], Coroutine[Any, Any
         message, code = str(error), error.code
     except ContactsError as error:
         message, code = explain(error, provider=arguments.provider or "")
+        problems = getattr(error, "problems", ())
+        if len(problems) > 1:
+            from aelyst_async.cli.preview import header_answer
+
+            message = header_answer(problems, arguments.file, arguments.words)
     print(f"aelyst sync: {message}", file=sys.stderr)
     return code
 
@@ -157,23 +152,37 @@ def _in_loop(arguments: argparse.Namespace, command: Callable[[], Coroutine[Any,
 
 
 async def _sync(arguments: argparse.Namespace) -> int:
-    from aelyst_async.sync import read_contacts
-    from aelyst_async.sync.failures import beside
+    from aelyst_async.sync.failures import FailedRows, beside, failures_file
+    from aelyst_async.tables import Mapper, read_contacts, suggest_mapping
 
     interrupted = _Signals(arguments)
-    settings = _settings(arguments)
-    rows = read_contacts(arguments.file, format=arguments.format, delimiter=_unescaped(arguments.delimiter))
     _check_file(arguments.file)
     if arguments.provider is None:
         raise CommandError(f"--to is missing: {provider_help('upsert')}")
-    check_name(arguments.provider, "upsert", "be the target of a sync")
+    schema = schema_for(arguments.provider, "upsert", "be the target of a sync")
     source = _home(arguments.file)
+    failed = failures_file(source)
+    again = None if failed is None else _original(source, arguments)
+    settings = read_settings(arguments, None if again is None else again[1])
+    rows = (
+        read_contacts(arguments.file, **settings.source)
+        if failed is None
+        else FailedRows(source, failed, **{**settings.source, "format": None})
+    )
+    mapper = Mapper(schema, **{name: value for name, value in settings.rows.items() if name != "duplicates"})
+    if arguments.suggest_mapping:
+        print(suggest_mapping(rows, mapper), end="")
+        return 0
+    if source.name != "stdin" or source.is_file():
+        _check_head(rows, mapper)
     async with AsyncExitStack() as stack:
         stack.callback(interrupted.close)
         target = await open_target(arguments.provider, arguments.base_url, stack, embed=True, report="aelyst sync")
         journal: Path | None = source.with_name(f"{source.name}.{target.name.replace(':', '-')}.db")
         if arguments.journal is not None:
             journal = None if arguments.journal == "none" else Path(arguments.journal)
+        elif again is not None:
+            journal = again[0]
         elif target.started:
             journal = None
         if target.started:
@@ -183,7 +192,38 @@ async def _sync(arguments: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
         failures = Path(arguments.failures) if arguments.failures else beside(source, "failures.jsonl")
-        return await _run(arguments, interrupted, target, rows, journal=journal, failures=failures, settings=settings)
+        return await _run(
+            arguments, interrupted, target, rows, journal=journal, failures=failures, settings=settings.rows
+        )
+
+
+def _check_head(rows: ContactSource, mapper: Mapper) -> None:
+    """Refuse a file whose header does not fit before anything is started. Raises `SourceError`, `MappingError`."""
+    found = rows.open()
+    first = next(found, None)
+    cells = None if first is None else first[1]
+    if mapper.transform is not None:
+        return
+    if rows.columns is not None:
+        mapper.plan(rows.columns, cells if isinstance(cells, (list, tuple)) else None)
+    elif isinstance(cells, Mapping):
+        mapper.check_first(cells)
+
+
+def _original(path: Path, arguments: argparse.Namespace) -> tuple[Path, dict[str, Any]] | None:
+    """Return the journal of the run that wrote a failures file, and how it made contacts of rows; say so."""
+    from aelyst_async.sync.history import run_of
+
+    named = None if arguments.journal in {None, "none"} else Path(arguments.journal)
+    target = arguments.provider.replace(":", "-")
+    found = run_of(path, [named] if named is not None else sorted(path.absolute().parent.glob(f"*.{target}.db")))
+    name = printable(path.name)
+    if found is None:
+        words = "no journal of their run is here, so the columns need the same options again"
+    else:
+        words = f"with the columns and the journal of {printable(found[0].name)}"
+    print(f"{name}: rows that failed before; {words}", file=sys.stderr)
+    return found
 
 
 async def _retry(arguments: argparse.Namespace) -> int:
@@ -221,9 +261,11 @@ async def _run(
     from aelyst_async.cli.progress import make_view
     from aelyst_async.errors import ContactsError
     from aelyst_async.sync import ContactSync
-    from aelyst_async.sync.errors import SyncStoppedError
+    from aelyst_async.tables import inspect
 
     view = make_view(arguments.progress)
+    shown: Preview | None = None
+    mapper: Mapper | None = None
     report: SyncReport | None = None
     trouble: ContactsError | None = None
     try:
@@ -240,42 +282,56 @@ async def _run(
             rebind=arguments.rebind,
             progress=view,
             target={"target": target.name, "base_url": target.base_url, "instance": target.instance},
-            settings=settings if recorded is None else recorded,
+            settings=json.loads(json.dumps(settings if recorded is None else recorded, default=str)),
             **settings,
         )
+        mapper = sync.mapper
+        if arguments.dry_run:
+            shown = await asyncio.get_running_loop().run_in_executor(None, inspect, rows, mapper)
         report = await sync.run(rows, dry_run=arguments.dry_run, remote=arguments.remote)
     except ContactsError as error:
         trouble, report = error, getattr(error, "report", None)
     finally:
         view.close()
-    return _tell(arguments, target, report, trouble, stopped_early=isinstance(trouble, SyncStoppedError))
+    return _tell(arguments, target, rows, mapper, shown, report, trouble)
 
 
 def _tell(
     arguments: argparse.Namespace,
     target: Target,
+    rows: ContactSource,
+    mapper: Mapper | None,
+    shown: Preview | None,
     report: SyncReport | None,
     trouble: ContactsError | None,
-    *,
-    stopped_early: bool,
 ) -> int:
     """Print what has come of it; return the exit code."""
-    from aelyst_async.cli.summary import print_report
+    from aelyst_async.cli.preview import guess_lines, preview_json, print_preview
+    from aelyst_async.cli.summary import headline, lines, report_json
+    from aelyst_async.sync.errors import SyncStoppedError
 
     code = 0 if report is None else report.exit_code
     message = None
     if trouble is not None:
-        message, _ = explain(trouble, provider=target.name)
-        code = 2
-        if stopped_early:
+        message, code = explain(trouble, provider=target.name)[0], 2
+        if isinstance(trouble, SyncStoppedError):
             message += "; check --base-url and the network"
     elif arguments.signal is not None and report is not None and not report.complete:
         code = 128 + arguments.signal
-    if report is not None:
-        report = attrs.evolve(report, target=target.label)
     resume = shlex.join(["aelyst", *arguments.words])
     if report is not None and (trouble is None or arguments.json or not _nothing_written(report)):
-        print_report(report, target=target, resume=resume, code=code, as_json=arguments.json)
+        if arguments.json:
+            made = report_json(report, target=target, resume=resume, code=code)
+            if shown is not None and mapper is not None:
+                made["preview"] = preview_json(shown, mapper)
+            print(to_json(made))
+        elif shown is not None and mapper is not None:
+            print(headline(report.source, target, dry=True))
+            print_preview(shown, mapper)
+            print("\n".join(lines(report, resume=resume, target=target)[1:]))
+        else:
+            header = None if rows.columns is None or mapper is None or mapper.transform else mapper.header(rows.columns)
+            print("\n".join(lines(report, resume=resume, target=target, guesses=guess_lines(rows.found, header))))
     elif report is not None and message is not None:
         message += "; no contact was written"
     if message is not None:
@@ -344,46 +400,6 @@ def _check_file(file: str) -> None:
         raise CommandError(f"{printable(file)} is a directory; name a CSV, JSONL or Parquet file")
     if not path.exists():
         raise CommandError(f"{printable(file)}: no such file")
-
-
-def _unescaped(delimiter: str | None) -> str | None:
-    return "\t" if delimiter in {"\\t", "tab"} else delimiter
-
-
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what says how rows become contacts: the TOML file's, then the options'."""
-    settings: dict[str, Any] = {}
-    mapping: list[str] = []
-    if arguments.mapping is not None:
-        document = _toml(Path(arguments.mapping))
-        columns = document.pop("columns", {})
-        unknown = sorted(set(document) - {"key", "empty", "duplicates", "region"})
-        texts = isinstance(columns, dict) and all(isinstance(value, str) for value in columns.values())
-        if unknown or not texts:
-            what = f"unknown {', '.join(unknown)}" if unknown else '[columns] must be COLUMN = "FIELD"'
-            raise CommandError(f"{arguments.mapping}: {what}; it may hold key, empty, duplicates, region and [columns]")
-        settings.update(document)
-        mapping += [f"{column}={field}" for column, field in columns.items()]
-    mapping += arguments.map
-    for name in ("key", "empty", "duplicates", "region"):
-        if getattr(arguments, name) is not None:
-            settings[name] = getattr(arguments, name)
-    if mapping:
-        settings["mapping"] = mapping
-    return settings
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    except ImportError:
-        raise CommandError("--mapping needs Python 3.11, or: pip install 'aelyst-async[cli]'") from None
-    try:
-        return dict(tomllib.loads(path.read_text("utf-8")))
-    except OSError as error:
-        raise CommandError(f"{path}: {(error.strerror or '').lower()}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path}: not TOML: {error}") from None
 
 
 def _share(text: str) -> float:

@@ -18,7 +18,7 @@ import attrs
 
 from aelyst_async.cli.output import CommandError, printable
 
-__all__ = ["Target", "check_name", "open_target", "providers_that", "variables"]
+__all__ = ["Target", "check_name", "open_target", "providers_that", "schema_for", "variables"]
 
 _SANDBOX_URL = "http://127.0.0.1:8787"
 _EMBEDDED_QUOTA = "1000/s"
@@ -86,6 +86,20 @@ def check_name(provider: str, can: str, purpose: str) -> None:
     if not hasattr(kind, can):
         why = "only reads contacts, so it cannot" if not hasattr(kind, "update") else "cannot"
         raise CommandError(f"{name} {why} {purpose}; these can: {', '.join(able)}")
+
+
+def schema_for(provider: str, can: str, purpose: str) -> Any:
+    """Return what the API of a target takes, as its class says it. Raises `CommandError`, `ConfigurationError`."""
+    from aelyst_async.registry import gateway_class
+    from aelyst_async.tables import schema_of
+
+    check_name(provider, can, purpose)
+    name = provider.removeprefix("sandbox:")
+    if name == "sandbox":
+        from aelyst_async.sandbox.vendors import VENDORS
+
+        name = next(iter(VENDORS))
+    return schema_of(gateway_class(name))
 
 
 def variables(provider: str) -> tuple[str, str]:

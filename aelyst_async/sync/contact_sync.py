@@ -16,7 +16,7 @@ from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.delivery import Courier, Pauses
 from aelyst_async.sync.engine import Deliverer, Engine, ErrorBudget
 from aelyst_async.sync.errors import JournalError, MappingError, SyncError
-from aelyst_async.sync.failures import FailuresFile, beside
+from aelyst_async.sync.failures import FailuresFile, beside, table_of
 from aelyst_async.sync.journal import Journal
 from aelyst_async.sync.process import identity
 from aelyst_async.sync.quota import Traffic
@@ -37,11 +37,11 @@ class ContactSync:
     """Brings a table of contacts into an API: `run` returns a `SyncReport`.
 
     `journal`: the path of the SQLite file that remembers what went in (None: nothing is remembered, every row is
-    sent). `key`: what contacts are matched by (``"email,phone"``: the first that a row has). `concurrency`: the most rows in flight; how many there are follows
-    from the quota and the latency. `mapping`, `constants`, `empty`, `region`, `ignore_unknown`, `drop_extensions`,
-    `date_format`, `true`, `false`: as `Mapper` says. `duplicates`: which of several
-    rows with one key stands (``"last"``, ``"first"``, ``"error"``: none). `failures`: where failed rows are written
-    (None: beside the source, or beside the journal where the rows are no file; ``report.failures`` says where).
+    sent). `key`: what contacts are matched by (``"email,phone"``: the first that a row has). `concurrency`: the most
+    rows in flight; how many there are follows from the quota and the latency. `mapping`, `constants`, `empty`,
+    `region`, `ignore_unknown`, `drop_extensions`, `date_format`, `true`, `false`: as `Mapper` says. `duplicates`: which
+    of several rows with one key stands (``"last"``, ``"first"``, ``"error"``: none). `failures`: where failed rows are
+    written (None: beside the source, or beside the journal where the rows are no file; ``report.failures`` says where).
     `refresh`: send unchanged rows too. `verify`: share (0 to 1) of the unchanged rows that are compared with the
     vendor's data. `max_errors`: a number of failed rows, or a share such as 0.05, that ends the run. `drain`:
     seconds that `stop` gives what is in flight. `max_attempts`: tries of a row. `assume_new`: create what the journal
@@ -185,7 +185,7 @@ class ContactSync:
                 reader,
                 worker,
                 journal,
-                FailuresFile(failures),
+                FailuresFile(failures, source),
                 dry_run=dry_run,
                 remote=remote,
                 resumed=resumed,
@@ -237,6 +237,7 @@ class ContactSync:
             self._engine = self._asked = None
             traffic.close()
             path = failures.close(complete=complete and not dry_run)
+        await worker.run(failures.write_table)
         report = tally.report(
             pending=engine.pending,
             dry_run=dry_run,
@@ -250,6 +251,7 @@ class ContactSync:
             stopped=engine.stopped,
             resumed=resumed,
             notes=_notes(journal),
+            changes=reader.notes,
         )
         if journal is not None and not dry_run:
             try:
@@ -293,7 +295,8 @@ class ContactSync:
             raise SyncError(f"--failures {failures}: no such directory; name another file")
         journal = self._journal_path
         if source.path is not None:
-            for path, option in ((failures, "--failures"), (journal, "--journal")):
+            table = None if failures is None else table_of(failures)
+            for path, option in ((failures, "--failures"), (table, "--failures"), (journal, "--journal")):
                 if path is not None and _same_file(path, source.path):
                     raise SyncError(f"{option} {path} is the source itself; name another file")
         if failures is not None and journal is not None:

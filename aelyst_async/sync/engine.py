@@ -199,6 +199,7 @@ class Engine:
         tally.skipped += chunk.skipped
         for refused in chunk.refused:
             tally.failed += 1
+            tally.problems(refused.row, refused.line, refused.problems)
             for problem in refused.problems:
                 words = REASONS.get(problem.rule, problem.message)
                 tally.reason(f"{problem.column}: {words}" if problem.column else words)
@@ -307,6 +308,9 @@ class Engine:
         else:
             tally.failed += 1
             tally.reason(verdict.message)
+            # The vendor's words are the kind: one status has many reasons.
+            rule = f"{verdict.rule}: {verdict.message}"[:200]
+            tally.problems(work.row, work.line, [Problem(None, rule, verdict.message, work.key)])
             try:
                 self._failures.add(
                     row=work.row, line=work.line, key=work.key,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from aelyst_async.sync.process import lives
 from aelyst_async.tables.model import RawRow
 from aelyst_async.tables.source import ContactSource
 
-__all__ = ["GivenUp", "Origin", "given_up", "given_up_source", "origin_of", "status"]
+__all__ = ["GivenUp", "Origin", "given_up", "given_up_source", "origin_of", "run_of", "status"]
 
 _PLAIN = {"DONE": "sent", "PARKED": "waiting", "AMBIGUOUS": "in_doubt", "INTENT": "in_doubt", "DEAD": "failed"}
 """A contact's state in the journal → the word for people."""
@@ -132,6 +133,27 @@ def origin_of(path: str | os.PathLike[str]) -> Origin:
                 settings=dict(settings), failures=None if failures is None else str(failures),
             )  # fmt: skip
     raise JournalError(f"{Path(path).name}: no run has been made with this journal")
+
+
+def run_of(failures: Path, journals: Iterable[Path]) -> tuple[Path, dict[str, Any]] | None:
+    """Return the journal of the newest run that wrote this failures file, and that run's settings.
+
+    A run that was killed names no file: then the one journal counts that is named after the same source.
+    """
+    names = {failures.name, failures.with_suffix(".jsonl").name}
+    stem = failures.name.partition(".failures")[0]
+    named: list[tuple[Path, dict[str, Any]]] = []
+    for path in journals:
+        with contextlib.suppress(JournalError), _reading(path) as connection:
+            runs = connection.execute("SELECT arguments, report FROM run ORDER BY id DESC LIMIT ?", (_RUNS,)).fetchall()
+            for position, (arguments, report) in enumerate(runs):
+                settings = dict(_object(arguments).get("settings") or {})
+                written = _object(report).get("failures")
+                if written is not None and Path(written).name in names:
+                    return path, settings
+                if position == 0 and path.name.startswith(f"{stem}."):
+                    named.append((path, settings))
+    return named[0] if len(named) == 1 else None
 
 
 def status(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -203,7 +203,7 @@ class Reader:
         rival = self._index.rival(mapped.key, row)
         if rival is None:
             if mapped.notes:
-                self._tallies.add_notes(row, mapped.notes)
+                self._tallies.add_notes(number, mapped.notes)
             data = cells if columns is None else (columns, cells)
             candidates.append((number, line, mapped, data))
         elif self._duplicates == "error":
