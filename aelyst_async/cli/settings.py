@@ -36,9 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--suggest-mapping", action="store_true", help="write such a file to standard output, and send nothing")
     add("--ignore-unknown", action="store_true", default=None, help="leave out the columns that have no field")
     add = parser.add_argument_group("values").add_argument
-    add(
-        "--empty", choices=["skip", "clear"], help="what an empty cell does (default: skip, the value is kept)"
-    )
+    add("--empty", choices=["skip", "clear"], help="what an empty cell does (default: skip, the value is kept)")
     add("--duplicates", choices=["last", "first", "error"], help="which row of one key stands (default: last)")
     add("--region", metavar="CC", help="country of phone numbers without a country code, such as MY")
     add("--drop-extensions", action="store_true", default=None, help="drop the extensions of phone numbers")

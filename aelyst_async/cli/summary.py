@@ -23,8 +23,19 @@ def report_json(report: SyncReport, *, target: Target, resume: str, code: int) -
     return {**report.to_dict(), "target": target.label, "sandbox": sandbox, "exit_code": code, "resume": again}
 
 
-def lines(report: SyncReport, *, resume: str, target: Target | None = None, guesses: Iterable[str] = ()) -> list[str]:
-    """Return the report as lines for people."""
+def lines(
+    report: SyncReport,
+    *,
+    resume: str,
+    target: Target | None = None,
+    guesses: Iterable[str] = (),
+    again: str | None = None,
+) -> list[str]:
+    """Return the report as lines for people.
+
+    `resume` is the command that goes on, `again` the one that syncs the table of failed rows, `guesses` what was told
+    from the file.
+    """
     dry = report.dry_run
     out = [headline(report.source, report.target if target is None else target, dry=dry), *guesses]
     if report.resumed:
@@ -47,7 +58,8 @@ def lines(report: SyncReport, *, resume: str, target: Target | None = None, gues
         rows.append((unread, "not read yet"))
     width = max(len(f"{max(report.total, report.rows):,}"), 6)
     out += [f"{count:>{width},} {words}" for count, words in rows]
-    out.append(f"{max(report.total, report.rows):>{width},} rows in {duration(report.elapsed)}")
+    total = max(report.total, report.rows)
+    out.append(f"{total:>{width},} {'row' if total == 1 else 'rows'} in {duration(report.elapsed)}")
     if report.requests:
         out += _traffic(report)
     if report.problems:
@@ -62,6 +74,8 @@ def lines(report: SyncReport, *, resume: str, target: Target | None = None, gues
         out.append(f"to go on: {printable(resume)}")
     elif report.failed and not dry:
         out.append("correct those rows and run the same command again: only what failed or changed is sent")
+        if again is not None:
+            out.append(f"or correct them in the table of failed rows, and run: {printable(again)}")
     return out
 
 

@@ -65,7 +65,7 @@ def add_parser(subparsers: Any) -> None:
     add("--assume-new", action="store_true", help="create unknown contacts without asking: for an empty account")
     add("--rebind", action="store_true", help="the journal's token was replaced, the account is the same")
     _add_run_options(run, parser.add_argument_group("output"), "FILE.failures.jsonl and .csv")
-    parser.set_defaults(run=lambda arguments: _command(arguments, lambda: _sync(arguments)))
+    parser.set_defaults(run=lambda arguments: _command(arguments, lambda: _sync(arguments)), name="sync")
     parser.forms = {"retry": _retry_parser(), "status": _status_parser()}
 
 
@@ -94,7 +94,9 @@ def _retry_parser() -> CommandParser:
     run = parser.add_argument_group("run")
     _add_run_options(run, parser.add_argument_group("output"), "JOURNAL.failures.jsonl")
     unused = {"dry_run": False, "remote": False, "refresh": False, "verify": 0.0, "assume_new": False, "rebind": False}
-    parser.set_defaults(run=lambda arguments: _command(arguments, lambda: _retry(arguments)), **unused)
+    parser.set_defaults(
+        run=lambda arguments: _command(arguments, lambda: _retry(arguments)), name="sync retry", **unused
+    )
     return parser
 
 
@@ -135,7 +137,7 @@ def _command(arguments: argparse.Namespace, run: Callable[[], Coroutine[Any, Any
             from aelyst_async.cli.preview import header_answer
 
             message = header_answer(problems, arguments.file, arguments.words)
-    print(f"aelyst sync: {message}", file=sys.stderr)
+    print(f"aelyst {arguments.name}: {message}", file=sys.stderr)
     return code
 
 
@@ -167,7 +169,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
     rows = (
         read_contacts(arguments.file, **settings.source)
         if failed is None
-        else FailedRows(source, failed, **{**settings.source, "format": None})
+        else FailedRows(source, failed, **settings.source)
     )
     mapper = Mapper(schema, **{name: value for name, value in settings.rows.items() if name != "duplicates"})
     if arguments.suggest_mapping:
@@ -187,7 +189,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
             journal = None
         if target.started:
             print(
-                f"no sandbox is running: one was started for this run at {target.base_url} and ends with it"
+                f"{target.why}: one was started for this run at {target.base_url} and ends with it"
                 + ("" if journal is not None else " (so no journal is kept)"),
                 file=sys.stderr,
             )
@@ -331,12 +333,25 @@ def _tell(
             print("\n".join(lines(report, resume=resume, target=target)[1:]))
         else:
             header = None if rows.columns is None or mapper is None or mapper.transform else mapper.header(rows.columns)
-            print("\n".join(lines(report, resume=resume, target=target, guesses=guess_lines(rows.found, header))))
+            guesses = guess_lines(rows.found, header)
+            print(
+                "\n".join(lines(report, resume=resume, target=target, guesses=guesses, again=_again(arguments, report)))
+            )
     elif report is not None and message is not None:
         message += "; no contact was written"
     if message is not None:
-        print(f"aelyst sync: {message}", file=sys.stderr)
+        print(f"aelyst {arguments.name}: {message}", file=sys.stderr)
     return code
+
+
+def _again(arguments: argparse.Namespace, report: SyncReport) -> str | None:
+    """Return the command that syncs the table of failed rows, once they are corrected in it."""
+    from aelyst_async.sync.failures import table_of
+
+    if report.failures is None or not table_of(report.failures).is_file() or "file" not in arguments:
+        return None
+    table = str(table_of(report.failures))
+    return shlex.join(["aelyst", *(table if word == arguments.file else word for word in arguments.words)])
 
 
 def _nothing_written(report: SyncReport) -> bool:

@@ -23,6 +23,7 @@ __all__ = ["Target", "check_name", "open_target", "providers_that", "schema_for"
 _SANDBOX_URL = "http://127.0.0.1:8787"
 _EMBEDDED_QUOTA = "1000/s"
 _SANDBOX_HEADER = "X-Sandbox"
+_NOBODY = "no sandbox answers there"
 _ANSWER_BOUND = 64 << 10
 """Bytes of an answer to the question whether a sandbox is there."""
 
@@ -40,6 +41,8 @@ class Target:
     base_url: str
     instance: str | None = None
     started: bool | None = None
+    why: str = ""
+    """Why one was started."""
 
     @property
     def label(self) -> str:
@@ -157,7 +160,7 @@ async def _open_sandbox(
 
     root = (base_url or _SANDBOX_URL).rstrip("/")
     found = await _probe(root)
-    started = False
+    started, why = False, ""
     if isinstance(found, str):
         if base_url is not None:
             raise CommandError(f"{printable(root)}: {found}; start a sandbox with: aelyst sandbox")
@@ -165,6 +168,7 @@ async def _open_sandbox(
             raise CommandError(f"no sandbox answers at {root}; start one with: aelyst sandbox")
         from aelyst_async.sandbox import Sandbox
 
+        why = "no sandbox is running" if found == _NOBODY else f"{root}: {found}"
         sandbox = await stack.enter_async_context(Sandbox(quota=_EMBEDDED_QUOTA))
         root, started = sandbox.url.rstrip("/"), True
         found = await _probe(root)
@@ -189,7 +193,7 @@ async def _open_sandbox(
     if report is not None:
         await stack.enter_async_context(report_limiter(gateway.limiter, root, name=report))
     name = "sandbox" if vendor == first else f"sandbox:{vendor}"
-    return Target(gateway=gateway, name=name, base_url=root, instance=found.instance, started=started)
+    return Target(gateway=gateway, name=name, base_url=root, instance=found.instance, started=started, why=why)
 
 
 async def _probe(root: str) -> _Found | str:
@@ -224,4 +228,4 @@ async def _probe(root: str) -> _Found | str:
     except (aiohttp.InvalidURL, KeyError, TypeError, AttributeError, ValueError):
         return "the sandbox there is of another version"
     except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
-        return "no sandbox answers there"
+        return _NOBODY

@@ -172,7 +172,9 @@ def explained(path: str | os.PathLike[str]) -> Iterator[None]:
         words = f"cannot be written ({words}): free some space and run the same command again"
     if "locked" in words:
         words = f"another program has it open ({words}): close that and run the same command again"
-    if any(sign in words for sign in ("malformed", "not a database", "no such table", "no such column")):
+    if "not a database" in words:
+        raise JournalError(f"{file.name} is damaged or no journal ({words}); name another one with --journal")
+    if any(sign in words for sign in ("malformed", "no such table", "no such column")):
         raise JournalError(damaged(file, words))
     raise JournalError(f"{file.name}: {words}")
 

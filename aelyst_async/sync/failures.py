@@ -200,7 +200,8 @@ class FailedRows(ContactSource):
     """The rows of a failures file (`kind` as `failures_file` tells it), as their source had them."""
 
     def __init__(self, path: Path, kind: str, **options: Any) -> None:
-        self._inner = read_contacts(path, format="jsonl" if kind == "jsonl" else "csv", **options)
+        options["format"] = kind
+        self._inner = read_contacts(path, **options)
         self._numbers: list[int] = []
         self._kind = kind
         self.name = self._inner.name
