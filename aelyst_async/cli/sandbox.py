@@ -10,11 +10,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from aelyst_async.cli.output import printable
 
 if TYPE_CHECKING:
     from aelyst_async.sandbox import Sandbox
@@ -190,15 +194,67 @@ def _elsewhere(sandbox: Sandbox) -> str:
 
 
 def _seed(sandbox: Sandbox, files: Sequence[str]) -> None:
-    from aelyst_async.sandbox.seeding import add_csv
+    from aelyst_async.sandbox.seeding import add_source
     from aelyst_async.sandbox.vendors import VENDORS
+    from aelyst_async.tables import SourceError, read_contacts
 
     for text in files:
         vendor, colon, path = text.partition(":")
         if not colon or vendor not in VENDORS:
-            vendor, path = "aelyst", text
-        count = add_csv(sandbox, vendor, path)
-        print(f"{path}: {count} contacts for {vendor}", file=sys.stderr)
+            vendor, path = next(iter(VENDORS)), text
+        if not Path(path).exists():
+            raise ValueError(f"--contacts {text}: No such file")
+        source = read_contacts(path)
+        try:
+            count = add_source(sandbox, vendor, source, functools.partial(_vendor_fields, vendor=vendor))
+        except SourceError as error:
+            raise ValueError(str(error)) from None
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        print(f"{printable(path)}: {count} contacts for {vendor}", file=sys.stderr)
+
+
+def _vendor_fields(columns: Sequence[str], vendor: str) -> dict[str, Any]:
+    """Return what `add_source` asks for, told as a sync tells it; what the API only shows may be there, too.
+
+    Raises `ValueError` for columns that no field fits.
+    """
+    from aelyst_async.registry import gateway_class
+    from aelyst_async.schema import ContactSchema
+    from aelyst_async.tables import Mapper
+    from aelyst_async.tables.cells import Changed
+
+    schema = getattr(gateway_class(vendor), "schema", None)
+    if not isinstance(schema, ContactSchema):
+        return {}
+    ours = {name: wire for wire, name in schema.read_only.items()}
+    mapper = Mapper(schema, key=",".join(name for name in ("email", "phone") if schema.rule(name) is not None))
+    header = mapper.header([name for name in columns if name not in {*schema.read_only, *ours}])
+    unknown = [column.name for column in header.columns if column.match == "unknown"]
+    if unknown:
+        raise ValueError(
+            f"no field of {vendor} for the columns {', '.join(map(repr, unknown))}; rename or remove them "
+            f"(aelyst fields {vendor} lists the fields)"
+        )
+
+    def converter(name: str) -> Any:
+        rule = mapper.step(name).rule
+
+        def convert(cell: Any) -> Any:
+            value = rule(cell)
+            return value.value if isinstance(value, Changed) else value
+
+        return convert
+
+    fields: dict[str, Any] = {name: (ours[name], None) for name in columns if name in ours}
+    for column in header.columns:
+        rule = schema.rule(column.field or "")
+        if rule is not None:
+            fields[column.name] = (rule.wire, None)
+        elif column.field is not None:  # a custom field: its values have a type
+            typed = f"{column.field}:{column.kind}" if column.kind else column.field
+            fields[column.name] = (column.field, converter(typed))
+    return fields
 
 
 def _explain(arguments: argparse.Namespace, switches: dict[str, str]) -> int:
