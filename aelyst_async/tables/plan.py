@@ -94,7 +94,10 @@ class Plan:
         if key is None and not any(problem.rule in self._names for problem in problems):
             what = " or the ".join(self._mapper.keys)
             column = next((step.column for _, step in self._keys if step is not None), self._mapper.keys[0])
-            problems.append(Problem(column, "required", f"empty: without the {what} the contact cannot be matched"))
+            words = f"empty: without the {what} the contact cannot be matched"
+            other = next((name for name, value in values if name in {"email", "phone"} and value is not None), None)
+            remedy = f"--key {self._mapper.key},{other} matches such rows by the {other}" if other else None
+            problems.append(Problem(column, "required", f"{words}; {remedy}" if remedy else words, "''", remedy))
         if problems or key is None:
             return problems
         return Mapped(values, key, digest(values), tuple(notes))

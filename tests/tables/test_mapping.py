@@ -114,7 +114,11 @@ def test_all_problems_of_a_row_with_their_columns() -> None:
 @pytest.mark.parametrize(
     ("columns", "options", "words"),
     [
-        ("email,Fav Colour", {}, r"1 column has no field of aelyst: 'Fav Colour'.*--ignore-unknown"),
+        (
+            "email,Fav Colour",
+            {},
+            r"column 'Fav Colour' is no field of aelyst.*--map 'Fav Colour=FIELD'.*--ignore-unknown",
+        ),
         ("email,frist_name", {}, r"did you mean first_name"),
         ("email,status", {}, r"'status': aelyst shows status but takes no changes"),
         ("email,isBlocked", {}, r"shows isBlocked"),
