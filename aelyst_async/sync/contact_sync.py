@@ -36,11 +36,11 @@ class ContactSync:
     """Brings a table of contacts into an API: `run` returns a `SyncReport`.
 
     `journal`: the path of the SQLite file that remembers what went in (None: nothing is remembered, every row is
-    sent). `key`: what contacts are matched by (``"email,phone"``: the first that a row has). `concurrency`: the most rows in flight; how many there are follows
-    from the quota and the latency. `mapping`, `constants`, `empty`, `region`, `ignore_unknown`, `drop_extensions`,
-    `date_format`, `true`, `false`: as `Mapper` says. `duplicates`: which of several
-    rows with one key stands (``"last"``, ``"first"``, ``"error"``: none). `failures`: where failed rows are written
-    (None: beside the source, or beside the journal where the rows are no file; ``report.failures`` says where).
+    sent). `key`: what contacts are matched by (``"email,phone"``: the first that a row has). `concurrency`: the most
+    rows in flight; how many there are follows from the quota and the latency. `mapping`, `constants`, `empty`,
+    `region`, `ignore_unknown`, `drop_extensions`, `date_format`, `true`, `false`: as `Mapper` says. `duplicates`: which
+    of several rows with one key stands (``"last"``, ``"first"``, ``"error"``: none). `failures`: where failed rows are
+    written (None: beside the source, or beside the journal where the rows are no file; ``report.failures`` says where).
     `refresh`: send unchanged rows too. `verify`: share (0 to 1) of the unchanged rows that are compared with the
     vendor's data. `max_errors`: a number of failed rows, or a share such as 0.05, that ends the run. `drain`:
     seconds that `stop` gives what is in flight. `max_attempts`: tries of a row. `assume_new`: create what the journal

@@ -48,6 +48,12 @@ _CYRILLIC = tuple(
 )
 """Russian, Ukrainian, Belarusian, Bulgarian, Serbian, Macedonian."""
 
+# A vowel before its consonant, or a consonant with the marks and vowels after it.
+_THAI = re.compile(
+    r"(?:[\u0e40-\u0e44](?=[\u0e01-\u0e2e])|[\u0e01-\u0e2e][\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]*[\u0e30\u0e32\u0e33]?)+"
+)
+_SELDOM_THAI = frozenset("ฃฅฆฌฎฏฑฒฤฦฬฮ")
+
 _SCRIPTS = ("LATIN", "CYRILLIC", "GREEK", "HEBREW", "ARABIC", "THAI", "HANGUL", "CJK", "HIRAGANA", "KATAKANA")
 _EASTERN = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL"})
 _WORD = re.compile(r"[a-zA-Z\u0080-\U0010ffff]+")
@@ -97,8 +103,9 @@ def _fit(word: str, encoding: str) -> tuple[float, Iterable[int]]:
     if scripts <= _EASTERN:
         return clean * _eastern(letters, encoding), (0,)
     [script] = scripts
-    if script == "THAI" and unicodedata.category(letters[0]) == "Mn":  # a vowel sign follows a consonant
-        return 0.0, ()
+    if script == "THAI":
+        seldom = sum(character in _SELDOM_THAI for character in letters) / len(letters)
+        return (clean * (0.9 - seldom) if _THAI.fullmatch(letters) else 0.0), (0,)
     clean *= _case(letters)
     alphabets = {"LATIN": _LATIN, "CYRILLIC": _CYRILLIC}.get(script)
     if alphabets is None:

@@ -38,6 +38,8 @@ class Mapped(NamedTuple):
 
 @attrs.frozen
 class Step:
+    """A column, or a record's key, that gives one field."""
+
     position: int
     column: str
     target: str
@@ -167,11 +169,11 @@ class Plan:
                 if made is None:
                     continue
                 if not isinstance(made, Mapping):
-                    raise CellError(f"the mapping returned {type(made).__name__}, not a mapping of fields")
+                    raise CellError(f"the mapping returned {type(made).__name__}, not a mapping of fields")  # noqa: TRY301
                 for name, value in made.items():
                     step = attrs.evolve(self._mapper.step(name), column=spread.column)
                     if any(step.target == target for target, _ in values):
-                        raise CellError(f"{step.target} is given by another column too")
+                        raise CellError(f"{step.target} is given by another column too")  # noqa: TRY301
                     if value is not None and value != "":
                         self._one(step, value, values, problems, notes)
             except (CellError, MappingError) as error:

@@ -4,6 +4,7 @@ Run ``python examples/files/make_files.py`` after a change. What each file needs
 ``tests/tables/test_files.py``.
 """
 
+# ruff: noqa: E501 - headers as the tools write them
 from __future__ import annotations
 
 import csv
@@ -328,7 +329,7 @@ def workbook(name: str, sheets: dict[str, Sequence[Sequence[object]]]) -> None:
 
 
 def workbooks() -> None:
-    header = [
+    header: list[object] = [
         "email",
         "first_name",
         "phone",
@@ -337,7 +338,7 @@ def workbooks() -> None:
         "custom_fields.Seats:number",
         "custom_fields.Zip",
     ]
-    rows = [
+    rows: list[list[object]] = [
         ["p0@example.com", "Zoë", "+60123456780", (45720,), True, 3, "01234"],
         ["p1@example.com", "Ann", 60123456781, (45721,), False, 2.5, 1234],
         ["p2@example.com", "Bob", "", "", "", "", ""],
