@@ -219,6 +219,7 @@ class ContactSync:
             target=self.mapper.schema.provider,
             total=reader.total,
             failures=path,
+            notes=reader.notes,
             journal=None if journal is None else journal.path,
             quota_used=engine.quota_used,
             stopped=engine.stopped,

