@@ -109,9 +109,10 @@ class FieldRule:
     """One writable field: ``name`` in `ContactFields`, ``wire`` in the vendor's JSON.
 
     ``encode`` turns a value that is not None into JSON and raises `ValueError` with the reason where there is no
-    rule for it; by default the encoder of its ``kind``, so that code and tables are held to the same rules. ``nullable``: None may be sent. ``create`` / ``update``: which operations take the field.
-    ``required``: create demands it. ``item``: for a field that is a tuple of named values (``custom_fields``), what
-    makes one of them from its name and value.
+    rule for it; by default the encoder of its ``kind``, so that code and tables are held to the same rules.
+    ``nullable``: None may be sent. ``create`` / ``update``: which operations take the field. ``required``: create
+    demands it. ``item``: for a field that is a tuple of named values (``custom_fields``), what makes one of them from
+    its name and value.
     """
 
     name: str

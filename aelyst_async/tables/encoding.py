@@ -139,6 +139,8 @@ class _Scan:
             if data.isascii():
                 self._lines += data.count(b"\n")
             else:
+                if self.invalid > 10_000 and self.invalid > self.valid and len(self.sample) >= _SAMPLE:
+                    return  # enough is known
                 cut = data.rfind(b"\n") + 1 or cut
                 if cut == len(data) and len(data) < 4 * _PIECE:  # no line end yet: a character may be cut
                     rest = data
@@ -219,4 +221,4 @@ def _undecided(name: str, ranked: list[tuple[float, str, tuple[str, ...]]]) -> s
 
 
 def _at(found: tuple[str, ...], positions: list[int]) -> list[str]:
-    return [repr(found[position]) for position in positions if position < len(found)]
+    return [repr(found[position][:20]) for position in positions if position < len(found)]

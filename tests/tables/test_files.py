@@ -37,7 +37,9 @@ def one(arrive: int, fail: int = 0, note: str | None = None) -> list[Run]:
 
 def two(names: str, arrive: int, fail: int = 0, note: str | None = None, **options: Any) -> list[Run]:
     """Two runs: the first one names the flag that the second one has."""
-    source: dict[str, Any] = {name: options.pop(name) for name in ("encoding", "skip_lines", "sheet") if name in options}
+    source: dict[str, Any] = {
+        name: options.pop(name) for name in ("encoding", "skip_lines", "sheet") if name in options
+    }
     return [Run(names=names), Run(source, options, arrive=arrive, fail=fail, note=note)]
 
 

@@ -152,6 +152,12 @@ def test_a_quote_that_is_never_closed_costs_bounded_memory(tmp_path: Path) -> No
     assert peak < 3_000_000
 
 
+def test_cells_that_are_too_long_cost_their_rows(tmp_path: Path) -> None:
+    content = 'email,n\n"' + "y" * 200_000 + '"\n"' + "y" * 1_000_000 + "\n" + "a@b.co,A\n" * 3
+    rows = [cells for _, cells in read_contacts(write(tmp_path, "a.csv", content)).open()]
+    assert [isinstance(cells, BadRow) for cells in rows] == [True, True, False, False, False]
+
+
 def test_bad_json_lines_are_bad_rows(tmp_path: Path) -> None:
     bad = [
         '{"a": NaN}', '{"a": ', "5", '{"b": ' + "[" * 100_000, '{"email": "a", "email": "b"}',
@@ -182,6 +188,7 @@ def test_bad_json_lines_are_bad_rows(tmp_path: Path) -> None:
         ("wide.csv", ",".join(f"c{n}" for n in range(20_000)) + "\n", r"20,000 columns; at most 2,000"),
         ("title.csv", "People of 2025\n\nemail,first_name,x\na@b.co,Ann,1\nb@b.co,B,2\n", r"add --skip-lines 2"),
         ("title2.csv", "People of 2025,,\nemail,first_name,x\na@b.co,Ann,1\nb@b.co,B,2\n", r"add --skip-lines 1"),
+        ("blank.csv.gz", gzip.compress(b"email,n\n" + b"\n" * 2_000_002, mtime=0), r"2,000,000 blank lines"),
         ("headless.csv", "a@b.co,Ann\nb@b.co,Bob\n", r"looks like a row, not like a header \('a@b\.co'\)"),
         ("binary.csv", bytes(range(256)) * 20, r"not a text file"),
         ("a.pdf", b"%PDF-1.7\n", r"is a PDF document; export the table as CSV"),
