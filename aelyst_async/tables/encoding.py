@@ -51,11 +51,14 @@ _NAMES = {
     "utf-16-le": "UTF-16LE", "utf-16-be": "UTF-16BE", "utf-32": "UTF-32",
 }  # fmt: skip
 
-_SURE = 0.8
-"""Share of words that the best reading must make sense of."""
+_SURE = 0.7
+"""How plausible the best reading has to be."""
 
-_LEAD = 0.06
-"""By how much it must be better than another reading."""
+_LEAD = 0.05
+_LEAD_OF_FEW = 0.1
+"""By how much it must be better than another reading; the second for fewer than `_FEW` words."""
+
+_FEW = 6
 
 
 @attrs.frozen
@@ -187,7 +190,8 @@ def _guess(sample: bytes, name: str) -> Encoding:
     ranked = sorted(
         ((score, codec, found) for found, (score, codec) in readings.items()), key=lambda item: item[0], reverse=True
     )
-    if ranked and ranked[0][0] >= _SURE and (len(ranked) == 1 or ranked[0][0] - ranked[1][0] >= _LEAD):
+    lead = ranked[0][0] - ranked[1][0] if len(ranked) > 1 else 1.0
+    if ranked and ranked[0][0] >= _SURE and lead >= (_LEAD if len(ranked[0][2]) >= _FEW else _LEAD_OF_FEW):
         codec = ranked[0][1]
         return Encoding(codec, _NAMES.get(codec, codec), "guess")
     raise SourceError(_undecided(name, ranked))
