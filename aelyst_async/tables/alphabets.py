@@ -118,11 +118,21 @@ def _fit(word: str, encoding: str) -> tuple[float, Iterable[int]]:
         return (clean * (0.9 - seldom) if _THAI.fullmatch(letters) else 0.0), (0,)
     clean *= _case(letters)
     alphabets = {"LATIN": _LATIN, "CYRILLIC": _CYRILLIC}.get(script)
+    if script == "GREEK":
+        clean *= _greek(letters)
     if alphabets is None:  # two letters are hardly a name in Arabic, Hebrew or Greek
         return clean * (1.0 if len(letters) > 2 else 0.8), (0,)
     special = frozenset(character for character in letters.lower() if not character.isascii())
     speakers = [number for number, alphabet in enumerate(alphabets) if special <= alphabet]
     return (clean if speakers else 0.0), speakers
+
+
+def _greek(letters: str) -> float:
+    """Return how Greek a word is: one accent (none in capitals), and the final form of sigma at the end only."""
+    if "ς" in letters[:-1] or letters.endswith("σ") or "ΰ" in letters:
+        return 0.3
+    accents = sum(character in "άέήίόύώΐΆΈΉΊΌΎΏ" for character in letters)
+    return 1.0 if accents == 1 or letters.isupper() else 0.7
 
 
 def _case(letters: str) -> float:
