@@ -26,8 +26,9 @@ __all__ = ["ContactId", "Email", "Identifier", "Phone", "encode_segment", "parse
 _MAX_LENGTH = 320
 """Characters: the longest e-mail address (RFC 3696 erratum 1690: 64 + 1 + 255); ids are far shorter."""
 
-# Cc control, Cs lone surrogate, Zl/Zp line and paragraph separators.
-_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# Cc control, Cf invisible, Cs lone surrogate, Zl/Zp line and paragraph separators. Two identifiers that differ in an
+# invisible character look the same and would be two contacts.
+_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _BLANKS = " \u00a0\u2007\u202f"
 _PHONE_PADDING = re.compile(rf"[{_BLANKS}\-\u2010-\u2015.()\[\]/]")
 _PHONE = re.compile(r"\+[0-9]{1,32}")
@@ -47,8 +48,9 @@ def _checked_text(value: object, kind: str) -> str:
         return value
     for position, character in enumerate(value):
         if unicodedata.category(character) in _FORBIDDEN_CATEGORIES:
+            name = unicodedata.name(character, "")
             raise InvalidIdentifierError(
-                f"{kind}: character U+{ord(character):04X} at position {position} is not allowed"
+                f"{kind}: character U+{ord(character):04X}{name and f' {name}'} at position {position} is not allowed"
             )
     return value
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable
 
 __all__ = ["plausibility", "words"]
@@ -48,10 +47,26 @@ _CYRILLIC = tuple(
 )
 """Russian, Ukrainian, Belarusian, Bulgarian, Serbian, Macedonian."""
 
+# A vowel before its consonant, or a consonant with the marks and vowels after it.
+_THAI = re.compile(
+    r"(?:[\u0e40-\u0e44](?=[\u0e01-\u0e2e])|[\u0e01-\u0e2e][\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]*[\u0e30\u0e32\u0e33]?)+"
+)
+_SELDOM_THAI = frozenset("ฃฅฆฌฎฏฑฒฤฦฬฮ")
+
 _SCRIPTS = ("LATIN", "CYRILLIC", "GREEK", "HEBREW", "ARABIC", "THAI", "HANGUL", "CJK", "HIRAGANA", "KATAKANA")
 _EASTERN = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL"})
 _WORD = re.compile(r"[a-zA-Z\u0080-\U0010ffff]+")
-_QUOTES = " \u00a0\u3000«»“”„‘’–—…"
+_QUOTES = " \u00a0\u3000“”„‘’–—…"
+_CURRENCY = "€£¥"
+_SIGNS = "®™©"
+"""What may stand after a word, as in names of companies."""
+
+_HANGUL = frozenset(
+    "김이박최정강조윤장임한오서신권황안송류전홍고문양손배백허유남심노하곽성차주우구민진나지엄채원천방공현함변염여추도소석선설마길"
+    "연위표명기반왕금옥육인맹제모탁국어은편용예경봉사부가복태목형피두감음빈동온호범좌팽승간상시갈단견당수영철희숙자미순재준훈혁슬"
+    "아린율건찬규환웅섭욱식열혜란보람별솔울다라회열름늘봄샘결달빛루로무바초화효후휘흥창춘충중종집청"
+)
+"""Syllables of Korean names."""
 
 _UNUSUAL_CASE = 0.8
 """What a word in lower case or in capitals counts, where a name would have one capital."""
@@ -62,7 +77,7 @@ _SYMBOL = 0.5
 
 def words(text: str) -> list[str]:
     """Return the words of `text` that have a character beyond ASCII."""
-    found = (word.strip(_QUOTES) for word in _WORD.findall(text))
+    found = (word.strip(_QUOTES).lstrip(_CURRENCY) for word in _WORD.findall(text))
     return [word for word in found if not word.isascii()]
 
 
@@ -72,17 +87,18 @@ def plausibility(found: Iterable[str], encoding: str) -> float:
     Most of it is the share of words that fit some language; the rest is the share that fits the most frequent one.
     """
     total = fitting = 0.0
-    languages: Counter[int] = Counter()
+    languages: dict[int, float] = {}
     for word in found:
         if any(unicodedata.category(character) in {"Cc", "Cn", "Co", "Cs"} for character in word):
             return 0.0
         total += 1
         value, speakers = _fit(word, encoding)
         fitting += value
-        languages.update(speakers)
+        for language in speakers:
+            languages[language] = languages.get(language, 0.0) + value
     if not total:
         return 0.0
-    return 0.85 * fitting / total + 0.15 * max(languages.values(), default=0) / total
+    return 0.6 * fitting / total + 0.4 * max(languages.values(), default=0) / total
 
 
 def _fit(word: str, encoding: str) -> tuple[float, Iterable[int]]:
@@ -90,22 +106,33 @@ def _fit(word: str, encoding: str) -> tuple[float, Iterable[int]]:
     letters = "".join(character for character in word if unicodedata.category(character)[0] in "LM")
     if not letters:
         return _SYMBOL * 0.5, ()
-    clean = 1.0 if letters == word else _SYMBOL
+    clean = 1.0 if word.replace("’", "").rstrip(_SIGNS) == letters else _SYMBOL
     scripts = {_script(character) for character in letters}
     if "" in scripts or (len(scripts) > 1 and not scripts <= _EASTERN):
         return 0.0, ()
     if scripts <= _EASTERN:
         return clean * _eastern(letters, encoding), (0,)
     [script] = scripts
-    if script == "THAI" and unicodedata.category(letters[0]) == "Mn":  # a vowel sign follows a consonant
-        return 0.0, ()
+    if script == "THAI":
+        seldom = sum(character in _SELDOM_THAI for character in letters) / len(letters)
+        return (clean * (0.9 - seldom) if _THAI.fullmatch(letters) else 0.0), (0,)
     clean *= _case(letters)
     alphabets = {"LATIN": _LATIN, "CYRILLIC": _CYRILLIC}.get(script)
-    if alphabets is None:
-        return clean, (0,)
+    if script == "GREEK":
+        clean *= _greek(letters)
+    if alphabets is None:  # two letters are hardly a name in Arabic, Hebrew or Greek
+        return clean * (1.0 if len(letters) > 2 else 0.8), (0,)
     special = frozenset(character for character in letters.lower() if not character.isascii())
     speakers = [number for number, alphabet in enumerate(alphabets) if special <= alphabet]
     return (clean if speakers else 0.0), speakers
+
+
+def _greek(letters: str) -> float:
+    """Return how Greek a word is: one accent (none in capitals), and the final form of sigma at the end only."""
+    if "ς" in letters[:-1] or letters.endswith("σ") or "ΰ" in letters:
+        return 0.3
+    accents = sum(character in "άέήίόύώΐΆΈΉΊΌΎΏ" for character in letters)
+    return 1.0 if accents == 1 or letters.isupper() else 0.7
 
 
 def _case(letters: str) -> float:
@@ -137,8 +164,11 @@ def _eastern(letters: str, encoding: str) -> float:
     }.get(encoding, ("", (0, 0)))
     if not family:
         return 0.5
-    common = 0
+    common = 0.0
     for character in letters:
+        if family == "euc_kr":
+            common += 1.0 if character in _HANGUL else 0.3
+            continue
         if "\u3041" <= character <= "\u30ff":  # kana belong to Japanese; other standards hold them too
             common += family == "euc_jp"
             continue

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["CellError", "Changed", "Rule", "cleaned", "refuse_invisible", "several", "shown"]
+__all__ = ["CellError", "Changed", "Rule", "cleaned", "parts_of", "refuse_line_break", "several", "shown", "trimmed"]
 
 Rule: TypeAlias = "Callable[[Any], Any]"
 
@@ -44,7 +44,7 @@ def shown(value: Any) -> str:
 
 
 def trimmed(value: Any, what: str) -> str:
-    """Return a `str` without blanks around it. Raises `CellError` for another type and for an error of a spreadsheet."""
+    """Return a `str` without blanks around it. Raises `CellError` for another type and a spreadsheet's error."""
     if not isinstance(value, str):
         raise CellError(f"expected {what} as text, got {type(value).__name__}")
     text = value.strip()

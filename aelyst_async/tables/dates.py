@@ -113,7 +113,7 @@ def _other_format(text: str) -> CellError:
             for one in formats:
                 try:
                     readings.setdefault(datetime.strptime(text, one).date().isoformat(), one)  # noqa: DTZ007
-                except ValueError:
+                except ValueError:  # noqa: PERF203
                     continue
             if len(readings) > 1:
                 both = " or ".join(readings)

@@ -25,6 +25,10 @@ MAX_LINE = 1 << 20
 
 _HEAD_LINES = 200
 _HEAD_SIZE = 1 << 16
+_SAMPLE_LINE = 1 << 13
+_MAX_BLANK = 2_000_000
+"""Blank lines in a row. Excel writes up to 1,048,576 of them."""
+
 _MAX_RECORD_LINES = 1_000
 _MAX_RECORD_SIZE = 1 << 18
 """Bounds of one record in quotes. A note of 65,536 characters fits."""
@@ -65,7 +69,7 @@ class Table:
             size += len(line)
             if size > _HEAD_SIZE:
                 break
-        self.dialect: Dialect = detect(_whole(head), delimiter, prefer=prefer)
+        self.dialect: Dialect = detect(_sample(head), delimiter, prefer=prefer)
         self._line = self.skipped + 1
         if self.dialect.sep_line:
             self._line += 1
@@ -88,7 +92,7 @@ class Table:
         raise SourceError(f"{self._name} is empty: the first line must name the columns")
 
     def _refuse_title(self, head: Sequence[str]) -> None:
-        reader = csv.reader(_whole(head), delimiter=self.dialect.delimiter)
+        reader = csv.reader(_sample(head), delimiter=self.dialect.delimiter)
         rows: list[list[str]] = []
         ends: list[int] = []
         for row in reader:
@@ -109,20 +113,24 @@ class Table:
     def rows(self) -> Iterator[RawRow]:
         """Yield the rows below the header."""
         width = len(self.columns)
+        blank = 0
         for line, cells in self._records:
             if isinstance(cells, BadRow):
                 yield line, cells
+            elif not any(cells):  # a blank line, which a spreadsheet writes as a row of commas, is not a row
+                blank += 1
+                if blank > _MAX_BLANK:
+                    raise SourceError(f"{self._name}, line {line}: more than {_MAX_BLANK:,} blank lines; remove them")
+                continue
             elif len(cells) == width:
-                if any(cells):  # a blank line, which a spreadsheet writes as a row of commas, is no row
-                    yield line, cells
+                yield line, cells
             elif len(cells) < width:
-                if any(cells):
-                    yield line, [*cells, *[""] * (width - len(cells))]
+                yield line, [*cells, *[""] * (width - len(cells))]
             elif not any(cell.strip() for cell in cells[width:]):
-                if any(cells):
-                    yield line, cells[:width]
+                yield line, cells[:width]
             else:
                 yield line, BadRow("cells", self._too_many(cells, width), cells)
+            blank = 0
 
     def _too_many(self, cells: Sequence[str], width: int) -> str:
         delimiter = {"\t": "tab"}.get(self.dialect.delimiter, repr(self.dialect.delimiter))
@@ -189,9 +197,15 @@ class Table:
         return None
 
 
-def _whole(head: Sequence[str]) -> Sequence[str]:
-    """Return the head without its last line, which may be cut inside a cell, if there are others."""
-    return head[:-1] if len(head) >= _HEAD_LINES else head
+def _sample(head: Sequence[str]) -> list[str]:
+    """Return what the dialect is told from: lines of a bounded length, without a quote that nothing closes."""
+    lines = [line[:_SAMPLE_LINE] for line in head]
+    try:
+        for _ in csv.reader(lines):
+            pass
+    except csv.Error:  # a cell in quotes beyond the limit of the csv module
+        return [line.replace('"', "") for line in lines]
+    return lines
 
 
 def _csv_words(words: str, lines: int) -> str:

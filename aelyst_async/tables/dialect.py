@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import attrs
 
 from aelyst_async.tables.errors import SourceError
+from aelyst_async.tables.layouts import bare, near_names
 
 __all__ = ["DELIMITERS", "Dialect", "check_header", "clean_header", "detect", "lines_above_header"]
 
@@ -71,12 +72,13 @@ def lines_above_header(rows: Sequence[Sequence[str]]) -> int:
     a row that fills most of the table's columns. 0 where there are none.
     """
     filled = [sum(1 for cell in row if cell.strip()) for row in rows]
-    most = Counter(count for count in filled if count).most_common(1)
-    width = max(most[0][0] if most else 0, filled[0] if filled else 0)
-    if width < 2:
+    wide = sorted(count for count in filled if count > 1)
+    if not wide or 2 * len(wide) < sum(map(bool, filled)):
         return 0
+    typical = wide[len(wide) // 2]
     for index, count in enumerate(filled[:20]):
-        if count >= max(2, 0.6 * width):
+        named = any(bare(cell) in near_names() for cell in rows[index])
+        if count >= max(2, 0.6 * typical) or (named and count):
             return index
     return 0
 

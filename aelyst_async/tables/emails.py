@@ -60,7 +60,7 @@ def email(value: Any) -> Any:
 
 
 def is_domain(domain: str) -> bool:
-    """Whether `domain` is a domain name of two or more labels: letters of any script with their marks, digits, hyphens."""
+    """Whether `domain` has two or more labels of letters of any script with their marks, digits and hyphens."""
     labels = domain.split(".")
     return len(labels) > 1 and all(map(_is_label, labels))
 

@@ -51,11 +51,14 @@ _NAMES = {
     "utf-16-le": "UTF-16LE", "utf-16-be": "UTF-16BE", "utf-32": "UTF-32",
 }  # fmt: skip
 
-_SURE = 0.8
-"""Share of words that the best reading must make sense of."""
+_SURE = 0.7
+"""How plausible the best reading has to be."""
 
-_LEAD = 0.06
-"""By how much it must be better than another reading."""
+_LEAD = 0.05
+_LEAD_OF_FEW = 0.1
+"""By how much it must be better than another reading; the second for fewer than `_FEW` words."""
+
+_FEW = 6
 
 
 @attrs.frozen
@@ -99,7 +102,7 @@ def detect(binary: io.BufferedReader, name: str, told: str | None) -> Encoding:
         return Encoding("utf-8", "UTF-8", "UTF-8")
     if scan.valid >= 2 * scan.invalid:
         return Encoding("utf-8", "UTF-8", "UTF-8", "surrogateescape")
-    return _guess(bytes(scan.sample), name)
+    return _guess(bytes(scan.sample), name + scan.where)
 
 
 def _wide(head: bytes, name: str) -> Encoding:
@@ -128,13 +131,19 @@ class _Scan:
         self.valid = 0
         self.invalid = 0
         self.sample = bytearray()
+        self.where = ""
+        self._lines = 0
 
     def read(self, pieces: Iterator[bytes]) -> None:
         rest = b""
         for piece in pieces:
             data = rest + piece
             cut = len(data)
-            if not data.isascii():
+            if data.isascii():
+                self._lines += data.count(b"\n")
+            else:
+                if self.invalid > 10_000 and self.invalid > self.valid and len(self.sample) >= _SAMPLE:
+                    return  # enough is known
                 cut = data.rfind(b"\n") + 1 or cut
                 if cut == len(data) and len(data) < 4 * _PIECE:  # no line end yet: a character may be cut
                     rest = data
@@ -145,21 +154,18 @@ class _Scan:
             self._count(rest)
 
     def _count(self, data: bytes) -> None:
+        """Count the bytes beyond the first of each character, and those that are in no character."""
         try:
-            text = data.decode()
-        except UnicodeDecodeError:
-            text = data.decode("utf-8", "surrogateescape")
-        else:
-            if not self.invalid:
-                self.valid += sum(data.count(lead) for lead in _LEADS) if self.valid < 100_000 else 1
-                self._keep(data)
-                return
-        for character in text:
-            if character >= "\x80":
-                if "\udc80" <= character <= "\udcff":
-                    self.invalid += 1
-                else:
-                    self.valid += 1
+            self.valid += len(data) - len(data.decode())
+        except UnicodeDecodeError as error:
+            if not self.where:
+                line, column = data.count(b"\n", 0, error.start), error.start - data.rfind(b"\n", 0, error.start)
+                self.where = f", line {self._lines + line + 1}, byte {column} (0x{data[error.start]:02X})"
+            valid = data.decode("utf-8", "ignore")
+            kept = len(valid.encode())
+            self.valid += kept - len(valid)
+            self.invalid += len(data) - kept
+        self._lines += data.count(b"\n")
         self._keep(data)
 
     def _keep(self, data: bytes) -> None:
@@ -169,9 +175,6 @@ class _Scan:
                     self.sample += line[:2_000]
                     if len(self.sample) >= _SAMPLE:
                         return
-
-
-_LEADS = tuple(bytes([lead]) for lead in range(0xC2, 0xF5))
 
 
 def _guess(sample: bytes, name: str) -> Encoding:
@@ -187,7 +190,8 @@ def _guess(sample: bytes, name: str) -> Encoding:
     ranked = sorted(
         ((score, codec, found) for found, (score, codec) in readings.items()), key=lambda item: item[0], reverse=True
     )
-    if ranked and ranked[0][0] >= _SURE and (len(ranked) == 1 or ranked[0][0] - ranked[1][0] >= _LEAD):
+    lead = ranked[0][0] - ranked[1][0] if len(ranked) > 1 else 1.0
+    if ranked and ranked[0][0] >= _SURE and lead >= (_LEAD if len(ranked[0][2]) >= _FEW else _LEAD_OF_FEW):
         codec = ranked[0][1]
         return Encoding(codec, _NAMES.get(codec, codec), "guess")
     raise SourceError(_undecided(name, ranked))
@@ -216,9 +220,9 @@ def _undecided(name: str, ranked: list[tuple[float, str, tuple[str, ...]]]) -> s
         f"--encoding {_NAMES.get(codec, codec).lower()}: " + ", ".join(_at(found, different[:3]))
         for codec, found in shown
     )
-    said = f"three names would read {lines}" if lines else "name it with --encoding"
-    return f"{name} is not UTF-8, and its encoding cannot be told for sure; {said}"
+    said = f"names in it would read {lines}" if lines else "name it with --encoding"
+    return f"{name}: not UTF-8, and the encoding cannot be told for sure; {said}"
 
 
 def _at(found: tuple[str, ...], positions: list[int]) -> list[str]:
-    return [repr(found[position]) for position in positions if position < len(found)]
+    return [repr(found[position][:20]) for position in positions if position < len(found)]

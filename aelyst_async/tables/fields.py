@@ -14,7 +14,7 @@ from aelyst_async.tables.errors import MappingError
 from aelyst_async.tables.layouts import folded
 from aelyst_async.tables.values import CUSTOM_TYPES, Rules
 
-__all__ = ["CUSTOM", "Field", "Fields", "schema_of"]
+__all__ = ["CUSTOM", "UNTYPED", "Field", "Fields", "UnknownFieldError", "schema_of"]
 
 CUSTOM = "custom_fields"
 UNTYPED = "any"
@@ -34,10 +34,11 @@ class Field:
 
 
 class UnknownFieldError(MappingError):
-    """The API has no such field; ``near`` is the name that was perhaps meant."""
+    """The API has no such field, or only shows it; ``near`` is the name that was perhaps meant."""
 
-    def __init__(self, message: str, *, near: str | None = None, read_only: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, name: str, words: str, *, near: str | None = None, read_only: bool = False) -> None:
+        super().__init__(f"{name!r}: {words}" if read_only else f"{name!r} {words}")
+        self.words = words
         self.near = near
         self.read_only = read_only
 
@@ -93,10 +94,10 @@ class Fields:
     def _unknown(self, name: str) -> UnknownFieldError:
         provider = self.schema.provider
         if name in {*self.schema.read_only, *self.schema.read_only.values()}:
-            return UnknownFieldError(f"{provider} shows {name} but takes no changes to it", read_only=True)
+            return UnknownFieldError(name, f"{provider} shows {name} but takes no changes to it", read_only=True)
         near = difflib.get_close_matches(folded(name).replace(" ", "_"), self.names(), 1, 0.75)
         guess = f" (did you mean {near[0]}?)" if near else ""
-        return UnknownFieldError(f"no field of {provider}{guess}", near=near[0] if near else None)
+        return UnknownFieldError(name, f"is no field of {provider}{guess}", near=near[0] if near else None)
 
     def _custom(self, custom: str, date_format: str | None) -> Field:
         if not self.has_custom:

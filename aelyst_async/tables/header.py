@@ -25,7 +25,7 @@ from aelyst_async.tables.targets import SPLIT_NAME, Target, parse_target
 __all__ = ["Matched", "flag", "match", "no_fit"]
 
 _INDEX = re.compile(r"Unnamed: \d+(?:_level_\d+)?|__index_level_\d+__|level_0")
-_LISTED = 12
+_LISTED = 40
 
 
 @attrs.define
@@ -80,7 +80,7 @@ class _Matcher:
         self._layout = recognise(columns)
         self._problems: list[HeaderProblem] = []
         self._found: dict[str, Matched] = {}
-        self._hints: dict[str, str] = {}
+        self._hints: dict[str, UnknownFieldError] = {}
         self._choices: set[str] = set()
 
     def run(self) -> tuple[Header, list[Matched]]:
@@ -115,8 +115,8 @@ class _Matcher:
                 one.target = parse_target(said, column)
                 one.fields = self._fields_of(one.target)
             except UnknownFieldError as error:
-                words = f"column {column!r} is mapped to {said!r}: that is {error}; fields: "
-                self._problem((column,), words + ", ".join(self._fields.names()))
+                names = ", ".join(self._fields.names())
+                self._problem((column,), f"column {column!r} is mapped to {said!r}: {error}; fields: {names}")
             except MappingError as error:
                 self._problem((column,), f"column {column!r}: {error}")
             if not one.fields and one.target.call is None:
@@ -140,7 +140,7 @@ class _Matcher:
         except UnknownFieldError as error:
             one.target = Target(None)
             if error.near is not None or error.read_only:
-                self._hints[column] = str(error)
+                self._hints[column] = error
         except MappingError as error:
             one.match = "ignored" if self._ignore else "unknown"
             one.target = Target(None)
@@ -225,7 +225,7 @@ class _Matcher:
             one = self._found[column]
             if one.match != "unknown":
                 continue
-            unnamed = column == "column 1" and one.position == 0 and self._counts(self._first(one))
+            unnamed = column == "column 1" and (self._sample is None or self._counts(self._first(one)))
             if _INDEX.fullmatch(column) or unnamed:
                 one.match = "index"
 
@@ -243,24 +243,29 @@ class _Matcher:
                 self._found[column].match = "ignored"
             return
         asked = [column for column in self._choices if self._found[column].match == "unknown"]
-        provider = self._fields.schema.provider
         plain = [column for column in left if column not in self._hints]
         for column in left:
-            if column in self._hints:
-                near = re.search(r"did you mean (\w+(?:\.NAME)?)\?", self._hints[column])
-                flags = (flag(column, near[1]), flag(column)) if near else (flag(column),)
-                words = self._hints[column]
-                words = words if words.startswith(provider) else f"is {words}"
-                self._problem((column,), f"column {column!r}: {words}".replace(": is", " is"), flags, choice=True)
-        if left or (asked and len(asked) > 1):
-            if plain:
-                names = _listed(plain)
-                count = f"{len(plain)} columns have" if len(plain) > 1 else "1 column has"
-                said = f"{count} no field of {provider}: {names}; leave them out, or map one with --map 'COLUMN=FIELD'"
-                words = f"{said} (fields: {', '.join(self._fields.names())})"
-            else:
-                words = "to leave out all columns without a field"
-            self._problem(tuple(plain), words, ("--ignore-unknown",))
+            hint = self._hints.get(column)
+            if hint is not None:
+                flags = (flag(column), flag(column, hint.near)) if hint.near else (flag(column),)
+                said = f"column {column!r}: {hint.words}" if hint.read_only else f"column {column!r} {hint.words}"
+                self._problem((column,), said, flags, choice=True)
+        if left or len(asked) > 1:
+            self._problem(tuple(plain), self._left_out(plain), ("--ignore-unknown",))
+
+    def _left_out(self, columns: Sequence[str]) -> str:
+        if not columns:
+            return "to leave out all columns without a field"
+        provider, fields = self._fields.schema.provider, ", ".join(self._fields.names())
+        if len(columns) == 1:
+            advice = f"leave it out, or map it with {flag(columns[0], 'FIELD')}"
+            said = f"column {columns[0]!r} is no field of {provider}; {advice}"
+        else:
+            said = (
+                f"{len(columns)} columns are no fields of {provider}: {_listed(columns)}; "
+                "leave them out, or map one with --map 'COLUMN=FIELD'"
+            )
+        return f"{said} (fields: {fields})"
 
     def _key(self) -> None:
         taken = self._taken()

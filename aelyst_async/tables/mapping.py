@@ -16,7 +16,7 @@ from aelyst_async.identifiers import Email, Identifier, Phone
 from aelyst_async.schema import ContactSchema
 from aelyst_async.tables.cells import CellError, Changed, shown
 from aelyst_async.tables.errors import MappingError
-from aelyst_async.tables.fields import CUSTOM, Fields, schema_of
+from aelyst_async.tables.fields import CUSTOM, Fields, UnknownFieldError, schema_of
 from aelyst_async.tables.header import Matched, match, no_fit, untyped
 from aelyst_async.tables.model import Column, Header, HeaderProblem, Match, Problem
 from aelyst_async.tables.plan import Mapped, Plan, Spread, Step
@@ -156,6 +156,9 @@ class Mapper:
         for position, name in enumerate(columns):
             try:
                 step = self._record_step(position, name, chosen)
+            except UnknownFieldError as error:
+                known = "" if error.read_only else f"; fields: {', '.join(self.fields_by_name.names())}"
+                raise MappingError(f"{error}{known}") from None
             except MappingError as error:
                 raise MappingError(f"{untyped(name)!r}: {error}") from None
             if isinstance(step, Step):
@@ -174,10 +177,10 @@ class Mapper:
         if said == name and not name.startswith(f"{CUSTOM}."):
             try:
                 field = self.fields_by_name.find(name, loose=True)
-            except MappingError as error:
+            except UnknownFieldError:
                 if self._ignore:
                     return None
-                raise MappingError(f"{error}; fields: {', '.join(self.fields_by_name.names())}") from None
+                raise
             return Step(position, name, field.name, field.rule, field.kind, field.nullable)
         target = parse_target(said, name)
         if target.field is None and target.call is None:

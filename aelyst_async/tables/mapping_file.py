@@ -76,7 +76,7 @@ def load_mapping(path: str | os.PathLike[str]) -> MappingFile:
     for column, said in columns.items():
         try:
             parse_target(said, column)
-        except MappingError as error:
+        except MappingError as error:  # noqa: PERF203
             raise MappingError(f"{name}: {error}") from None
     return MappingFile(
         columns,

@@ -31,7 +31,7 @@ _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile)
 
 
 def display_name(name: object) -> str:
-    """Return a file name as text that UTF-8 can carry: bytes that are not UTF-8 become ``\\xNN``."""
+    """Return a file name as text that UTF-8 can carry: other bytes become a backslash, ``x`` and two digits."""
     text = os.fsdecode(name) if isinstance(name, (bytes, os.PathLike)) else str(name)
     return os.fsencode(text).decode("utf-8", "backslashreplace") if not text.isascii() else text
 
@@ -57,7 +57,7 @@ class Opening:
     name: str
     path: Path | None
     stream: IO[bytes] | Path | None = None
-    stopped: Callable[[], bool] = staticmethod(lambda: False)
+    stopped: Callable[[], bool] = bool
     compression: str | None = None
     member: str | None = None
     _copy: IO[bytes] | None = None
@@ -83,21 +83,27 @@ class Opening:
         """Open the bytes as they are on the disk. Raises `SourceError`, also for what fails while they are read."""
         with contextlib.ExitStack() as stack:
             try:
-                if self.path is not None:
-                    if self.path.is_dir():
-                        raise SourceError(f"{self.name} is a directory; name a file in it")
-                    file = stack.enter_context(self.path.open("rb"))
-                else:
-                    if self._copy is None:
-                        self._copy = self._copied()
-                    self._copy.seek(0)
-                    # A second descriptor, so that closing the reader leaves the copy open.
-                    file = stack.enter_context(open(os.dup(self._copy.fileno()), "rb"))  # noqa: PTH123 - a descriptor
-                yield file
-            except (OSError, ValueError) as error:
-                if isinstance(error, (SourceError, *_DAMAGED)) or not isinstance(error, OSError):
-                    raise
+                yield stack.enter_context(self._opened())
+            except gzip.BadGzipFile:  # an OSError too
+                raise
+            except OSError as error:
                 raise self._unreadable(error) from None
+
+    def _opened(self) -> io.BufferedReader:
+        if self.path is None:
+            if self._copy is None:
+                self._copy = self._copied()
+            self._copy.seek(0)
+            # A second descriptor, so that closing the reader leaves the copy open.
+            return open(os.dup(self._copy.fileno()), "rb")  # noqa: PTH123 - a descriptor
+        try:
+            if self.path.is_dir():
+                raise SourceError(f"{self.name} is a directory; name a file in it")
+            return self.path.open("rb")
+        except ValueError as error:  # a NUL in the name
+            if isinstance(error, SourceError):
+                raise
+            raise self._unreadable(error) from None
 
     @contextlib.contextmanager
     def unpacked(self) -> Iterator[io.BufferedReader]:

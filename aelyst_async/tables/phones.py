@@ -120,8 +120,7 @@ def _to_e164(text: str, region: str | None, library: Any, original: str) -> tupl
             raise CellError(f"{original} is not a phone number such as +60123456789")
         return made, change
     if region is None:
-        digits = sum(character.isdigit() for character in text) > 5
-        remedy = "begin it with + and the country code (or see --region)" if digits else None
+        remedy = "begin it with + and the country code (or see --region)"
         raise CellError(f"{original} is not a phone number such as +60123456789", remedy)
     try:
         parsed = library.parse(text, region)

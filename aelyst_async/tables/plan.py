@@ -38,6 +38,8 @@ class Mapped(NamedTuple):
 
 @attrs.frozen
 class Step:
+    """A column, or a record's key, that gives one field."""
+
     position: int
     column: str
     target: str
@@ -94,7 +96,10 @@ class Plan:
         if key is None and not any(problem.rule in self._names for problem in problems):
             what = " or the ".join(self._mapper.keys)
             column = next((step.column for _, step in self._keys if step is not None), self._mapper.keys[0])
-            problems.append(Problem(column, "required", f"empty: without the {what} the contact cannot be matched"))
+            words = f"empty: without the {what} the contact cannot be matched"
+            other = next((name for name, value in values if name in {"email", "phone"} and value is not None), None)
+            remedy = f"--key {self._mapper.key},{other} matches such rows by the {other}" if other else None
+            problems.append(Problem(column, "required", f"{words}; {remedy}" if remedy else words, "''", remedy))
         if problems or key is None:
             return problems
         return Mapped(values, key, digest(values), tuple(notes))
@@ -164,11 +169,11 @@ class Plan:
                 if made is None:
                     continue
                 if not isinstance(made, Mapping):
-                    raise CellError(f"the mapping returned {type(made).__name__}, not a mapping of fields")
+                    raise CellError(f"the mapping returned {type(made).__name__}, not a mapping of fields")  # noqa: TRY301
                 for name, value in made.items():
                     step = attrs.evolve(self._mapper.step(name), column=spread.column)
                     if any(step.target == target for target, _ in values):
-                        raise CellError(f"{step.target} is given by another column too")
+                        raise CellError(f"{step.target} is given by another column too")  # noqa: TRY301
                     if value is not None and value != "":
                         self._one(step, value, values, problems, notes)
             except (CellError, MappingError) as error:

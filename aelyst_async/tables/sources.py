@@ -42,7 +42,7 @@ _NO_TABLES = (
     (b"<TABLE", "an HTML table, which some tools call .xls; open it and save it as CSV or .xlsx"),
     (b"<?XML", "XML; export the table as CSV"),
     (b"{\\RTF", "an RTF document; export the table as CSV"),
-    (b"SQLITE FORMAT 3\0", "an SQLite database; export the table as CSV"),
+    (b"SQLITE FORMAT 3", "an SQLite database; export the table as CSV"),
     (b"\x89PNG", "a picture; export the table as CSV"),
     (b"\xff\xd8\xff", "a picture; export the table as CSV"),
     (b"GIF8", "a picture; export the table as CSV"),
@@ -161,7 +161,7 @@ class FileSource(ContactSource):
         return found
 
     def _kind_of(self, head: bytes) -> str:
-        begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        begin = head.lstrip(b"\xef\xbb\xbf\xff\xfe").replace(b"\0", b"").lstrip()  # UTF-16 too
         workbook = head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0"))
         if self._kind is None and not workbook:
             words = next((words for magic, words in _NO_TABLES if begin[:16].upper().startswith(magic)), None)

@@ -189,7 +189,7 @@ class Rules:
         self._false = self._words(_FALSE, false, "--false")
         both = set(self._true) & set(self._false)
         if both:
-            raise MappingError(f"{sorted(both)[0]!r} cannot mean both true and false")
+            raise MappingError(f"{min(both)!r} cannot mean both true and false")
         self.day = date_rule(date_format)
         fields: dict[str, Rule] = {
             "text": text, "name": name, "email": email, "url": url, "language": language, "country": country,

@@ -31,7 +31,7 @@ class Sheet:
                 f"{name} is a workbook: pip install 'aelyst-async[excel]', or export the sheet as CSV"
             ) from None
         try:
-            workbook = python_calamine.CalamineWorkbook.from_filelike(file)  # type: ignore[arg-type]
+            workbook = python_calamine.CalamineWorkbook.from_filelike(file)
             self.sheets = tuple(workbook.sheet_names)
             self.sheet = self._chosen(workbook, sheet, name, python_calamine.SheetVisibleEnum.Visible)
             rows = workbook.get_sheet_by_name(self.sheet).to_python(skip_empty_area=False)

@@ -17,7 +17,7 @@ from importlib import resources
 
 import attrs
 
-__all__ = ["Layout", "folded", "layouts", "near_names", "recognise"]
+__all__ = ["Layout", "bare", "folded", "layouts", "near_names", "recognise"]
 
 _ENOUGH = 2
 
