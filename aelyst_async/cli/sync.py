@@ -390,12 +390,13 @@ class _Signals:
             assert self._task is not None
             self._task.cancel()
         elif first:
-            drain = self._arguments.drain
-            print(
-                f"\nstopping: finishing what is in flight (at most {drain:g} s); once more to stop at once",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
             self.sync.stop("interrupted")
+            drain = self._arguments.drain
+            with contextlib.suppress(OSError):  # nobody reads stderr any more
+                print(
+                    f"\nstopping: finishing what is in flight (at most {drain:g} s); once more to stop at once",
+                    file=sys.stderr, flush=True,
+                )  # fmt: skip
         else:
             self.sync.abort()
 

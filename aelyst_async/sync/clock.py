@@ -1,7 +1,7 @@
-"""Time that nobody can set: how long ago something was written, across processes of one boot.
+"""A clock that cannot be set, to measure ages across the processes of one boot of the system.
 
-Wall time jumps (a user, NTP, a time zone done wrong), and a jump forward makes a fresh create look old. So ages are
-measured by the time since the system started. It is comparable between processes as long as `BOOT` is the same.
+Wall time jumps (NTP, a user), and a jump forward makes a fresh create look old. So ages are measured by the time since
+the system started. It is comparable between processes whose `BOOT` is the same.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ disk, the larger the groups, and the event loop waits for none of them. `durable
 put before it is on the disk.
 
 The thread depends on no task, so no cancellation can end it before the last write. If it fails, for whatever reason,
-`error` says why, everybody who waits gets that error, and so does everybody who comes later.
+`error` says why, and every current and later call of `durable` raises it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any, NamedTuple, TypeAlias
 
 from aelyst_async.sync.errors import JournalError
 from aelyst_async.sync.journal import Attempt, Dead, Journal, Settled
-from aelyst_async.sync.worker import uninterrupted
+from aelyst_async.waiting import uninterrupted
 
 __all__ = ["Committer", "Write"]
 
 Write: TypeAlias = "Settled | Attempt | Dead"
 
 _LINGER = 0.05
-"""Seconds that writes nobody waits for may lie before they are committed."""
+"""Longest delay, in seconds, of writes that no caller waits for."""
 
 _ENOUGH = 2_000
 """Writes that are committed without lingering."""
@@ -58,8 +58,8 @@ class Committer:
         if self._journal is not None:
             self._loop = asyncio.get_running_loop()
             self._ended: asyncio.Future[None] = self._loop.create_future()
-            # A daemon: an interpreter that exits without closing us must not wait for ever. What is lost then is what
-            # a crash would lose, and the journal is made for that.
+            # A daemon, so that an interpreter that exits without closing the committer does not wait for ever. That
+            # loses no more than a crash would.
             self._thread = threading.Thread(target=self._run, args=(self._journal,), name="aelyst-journal", daemon=True)
             self._thread.start()
         return self
@@ -71,7 +71,7 @@ class Committer:
             self._closing = True
             self._changed.notify()
         try:
-            if kind is not GeneratorExit:  # then no loop runs any more
+            if kind is not GeneratorExit:  # a coroutine that is destroyed cannot wait
                 await uninterrupted(self._ended)
         finally:
             self._thread.join()
@@ -114,7 +114,7 @@ class Committer:
                     journal.apply(group.writes, group.progress)
                 if group.waiters:
                     self._in_loop(_resolve, group.waiters, None)
-        except BaseException as error:  # noqa: BLE001 - ends the run: nobody may wait for this thread any more
+        except BaseException as error:  # noqa: BLE001 - ends the run: no caller may wait for a dead thread
             self._fail(error, [] if group is None else group.waiters)
         finally:
             self._in_loop(_resolve, [self._ended], None)
@@ -145,7 +145,7 @@ class Committer:
         self._in_loop(self.on_error)
 
     def _in_loop(self, function: Callable[..., object], *arguments: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so no caller waits
             self._loop.call_soon_threadsafe(function, *arguments)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from aelyst_async.tables.duplicates import Duplicates
 from aelyst_async.tables.mapping import Empty, Mapper, schema_of
 from aelyst_async.tables.sources import ContactSource, as_source
 from aelyst_async.transport.settings import LONGEST
+from aelyst_async.waiting import uninterrupted
 
 __all__ = ["ContactSync"]
 
@@ -120,18 +122,21 @@ class ContactSync:
         self._target = target
         self._settings = dict(settings or {})
         self._engine: Engine | None = None
+        self._collecting: asyncio.Task[ContactSource] | None = None
         self._asked: str | None = None
         self._look_first = True
 
     def stop(self, reason: str = "interrupted") -> None:
         """End the run: finish what is in flight, save, report. To be called in the loop's thread."""
         self._asked = reason
+        if self._collecting is not None:
+            self._collecting.cancel()
         if self._engine is not None:
             self._engine.stop(reason)
 
     def abort(self) -> None:
         """End the run now: what is in flight is cancelled; the journal knows what may have happened."""
-        self._asked = "interrupted"
+        self.stop()
         if self._engine is not None:
             self._engine.abort()
 
@@ -143,7 +148,7 @@ class ContactSync:
         """
         # The thread is left first: what it works on is closed only then.
         with ExitStack() as resources, Worker("aelyst-sync") as worker:
-            source = await as_source(rows)
+            source = await self._collect(rows)
             resources.callback(source.close)
             source.stopped = lambda: worker.closing or self._asked is not None
             failures = self._failures_path
@@ -190,6 +195,21 @@ class ContactSync:
                 remote=remote,
                 resumed=resumed,
             )
+
+    async def _collect(self, rows: Any) -> ContactSource:
+        """Return `rows` as a source. An async iterable is read to its end here, unless `stop` is called meanwhile."""
+        if not isinstance(rows, AsyncIterable):
+            return await as_source(rows)
+        task = self._collecting = asyncio.ensure_future(as_source(rows))
+        try:
+            return await task
+        except asyncio.CancelledError:
+            await uninterrupted(task)
+            if self._asked is None:
+                raise
+            return await as_source([])  # nothing was sent, nothing will be
+        finally:
+            self._collecting = None
 
     async def _run(
         self,

@@ -36,6 +36,9 @@ VERSION = 2
 APPLICATION = 0x61656C53
 """``aelS``: what marks an SQLite file as a journal of a sync."""
 
+_SIGNS_OF_DAMAGE = ("malformed", "no such table", "no such column", "has no column")
+"""In the words of SQLite's errors."""
+
 _SEALED_META = ("salt", "provider", "account", "key", "target", "base_url", "instance")
 
 
@@ -137,12 +140,11 @@ def check_meta(connection: sqlite3.Connection, file: Path) -> bytes:
     meta = read_meta(connection)
     try:
         salt = bytes.fromhex(meta["salt"])
-        whole = dict(sealed_meta(meta, salt))["seal"] == meta["seal"]
+        if dict(sealed_meta(meta, salt))["seal"] == meta["seal"]:
+            return salt
     except (KeyError, TypeError, ValueError):
-        whole = False
-    if not whole:
-        raise JournalError(damaged(file, "its table meta does not fit its checksum"))
-    return salt
+        pass
+    raise JournalError(damaged(file, "its table meta does not fit its checksum"))
 
 
 def sealed_meta(meta: Mapping[str, Any], salt: bytes) -> list[tuple[str, Any]]:
@@ -165,6 +167,8 @@ def explained(path: str | os.PathLike[str]) -> Iterator[None]:
         return
     except sqlite3.Error as error:
         words = str(error)
+    except UnicodeDecodeError:  # sqlite3's own, from a message that quotes a damaged schema
+        words = "malformed database schema"
     except OSError as error:
         what = "; free some space" if error.errno == errno.ENOSPC else ""
         raise JournalError(f"cannot open {file}: {(error.strerror or type(error).__name__).lower()}{what}") from None
@@ -174,14 +178,15 @@ def explained(path: str | os.PathLike[str]) -> Iterator[None]:
         words = f"another program has it open ({words}): close that and run the same command again"
     if "not a database" in words:
         raise JournalError(f"{file.name} is damaged or no journal ({words}); name another one with --journal")
-    if any(sign in words for sign in ("malformed", "no such table", "no such column")):
+    if any(sign in words for sign in _SIGNS_OF_DAMAGE):
         raise JournalError(damaged(file, words))
     raise JournalError(f"{file.name}: {words}")
 
 
 def damaged(file: Path, problem: str) -> str:
-    """Return the message for a journal that cannot be used."""
+    """Return the message for a journal that cannot be used. `problem` may quote what is damaged."""
+    last = "".join(sign if sign.isprintable() else "?" for sign in problem.strip().rpartition("\n")[2])
     return (
-        f"{file.name} is damaged or no journal ({problem.splitlines()[0]}): move it away and run again; "
+        f"{file.name} is damaged or no journal ({last}): move it away and run again; "
         "without it every row is looked up or sent anew"
     )

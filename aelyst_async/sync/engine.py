@@ -33,9 +33,10 @@ from aelyst_async.sync.quota import Traffic
 from aelyst_async.sync.reading import Chunk, Reader, Work, work_data
 from aelyst_async.sync.report import Progress, Tally
 from aelyst_async.sync.sizing import Sizer
-from aelyst_async.sync.worker import Worker, uninterrupted
+from aelyst_async.sync.worker import Worker
 from aelyst_async.tables.model import Problem
 from aelyst_async.tables.values import REASONS
+from aelyst_async.waiting import uninterrupted
 
 __all__ = ["Deliverer", "Engine", "ErrorBudget"]
 

@@ -6,8 +6,8 @@
     ├── SourceError        the file or stream cannot be read as a table of contacts
     ├── MappingError       a column, a mapping or a setting does not fit the target
     ├── JournalError       the journal cannot be used
-    │   └── JournalLockedError   another process is using it
-    └── SyncStoppedError   the run ended early: the target refused the credential, is gone, or too many rows failed
+    │   └── JournalLockedError   another sync is using it
+    └── SyncStoppedError   the run ended early: the target does not answer, or the progress callback raised
 
 Every message is one line that says what is wrong, where, and what to do.
 """
@@ -24,7 +24,7 @@ class JournalError(SyncError):
 
 
 class JournalLockedError(JournalError):
-    """Another process holds the journal; the message names it."""
+    """Another sync holds the journal; the message names its process, where that is known."""
 
 
 class SyncStoppedError(SyncError):

@@ -1,10 +1,10 @@
 """Blocking calls of a run, on one thread that is always waited for.
 
-A call that is still at work must not find its file or its SQLite connection closed: Python answers that with an
-error, SQLite with the death of the process. So the thread is left before anything that its calls use is closed:
+Closing a file or an SQLite connection while a call on a thread uses it raises an error in that call, or crashes the
+process. So the thread ends before anything that its calls use is closed:
 
 * `Worker.run` returns only when its call has ended. A cancellation that comes meanwhile is raised afterwards.
-* Leaving the ``with`` block of a `Worker` waits for the thread, also where no event loop runs any more.
+* Leaving the ``with`` block of a `Worker` waits for the thread, without an event loop.
 
 `Worker.closing` tells a call that waits for data, such as one that reads from a pipe, to give up.
 """
@@ -14,9 +14,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-__all__ = ["Worker", "uninterrupted"]
+from aelyst_async.waiting import uninterrupted
+
+__all__ = ["Worker"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -54,18 +56,3 @@ class Worker:
             if not future.cancelled():
                 future.exception()  # asyncio complains of an exception that nobody has looked at
             raise
-
-
-async def uninterrupted(future: asyncio.Future[Any]) -> None:
-    """Wait until `future` is done. A cancellation that comes meanwhile is raised afterwards."""
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:  # noqa: PERF203
-            cancelled = error
-    if cancelled is not None:
-        try:
-            raise cancelled
-        finally:
-            del cancelled  # else the exception and this frame refer to each other

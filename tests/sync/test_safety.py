@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import sqlite3
 import time
 from datetime import datetime, timedelta, timezone
@@ -193,6 +194,38 @@ async def test_a_given_up_row_that_does_not_fit_its_seal_is_left_out_and_said(
     change(path, "UPDATE dead SET payload = replace(payload, 'P1', 'P9') WHERE row = 2")
     assert [row["first_name"] for row in given_up(path)[2]] == ["P0", "P2"]
     assert "1 given-up rows do not fit their checksum and are left out" in caplog.text
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))])
+async def test_any_flipped_bit_of_a_journal_is_refused_or_does_no_harm(tmp_path: Path, seed: int) -> None:
+    pauses = Pauses(settle=0.01, base=0.005, cap=0.01)
+    base = tmp_path / "base.db"
+    gateway = FakeGateway()
+    for name in ("A", "B"):
+        await ContactSync(gateway, journal=base, pauses=pauses).run(people(40, last_name=name))
+    content = base.read_bytes()
+    dice = random.Random(seed)
+    schema = content.index(b"CREATE TABLE") * 8
+    bits = [*dice.sample(range(len(content) * 8), 100), *(schema - 8 * dice.randrange(1200) + 7 for _ in range(20))]
+    refused = 0
+    for number, bit in enumerate(bits):
+        path = tmp_path / f"{number}.db"
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(damaged)
+        target = FakeGateway()
+        target.contacts = [Stored(stored.id, dict(stored.fields)) for stored in gateway.contacts]
+        rows = people(40, last_name="C")
+        try:
+            report = await asyncio.wait_for(ContactSync(target, journal=path, pauses=pauses).run(rows), 20)
+        except JournalError as refusal:
+            assert str(refusal).isprintable(), bit  # noqa: PT017 - most bits do no harm
+            refused += 1
+            continue
+        assert report.failed == 0, bit
+        assert target.by_email() == {row["email"]: row for row in rows}, bit
+        assert [stored.id for stored in target.contacts] == [str(number + 1) for number in range(40)], bit
+    assert 0 < refused < len(bits) / 2
 
 
 def test_a_journal_whose_meta_was_damaged_is_refused(tmp_path: Path) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aelyst_async.sync import JournalError
+from aelyst_async.sync import ContactSync, JournalError
 from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.journal import Journal, Settled
-from aelyst_async.sync.worker import Worker, uninterrupted
+from aelyst_async.sync.worker import Worker
+from aelyst_async.waiting import uninterrupted
+from tests.sync.fakes import FakeGateway
 
 
 def done(key: str, contact_id: str | None = None) -> Settled:
@@ -145,3 +149,62 @@ async def test_what_was_put_is_written_though_every_task_is_cancelled(tmp_path: 
         await task
     assert journal.look_up(["email:a"])
     journal.close()
+
+
+def end(way: str, sync: ContactSync, task: asyncio.Task[Any]) -> None:
+    if way == "cancel":
+        task.cancel()
+    else:
+        getattr(sync, way)()
+
+
+class Silent:
+    """An async iterable that stops telling."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.closed = False
+
+    async def rows(self) -> AsyncIterator[dict[str, str]]:
+        try:
+            yield {"email": "a@b.co"}
+            self.asked.set()
+            await asyncio.sleep(3600)
+        finally:
+            self.closed = True
+
+
+@pytest.mark.parametrize("way", ["stop", "abort", "cancel"])
+async def test_a_sync_that_waits_for_its_rows_can_be_ended(tmp_path: Path, way: str) -> None:
+    source = Silent()
+    sync = ContactSync(FakeGateway(), journal=tmp_path / "state.db")
+    task = asyncio.create_task(sync.run(source.rows()))
+    await source.asked.wait()
+    end(way, sync, task)
+    if way == "cancel":
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 5)
+    else:
+        report = await asyncio.wait_for(task, 5)
+        assert (report.stopped, report.rows, report.complete) == ("interrupted", 0, False)
+    assert source.closed
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+@pytest.mark.parametrize("way", ["stop", "abort", "cancel"])
+async def test_a_sync_that_reads_from_a_silent_pipe_can_be_ended(tmp_path: Path, way: str) -> None:
+    pipe = tmp_path / "people.csv"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)
+    os.write(writer, b"email,first_name\n")
+    sync = ContactSync(FakeGateway(), journal=tmp_path / "state.db")
+    task = asyncio.create_task(sync.run(pipe))
+    await asyncio.sleep(0.1)
+    end(way, sync, task)
+    if way == "cancel":
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 5)
+    else:
+        assert (await asyncio.wait_for(task, 5)).stopped == "interrupted"
+    os.close(writer)
+    Journal.open(tmp_path / "state.db").close()  # it is free again
