@@ -133,7 +133,7 @@ def _command(arguments: argparse.Namespace, run: Callable[[], Coroutine[Any, Any
     except ContactsError as error:
         message, code = explain(error, provider=arguments.provider or "")
         problems = getattr(error, "problems", ())
-        if len(problems) > 1:
+        if sum(bool(one.columns) for one in problems) > 1:
             from aelyst_async.cli.preview import header_answer
 
             message = header_answer(problems, arguments.file, arguments.words)

@@ -164,7 +164,6 @@ def test_dmchamp(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
         (COLUMNS, [], "--to is missing"),
         ("email,Colour\n", ["--to", "aelyst"], "column 'Colour' is no field of aelyst"),
         ("email,tags\n", ["--to", "aelyst"], "aelyst shows tags but takes no changes"),
-        ("email\n\xff\n", ["--to", "aelyst"], "line 2, byte 1 (0xFF): not UTF-8"),
         (COLUMNS, ["--to", "aelyst", "--max-errors", "x"], "--max-errors x: write a number"),
         (COLUMNS, ["--to", "aelyst", "--mapping", "nope.toml"], "nope.toml: no such file"),
         (COLUMNS, ["--to", "aelyst", "--journal", "no/such/state.db"], "no/such/state.db: no such file or directory"),
