@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from typing import Any
 
-from aelyst_async.cli.output import CommandError, printable, to_json
+from aelyst_async.cli.output import CommandError, complain, printable, say, to_json
 from aelyst_async.cli.parser import provider_help
 
 __all__ = ["add_parser"]
@@ -76,11 +75,12 @@ def _providers(arguments: argparse.Namespace) -> int:
 def _fields(arguments: argparse.Namespace) -> int:
     from aelyst_async.cli.target import schema_for
     from aelyst_async.errors import ConfigurationError
+    from aelyst_async.tables.values import CUSTOM_TYPES
 
     try:
         schema = schema_for(arguments.provider, "create", "write contacts")
     except (CommandError, ConfigurationError) as error:
-        print(f"aelyst fields: {error}", file=sys.stderr)
+        complain("fields", str(error))
         return 2
     rows = [
         {
@@ -109,12 +109,10 @@ def _fields(arguments: argparse.Namespace) -> int:
             .rstrip()
         )  # fmt: skip
     if any(rule.item is not None for rule in schema.rules):
-        print(
-            "custom fields: custom_fields.NAME, or custom_fields.NAME:TYPE with a TYPE of "
-            "text, number, checkbox, date, time, list, url, email"
-        )
+        types = ", ".join(CUSTOM_TYPES)
+        say(f"custom fields: custom_fields.NAME, or custom_fields.NAME:TYPE with a TYPE of {types}")
     if read_only:
-        print(f"shown by the API, not taken: {', '.join(read_only)}")
+        say(f"shown by the API, not taken: {', '.join(read_only)}")
     return 0
 
 
@@ -122,7 +120,7 @@ def _completion(arguments: argparse.Namespace) -> int:
     try:
         import shtab
     except ImportError:
-        print("aelyst completion: shtab is missing: pip install 'aelyst-async[cli]'", file=sys.stderr)
+        complain("completion", "shtab is missing: pip install 'aelyst-async[cli]'")
         return 2
     from aelyst_async.cli import make_parser
     from aelyst_async.cli.target import providers_that

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from aelyst_async.cli.output import CommandError, printable
+from aelyst_async.cli.output import CommandError, complain, printable
 
 if TYPE_CHECKING:
     from aelyst_async.errors import ContactsError
@@ -27,7 +26,7 @@ def run_async(
         message, code = str(error), error.code
     except ContactsError as error:
         message, code = explain(error, provider=provider, whom=whom)
-    print(f"aelyst {name}: {message}", file=sys.stderr)
+    complain(name, message)
     return code
 
 

@@ -6,9 +6,9 @@ import json
 import math
 import re
 import sys
-from typing import Any
+from typing import Any, TextIO
 
-__all__ = ["CommandError", "printable", "to_json"]
+__all__ = ["CommandError", "complain", "printable", "say", "to_json"]
 
 _NOT_ASCII = re.compile(r"[^\n -~]")
 _JOINERS = frozenset("\u200c\u200d")
@@ -28,6 +28,27 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or one in _JOINERS else repr(one)[1:-1] for one in text)
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print text to `stream` (standard output), on a terminal broken between words and indented under itself."""
+    stream = sys.stdout if stream is None else stream
+    if stream.isatty():
+        import shutil
+        import textwrap
+
+        width = max(shutil.get_terminal_size().columns, 20)
+        lines = []
+        for line in text.split("\n"):
+            indent = " " * (len(line) - len(line.lstrip()) + 4)
+            lines.append(textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False))
+        text = "\n".join(lines)
+    print(text, file=stream)
+
+
+def complain(command: str, message: str) -> None:
+    """Print what went wrong to standard error."""
+    say(f"aelyst {command}: {message}", sys.stderr)
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:

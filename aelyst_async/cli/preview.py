@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from aelyst_async.cli.output import printable
+from aelyst_async.cli.output import printable, say, to_json
 
 if TYPE_CHECKING:
     from aelyst_async.tables import Column, Found, Header, HeaderProblem, Mapper, NoteCount, Preview, ProblemCount, Row
@@ -19,8 +19,11 @@ __all__ = ["change_lines", "guess_lines", "header_answer", "preview_json", "prin
 _SHOWN = 10
 """Kinds of problems and of changes that are shown."""
 
+_TABLE_FROM = 100
+"""Columns of a terminal from which the columns of the file are shown as a table."""
+
 _HOW = {
-    "exact": "", "layout": "by the layout", "near": "near name", "mapped": "mapped", "ignored": "left out",
+    "exact": "", "layout": "layout", "near": "near name", "mapped": "mapped", "ignored": "left out",
     "index": "left out: row numbers", "unknown": "?",
 }  # fmt: skip
 
@@ -28,9 +31,9 @@ _HOW = {
 def print_preview(preview: Preview, mapper: Mapper) -> None:
     """Print what was found of the file, its columns, and the first rows as they would be sent."""
     for line in guess_lines(preview.found, None):
-        print(line)
+        say(line)
     if preview.header.layout:
-        print(f"recognised as {printable(preview.header.layout)}")
+        say(f"recognised as {printable(preview.header.layout)}")
     if preview.header.columns:
         print()
         _print_columns([_cells(column) for column in preview.header.columns])
@@ -38,27 +41,25 @@ def print_preview(preview: Preview, mapper: Mapper) -> None:
         where = f"row {row.row}" + (f" (line {row.line})" if row.line is not None else "")
         if row.problems:
             print(f"\n{where} would be refused:")
-            print("\n".join(f"  {printable(_words(one.column, one.message))}" for one in row.problems))
+            for one in row.problems:
+                say(f"  {printable(_words(one.column, one.message))}")
             continue
         body = _body(row, mapper)
         width = max((len(name) for name in body), default=0)
         print(f"\n{where} would be sent as:")
         for name, value in body.items():
-            print(f"  {printable(name):<{width}}  {_value(value)}")
+            say(f"  {printable(name):<{width}}  {_value(value)}")
     print()
 
 
-def _cells(column: Column) -> tuple[str, str, str, str, str]:
-    how = _HOW[column.match] + (f" {column.layout}" if column.match == "layout" and column.layout else "")
-    how = ", ".join(part for part in (how, *column.transforms) if part)
-    return column.name, column.field or "–", column.kind or "", column.sample or "", how
+def _cells(column: Column) -> tuple[str, ...]:
+    how = ", ".join(part for part in (_HOW[column.match], *column.transforms) if part)
+    cells = (column.name, column.field or "–", column.kind or "", column.sample or "", how)
+    return tuple(printable(cell) for cell in cells)
 
 
 def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
-    names: tuple[str, ...] = ("column", "field", "type", "sample", "how")
-    shown: list[tuple[str, ...]] = [tuple(printable(cell) for cell in row) for row in rows]
-    if not any(row[4] for row in shown):
-        names, shown = names[:4], [row[:4] for row in shown]
+    names = ("column", "field", "type", "sample", "how")
     if sys.stdout.isatty():
         try:
             from rich.console import Console
@@ -67,15 +68,24 @@ def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
         except ImportError:
             pass
         else:
+            console = Console(highlight=False)
+            if console.width < _TABLE_FROM:
+                for name, field, kind, sample, how in rows:
+                    details = ", ".join(part for part in (kind, how) if part)
+                    say(f"{name} → {field}" + (f" ({details})" if details else ""))
+                    if sample:
+                        console.print(Text(f"    {sample}"), no_wrap=True, overflow="ellipsis")
+                return
             table = Table(box=None, pad_edge=False, header_style="bold")
             for name in names:
-                table.add_column(name, overflow="ellipsis" if name == "sample" else "fold", no_wrap=name == "sample")
-            for row in shown:
-                table.add_row(*(Text(cell) for cell in row))  # text of the file is no markup
-            Console(highlight=False).print(table)
+                fold = name == "column"
+                table.add_column(name, overflow="fold" if fold else "ellipsis", no_wrap=not fold)
+            for row in rows:
+                table.add_row(*map(Text, row))  # the file's text is no markup
+            console.print(table)
             return
-    widths = [max(len(row[index]) for row in [names, *shown]) for index in range(len(names))]
-    for row in (names, *shown):
+    widths = [max(len(row[index]) for row in [names, *rows]) for index in range(len(names))]
+    for row in (names, *rows):
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
@@ -90,8 +100,6 @@ def _body(row: Row, mapper: Mapper) -> dict[str, Any]:
 
 
 def _value(value: Any) -> str:
-    from aelyst_async.cli.output import to_json
-
     return printable(value) if isinstance(value, str) else to_json(value)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aelyst_async.cli.explain import explain
-from aelyst_async.cli.output import CommandError, printable, to_json
+from aelyst_async.cli.output import CommandError, complain, printable, say, to_json
 from aelyst_async.cli.parser import VALUE, CommandParser, add_target, bounded, provider_help
 from aelyst_async.cli.settings import add_options, read_settings
 from aelyst_async.cli.target import check_name, open_target, schema_for
@@ -118,7 +118,7 @@ def _status(arguments: argparse.Namespace) -> int:
     try:
         return print_status(arguments.journal, as_json=arguments.json)
     except ContactsError as error:
-        print(f"aelyst sync status: {explain(error)[0]}", file=sys.stderr)
+        complain("sync status", explain(error)[0])
         return 2
 
 
@@ -137,7 +137,7 @@ def _command(arguments: argparse.Namespace, run: Callable[[], Coroutine[Any, Any
             from aelyst_async.cli.preview import header_answer
 
             message = header_answer(problems, arguments.file, arguments.words)
-    print(f"aelyst {arguments.name}: {message}", file=sys.stderr)
+    complain(arguments.name, message)
     return code
 
 
@@ -224,7 +224,7 @@ def _original(path: Path, arguments: argparse.Namespace) -> tuple[Path, dict[str
         words = "no journal of their run is here, so the columns need the same options again"
     else:
         words = f"with the columns and the journal of {printable(found[0].name)}"
-    print(f"{name}: rows that failed before; {words}", file=sys.stderr)
+    say(f"{name}: rows that failed before; {words}", sys.stderr)
     return found
 
 
@@ -328,19 +328,19 @@ def _tell(
                 made["preview"] = preview_json(shown, mapper)
             print(to_json(made))
         elif shown is not None and mapper is not None:
-            print(headline(report.source, target, dry=True))
+            say(headline(report.source, target, dry=True))
             print_preview(shown, mapper)
-            print("\n".join(lines(report, resume=resume, target=target)[1:]))
+            for line in lines(report, resume=resume, target=target)[1:]:
+                say(line)
         else:
             header = None if rows.columns is None or mapper is None or mapper.transform else mapper.header(rows.columns)
             guesses = guess_lines(rows.found, header)
-            print(
-                "\n".join(lines(report, resume=resume, target=target, guesses=guesses, again=_again(arguments, report)))
-            )
+            for line in lines(report, resume=resume, target=target, guesses=guesses, again=_again(arguments, report)):
+                say(line)
     elif report is not None and message is not None:
         message += "; no contact was written"
     if message is not None:
-        print(f"aelyst {arguments.name}: {message}", file=sys.stderr)
+        complain(arguments.name, message)
     return code
 
 

@@ -180,6 +180,9 @@ def status(path: str | os.PathLike[str]) -> dict[str, Any]:
             last["sent"] = connection.execute(
                 "SELECT count(*) FROM contact WHERE run = ? AND state = 'DONE'", (last["id"],)
             ).fetchone()[0]
+            if last["ended"] is None and last["report"] is not None:  # written every other second
+                known = sum(last["report"].get(name, 0) for name in ("unchanged", "failed", "skipped"))
+                last["done"] = max(last["done"], last["sent"] + known)
             last["later_runs_without_rows"] = runs.index(last)
         counts = dict.fromkeys(("sent", "waiting", "in_doubt", "failed"), 0)
         for state, count in states.items():
