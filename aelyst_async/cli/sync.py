@@ -60,7 +60,7 @@ def add_parser(subparsers: Any) -> None:
     add("--dry-run", action="store_true", help="show what would be sent; no request")
     add("--remote", action="store_true", help="with --dry-run: one GET for each row that the journal cannot decide")
     add("--refresh", action="store_true", help="send unchanged rows, too")
-    add("--verify", type=_share, default=0.0, metavar="1%%",
+    add("--verify", type=_share, default=0.0, metavar="1%",
         help="compare this share of the unchanged rows with the vendor's data")  # fmt: skip
     add("--assume-new", action="store_true", help="create unknown contacts without asking: for an empty account")
     add("--rebind", action="store_true", help="the journal's token was replaced, the account is the same")
@@ -75,7 +75,7 @@ def _add_run_options(run: Any, output: Any, failures: str) -> None:
     add("--failures", metavar="PATH", help=f"where failed rows go (default: {failures})")
     add("--concurrency", type=bounded(int, 1, "a whole number from 1"), default=64, metavar="N",
         help="most requests in flight (default: %(default)s)")  # fmt: skip
-    add("--max-errors", type=_max_errors, metavar="N|5%%", help="end the run when more rows fail")
+    add("--max-errors", type=_max_errors, metavar="N|5%", help="end the run when more rows fail")
     add("--drain", type=bounded(float, 0, "a number of seconds"), default=20.0, metavar="S",
         help="seconds for what is in flight after Ctrl-C (default: 20)")  # fmt: skip
     add = output.add_argument

@@ -264,19 +264,25 @@ class FailedRows(ContactSource):
         return cells
 
     def _scan(self) -> None:
-        """Remember the row numbers, and whether the rows are a table: then all have the same columns, or fewer."""
+        """Remember the row numbers, and whether the rows are a table's.
+
+        A table's have the same columns, or fewer; and there is a table beside them, or all that they hold is text.
+        """
+        table = self.path is not None and table_of(self.path).is_file()
         longest: tuple[str, ...] = ()
         shapes: set[tuple[str, ...]] = set()
+        text = True
         for position, (_, record) in enumerate(self._inner.open(), 1):
             known = record if isinstance(record, Mapping) else {}
             self._numbers.append(_known(known, "row", position) or position)
             data = known.get("data")
             if isinstance(data, dict) and len(shapes) < 100:
+                text = text and all(isinstance(value, str) for name, value in data.items() if name)
                 shape = tuple(name for name in data if name)
                 shapes.add(shape)
                 longest = max(longest, shape, key=len)
         self.found = self._inner.found
-        if longest and all(longest[: len(shape)] == shape for shape in shapes):
+        if longest and (table or text) and all(longest[: len(shape)] == shape for shape in shapes):
             self.columns = longest
 
 
