@@ -32,13 +32,19 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
-_EPILOG = """\
-other forms:
-  aelyst sync status JOURNAL    what a run has done, or is doing in another terminal
-  aelyst sync retry JOURNAL     send the rows again that were given up
+_USAGE = """\
+aelyst sync FILE --to PROVIDER [option ...]
+       aelyst sync status JOURNAL    what a run has done, or is doing in another terminal
+       aelyst sync retry JOURNAL     send the rows again that were given up"""
 
-a column is a field by our name (first_name), the vendor's (firstName), or by --map; custom fields are
-custom_fields.NAME, or custom_fields.NAME:TYPE with a TYPE of text, number, checkbox, date, time, list, url, email
+_EPILOG = """\
+look before you send:         aelyst sync people.csv --to PROVIDER --dry-run
+columns that need a say:      aelyst sync people.csv --to PROVIDER --suggest-mapping > map.toml
+rows that failed, corrected:  aelyst sync people.failures.csv --to PROVIDER
+
+a column is a field by our name (first_name), the vendor's (firstName), the layout of a known export, a near name
+that fits one field only, or --map; custom fields are custom_fields.NAME, or custom_fields.NAME:TYPE with a TYPE of
+text, number, checkbox, date, time, list, url, email (aelyst fields PROVIDER lists the fields)
 """
 
 
@@ -47,7 +53,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "sync",
         help="bring a table of contacts into an API",
-        description="Bring a table of contacts (CSV, TSV, JSON lines, Parquet; also gzipped) into an API.",
+        usage=_USAGE,
+        description="Bring a table of contacts (CSV, TSV, JSON lines, Excel, Parquet; also gzip and zip) into an API.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
