@@ -61,14 +61,14 @@ def _providers(arguments: argparse.Namespace) -> int:
         print(to_json(found, indent=2))
         return 0
     for one in found:
-        print(printable(one["name"]))
+        say(printable(one["name"]))
         if "problem" in one:
-            print(f"  cannot be used: {printable(one['problem'])}")
+            say(f"  cannot be used: {printable(one['problem'])}")
             continue
-        print(f"  can         {', '.join(one['can'])}")
-        print(f"  credential  {one['credential']} ({'set' if one['credential_is_set'] else 'not set'})")
-        print(f"  address     {one['base_url']}, or --base-url")
-    print("sandbox\n  any of these on this machine, without an account: aelyst sandbox")
+        say(f"  can         {', '.join(one['can'])}")
+        say(f"  credential  {one['credential']} ({'set' if one['credential_is_set'] else 'not set'})")
+        say(f"  address     {one['base_url']}, or --base-url")
+    say("sandbox\n  any of these on this machine, without an account: aelyst sandbox")
     return 0
 
 
@@ -94,7 +94,7 @@ def _fields(arguments: argparse.Namespace) -> int:
         print(to_json({"provider": schema.provider, "fields": rows, "read_only": read_only}, indent=2))
         return 0
     names = [max(len(str(row[column])) for row in [*rows, {column: column}]) for column in ("field", "vendor", "type")]
-    print(f"{'field':<{names[0]}}  {'vendor':<{names[1]}}  {'type':<{names[2]}}")
+    say(f"{'field':<{names[0]}}  {'vendor':<{names[1]}}  {'type':<{names[2]}}")
     for row in rows:
         notes = [
             words
@@ -104,7 +104,7 @@ def _fields(arguments: argparse.Namespace) -> int:
             )
             if holds
         ]  # fmt: skip
-        print(
+        say(
             f"{row['field']:<{names[0]}}  {row['vendor']:<{names[1]}}  {row['type']:<{names[2]}}  {', '.join(notes)}"
             .rstrip()
         )  # fmt: skip

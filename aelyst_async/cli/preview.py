@@ -24,7 +24,7 @@ _TABLE_FROM = 100
 
 _HOW = {
     "exact": "", "layout": "layout", "near": "near name", "mapped": "mapped", "ignored": "left out",
-    "index": "left out: row numbers", "unknown": "?",
+    "index": "left out: row numbers", "unknown": "no field",
 }  # fmt: skip
 
 

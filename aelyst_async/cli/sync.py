@@ -183,7 +183,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
         print(suggest_mapping(rows, mapper), end="")
         return 0
     if source.name != "stdin" or source.is_file():
-        _check_head(rows, mapper)
+        _check_head(rows, mapper, show=arguments.dry_run and not arguments.json)
     async with AsyncExitStack() as stack:
         stack.callback(interrupted.close)
         target = await open_target(arguments.provider, arguments.base_url, stack, embed=True, report="aelyst sync")
@@ -206,15 +206,25 @@ async def _sync(arguments: argparse.Namespace) -> int:
         )
 
 
-def _check_head(rows: ContactSource, mapper: Mapper) -> None:
-    """Refuse a file whose header does not fit before anything is started. Raises `SourceError`, `MappingError`."""
+def _check_head(rows: ContactSource, mapper: Mapper, *, show: bool) -> None:
+    """Refuse a file whose header does not fit before anything is started. Raises `SourceError`, `MappingError`.
+
+    `show`: print its columns first, and what each was taken for.
+    """
     found = rows.open()
     first = next(found, None)
     cells = None if first is None else first[1]
     if mapper.transform is not None:
         return
     if rows.columns is not None:
-        mapper.plan(rows.columns, cells if isinstance(cells, (list, tuple)) else None)
+        sample = cells if isinstance(cells, (list, tuple)) else None
+        header = mapper.header(rows.columns, sample)
+        if show and header.problems:
+            from aelyst_async.cli.preview import print_preview
+            from aelyst_async.tables import Preview
+
+            print_preview(Preview(found=rows.found, header=header), mapper)
+        mapper.plan(rows.columns, sample)
     elif isinstance(cells, Mapping):
         mapper.check_first(cells)
 
