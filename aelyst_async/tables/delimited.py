@@ -81,7 +81,7 @@ class Table:
             self._refuse_title(head)
         cells = self._header()
         self.columns = clean_header(cells)
-        check_header(self.columns, name)
+        check_header(self.columns, name, told=delimiter is not None)
 
     def _header(self) -> list[str]:
         for line, cells in self._records:
@@ -124,6 +124,8 @@ class Table:
                 continue
             elif len(cells) == width:
                 yield line, cells
+            elif cells == ["\x1a"]:  # the end-of-file mark of DOS
+                continue
             elif len(cells) < width:
                 yield line, [*cells, *[""] * (width - len(cells))]
             elif not any(cell.strip() for cell in cells[width:]):
@@ -144,7 +146,9 @@ class Table:
     def _read(self) -> Iterator[tuple[int, list[str] | BadRow]]:
         taken: list[str] = []
         while True:
-            reader = csv.reader(self._feed(taken), delimiter=self.dialect.delimiter, strict=True)
+            reader = csv.reader(
+                self._feed(taken), delimiter=self.dialect.delimiter, skipinitialspace=self.dialect.spaced, strict=True
+            )
             try:
                 while True:
                     taken.clear()

@@ -59,6 +59,8 @@ _LEAD_OF_FEW = 0.1
 """By how much it must be better than another reading; the second for fewer than `_FEW` words."""
 
 _FEW = 6
+_LETTERS = 3
+"""Fewer letters than this are no evidence."""
 
 
 @attrs.frozen
@@ -191,7 +193,8 @@ def _guess(sample: bytes, name: str) -> Encoding:
         ((score, codec, found) for found, (score, codec) in readings.items()), key=lambda item: item[0], reverse=True
     )
     lead = ranked[0][0] - ranked[1][0] if len(ranked) > 1 else 1.0
-    if ranked and ranked[0][0] >= _SURE and lead >= (_LEAD if len(ranked[0][2]) >= _FEW else _LEAD_OF_FEW):
+    some = bool(ranked) and sum(map(len, ranked[0][2])) >= _LETTERS
+    if some and ranked[0][0] >= _SURE and lead >= (_LEAD if len(ranked[0][2]) >= _FEW else _LEAD_OF_FEW):
         codec = ranked[0][1]
         return Encoding(codec, _NAMES.get(codec, codec), "guess")
     raise SourceError(_undecided(name, ranked))

@@ -19,6 +19,7 @@ __all__ = ["phone_rule"]
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _MANGLED = re.compile(r"\+?\d+(?:[.,]\d+)?[eE]\+?\d{1,2}")
+_DECIMAL = re.compile(r"\+?\d{5,}[.,]0+")
 _SCHEME = re.compile(r"(?:tel|phone|whatsapp|sms|callto)\s*:\s*(?://)?", re.IGNORECASE)
 _EXTENSION = re.compile(
     r"\s*(?:;\s*ext\s*=|,?\s*(?:ext(?:ension|n)?\.?|x|dw|durchwahl|poste|anexo|ramal|int)\s*[:.]?|#)\s*(\d{1,8})\s*$",
@@ -84,6 +85,8 @@ def _peeled(value: Any, region: str | None, *, drop_extensions: bool) -> tuple[s
         changes.append("the spreadsheet's apostrophe removed")
     if _MANGLED.fullmatch(text):
         raise CellError(f"{shown(text)} was shortened by a spreadsheet: digits are lost", _LOST)
+    if _DECIMAL.fullmatch(text):
+        raise CellError(f"{shown(text)} was turned into a decimal number by a program", "read the column as text there")
     scheme = _SCHEME.match(text)
     if scheme:
         text = text[scheme.end() :]
