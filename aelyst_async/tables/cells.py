@@ -11,9 +11,23 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["CellError", "Changed", "Rule", "cleaned", "parts_of", "refuse_line_break", "several", "shown", "trimmed"]
+__all__ = [
+    "TAKE_FIRST",
+    "CellError",
+    "Changed",
+    "Rule",
+    "cleaned",
+    "parts_of",
+    "refuse_line_break",
+    "several",
+    "shown",
+    "trimmed",
+]
 
 Rule: TypeAlias = "Callable[[Any], Any]"
+
+TAKE_FIRST = "map the column with :first"
+"""The remedy for several values in a cell. A table's `Plan` replaces it by the flag."""
 
 _ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!", "#ERROR!", "#SPILL!"})
 _SEPARATORS = re.compile(r"\s*(?::::|[;,|\n\r]|(?<=\s)/(?=\s)|/(?=\+)|(?<=\s)(?:or|and|&)(?=\s))\s*")

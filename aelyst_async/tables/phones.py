@@ -12,7 +12,17 @@ from functools import lru_cache
 from typing import Any
 
 from aelyst_async.identifiers import phone_number
-from aelyst_async.tables.cells import CellError, Changed, Rule, cleaned, refuse_line_break, several, shown, trimmed
+from aelyst_async.tables.cells import (
+    TAKE_FIRST,
+    CellError,
+    Changed,
+    Rule,
+    cleaned,
+    refuse_line_break,
+    several,
+    shown,
+    trimmed,
+)
 from aelyst_async.tables.errors import MappingError
 
 __all__ = ["phone_rule"]
@@ -92,7 +102,7 @@ def _peeled(value: Any, region: str | None, *, drop_extensions: bool) -> tuple[s
         text = text[scheme.end() :]
         changes.append(f"{scheme[0].strip()} removed")
     if several(text, _has_number):
-        raise CellError(f"{shown(text)} holds several numbers", "leave one, or map the column to phone:first")
+        raise CellError(f"{shown(text)} holds several numbers", f"leave one, or {TAKE_FIRST}")
     extension = _EXTENSION.search(text)
     if extension and extension.start() > 5:
         if not drop_extensions:

@@ -18,6 +18,7 @@ field and a callable from the cell to the field's value.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ from aelyst_async.tables.cells import CellError, Changed, Rule, parts_of
 from aelyst_async.tables.dates import check_format
 from aelyst_async.tables.errors import MappingError
 
-__all__ = ["SPLIT_NAME", "Target", "compose", "parse_target", "split_name"]
+__all__ = ["SPLIT_NAME", "Target", "called", "compose", "flag", "parse_target", "split_name"]
 
 SPLIT_NAME = "split_name"
 
@@ -59,6 +60,11 @@ class Target:
         if self.call is not None:
             made.append(getattr(self.call, "__name__", "callable"))
         return tuple(made)
+
+
+def flag(column: str, field: str = "") -> str:
+    """Return the command-line flag that maps a column, ready to paste into a shell."""
+    return f"--map {shlex.quote(f'{column}={field}')}"
 
 
 def parse_target(said: Any, column: str) -> Target:

@@ -85,6 +85,10 @@ EXPORTS = {
         "Person - Name,Person - Organization,Person - Email,Person - Phone",
         {"Person - Name": "first_name,last_name", "Person - Email": "email", "Person - Phone": "phone"},
     ),
+    "Pipedrive, list view": (
+        "Name,Label,Organization,Email,Phone,Open deals,Closed deals,Next activity date,Owner",
+        {"Name": "first_name,last_name", "Email": "email", "Phone": "phone"},
+    ),
     "respond.io": (
         "Contact ID,First Name,Last Name,Phone Number,Email,Country,Language,Tags,Assignee,Lifecycle,Channels",
         {

@@ -294,3 +294,11 @@ def test_a_problem_has_value_and_remedy() -> None:
     assert (problem.column, problem.rule, problem.value) == ("phone", "phone", "'012-345 6789'")
     assert problem.remedy is not None
     assert problem.remedy in problem.message
+
+
+def test_the_remedy_for_several_values_is_a_flag_to_paste() -> None:
+    [problem] = problems(
+        Mapper(AELYST, mapping=["Mobile no.=phone"]), "email,Mobile no.", "a@b.co", "+6012345678; +6012345679"
+    )
+    assert problem.remedy == "leave one, or add --map 'Mobile no.=phone:first'"
+    assert problem.message.endswith(problem.remedy)

@@ -242,7 +242,7 @@ def test_spellings_of_phones_and_what_is_said_of_them(cell: str, number: str, ch
         ("+60123456789x12", "--drop-extensions"),
         ("+60123456789;ext=12", "--drop-extensions"),
         ("+60123456789 #12", "--drop-extensions"),
-        ("+60123456789; +60198765432", "several numbers; leave one, or map the column to phone:first"),
+        ("+60123456789; +60198765432", "several numbers; leave one, or map the column with :first"),
         ("+60123456789 ::: +60198765432", "several numbers"),
         ("+60123456789/+60198765432", "several numbers"),
         ("+60123456789, 0198765432", "several numbers"),
@@ -329,7 +329,7 @@ def test_spellings_of_addresses_and_what_is_said_of_them(cell: str, address: str
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
-        ("ann@example.com, bob@example.com", "several addresses; leave one, or map the column to email:first"),
+        ("ann@example.com, bob@example.com", "several addresses; leave one, or map the column with :first"),
         ("ann@example.com;bob@example.com", "several addresses"),
         ("a@b.co ::: b@b.co", "several addresses"),
         ("Ann <a@b.co>, Bob <b@b.co>", "several addresses"),
