@@ -30,7 +30,7 @@ TAKE_FIRST = "map the column with :first"
 """The remedy for several values in a cell. A table's `Plan` replaces it by the flag."""
 
 _ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!", "#ERROR!", "#SPILL!"})
-_SEPARATORS = re.compile(r"\s*(?::::|[;,|\n\r]|(?<=\s)/(?=\s)|/(?=\+)|(?<=\s)(?:or|and|&)(?=\s))\s*")
+_SEPARATORS = re.compile(r"\s*(?::::|[;,|\n\r]|(?<=\s)/(?=\s)|/(?=\+)|(?<=\s)(?:or|and|&)(?=\s)|\s(?=\+))\s*")
 
 
 class CellError(ValueError):

@@ -142,6 +142,10 @@ class Plan:
                 if value.__class__ is Changed:
                     notes.append(Note(step.column, value.change, shown(cell), shown(value.value)))
                     value = value.value
+                    if value == "":  # nothing but what was removed
+                        if not clears:
+                            continue
+                        value = None
             if value is None and not step.nullable:
                 problems.append(_cannot_clear(step))
                 continue

@@ -297,8 +297,13 @@ def test_a_problem_has_value_and_remedy() -> None:
 
 
 def test_the_remedy_for_several_values_is_a_flag_to_paste() -> None:
-    [problem] = problems(
-        Mapper(AELYST, mapping=["Mobile no.=phone"]), "email,Mobile no.", "a@b.co", "+6012345678; +6012345679"
-    )
+    mapper = Mapper(AELYST, mapping=["Mobile no.=phone"])
+    [problem] = problems(mapper, "email,Mobile no.", "a@b.co", "+6012345678; +6012345679")
     assert problem.remedy == "leave one, or add --map 'Mobile no.=phone:first'"
     assert problem.message.endswith(problem.remedy)
+
+
+def test_a_cell_of_invisible_characters_is_empty() -> None:
+    skip, clear = Mapper(AELYST), Mapper(AELYST, empty="clear")
+    assert dict(read(skip, "email,last_name", "a@b.co", "\u200b").values) == {"email": "a@b.co"}
+    assert dict(read(clear, "email,last_name", "a@b.co", "\u200b").values)["last_name"] is None
