@@ -30,7 +30,7 @@ TAKE_FIRST = "map the column with :first"
 """The remedy for several values in a cell. A table's `Plan` replaces it by the flag."""
 
 _ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!", "#ERROR!", "#SPILL!"})
-_SEPARATORS = re.compile(r"\s*(?::::|[;,|\n\r]|(?<=\s)/(?=\s)|/(?=\+)|(?<=\s)(?:or|and|&)(?=\s)|\s(?=\+))\s*")
+_SEPARATORS = re.compile(r"\s*(?::::|[;,|]|(?<=\s)/(?=\s)|/(?=\+)|(?<=\s)(?:or|and|&)(?=\s)|\s(?=\+))\s*")
 
 
 class CellError(ValueError):
@@ -104,12 +104,14 @@ def _stripped(character: str) -> bool:
     return character.isspace() or unicodedata.category(character) == "Cf"
 
 
-def several(text: str, sign: Callable[[str], bool]) -> list[str]:
-    """Return the values in a cell that has several, each of which has the `sign` of one; else an empty list."""
-    parts = [part for part in _SEPARATORS.split(text) if part.strip()]
-    return parts if len(parts) > 1 and sum(map(sign, parts)) > 1 else []
+def several(text: str, sign: Callable[[str], bool]) -> bool:
+    """Whether a cell holds several values, each of which has the `sign` of one."""
+    return sum(map(sign, parts_of(text))) > 1
 
 
 def parts_of(text: str) -> list[str]:
     """Return the values in a cell, however they are separated."""
-    return [part.strip() for part in _SEPARATORS.split(text) if part.strip()]
+    parts = [part.strip() for part in _SEPARATORS.split(text) if part.strip()]
+    if len(parts) == 1 and text.count("@") > 1:  # addresses with nothing but a blank or a slash between them
+        parts = re.split(r"[\s/]+", parts[0])
+    return parts

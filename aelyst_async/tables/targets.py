@@ -154,10 +154,10 @@ def compose(target: Target, rule: Rule) -> Rule:
 def _transformed(transform: str, cell: str, changes: list[str]) -> str:
     if transform == "first":
         parts = parts_of(cell)
-        if len(parts) < 2:
+        if len(parts) < 2 or "\n" in cell or "\r" in cell:  # a line break is a wrong quote: the rule refuses it
             return cell
         changes.append("the first of several values taken")
-        return parts[0]
+        return next((part for part in parts if "@" in part), parts[0])  # a name before an address may have a comma
     made = cell.strip() if transform == "strip" else cell.lower()
     if made != cell:
         changes.append("blanks around it removed" if transform == "strip" else "written in lower case")

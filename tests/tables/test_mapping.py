@@ -307,3 +307,17 @@ def test_a_cell_of_invisible_characters_is_empty() -> None:
     skip, clear = Mapper(AELYST), Mapper(AELYST, empty="clear")
     assert dict(read(skip, "email,last_name", "a@b.co", "\u200b").values) == {"email": "a@b.co"}
     assert dict(read(clear, "email,last_name", "a@b.co", "\u200b").values)["last_name"] is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "first"),
+    [
+        ("a@b.co b@b.co", "a@b.co"), ("Lee, Ann <a@b.co>; Bob <b@b.co>", "a@b.co"), ("a@b.co", "a@b.co"),
+        ("a@b.co ::: b@b.co ::: c@b.co", "a@b.co"), ("a@b.co,b@b.co", "a@b.co"),
+    ],
+)  # fmt: skip
+def test_the_first_of_several_addresses(cell: str, first: str) -> None:
+    mapper = Mapper(AELYST, mapping=["Mail=email:first"])
+    assert read(mapper, "Mail", cell).values == [("email", first)]
+    [problem] = problems(mapper, "Mail", f"{cell}\nBob,b@b.co")
+    assert "probably not closed" in problem.message, "rows that a quote swallowed are not several values"

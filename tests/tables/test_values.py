@@ -340,6 +340,8 @@ def test_spellings_of_addresses_and_what_is_said_of_them(cell: str, address: str
         ("ann@example.com, bob@example.com", "several addresses; leave one, or map the column with :first"),
         ("ann@example.com;bob@example.com", "several addresses"),
         ("a@b.co ::: b@b.co", "several addresses"),
+        ("a@b.co b@b.co", "several addresses"),
+        ("a@b.co/b@b.co", "several addresses"),
         ("Ann <a@b.co>, Bob <b@b.co>", "several addresses"),
         ("ann@example.com\nBob,bob@example.com", "probably not closed"),
         ("a\u00adnn@example.com", r"U\+00AD SOFT HYPHEN"),
@@ -381,6 +383,7 @@ DATES: list[tuple[Any, str | None, str]] = [
     ("04/03/2025", "%d/%m/%Y", "2025-03-04"),
     ("2025-03-04", "%d/%m/%Y", "2025-03-04"),
     ("4 Mar 2025", "%d %b %Y", "2025-03-04"),
+    ("04/03/2025 0:00", "%d/%m/%Y %H:%M", "2025-03-04"),
 ]
 
 
@@ -394,9 +397,12 @@ def test_dates(cell: Any, date_format: str | None, made: str) -> None:
     [
         ("03/04/2025", "is 2025-04-03 or 2025-03-04; say which: --date-format %d/%m/%Y or --date-format %m/%d/%Y"),
         ("03.04.2025", "2025-04-03 or 2025-03-04"),
-        ("25/12/2025", "--date-format '%d/%m/%Y'"),
-        ("12/25/2025", "--date-format '%m/%d/%Y'"),
-        ("2025/12/25", "--date-format '%Y/%m/%d'"),
+        ("25/12/2025", "--date-format %d/%m/%Y"),
+        ("12/25/2025", "--date-format %m/%d/%Y"),
+        ("2025/12/25", "--date-format %Y/%m/%d"),
+        ("25/12/2025 0:00", "--date-format '%d/%m/%Y %H:%M'"),
+        ("2025-3-4", "--date-format %Y-%m-%d"),
+        ("45720", "Excel's for 2025-03-04"),
         ("25 Dec 2025", "--date-format '%d %b %Y'"),
         ("2025-03-04 10:00:00", "has a time of day"),
         (datetime(2025, 3, 4, 1), "has a time of day"),  # noqa: DTZ001
@@ -410,6 +416,11 @@ def test_dates_refused_with_the_remedy(cell: Any, words: str) -> None:
     with pytest.raises(CellError) as refusal:
         custom("date", cell)
     assert words in str(refusal.value)
+
+
+def test_a_time_of_day_is_never_dropped() -> None:
+    with pytest.raises(CellError, match="has a time of day"):
+        Rules(date_format="%d/%m/%Y %H:%M").day("04/03/2025 10:30")
 
 
 @pytest.mark.parametrize("bad", ["%d/%m", "%Q", "nonsense", "%d/%m/%Y%", 5])
