@@ -19,6 +19,7 @@ __all__ = [
     "cleaned",
     "parts_of",
     "refuse_line_break",
+    "refuse_missing",
     "several",
     "shown",
     "trimmed",
@@ -55,6 +56,16 @@ def shown(value: Any) -> str:
     except Exception:  # noqa: BLE001 - an object of the caller's, or a number of too many digits
         return f"a {type(value).__name__}"
     return repr(text if len(text) <= 60 else text[:57] + "…")
+
+
+def refuse_missing(value: Any) -> None:
+    """Raise `CellError` for NaN and its kin (pandas' NaT), which stand for a missing value and equal nothing."""
+    try:
+        missing = bool(value != value)
+    except Exception:  # noqa: BLE001 - an object of the caller's
+        return
+    if missing:
+        raise CellError(f"{shown(value)} stands for a missing value", "leave it out, or give None")
 
 
 def trimmed(value: Any, what: str) -> str:

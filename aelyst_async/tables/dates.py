@@ -11,7 +11,7 @@ import shlex
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from aelyst_async.tables.cells import CellError, Changed, Rule, shown, trimmed
+from aelyst_async.tables.cells import CellError, Changed, Rule, refuse_missing, shown, trimmed
 from aelyst_async.tables.errors import MappingError
 
 __all__ = ["check_format", "clock", "date_rule", "day"]
@@ -82,6 +82,7 @@ def date_rule(date_format: str | None) -> Rule:
 def day(value: Any) -> Any:
     """Return a date as ``yyyy-mm-dd``."""
     if isinstance(value, datetime):
+        refuse_missing(value)
         if value.tzinfo is not None:
             raise CellError(f"{shown(value)} has a time zone, so its day depends on the place", "give a date")
         if value.time() != time():

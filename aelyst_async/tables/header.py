@@ -221,8 +221,8 @@ class _Matcher:
             one = self._found[column]
             if one.match != "unknown":
                 continue
-            unnamed = column == "column 1" and (self._sample is None or self._counts(self._first(one)))
-            if _INDEX.fullmatch(column) or unnamed:
+            added = one.position == 0 and column in {"column 1", "index"}
+            if _INDEX.fullmatch(column) or (added and (self._sample is None or self._counts(self._first(one)))):
                 one.match = "index"
 
     @staticmethod

@@ -223,7 +223,7 @@ def test_flags_are_quoted_for_a_shell() -> None:
     assert """--map 'it'"'"'s $HOME=FIELD'""" in problem.message
 
 
-@pytest.mark.parametrize("name", ["Unnamed: 0", "__index_level_0__", "column 1"])
+@pytest.mark.parametrize("name", ["Unnamed: 0", "__index_level_0__", "column 1", "index"])
 def test_the_index_of_pandas_is_left_out(name: str) -> None:
     made = header(f"{name},email", [0, "a@b.co"])
     assert made.problems == ()
