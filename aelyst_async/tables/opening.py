@@ -197,13 +197,16 @@ def _pieces(stream: Any, stopped: Callable[[], bool]) -> Iterator[bytes]:
     could not be interrupted otherwise.
     """
     read = getattr(stream, "read1", stream.read)
-    try:
-        descriptors = [] if sys.platform == "win32" else [stream.fileno()]
-    except (AttributeError, OSError, ValueError):  # not a file, so there is nothing to wait for
-        descriptors = []
+    poll = None
+    # A stream without a descriptor is not waited for.
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        if sys.platform != "win32":
+            descriptor = stream.fileno()
+            poll = select.poll()  # select() takes no descriptor above 1,023
+            poll.register(descriptor, select.POLLIN | select.POLLHUP)
     while True:
-        while descriptors and not stopped():
-            if select.select(descriptors, [], [], 0.2)[0]:
+        while poll is not None and not stopped():
+            if poll.poll(200):
                 break
         if stopped():
             raise Interrupted
