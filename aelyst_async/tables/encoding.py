@@ -5,8 +5,8 @@ bytes beyond ASCII: charset-normalizer proposes readings, `alphabets.plausibilit
 is used where the best reading is clearly better than every other that reads the names *differently*; the caller says
 so. A weak guess is refused with an error that shows how three names would read in each candidate.
 
-A file that is UTF-8 but for a few bytes is UTF-8: those bytes become lone surrogates, and the rules of the cells
-refuse them, so that a damaged cell costs its row and not the run.
+A file that is UTF-8 but for a few bytes is UTF-8. Bytes that cannot be decoded become lone surrogates, and the rules of
+the cells refuse them, so that a damaged cell costs its row and not the run.
 """
 
 from __future__ import annotations
@@ -65,12 +65,16 @@ _LETTERS = 3
 
 @attrs.frozen
 class Encoding:
-    """Python's name of the encoding, the name for people, how it was told, and how undecodable bytes are treated."""
+    """Python's name of the encoding, the name for people, and how it was told."""
 
     codec: str
     name: str
     told_by: str
-    errors: str = "strict"
+
+    @property
+    def errors(self) -> str:
+        """How a byte that cannot be decoded is treated: as a lone surrogate, which the cell's rule refuses."""
+        return "strict" if self.codec.startswith(("utf-16", "utf-32")) else "surrogateescape"
 
 
 def check_name(encoding: str) -> str:
@@ -93,17 +97,15 @@ def detect(binary: io.BufferedReader, name: str, told: str | None) -> Encoding:
         codec = check_name(told)
         if mark is not None and codec in {"utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32"}:
             codec = mark if mark.startswith(codec[:6]) else codec
-        return Encoding(codec, told, "flag", "surrogateescape" if codec.startswith("utf-8") else "strict")
+        return Encoding(codec, told, "flag")
     if mark is not None:
-        return Encoding(mark, _NAMES[mark], "BOM", "surrogateescape" if mark == "utf-8-sig" else "strict")
+        return Encoding(mark, _NAMES[mark], "BOM")
     if b"\0" in head:
         return _wide(head, name)
     scan = _Scan()
     scan.read(iter(lambda: binary.read(_PIECE), b""))
-    if not scan.invalid:
+    if not scan.invalid or scan.valid >= 2 * scan.invalid:
         return Encoding("utf-8", "UTF-8", "UTF-8")
-    if scan.valid >= 2 * scan.invalid:
-        return Encoding("utf-8", "UTF-8", "UTF-8", "surrogateescape")
     return _guess(bytes(scan.sample), name + scan.where)
 
 

@@ -100,6 +100,11 @@ class _Matcher:
         listed = _listed(self._columns)
         for column, said in self._chosen.items():
             if column not in self._columns:
+                if isinstance(said, str) and said.strip() in {
+                    "",
+                    "ignore",
+                }:  # a mapping may be of an export with more columns
+                    continue
                 words = f"the mapping names a column {column!r}, which is not there; there are {listed}"
                 self._problems.append(HeaderProblem(columns=(column,), message=words))
                 continue
@@ -151,7 +156,10 @@ class _Matcher:
             one = self._found[column]
             for field in one.fields:
                 other = first.setdefault(field.name, one)
-                if other is not one or field.name in self._constants:
+                if field.name in self._constants:
+                    words = f"column {column!r} and a constant both give {field.name}; leave one out"
+                    self._problem((column,), words, (flag(column),))
+                elif other is not one:
                     self._problem(
                         (other.name, column),
                         f"the columns {other.name!r} and {column!r} both mean {field.name}; leave one out",
