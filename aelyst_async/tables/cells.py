@@ -11,12 +11,27 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["CellError", "Changed", "Rule", "cleaned", "parts_of", "refuse_line_break", "several", "shown", "trimmed"]
+__all__ = [
+    "TAKE_FIRST",
+    "CellError",
+    "Changed",
+    "Rule",
+    "cleaned",
+    "parts_of",
+    "refuse_line_break",
+    "refuse_missing",
+    "several",
+    "shown",
+    "trimmed",
+]
 
 Rule: TypeAlias = "Callable[[Any], Any]"
 
+TAKE_FIRST = "map the column with :first"
+"""The remedy for several values in a cell. A table's `Plan` replaces it by the flag."""
+
 _ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!", "#ERROR!", "#SPILL!"})
-_SEPARATORS = re.compile(r"\s*(?::::|[;,|\n\r]|(?<=\s)/(?=\s)|/(?=\+)|(?<=\s)(?:or|and|&)(?=\s))\s*")
+_SEPARATORS = re.compile(r"\s*(?::::|[;,|]|(?<=\s)/(?=\s)|/(?=\+)|(?<=\s)(?:or|and|&)(?=\s)|\s(?=\+))\s*")
 
 
 class CellError(ValueError):
@@ -41,6 +56,16 @@ def shown(value: Any) -> str:
     except Exception:  # noqa: BLE001 - an object of the caller's, or a number of too many digits
         return f"a {type(value).__name__}"
     return repr(text if len(text) <= 60 else text[:57] + "…")
+
+
+def refuse_missing(value: Any) -> None:
+    """Raise `CellError` for NaN and its kin (pandas' NaT), which stand for a missing value and equal nothing."""
+    try:
+        missing = bool(value != value)
+    except Exception:  # noqa: BLE001 - an object of the caller's
+        return
+    if missing:
+        raise CellError(f"{shown(value)} stands for a missing value", "leave it out, or give None")
 
 
 def trimmed(value: Any, what: str) -> str:
@@ -90,12 +115,14 @@ def _stripped(character: str) -> bool:
     return character.isspace() or unicodedata.category(character) == "Cf"
 
 
-def several(text: str, sign: Callable[[str], bool]) -> list[str]:
-    """Return the values in a cell that has several, each of which has the `sign` of one; else an empty list."""
-    parts = [part for part in _SEPARATORS.split(text) if part.strip()]
-    return parts if len(parts) > 1 and sum(map(sign, parts)) > 1 else []
+def several(text: str, sign: Callable[[str], bool]) -> bool:
+    """Whether a cell holds several values, each of which has the `sign` of one."""
+    return sum(map(sign, parts_of(text))) > 1
 
 
 def parts_of(text: str) -> list[str]:
     """Return the values in a cell, however they are separated."""
-    return [part.strip() for part in _SEPARATORS.split(text) if part.strip()]
+    parts = [part.strip() for part in _SEPARATORS.split(text) if part.strip()]
+    if len(parts) == 1 and text.count("@") > 1:  # addresses with nothing but a blank or a slash between them
+        parts = re.split(r"[\s/]+", parts[0])
+    return parts

@@ -7,20 +7,24 @@ names both readings, and the flag for each.
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from aelyst_async.tables.cells import CellError, Changed, Rule, shown, trimmed
+from aelyst_async.tables.cells import CellError, Changed, Rule, refuse_missing, shown, trimmed
 from aelyst_async.tables.errors import MappingError
 
 __all__ = ["check_format", "clock", "date_rule", "day"]
 
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MIDNIGHT = re.compile(r"(\d{4}-\d{2}-\d{2})[T ]00:00(?::00(?:\.0+)?)?", re.ASCII)
+_DAY_NUMBER = re.compile(r"[2-7]\d{4}", re.ASCII)
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}.*", re.ASCII)
 _SHAPES = tuple(
-    (re.compile(pattern, re.ASCII | re.IGNORECASE), formats)
+    (re.compile(pattern + ending, re.ASCII | re.IGNORECASE), [one + more for one in formats])
+    for ending, more in (("", ""), (r" 0?0:00", " %H:%M"), (r" 0?0:00:00", " %H:%M:%S"))
     for pattern, formats in (
+        (r"\d{4}-\d{1,2}-\d{1,2}", ("%Y-%m-%d",)),
         (r"\d{1,2}/\d{1,2}/\d{4}", ("%d/%m/%Y", "%m/%d/%Y")),
         (r"\d{1,2}\.\d{1,2}\.\d{4}", ("%d.%m.%Y", "%m.%d.%Y")),
         (r"\d{1,2}-\d{1,2}-\d{4}", ("%d-%m-%Y", "%m-%d-%Y")),
@@ -64,12 +68,12 @@ def date_rule(date_format: str | None) -> Rule:
     def rule(value: Any) -> Any:
         if isinstance(value, str) and not _ISO.fullmatch(text := value.strip()):
             try:
-                made = datetime.strptime(text, date_format).date()  # noqa: DTZ007 - a day has no time zone
+                made = datetime.strptime(text, date_format)  # noqa: DTZ007 - a day has no time zone
             except ValueError:
                 if _MIDNIGHT.fullmatch(text):
                     return day(value)
                 raise CellError(f"{shown(value)} is not a date in the format {date_format}, nor ISO") from None
-            return Changed(made.isoformat(), f"date read as {date_format}")
+            return Changed(day(made), f"date read as {date_format}")
         return day(value)
 
     return rule
@@ -78,6 +82,7 @@ def date_rule(date_format: str | None) -> Rule:
 def day(value: Any) -> Any:
     """Return a date as ``yyyy-mm-dd``."""
     if isinstance(value, datetime):
+        refuse_missing(value)
         if value.tzinfo is not None:
             raise CellError(f"{shown(value)} has a time zone, so its day depends on the place", "give a date")
         if value.time() != time():
@@ -91,6 +96,8 @@ def day(value: Any) -> Any:
             raise CellError(f"{value:g} is a number, Excel's for {that}", "format the column as a date")
         raise CellError(f"{shown(value)} is a number, not a date")
     text = trimmed(value, "a date")
+    if _DAY_NUMBER.fullmatch(text):
+        return day(int(text))
     midnight = _MIDNIGHT.fullmatch(text)
     written = midnight[1] if midnight else text
     if not _ISO.fullmatch(written):
@@ -117,11 +124,13 @@ def _other_format(text: str) -> CellError:
                     continue
             if len(readings) > 1:
                 both = " or ".join(readings)
-                flags = " or ".join(f"--date-format {one}" for one in readings.values())
+                flags = " or ".join(f"--date-format {shlex.quote(one)}" for one in readings.values())
                 return CellError(f"{shown(text)} is {both}", f"say which: {flags}")
             if readings:
                 [(iso, one)] = readings.items()
-                return CellError(f"{shown(text)} is not an ISO date such as {iso}", f"add --date-format '{one}'")
+                return CellError(
+                    f"{shown(text)} is not an ISO date such as {iso}", f"add --date-format {shlex.quote(one)}"
+                )
     return CellError(f"{shown(text)} is not a date such as 2026-11-21", "see --date-format")
 
 

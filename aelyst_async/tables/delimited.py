@@ -2,8 +2,8 @@
 
 A cell in quotes may hold line breaks, so a quote that is never closed would swallow the rest of the file, and one that
 is closed by a later row's quote the rows between. Three signs tell a wrong quote from a cell of several lines: the csv
-module refuses the record, the record has another number of cells than the header, or a line inside it is a whole row
-by itself. Then the first line alone is the bad row, and the lines after it are read again as rows of their own.
+module refuses the record, the record has more cells than the header, or a line inside it is a whole row by itself.
+Then the first line alone is the bad row, and the lines after it are read again as rows of their own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 
@@ -32,6 +33,9 @@ _MAX_BLANK = 2_000_000
 _MAX_RECORD_LINES = 1_000
 _MAX_RECORD_SIZE = 1 << 18
 """Bounds of one record in quotes. A note of 65,536 characters fits."""
+
+
+_ADDRESS = re.compile(r"\s*[^\s@\"]+@[^\s@\"]+\s*")
 
 
 class _UnclosedError(Exception):
@@ -81,7 +85,7 @@ class Table:
             self._refuse_title(head)
         cells = self._header()
         self.columns = clean_header(cells)
-        check_header(self.columns, name)
+        check_header(self.columns, name, told=delimiter is not None)
 
     def _header(self) -> list[str]:
         for line, cells in self._records:
@@ -124,6 +128,8 @@ class Table:
                 continue
             elif len(cells) == width:
                 yield line, cells
+            elif cells == ["\x1a"]:  # the end-of-file mark of DOS
+                continue
             elif len(cells) < width:
                 yield line, [*cells, *[""] * (width - len(cells))]
             elif not any(cell.strip() for cell in cells[width:]):
@@ -144,7 +150,9 @@ class Table:
     def _read(self) -> Iterator[tuple[int, list[str] | BadRow]]:
         taken: list[str] = []
         while True:
-            reader = csv.reader(self._feed(taken), delimiter=self.dialect.delimiter, strict=True)
+            reader = csv.reader(
+                self._feed(taken), delimiter=self.dialect.delimiter, skipinitialspace=self.dialect.spaced, strict=True
+            )
             try:
                 while True:
                     taken.clear()
@@ -190,9 +198,11 @@ class Table:
         words = f"a quote is opened here and closed in line {last} only"
         if len(cells) != width and any(cell.strip() for cell in cells[width:]):
             return f"{words}, which gives {len(cells)} cells instead of {width}"
-        if width >= 3:
-            rows = list(csv.reader(taken[1:-1], delimiter=self.dialect.delimiter, quoting=csv.QUOTE_NONE))
-            if any(len(row) == width for row in rows):
+        # A line inside is a row by itself if it has all the cells, and an address where this row has one.
+        address = next((index for index, cell in enumerate(cells) if _ADDRESS.fullmatch(cell)), None)
+        if address is not None:
+            rows = csv.reader(taken[1:-1], delimiter=self.dialect.delimiter, quoting=csv.QUOTE_NONE)
+            if any(len(row) == width and _ADDRESS.fullmatch(row[address]) for row in rows):
                 return f"{words}, although whole rows stand between"
         return None
 

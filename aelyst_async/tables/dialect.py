@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 
@@ -20,6 +21,8 @@ from aelyst_async.tables.layouts import bare, near_names
 __all__ = ["DELIMITERS", "Dialect", "check_header", "clean_header", "detect", "lines_above_header"]
 
 DELIMITERS = (",", ";", "\t", "|")
+_UNUSUAL = ":^~\x01\x1f"
+"""Further characters that the error for a table of one column proposes."""
 
 MAX_COLUMNS = 2_000
 """Excel takes 16,384 columns; the widest exports of CRM tools have some hundred."""
@@ -36,10 +39,19 @@ class Dialect:
     delimiter: str
     told_by: str
     sep_line: bool = False
+    spaced: bool = False
+    """A blank stands after every delimiter of the header, so blanks after delimiters are part of it."""
 
 
 def detect(head: Sequence[str], told: str | None, *, prefer: str | None = None) -> Dialect:
     """Return the dialect of the lines at the begin of a file. `prefer`: the delimiter that the file's name suggests."""
+    found = _detect(head, told, prefer)
+    lines = [line for line in head[found.sep_line :] if line.strip()]
+    count = lines[0].count(found.delimiter) if lines and found.delimiter != " " else 0
+    return attrs.evolve(found, spaced=count > 0 and lines[0].count(found.delimiter + " ") == count)
+
+
+def _detect(head: Sequence[str], told: str | None, prefer: str | None) -> Dialect:
     match = _SEP.fullmatch(head[0]) if head else None
     if told is not None:
         return Dialect(told, "flag", match is not None)
@@ -106,12 +118,18 @@ def base_name(column: str, columns: Sequence[str]) -> str:
     return column[: match.start()] if match and column[: match.start()] in columns else column
 
 
-def check_header(columns: Sequence[str], name: str) -> None:
-    """Raise `SourceError` for a first line that does not name columns."""
+def check_header(columns: Sequence[str], name: str, *, told: bool = True) -> None:
+    """Raise `SourceError` for a first line that does not name columns. `told`: the delimiter was named."""
     if not columns:
         raise SourceError(f"{name} is empty: the first line must name the columns")
     if len(columns) > MAX_COLUMNS:
         raise SourceError(f"{name}: {len(columns):,} columns; at most {MAX_COLUMNS:,} are read")
+    if len(columns) == 1 and not told:
+        other = next(
+            (one for one in _UNUSUAL if any(bare(part) in near_names() for part in columns[0].split(one)[1:])), None
+        )
+        if other is not None:
+            raise SourceError(f"{name}: the columns look separated by {other!r}; add --delimiter {shlex.quote(other)}")
     data = next((column for column in columns if _DATA.fullmatch(column)), None)
     if data is not None:
         raise SourceError(

@@ -6,7 +6,16 @@ import re
 import unicodedata
 from typing import Any
 
-from aelyst_async.tables.cells import CellError, Changed, cleaned, refuse_line_break, several, shown, trimmed
+from aelyst_async.tables.cells import (
+    TAKE_FIRST,
+    CellError,
+    Changed,
+    cleaned,
+    refuse_line_break,
+    several,
+    shown,
+    trimmed,
+)
 
 __all__ = ["email", "fold_email", "is_domain"]
 
@@ -36,7 +45,7 @@ def email(value: Any) -> Any:
         address = address[scheme.end() :].partition("?")[0]
         changes.append(f"{scheme[0].strip()} removed")
     if several(address, lambda part: "@" in part) or (address.count("@") > 1 and address.count("<") > 1):
-        remedy = "leave one, or map the column to email:first"
+        remedy = f"leave one, or {TAKE_FIRST}"
         raise CellError(f"{shown(text)} holds several addresses", remedy)
     named = _NAMED.fullmatch(address)
     if named:

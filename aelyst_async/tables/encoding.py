@@ -5,8 +5,8 @@ bytes beyond ASCII: charset-normalizer proposes readings, `alphabets.plausibilit
 is used where the best reading is clearly better than every other that reads the names *differently*; the caller says
 so. A weak guess is refused with an error that shows how three names would read in each candidate.
 
-A file that is UTF-8 but for a few bytes is UTF-8: those bytes become lone surrogates, and the rules of the cells
-refuse them, so that a damaged cell costs its row and not the run.
+A file that is UTF-8 but for a few bytes is UTF-8. Bytes that cannot be decoded become lone surrogates, and the rules of
+the cells refuse them, so that a damaged cell costs its row and not the run.
 """
 
 from __future__ import annotations
@@ -59,16 +59,22 @@ _LEAD_OF_FEW = 0.1
 """By how much it must be better than another reading; the second for fewer than `_FEW` words."""
 
 _FEW = 6
+_LETTERS = 3
+"""Fewer letters than this are no evidence."""
 
 
 @attrs.frozen
 class Encoding:
-    """Python's name of the encoding, the name for people, how it was told, and how undecodable bytes are treated."""
+    """Python's name of the encoding, the name for people, and how it was told."""
 
     codec: str
     name: str
     told_by: str
-    errors: str = "strict"
+
+    @property
+    def errors(self) -> str:
+        """How a byte that cannot be decoded is treated: as a lone surrogate, which the cell's rule refuses."""
+        return "strict" if self.codec.startswith(("utf-16", "utf-32")) else "surrogateescape"
 
 
 def check_name(encoding: str) -> str:
@@ -91,17 +97,15 @@ def detect(binary: io.BufferedReader, name: str, told: str | None) -> Encoding:
         codec = check_name(told)
         if mark is not None and codec in {"utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32"}:
             codec = mark if mark.startswith(codec[:6]) else codec
-        return Encoding(codec, told, "flag", "surrogateescape" if codec.startswith("utf-8") else "strict")
+        return Encoding(codec, told, "flag")
     if mark is not None:
-        return Encoding(mark, _NAMES[mark], "BOM", "surrogateescape" if mark == "utf-8-sig" else "strict")
+        return Encoding(mark, _NAMES[mark], "BOM")
     if b"\0" in head:
         return _wide(head, name)
     scan = _Scan()
     scan.read(iter(lambda: binary.read(_PIECE), b""))
-    if not scan.invalid:
+    if not scan.invalid or scan.valid >= 2 * scan.invalid:
         return Encoding("utf-8", "UTF-8", "UTF-8")
-    if scan.valid >= 2 * scan.invalid:
-        return Encoding("utf-8", "UTF-8", "UTF-8", "surrogateescape")
     return _guess(bytes(scan.sample), name + scan.where)
 
 
@@ -191,7 +195,8 @@ def _guess(sample: bytes, name: str) -> Encoding:
         ((score, codec, found) for found, (score, codec) in readings.items()), key=lambda item: item[0], reverse=True
     )
     lead = ranked[0][0] - ranked[1][0] if len(ranked) > 1 else 1.0
-    if ranked and ranked[0][0] >= _SURE and lead >= (_LEAD if len(ranked[0][2]) >= _FEW else _LEAD_OF_FEW):
+    some = bool(ranked) and sum(map(len, ranked[0][2])) >= _LETTERS
+    if some and ranked[0][0] >= _SURE and lead >= (_LEAD if len(ranked[0][2]) >= _FEW else _LEAD_OF_FEW):
         codec = ranked[0][1]
         return Encoding(codec, _NAMES.get(codec, codec), "guess")
     raise SourceError(_undecided(name, ranked))

@@ -34,7 +34,7 @@ class Field:
 
 
 class UnknownFieldError(MappingError):
-    """The API has no such field, or only shows it; ``near`` is the name that was perhaps meant."""
+    """The API has no such field; ``near`` is the name that was perhaps meant, ``read_only`` says that it shows it."""
 
     def __init__(self, name: str, words: str, *, near: str | None = None, read_only: bool = False) -> None:
         super().__init__(f"{name!r}: {words}" if read_only else f"{name!r} {words}")
@@ -101,7 +101,8 @@ class Fields:
 
     def _custom(self, custom: str, date_format: str | None) -> Field:
         if not self.has_custom:
-            raise MappingError(f"{self.schema.provider} has no custom fields")
+            words = f"{self.schema.provider} has no custom fields"
+            raise UnknownFieldError(f"{CUSTOM}.{custom}", words, read_only=True)
         name, colon, kind = custom.rpartition(":")
         typed: str | None = "text"
         if colon and kind in CUSTOM_TYPES:

@@ -9,7 +9,6 @@ nothing else fills; where several do, the choice is asked for. The rest is unkno
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,9 +19,9 @@ from aelyst_async.tables.errors import MappingError
 from aelyst_async.tables.fields import CUSTOM, UNTYPED, Field, Fields, UnknownFieldError
 from aelyst_async.tables.layouts import bare, folded, near_names, recognise
 from aelyst_async.tables.model import Column, Header, HeaderProblem, Match
-from aelyst_async.tables.targets import SPLIT_NAME, Target, parse_target
+from aelyst_async.tables.targets import SPLIT_NAME, Target, flag, parse_target
 
-__all__ = ["Matched", "flag", "match", "no_fit"]
+__all__ = ["Matched", "match", "no_fit", "untyped"]
 
 _INDEX = re.compile(r"Unnamed: \d+(?:_level_\d+)?|__index_level_\d+__|level_0")
 _LISTED = 40
@@ -37,11 +36,6 @@ class Matched:
     match: Match
     target: Target = attrs.field(factory=lambda: Target(None))
     fields: tuple[Field, ...] = ()
-
-
-def flag(column: str, field: str = "") -> str:
-    """Return the command-line flag that maps a column, ready to paste into a shell."""
-    return f"--map {shlex.quote(f'{column}={field}')}"
 
 
 def match(
@@ -106,6 +100,11 @@ class _Matcher:
         listed = _listed(self._columns)
         for column, said in self._chosen.items():
             if column not in self._columns:
+                if isinstance(said, str) and said.strip() in {
+                    "",
+                    "ignore",
+                }:  # a mapping may be of an export with more columns
+                    continue
                 words = f"the mapping names a column {column!r}, which is not there; there are {listed}"
                 self._problems.append(HeaderProblem(columns=(column,), message=words))
                 continue
@@ -157,7 +156,10 @@ class _Matcher:
             one = self._found[column]
             for field in one.fields:
                 other = first.setdefault(field.name, one)
-                if other is not one or field.name in self._constants:
+                if field.name in self._constants:
+                    words = f"column {column!r} and a constant both give {field.name}; leave one out"
+                    self._problem((column,), words, (flag(column),))
+                elif other is not one:
                     self._problem(
                         (other.name, column),
                         f"the columns {other.name!r} and {column!r} both mean {field.name}; leave one out",
@@ -174,15 +176,17 @@ class _Matcher:
         there = {folded(column): column for column in self._columns}
         for name, said in self._layout.columns.items():
             column = there.get(name)
-            if column is None or self._found[column].match != "unknown":
+            if column is None:
                 continue
+            one = self._found[column]
             target = parse_target(said, column)
             try:
                 fields = self._fields_of(target)
             except MappingError:  # the API does not have the field
                 continue
-            if fields and not self._taken() & {field.name for field in fields}:
-                one = self._found[column]
+            free = one.match == "unknown" and fields and not self._taken() & {field.name for field in fields}
+            refines = one.match == "exact" and target.transforms and one.target.field == target.field
+            if free or refines:
                 one.match, one.target, one.fields = "layout", target, fields
 
     def _by_near_name(self) -> None:
@@ -225,8 +229,8 @@ class _Matcher:
             one = self._found[column]
             if one.match != "unknown":
                 continue
-            unnamed = column == "column 1" and (self._sample is None or self._counts(self._first(one)))
-            if _INDEX.fullmatch(column) or unnamed:
+            added = one.position == 0 and column in {"column 1", "index"}
+            if _INDEX.fullmatch(column) or (added and (self._sample is None or self._counts(self._first(one)))):
                 one.match = "index"
 
     @staticmethod

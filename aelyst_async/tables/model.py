@@ -50,7 +50,8 @@ class Found:
     """What was found of a file. An attribute is None where it has no meaning for the format.
 
     ``encoding_from`` and ``delimiter_from`` say how they were told: ``"BOM"``, ``"UTF-8"``, ``"guess"`` or ``"flag"``;
-    ``"sep="``, ``"name"``, ``"content"`` or ``"flag"``. ``skipped_lines``: lines above the header that were skipped.
+    ``"sep="``, ``"name"``, ``"content"`` or ``"flag"``. ``spaced``: blanks after a delimiter are part of it.
+    ``skipped_lines``: lines above the header that were skipped.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Found:
     encoding_from: str | None = None
     delimiter: str | None = None
     delimiter_from: str | None = None
+    spaced: bool = False
     sheet: str | None = None
     sheets: tuple[str, ...] = ()
     skipped_lines: int = 0
@@ -74,7 +76,7 @@ class Found:
             parts.append(self.encoding + said.get(self.encoding_from or "", ""))
         if self.delimiter:
             name = {"\t": "tab"}.get(self.delimiter, repr(self.delimiter))
-            parts.append(f"delimiter {name}")
+            parts.append(f"delimiter {name}" + (" and blanks" if self.spaced else ""))
         if self.sheet is not None:
             parts.append(f"sheet {self.sheet!r}" + (f" of {len(self.sheets)}" if len(self.sheets) > 1 else ""))
         if self.skipped_lines:

@@ -27,6 +27,12 @@ from aelyst_async.tables.model import Interrupted
 
 __all__ = ["Opening", "display_name", "is_pipe", "reason"]
 
+_DOCUMENTS = (
+    ("word/", "a Word document"),
+    ("ppt/", "a presentation"),
+    ("Index/", "a document of Numbers or Pages"),
+    ("META-INF/container.xml", "a book"),
+)
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile)
 
 
@@ -130,7 +136,10 @@ class Opening:
         """Return the one file in a zip archive; None if the archive is a document such as a workbook."""
         with zipfile.ZipFile(file) as archive:
             names = set(archive.namelist())
-            if "[Content_Types].xml" in names or "mimetype" in names or "Index/Document.iwa" in names:
+            for sign, what in _DOCUMENTS:
+                if any(name.startswith(sign) for name in names):
+                    raise SourceError(f"{self.name} is {what}; export the table as CSV")
+            if "[Content_Types].xml" in names or "mimetype" in names:
                 file.seek(0)
                 return None
             members = [
@@ -151,9 +160,10 @@ class Opening:
         return members[0]
 
     def _unreadable(self, error: Exception) -> SourceError:
+        where = self.name if self.path is None else display_name(self.path)
         if isinstance(error, FileNotFoundError):
-            return SourceError(f"{self.name}: no such file")
-        return SourceError(f"{self.name}: {reason(error) if isinstance(error, OSError) else error}")
+            return SourceError(f"{where}: no such file")
+        return SourceError(f"{where}: {reason(error) if isinstance(error, OSError) else error}")
 
     def _copied(self) -> IO[bytes]:
         """Return a copy of the stream, which can be read once only. Raises `Interrupted`."""
@@ -187,13 +197,16 @@ def _pieces(stream: Any, stopped: Callable[[], bool]) -> Iterator[bytes]:
     could not be interrupted otherwise.
     """
     read = getattr(stream, "read1", stream.read)
-    try:
-        descriptors = [] if sys.platform == "win32" else [stream.fileno()]
-    except (AttributeError, OSError, ValueError):  # not a file, so there is nothing to wait for
-        descriptors = []
+    poll = None
+    # A stream without a descriptor is not waited for.
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        if sys.platform != "win32":
+            descriptor = stream.fileno()
+            poll = select.poll()  # select() takes no descriptor above 1,023
+            poll.register(descriptor, select.POLLIN | select.POLLHUP)
     while True:
-        while descriptors and not stopped():
-            if select.select(descriptors, [], [], 0.2)[0]:
+        while poll is not None and not stopped():
+            if poll.poll(200):
                 break
         if stopped():
             raise Interrupted

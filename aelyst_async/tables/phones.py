@@ -8,20 +8,34 @@ read by a region.
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 from typing import Any
 
 from aelyst_async.identifiers import phone_number
-from aelyst_async.tables.cells import CellError, Changed, Rule, cleaned, refuse_line_break, several, shown, trimmed
+from aelyst_async.tables.cells import (
+    TAKE_FIRST,
+    CellError,
+    Changed,
+    Rule,
+    cleaned,
+    refuse_line_break,
+    several,
+    shown,
+    trimmed,
+)
 from aelyst_async.tables.errors import MappingError
 
 __all__ = ["phone_rule"]
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _MANGLED = re.compile(r"\+?\d+(?:[.,]\d+)?[eE]\+?\d{1,2}")
+_FULL_WIDTH = re.compile("[\uff01-\uff5e]")
+_NATIONAL = re.compile(r"[\d\s()\[\]./\-\u2010-\u2015]+", re.ASCII)
+_DECIMAL = re.compile(r"\+?\d{5,}[.,]0+")
 _SCHEME = re.compile(r"(?:tel|phone|whatsapp|sms|callto)\s*:\s*(?://)?", re.IGNORECASE)
 _EXTENSION = re.compile(
-    r"\s*(?:;\s*ext\s*=|,?\s*(?:ext(?:ension|n)?\.?|x|dw|durchwahl|poste|anexo|ramal|int)\s*[:.]?|#)\s*(\d{1,8})\s*$",
+    r"\s*(?:;\s*ext\s*=|[,;]+|,?\s*(?:ext(?:ension|n)?\.?|x|dw|durchwahl|poste|anexo|ramal|int)\s*[:.]?|#)\s*(\d{1,8})\s*$",
     re.IGNORECASE,
 )
 _LOST = "export the column as text, so that all digits are there"
@@ -76,6 +90,9 @@ def _peeled(value: Any, region: str | None, *, drop_extensions: bool) -> tuple[s
     refuse_line_break(text, "a phone number")
     text, change = cleaned(text)
     changes = [change] if change else []
+    if _FULL_WIDTH.search(text):
+        text = unicodedata.normalize("NFKC", text)
+        changes.append("full-width characters written as ASCII")
     if text.startswith('="') and text.endswith('"'):
         text = text[2:-1].strip()
         changes.append("the spreadsheet's quotes removed")
@@ -84,12 +101,14 @@ def _peeled(value: Any, region: str | None, *, drop_extensions: bool) -> tuple[s
         changes.append("the spreadsheet's apostrophe removed")
     if _MANGLED.fullmatch(text):
         raise CellError(f"{shown(text)} was shortened by a spreadsheet: digits are lost", _LOST)
+    if _DECIMAL.fullmatch(text):
+        raise CellError(f"{shown(text)} was turned into a decimal number by a program", "read the column as text there")
     scheme = _SCHEME.match(text)
     if scheme:
         text = text[scheme.end() :]
         changes.append(f"{scheme[0].strip()} removed")
     if several(text, _has_number):
-        raise CellError(f"{shown(text)} holds several numbers", "leave one, or map the column to phone:first")
+        raise CellError(f"{shown(text)} holds several numbers", f"leave one, or {TAKE_FIRST}")
     extension = _EXTENSION.search(text)
     if extension and extension.start() > 5:
         if not drop_extensions:
@@ -122,6 +141,8 @@ def _to_e164(text: str, region: str | None, library: Any, original: str) -> tupl
     if region is None:
         remedy = "begin it with + and the country code (or see --region)"
         raise CellError(f"{original} is not a phone number such as +60123456789", remedy)
+    if not _NATIONAL.fullmatch(text.replace("\u00a0", " ").replace("\u202f", " ")):
+        raise CellError(f"{original} is not a phone number such as +60123456789")
     try:
         parsed = library.parse(text, region)
     except library.NumberParseException:

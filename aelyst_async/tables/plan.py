@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
-from aelyst_async.tables.cells import CellError, Changed, Rule, shown
+from aelyst_async.tables.cells import TAKE_FIRST, CellError, Changed, Rule, shown
 from aelyst_async.tables.emails import fold_email
 from aelyst_async.tables.errors import MappingError
 from aelyst_async.tables.model import Note, Problem
-from aelyst_async.tables.targets import split_name
+from aelyst_async.tables.targets import flag, split_name
 
 if TYPE_CHECKING:
     from aelyst_async.tables.mapping import Mapper
@@ -142,6 +142,10 @@ class Plan:
                 if value.__class__ is Changed:
                     notes.append(Note(step.column, value.change, shown(cell), shown(value.value)))
                     value = value.value
+                    if value == "":  # nothing but what was removed
+                        if not clears:
+                            continue
+                        value = None
             if value is None and not step.nullable:
                 problems.append(_cannot_clear(step))
                 continue
@@ -208,7 +212,11 @@ def _cannot_clear(step: Step) -> Problem:
 
 
 def _problem(step: Step, cell: Any, error: ValueError) -> Problem:
-    return Problem(step.column, step.kind, str(error), shown(cell), getattr(error, "remedy", None))
+    words, remedy = str(error), getattr(error, "remedy", None)
+    if remedy is not None and TAKE_FIRST in remedy:
+        advice = f"add {flag(step.column, f'{step.target}:first')}"
+        words, remedy = words.replace(TAKE_FIRST, advice), remedy.replace(TAKE_FIRST, advice)
+    return Problem(step.column, step.kind, words, shown(cell), remedy)
 
 
 def _folded(key: str, value: str) -> str:

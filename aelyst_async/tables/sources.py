@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
@@ -34,7 +35,10 @@ _NAMES = {
     ".pq": "parquet", **dict.fromkeys(_WORKBOOKS, "excel"),
 }  # fmt: skip
 
+_JSON = re.compile(rb"[\[{]\s*(?:[\[{\"\]}0-9\r\n]|$)")
+
 _NO_TABLES = (
+    (b"PK\x05\x06", "an empty zip archive"),
     (b"%PDF", "a PDF document; export the table as CSV"),
     (b"BEGIN:VCARD", "a vCard file; export the contacts as CSV"),
     (b"<!DOCTYPE", "an HTML page, perhaps that of a login; download the file itself"),
@@ -84,7 +88,9 @@ def read_contacts(
     else:
         file = Path(path)
         # A named pipe, or the shell's <(…), can be read once only, as standard input can.
-        opening = Opening(display_name(file.name), None, file) if is_pipe(file) else Opening(display_name(file), file)
+        opening = (
+            Opening(display_name(file.name), None, file) if is_pipe(file) else Opening(display_name(file.name), file)
+        )
     if format == "parquet" or (format is None and opening.path and _format_of(opening.name) == "parquet"):
         from aelyst_async.tables.parquet import ParquetSource
 
@@ -109,7 +115,7 @@ class FileSource(ContactSource):
         sheet: str | None,
         skip: int | None,
     ) -> None:
-        self.name = Path(opening.name).name
+        self.name = opening.name
         self.path = opening.path
         self._opening = opening
         self._kind = kind
@@ -172,8 +178,8 @@ class FileSource(ContactSource):
             return "excel"
         if head.startswith(b"PAR1") and self._kind is None:
             raise SourceError(f"{self.name} is a Parquet file; add --format parquet")
-        if kind in {None, "excel"} and not workbook:
-            return "jsonl" if begin[:1] in {b"{", b"["} else "csv"
+        if self._kind is None and not workbook and kind != "jsonl":
+            return "jsonl" if _JSON.match(begin) else kind if kind == "tsv" else "csv"
         return kind or "csv"
 
     def _text(self, text: io.TextIOWrapper, kind: str, encoding: Encoding) -> Iterator[RawRow]:
@@ -193,6 +199,7 @@ class FileSource(ContactSource):
             encoding_from=encoding.told_by,
             delimiter=None if table is None else table.dialect.delimiter,
             delimiter_from=None if table is None else table.dialect.told_by,
+            spaced=table is not None and table.dialect.spaced,
             skipped_lines=0 if table is None else table.skipped,
         )
         yield from read_json_lines(lines, self.name) if table is None else table.rows()

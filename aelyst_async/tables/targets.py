@@ -18,6 +18,7 @@ field and a callable from the cell to the field's value.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ from aelyst_async.tables.cells import CellError, Changed, Rule, parts_of
 from aelyst_async.tables.dates import check_format
 from aelyst_async.tables.errors import MappingError
 
-__all__ = ["SPLIT_NAME", "Target", "compose", "parse_target", "split_name"]
+__all__ = ["SPLIT_NAME", "Target", "called", "compose", "flag", "parse_target", "split_name"]
 
 SPLIT_NAME = "split_name"
 
@@ -59,6 +60,11 @@ class Target:
         if self.call is not None:
             made.append(getattr(self.call, "__name__", "callable"))
         return tuple(made)
+
+
+def flag(column: str, field: str = "") -> str:
+    """Return the command-line flag that maps a column, ready to paste into a shell."""
+    return f"--map {shlex.quote(f'{column}={field}')}"
 
 
 def parse_target(said: Any, column: str) -> Target:
@@ -148,10 +154,10 @@ def compose(target: Target, rule: Rule) -> Rule:
 def _transformed(transform: str, cell: str, changes: list[str]) -> str:
     if transform == "first":
         parts = parts_of(cell)
-        if len(parts) < 2:
+        if len(parts) < 2 or "\n" in cell or "\r" in cell:  # a line break is a wrong quote: the rule refuses it
             return cell
         changes.append("the first of several values taken")
-        return parts[0]
+        return next((part for part in parts if "@" in part), parts[0])  # a name before an address may have a comma
     made = cell.strip() if transform == "strip" else cell.lower()
     if made != cell:
         changes.append("blanks around it removed" if transform == "strip" else "written in lower case")

@@ -16,7 +16,16 @@ from decimal import Decimal
 from typing import Any
 
 from aelyst_async.codes import COUNTRIES, LANGUAGES
-from aelyst_async.tables.cells import CellError, Changed, Rule, cleaned, refuse_line_break, shown, trimmed
+from aelyst_async.tables.cells import (
+    CellError,
+    Changed,
+    Rule,
+    cleaned,
+    refuse_line_break,
+    refuse_missing,
+    shown,
+    trimmed,
+)
 from aelyst_async.tables.dates import clock, date_rule, day
 from aelyst_async.tables.emails import email, is_domain
 from aelyst_async.tables.errors import MappingError
@@ -64,9 +73,10 @@ def _written(value: Any) -> Any:
         if abs(value) >= 10**100:
             raise CellError("expected text, got a number of more than 100 digits")
         return Changed(str(value), "a number written as text")
+    refuse_missing(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise CellError(f"expected text, got {value}", "leave a missing value out, or give None")
+            raise CellError(f"expected text, got {value}")
         return Changed(str(int(value)) if value.is_integer() else repr(value), "a number written as text")
     if isinstance(value, (date, time)):
         return Changed(str(value), "a date or time written as text")
@@ -116,8 +126,9 @@ def number(value: Any) -> Any:
     if isinstance(value, bool):
         raise CellError("expected a number, got true or false")
     if isinstance(value, (int, float)):
+        refuse_missing(value)
         if not (isinstance(value, int) or math.isfinite(value)):
-            raise CellError(f"{value} is not a number that can be sent", "leave a missing value out, or give None")
+            raise CellError(f"{value} is not a number that can be sent")
         if isinstance(value, int) and abs(value) >= 10**100:
             raise CellError("a number of more than 100 digits")
         return value

@@ -7,8 +7,9 @@ import random
 
 import pytest
 
-from aelyst_async.tables import SourceError, read_contacts
+from aelyst_async.tables import Mapper, SourceError, inspect, read_contacts
 from aelyst_async.tables.encoding import Encoding, detect
+from aelyst_providers.aelyst import AelystGateway
 
 WESTERN = [("Jürgen", "Müller"), ("Zoë", "François"), ("José", "Núñez"), ("Anaïs", "Lefèvre"), ("Björn", "Ångström")]
 CZECH = [("Jiří", "Dvořák"), ("Šárka", "Nováková"), ("Tomáš", "Černý"), ("Zdeněk", "Kříž")]
@@ -111,4 +112,13 @@ def test_a_wrong_name_of_an_encoding_is_said() -> None:
     source = read_contacts(io.BytesIO(table(WESTERN).encode("cp1252")), encoding="utf-16")
     with pytest.raises(SourceError, match="--encoding"):
         list(source)
+    source.close()
+
+
+def test_a_byte_that_the_named_encoding_lacks_costs_its_row() -> None:
+    data = table(WESTERN).encode("cp1252").replace(b"Zo\xeb", b"Zo\x81")
+    source = read_contacts(io.BytesIO(data), encoding="windows-1252")
+    preview = inspect(source, Mapper(AelystGateway.schema))
+    assert (preview.total, preview.valid) == (5, 4)
+    assert "the byte 0x81 is not text in the file's encoding; see --encoding" in preview.problems[0].message
     source.close()

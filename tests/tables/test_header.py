@@ -85,6 +85,10 @@ EXPORTS = {
         "Person - Name,Person - Organization,Person - Email,Person - Phone",
         {"Person - Name": "first_name,last_name", "Person - Email": "email", "Person - Phone": "phone"},
     ),
+    "Pipedrive, list view": (
+        "Name,Label,Organization,Email,Phone,Open deals,Closed deals,Next activity date,Owner",
+        {"Name": "first_name,last_name", "Email": "email", "Phone": "phone"},
+    ),
     "respond.io": (
         "Contact ID,First Name,Last Name,Phone Number,Email,Country,Language,Tags,Assignee,Lifecycle,Channels",
         {
@@ -180,7 +184,7 @@ def test_a_full_name_is_asked_about() -> None:
 
 def test_all_problems_at_once() -> None:
     made = header(
-        "email,frist_name,status,Fav,Mobile,Tel,firstName,first_name,custom_fields.A:nubmer", mapping={"X": ""}
+        "email,frist_name,status,Fav,Mobile,Tel,firstName,first_name,custom_fields.A:nubmer", mapping={"X": "email"}
     )
     said = [problem.message for problem in made.problems]
     assert len(said) == 7
@@ -191,7 +195,7 @@ def test_all_problems_at_once() -> None:
     ):  # fmt: skip
         assert sum(words in one for one in said) == 1, words
     with pytest.raises(MappingError) as refusal:
-        Mapper(AELYST, mapping={"X": ""}).plan(["email", "frist_name", "status", "Fav", "Mobile", "Tel"])
+        Mapper(AELYST, mapping={"X": "email"}).plan(["email", "frist_name", "status", "Fav", "Mobile", "Tel"])
     assert "\n" not in str(refusal.value)
     assert all(flag in str(refusal.value) for problem in refusal.value.problems for flag in problem.flags)
     assert "--map frist_name=first_name" in str(refusal.value)
@@ -219,7 +223,7 @@ def test_flags_are_quoted_for_a_shell() -> None:
     assert """--map 'it'"'"'s $HOME=FIELD'""" in problem.message
 
 
-@pytest.mark.parametrize("name", ["Unnamed: 0", "__index_level_0__", "column 1"])
+@pytest.mark.parametrize("name", ["Unnamed: 0", "__index_level_0__", "column 1", "index"])
 def test_the_index_of_pandas_is_left_out(name: str) -> None:
     made = header(f"{name},email", [0, "a@b.co"])
     assert made.problems == ()
@@ -266,3 +270,13 @@ def test_a_wide_header_is_matched_in_time_that_grows_with_it() -> None:
     made = header(",".join(["email", *(f"Property {number}" for number in range(1_999))]))
     assert len(made.columns) == 2_000
     assert len(made.problems[0].message) < 2_000
+
+
+def test_a_mapping_may_leave_out_columns_that_are_not_there() -> None:
+    assert header("email", mapping={"Notes": "", "Fax": "ignore"}).problems == ()
+
+
+def test_a_column_and_a_constant_for_one_field() -> None:
+    [problem] = header("email,language", constants={"language": "ms"}).problems
+    assert problem.message == "column 'language' and a constant both give language; leave one out"
+    assert problem.flags == ("--map language=",)

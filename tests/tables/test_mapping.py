@@ -294,3 +294,30 @@ def test_a_problem_has_value_and_remedy() -> None:
     assert (problem.column, problem.rule, problem.value) == ("phone", "phone", "'012-345 6789'")
     assert problem.remedy is not None
     assert problem.remedy in problem.message
+
+
+def test_the_remedy_for_several_values_is_a_flag_to_paste() -> None:
+    mapper = Mapper(AELYST, mapping=["Mobile no.=phone"])
+    [problem] = problems(mapper, "email,Mobile no.", "a@b.co", "+6012345678; +6012345679")
+    assert problem.remedy == "leave one, or add --map 'Mobile no.=phone:first'"
+    assert problem.message.endswith(problem.remedy)
+
+
+def test_a_cell_of_invisible_characters_is_empty() -> None:
+    skip, clear = Mapper(AELYST), Mapper(AELYST, empty="clear")
+    assert dict(read(skip, "email,last_name", "a@b.co", "\u200b").values) == {"email": "a@b.co"}
+    assert dict(read(clear, "email,last_name", "a@b.co", "\u200b").values)["last_name"] is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "first"),
+    [
+        ("a@b.co b@b.co", "a@b.co"), ("Lee, Ann <a@b.co>; Bob <b@b.co>", "a@b.co"), ("a@b.co", "a@b.co"),
+        ("a@b.co ::: b@b.co ::: c@b.co", "a@b.co"), ("a@b.co,b@b.co", "a@b.co"),
+    ],
+)  # fmt: skip
+def test_the_first_of_several_addresses(cell: str, first: str) -> None:
+    mapper = Mapper(AELYST, mapping=["Mail=email:first"])
+    assert read(mapper, "Mail", cell).values == [("email", first)]
+    [problem] = problems(mapper, "Mail", f"{cell}\nBob,b@b.co")
+    assert "probably not closed" in problem.message, "rows that a quote swallowed are not several values"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,39 @@ class Hostile:
     __str__ = __repr__
 
 
+class NotATime(datetime):
+    """What pandas' NaT is: a datetime that equals nothing."""
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __hash__(self) -> int:
+        return 0
+
+
 def odd_rows() -> list[Any]:
     cycle: dict[str, Any] = {}
     cycle["x"] = cycle
     deep: Any = []
     for _ in range(3_000):
         deep = [deep]
-    values = [float("nan"), float("inf"), 10**5_000, cycle, deep, Hostile(), ["a"], {"a"}, b"x", "\ud800", lambda: 1]
+    values = [
+        NotATime(2025, 1, 1),
+        float("nan"),
+        float("inf"),
+        10**5_000,
+        cycle,
+        deep,
+        Hostile(),
+        ["a"],
+        {"a"},
+        b"x",
+        "\ud800",
+        lambda: 1,
+    ]
     rows: list[Any] = [{"email": f"p{number}@b.co", "first_name": value} for number, value in enumerate(values)]
     rows += [{("email", 1): "a@b.co"}, {"email": Hostile()}, {"phone": 10**5_000, "email": "q@b.co"}, Hostile(), None]
     return rows

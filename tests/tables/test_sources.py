@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import gzip
 import io
 import json
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aelyst_async.contacts import ContactFields
 from aelyst_async.tables import BadRow, ContactSource, SourceError, as_source, read_contacts
@@ -132,6 +136,31 @@ def test_a_wrong_quote_costs_its_row(tmp_path: Path, table: str, bad: list[int],
     assert all(cells.rule == "quote" for _, cells in rows if isinstance(cells, BadRow))
     emails = [cells[0] for _, cells in rows if isinstance(cells, list)]
     assert [email for email in emails if email in kept] == kept
+
+
+CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0@\x1a\r", exclude_categories=["Cs"]), max_size=12)
+
+
+@given(
+    st.lists(st.lists(CELLS | st.text(',;"\n| a', max_size=8), min_size=2, max_size=2), min_size=1, max_size=6),
+    st.sampled_from([",", ";", "\t", "|"]),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_what_the_csv_module_writes_is_read_back(rows: list[list[str]], delimiter: str, end: str) -> None:
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=delimiter, lineterminator=end)
+    table = [[f"p{number}@b.co", *cells] for number, cells in enumerate(rows)]
+    writer.writerows([["email", "first_name", "note"], *table])
+    with contextlib.closing(read_contacts(io.BytesIO(out.getvalue().encode()), delimiter=delimiter)) as source:
+        assert [cells for _, cells in source.open()] == table
+
+
+def test_notes_of_several_lines_are_no_wrong_quotes(tmp_path: Path) -> None:
+    note = "Dear Ann,\nwe met, talked, and\nwill meet, again, soon,\n\nBob"
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["email", "first_name", "note"], ["a@b.co", "Ann", note], ["b@b.co", "B", ""]])
+    assert [cells for _, cells in read_contacts(path).open()] == [["a@b.co", "Ann", note], ["b@b.co", "B", ""]]
 
 
 def test_a_quote_that_is_never_closed_costs_bounded_memory(tmp_path: Path) -> None:

@@ -215,6 +215,8 @@ PHONES: list[tuple[str, str, str | None]] = [
     ("+44(0) 20 7946 0958", "+442079460958", "the 0 in brackets removed"),
     ("+49 (030) 901820", "+4930901820", "the 0 in brackets removed"),
     ("+39 (0)6 6982", "+39066982", "written as + and digits"),
+    ("\uff0b\uff16\uff10123456789", "+60123456789", "full-width characters written as ASCII"),
+    ("whatsapp:+60123456789", "+60123456789", "whatsapp: removed"),
     ("\u202a+60123456789\u202c", "+60123456789", "invisible characters removed"),
     ("+44 020 7946 0958", "+442079460958", "the 0 that is dialled only inside the country removed"),
 ]
@@ -242,11 +244,17 @@ def test_spellings_of_phones_and_what_is_said_of_them(cell: str, number: str, ch
         ("+60123456789x12", "--drop-extensions"),
         ("+60123456789;ext=12", "--drop-extensions"),
         ("+60123456789 #12", "--drop-extensions"),
-        ("+60123456789; +60198765432", "several numbers; leave one, or map the column to phone:first"),
+        ("+60123456789; +60198765432", "several numbers; leave one, or map the column with :first"),
         ("+60123456789 ::: +60198765432", "several numbers"),
         ("+60123456789/+60198765432", "several numbers"),
         ("+60123456789, 0198765432", "several numbers"),
         ("+60123456789 or +60198765432", "several numbers"),
+        ("+60123456789 +60198765432", "several numbers"),
+        ("+60123456789,,5", "--drop-extensions"),
+        ("60123456789.0", "turned into a decimal number by a program; read the column as text"),
+        ("+60123456789.0", "turned into a decimal number"),
+        ("Ann 012-345 6789", "not a phone number"),
+        ("1-800-FLOWERS", "not a phone number"),
         ("+60123456789\nBob", "a quote before it is probably not closed"),
         ("+6012\u200b3456789", r"U\+200B ZERO WIDTH SPACE"),
         ("#N/A", "error of the spreadsheet"),
@@ -329,9 +337,11 @@ def test_spellings_of_addresses_and_what_is_said_of_them(cell: str, address: str
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
-        ("ann@example.com, bob@example.com", "several addresses; leave one, or map the column to email:first"),
+        ("ann@example.com, bob@example.com", "several addresses; leave one, or map the column with :first"),
         ("ann@example.com;bob@example.com", "several addresses"),
         ("a@b.co ::: b@b.co", "several addresses"),
+        ("a@b.co b@b.co", "several addresses"),
+        ("a@b.co/b@b.co", "several addresses"),
         ("Ann <a@b.co>, Bob <b@b.co>", "several addresses"),
         ("ann@example.com\nBob,bob@example.com", "probably not closed"),
         ("a\u00adnn@example.com", r"U\+00AD SOFT HYPHEN"),
@@ -373,6 +383,7 @@ DATES: list[tuple[Any, str | None, str]] = [
     ("04/03/2025", "%d/%m/%Y", "2025-03-04"),
     ("2025-03-04", "%d/%m/%Y", "2025-03-04"),
     ("4 Mar 2025", "%d %b %Y", "2025-03-04"),
+    ("04/03/2025 0:00", "%d/%m/%Y %H:%M", "2025-03-04"),
 ]
 
 
@@ -386,9 +397,12 @@ def test_dates(cell: Any, date_format: str | None, made: str) -> None:
     [
         ("03/04/2025", "is 2025-04-03 or 2025-03-04; say which: --date-format %d/%m/%Y or --date-format %m/%d/%Y"),
         ("03.04.2025", "2025-04-03 or 2025-03-04"),
-        ("25/12/2025", "--date-format '%d/%m/%Y'"),
-        ("12/25/2025", "--date-format '%m/%d/%Y'"),
-        ("2025/12/25", "--date-format '%Y/%m/%d'"),
+        ("25/12/2025", "--date-format %d/%m/%Y"),
+        ("12/25/2025", "--date-format %m/%d/%Y"),
+        ("2025/12/25", "--date-format %Y/%m/%d"),
+        ("25/12/2025 0:00", "--date-format '%d/%m/%Y %H:%M'"),
+        ("2025-3-4", "--date-format %Y-%m-%d"),
+        ("45720", "Excel's for 2025-03-04"),
         ("25 Dec 2025", "--date-format '%d %b %Y'"),
         ("2025-03-04 10:00:00", "has a time of day"),
         (datetime(2025, 3, 4, 1), "has a time of day"),  # noqa: DTZ001
@@ -402,6 +416,11 @@ def test_dates_refused_with_the_remedy(cell: Any, words: str) -> None:
     with pytest.raises(CellError) as refusal:
         custom("date", cell)
     assert words in str(refusal.value)
+
+
+def test_a_time_of_day_is_never_dropped() -> None:
+    with pytest.raises(CellError, match="has a time of day"):
+        Rules(date_format="%d/%m/%Y %H:%M").day("04/03/2025 10:30")
 
 
 @pytest.mark.parametrize("bad", ["%d/%m", "%Q", "nonsense", "%d/%m/%Y%", 5])
