@@ -148,6 +148,7 @@ class ContactSync:
         """
         # The thread is left first: what it works on is closed only then.
         with ExitStack() as resources, Worker("aelyst-sync") as worker:
+            resources.callback(self._forget_stop)
             source = await self._collect(rows)
             resources.callback(source.close)
             source.stopped = lambda: worker.closing or self._asked is not None
@@ -195,6 +196,9 @@ class ContactSync:
                 remote=remote,
                 resumed=resumed,
             )
+
+    def _forget_stop(self) -> None:
+        self._asked = None
 
     async def _collect(self, rows: Any) -> ContactSource:
         """Return `rows` as a source. An async iterable is read to its end here, unless `stop` is called meanwhile."""
@@ -254,7 +258,7 @@ class ContactSync:
                 error = committer.error
             complete = error is None and engine.stopped is None
         finally:
-            self._engine = self._asked = None
+            self._engine = None
             traffic.close()
             path = failures.close(complete=complete and not dry_run)
         await worker.run(failures.write_table)

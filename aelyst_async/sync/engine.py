@@ -128,6 +128,7 @@ class Engine:
         self._exhausted = False
         self._stopping = False
         self._abort = False
+        self._cancelling = False
         self._fatal: BaseException | None = None
         self._timer: asyncio.Handle | None = None
         self._timer_due = 0.0
@@ -150,7 +151,7 @@ class Engine:
 
     def abort(self) -> None:
         """Cancel what is in flight, too."""
-        self._abort = True
+        self._abort = self._cancelling = True
         self.stop("interrupted")
         for task in self._tasks:
             task.cancel()
@@ -170,6 +171,7 @@ class Engine:
             await self._dispatch()
             await self._finish()
         finally:
+            self._cancelling = True
             tasks = (producer, ticker, *self._tasks)
             for task in tasks:
                 task.cancel()
@@ -281,6 +283,8 @@ class Engine:
         try:
             verdict = await self._deliverer.attempt(work)
         except asyncio.CancelledError:
+            if not self._cancelling:  # the gateway waited for something that was cancelled
+                self._fail(SyncError("a call of the gateway was cancelled, and not by this run"))
             raise
         except BaseException as error:  # noqa: BLE001 - ends the run, raised by run()
             self._fail(error)
@@ -427,7 +431,6 @@ class Engine:
                 self._fail(error)
                 self.abort()
                 return
-            words = f"the progress callback raised {type(error).__name__}"
-            reason = SyncStoppedError(f"{words}: {error}" if isinstance(error, Exception) else words)
+            reason = SyncError(f"the progress callback raised {type(error).__name__}")
             reason.__cause__ = error
             self._fail(reason)

@@ -2,12 +2,12 @@
 
 ::
 
-    SyncError (a ContactsError)
+    SyncError (a ContactsError)   also raised itself: the failures file cannot be written, the progress callback raised
     ├── SourceError        the file or stream cannot be read as a table of contacts
     ├── MappingError       a column, a mapping or a setting does not fit the target
     ├── JournalError       the journal cannot be used
     │   └── JournalLockedError   another sync is using it
-    └── SyncStoppedError   the run ended early: the target does not answer, or the progress callback raised
+    └── SyncStoppedError   the run ended early, because the target does not answer
 
 Every message is one line that says what is wrong, where, and what to do.
 """

@@ -68,10 +68,20 @@ def by_signal(case: Case, way: str, delay: float) -> str:
     """Run the command in a forked process, and send it a signal."""
     name, _, twice = way.partition(" ")
     words = ["sync", str(case.csv), "--to", "aelyst", "--base-url", BASE_URL, "--journal", str(case.journal)]
+    held = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, held)  # until the child can tell what has become of it
     child = os.fork()
     if child == 0:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            os._exit(aelyst([*words, "--progress", "none"]))
+        code = 130  # as Python's own, for a Ctrl-C before the command listens or after it did
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                code = aelyst([*words, "--progress", "none"])
+        except BaseException as error:  # noqa: BLE001
+            code = 130 if isinstance(error, KeyboardInterrupt) else 99
+        finally:
+            os._exit(code)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
     for pause in (delay, delay / 10) if twice else (delay,):
         time.sleep(pause)
         os.kill(child, signal.Signals[name])  # not waited for yet, so its number is still its own

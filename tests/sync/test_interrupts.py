@@ -15,10 +15,10 @@ SCRIPT = Path(__file__).with_name("interrupts.py")
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals are of POSIX")
 
 
-def interrupts(count: int, seed: int) -> dict[str, int]:
+def interrupts(count: int, seed: int, rows: int = 10_000) -> dict[str, int]:
     """Return how many ended how. A separate process, because a fault here would end the tests."""
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--count", str(count), "--seed", str(seed)],
+        [sys.executable, str(SCRIPT), "--count", str(count), "--seed", str(seed), "--rows", str(rows)],
         capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
@@ -26,7 +26,7 @@ def interrupts(count: int, seed: int) -> dict[str, int]:
 
 
 def test_interrupts_at_random_moments_end_as_promised() -> None:
-    assert sum(interrupts(15, seed=1).values()) == 15
+    assert sum(interrupts(15, seed=1, rows=4_000).values()) == 15
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import pytest
 from aelyst_async import errors
 from aelyst_async.contacts import Contact, ContactFields, WriteReceipt
 from aelyst_async.identifiers import Identifier
-from aelyst_async.sync import ContactSync, JournalError, Pauses, Progress, SyncStoppedError
+from aelyst_async.sync import ContactSync, JournalError, Pauses, Progress, SyncError
 from aelyst_async.sync.history import given_up, status
 from aelyst_async.sync.journal import Journal
 from tests.sync.fakes import FakeGateway, Stored
@@ -206,7 +206,7 @@ async def test_any_flipped_bit_of_a_journal_is_refused_or_does_no_harm(tmp_path:
     content = base.read_bytes()
     dice = random.Random(seed)
     schema = content.index(b"CREATE TABLE") * 8
-    bits = [*dice.sample(range(len(content) * 8), 100), *(schema - 8 * dice.randrange(1200) + 7 for _ in range(20))]
+    bits = [*dice.sample(range(len(content) * 8), 60), *(schema - 8 * dice.randrange(1200) + 7 for _ in range(12))]
     refused = 0
     for number, bit in enumerate(bits):
         path = tmp_path / f"{number}.db"
@@ -368,11 +368,13 @@ async def test_a_progress_callback_that_raises_ends_the_run_at_once(tmp_path: Pa
     gateway = FakeGateway()
     gateway.latency = 0.01
 
-    def progress(_: Progress) -> None:
-        raise failure
+    def progress(progress: Progress) -> None:
+        if progress.created:
+            raise failure
 
     sync = ContactSync(gateway, journal=tmp_path / "state.db", progress=progress, concurrency=4)
     as_it_is = isinstance(failure, (SystemExit, KeyboardInterrupt))
+    caught: BaseException | None = None
     try:
         await sync.run(people(600))
     except BaseException as error:  # noqa: BLE001 - SystemExit among them, which must not leave the test's task
@@ -381,7 +383,7 @@ async def test_a_progress_callback_that_raises_ends_the_run_at_once(tmp_path: Pa
     if as_it_is:
         assert caught is failure
     else:
-        assert isinstance(caught, SyncStoppedError)
+        assert isinstance(caught, SyncError)
         assert f"the progress callback raised {type(failure).__name__}" in str(caught)
         assert caught.__cause__ is failure
     assert caught.report.stopped  # type: ignore[attr-defined]
@@ -397,7 +399,7 @@ async def test_a_progress_callback_that_raises_at_the_end_is_said_too(tmp_path: 
     def progress(_: Progress) -> None:
         raise ZeroDivisionError
 
-    with pytest.raises(SyncStoppedError, match="the progress callback raised ZeroDivisionError") as stop:
+    with pytest.raises(SyncError, match="the progress callback raised ZeroDivisionError") as stop:
         await ContactSync(FakeGateway(), journal=tmp_path / "state.db", progress=progress).run(people(3))
     assert stop.value.report.created == 3  # type: ignore[attr-defined]
 
@@ -418,6 +420,16 @@ async def test_a_gateway_that_raises_what_is_no_error_ends_the_run(tmp_path: Pat
     report = await ContactSync(gateway, journal=tmp_path / "state.db", pauses=Pauses(settle=0.05)).run(people(500))
     assert report.complete
     assert set(gateway.emails().values()) == {1}
+
+
+async def test_a_call_that_is_cancelled_by_something_else_ends_the_run(tmp_path: Path, pauses: Pauses) -> None:
+    gateway = FakeGateway(lambda _, key, __: asyncio.CancelledError() if "p7@" in key else None)
+    with pytest.raises(SyncError, match="a call of the gateway was cancelled, and not by this run") as stop:
+        await asyncio.wait_for(ContactSync(gateway, journal=tmp_path / "state.db").run(people(50)), 10)
+    assert stop.value.report.pending  # type: ignore[attr-defined]
+    gateway.fault = None
+    report = await ContactSync(gateway, journal=tmp_path / "state.db", pauses=pauses).run(people(50))
+    assert (report.complete, set(gateway.emails().values())) == (True, {1})
 
 
 async def _caught(run: Any) -> None:
