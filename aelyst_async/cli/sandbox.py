@@ -162,7 +162,7 @@ def _ready(sandbox: Sandbox) -> dict[str, Any]:
         "url": sandbox.url,
         "inspector": f"{sandbox.url}/",
         "base_urls": {vendor: sandbox.base_url(vendor) for vendor in VENDORS},
-        "token": sandbox.token("aelyst"),
+        "token": sandbox.token(next(iter(VENDORS))),
     }
 
 

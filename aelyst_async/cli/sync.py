@@ -179,11 +179,13 @@ async def _sync(arguments: argparse.Namespace) -> int:
         else FailedRows(source, failed, **settings.source)
     )
     mapper = Mapper(schema, **{name: value for name, value in settings.rows.items() if name != "duplicates"})
+    rows.stopped = lambda: arguments.signal is not None
+    in_thread = asyncio.get_running_loop().run_in_executor
     if arguments.suggest_mapping:
-        print(suggest_mapping(rows, mapper), end="")
+        print(await in_thread(None, suggest_mapping, rows, mapper), end="")
         return 0
-    if source.name != "stdin" or source.is_file():
-        _check_head(rows, mapper, show=arguments.dry_run and not arguments.json)
+    if rows.path is not None:
+        await in_thread(None, _check_head, rows, mapper, arguments.dry_run and not arguments.json)
     async with AsyncExitStack() as stack:
         stack.callback(interrupted.close)
         target = await open_target(arguments.provider, arguments.base_url, stack, embed=True, report="aelyst sync")
@@ -206,13 +208,14 @@ async def _sync(arguments: argparse.Namespace) -> int:
         )
 
 
-def _check_head(rows: ContactSource, mapper: Mapper, *, show: bool) -> None:
+def _check_head(rows: ContactSource, mapper: Mapper, show: bool) -> None:
     """Refuse a file whose header does not fit before anything is started. Raises `SourceError`, `MappingError`.
 
     `show`: print its columns first, and what each was taken for.
     """
     found = rows.open()
     first = next(found, None)
+    getattr(found, "close", lambda: None)()
     cells = None if first is None else first[1]
     if mapper.transform is not None:
         return
@@ -281,6 +284,7 @@ async def _run(
     from aelyst_async.errors import ContactsError
     from aelyst_async.sync import ContactSync
     from aelyst_async.tables import inspect
+    from aelyst_async.tables.model import Interrupted
 
     view = make_view(arguments.progress)
     shown: Preview | None = None
@@ -308,6 +312,8 @@ async def _run(
         if arguments.dry_run:
             shown = await asyncio.get_running_loop().run_in_executor(None, inspect, rows, mapper)
         report = await sync.run(rows, dry_run=arguments.dry_run, remote=arguments.remote)
+    except Interrupted:  # while the preview waited for a pipe
+        return 128 + (arguments.signal or signal.SIGINT)
     except ContactsError as error:
         trouble, report = error, getattr(error, "report", None)
     finally:

@@ -177,8 +177,8 @@ def test_file_names_that_are_not_utf_8_in_all_outputs(cli: Cli) -> None:
         err.encode()
     assert "p\\xff\\xfe.csv" in cli.sync(name)[1]
     journal = f"{name}.sandbox.db"
-    for words in (("status", journal), ("status", journal, "--json"), ("retry", journal, "--progress", "none")):
-        code, out, err = cli("sync", *words)
+    for rest in (("status", journal), ("status", journal, "--json"), ("retry", journal, "--progress", "none")):
+        code, out, err = cli("sync", *rest)
         assert code == 0, err
         out.encode()
     assert cli.sync(f"{name.removesuffix('.csv')}.failures.csv")[0] == 1
