@@ -32,8 +32,8 @@ def printable(text: str) -> str:
 
 def say(text: str, stream: TextIO | None = None) -> None:
     """Print text to `stream` (standard output), on a terminal broken between words and indented under itself."""
-    stream = sys.stdout if stream is None else stream
-    if stream.isatty():
+    out: TextIO = stream or sys.stdout
+    if out.isatty():
         import shutil
         import textwrap
 
@@ -43,7 +43,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
             indent = " " * (len(line) - len(line.lstrip()) + 4)
             lines.append(textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False))
         text = "\n".join(lines)
-    print(text, file=stream)
+    print(text, file=out)
 
 
 def complain(command: str, message: str) -> None:

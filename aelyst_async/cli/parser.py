@@ -30,9 +30,12 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(*args, **options)
         self.forms: dict[str, argparse.ArgumentParser] = {}
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # noqa: D102
-        form = self.forms.get(args[0]) if isinstance(args, Sequence) and args else None
-        if form is not None:
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """Parse with the form that the first argument names, if it names one."""
+        form = self.forms.get(args[0]) if args else None
+        if args and form is not None:
             return form.parse_known_args(args[1:], namespace)
         return super().parse_known_args(args, namespace)
 

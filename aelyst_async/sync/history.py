@@ -184,7 +184,7 @@ def status(path: str | os.PathLike[str]) -> dict[str, Any]:
                 known = sum(last["report"].get(name, 0) for name in ("unchanged", "failed", "skipped"))
                 last["done"] = max(last["done"], last["sent"] + known)
             last["later_runs_without_rows"] = runs.index(last)
-        counts = dict.fromkeys(("sent", "waiting", "in_doubt", "failed"), 0)
+        counts: dict[str, int] = dict.fromkeys(("sent", "waiting", "in_doubt", "failed"), 0)
         for state, count in states.items():
             counts[_PLAIN[state]] += count
         return {
