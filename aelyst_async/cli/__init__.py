@@ -49,7 +49,9 @@ def _run(argv: Sequence[str] | None) -> int:
         parser.print_help(sys.stderr)
         return 2
     try:
-        arguments = parser.parse_args(words)
+        arguments, rest = parser.parse_known_args(words)
+        if rest:
+            parser.command(words).error(f"unexpected argument {' '.join(rest)}")
     except SystemExit as end:  # argparse has printed what is to be said
         return end.code if isinstance(end.code, int) else 2
     arguments.words = words
@@ -92,6 +94,7 @@ def make_parser() -> CommandParser:
     parser = CommandParser(prog="aelyst", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser.commands = subparsers.choices
     for command in (sync, contacts, related, catalog, sandbox):
         command.add_parser(subparsers)
     return parser

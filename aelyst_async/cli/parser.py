@@ -29,6 +29,13 @@ class CommandParser(argparse.ArgumentParser):
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **options)
         self.forms: dict[str, argparse.ArgumentParser] = {}
+        self.commands: dict[str, CommandParser] = {}
+
+    def command(self, words: Sequence[str]) -> argparse.ArgumentParser:
+        """Return the parser of the command, and of its form, that `words` begin with."""
+        found: argparse.ArgumentParser = next((self.commands[word] for word in words if word in self.commands), self)
+        forms = found.forms if isinstance(found, CommandParser) else {}
+        return next((forms[word] for word in words[1:2] if word in forms), found)
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
