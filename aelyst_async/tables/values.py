@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from datetime import date, datetime, time
+from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
@@ -253,7 +253,7 @@ def custom(value: Any) -> Any:
         return value
     if isinstance(value, (int, float, Decimal)):
         return number(value)
-    if isinstance(value, datetime | date):
+    if isinstance(value, date):
         return day(value)
     if isinstance(value, time):
         return clock(value)
