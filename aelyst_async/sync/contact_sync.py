@@ -146,7 +146,7 @@ class ContactSync:
         `dry_run`: decide only, send nothing; with `remote`, one get for each row that the journal cannot decide.
         Raises `SyncError`, `AuthenticationError`; the error's ``report`` attribute is the report so far.
         """
-        # The thread is left first: what it works on is closed only then.
+        # The thread ends first; only then is closed what it works on.
         with ExitStack() as resources, Worker("aelyst-sync") as worker:
             resources.callback(self._forget_stop)
             source = await self._collect(rows)
@@ -204,6 +204,8 @@ class ContactSync:
         """Return `rows` as a source. An async iterable is read to its end here, unless `stop` is called meanwhile."""
         if not isinstance(rows, AsyncIterable):
             return await as_source(rows)
+        if self._asked is not None:
+            return await as_source([])
         task = self._collecting = asyncio.ensure_future(as_source(rows))
         try:
             return await task

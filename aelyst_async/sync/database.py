@@ -1,4 +1,4 @@
-"""The journal's file, whoever opens it: what marks it as a journal, its seals, and errors in one line."""
+"""The journal's file: what marks it as a journal, its seals, and its errors in one line."""
 
 from __future__ import annotations
 

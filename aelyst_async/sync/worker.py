@@ -54,5 +54,5 @@ class Worker:
             self.closing = True
             await uninterrupted(future)
             if not future.cancelled():
-                future.exception()  # asyncio complains of an exception that nobody has looked at
+                future.exception()  # asyncio logs an exception that was never retrieved
             raise

@@ -190,6 +190,13 @@ async def test_a_sync_that_waits_for_its_rows_can_be_ended(tmp_path: Path, way: 
     assert source.closed
 
 
+async def test_a_sync_that_was_stopped_before_it_began_does_not_wait_for_its_rows(tmp_path: Path) -> None:
+    sync = ContactSync(FakeGateway(), journal=tmp_path / "state.db")
+    sync.stop()
+    report = await asyncio.wait_for(sync.run(Silent().rows()), 5)
+    assert (report.stopped, report.rows) == ("interrupted", 0)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
 @pytest.mark.parametrize("way", ["stop", "abort", "cancel"])
 async def test_a_sync_that_reads_from_a_silent_pipe_can_be_ended(tmp_path: Path, way: str) -> None:
