@@ -22,7 +22,7 @@ from aelyst_async.cli.explain import explain
 from aelyst_async.cli.output import CommandError, complain, printable, say, to_json
 from aelyst_async.cli.parser import VALUE, CommandParser, add_target, bounded, provider_help
 from aelyst_async.cli.settings import add_options, read_settings
-from aelyst_async.cli.target import check_name, open_target, schema_for
+from aelyst_async.cli.target import canonical, check_name, open_target, schema_for
 
 if TYPE_CHECKING:
     from aelyst_async.cli.target import Target
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from aelyst_async.tables import ContactSource, Mapper, Preview
 
 __all__ = ["add_parser"]
+
+_JOURNALS = 200
+"""Databases beside a failures file that are asked whether its run is theirs."""
 
 _USAGE = """\
 aelyst sync FILE --to PROVIDER [option ...]
@@ -237,8 +240,8 @@ def _original(path: Path, arguments: argparse.Namespace) -> tuple[Path, dict[str
     from aelyst_async.sync.history import run_of
 
     named = None if arguments.journal in {None, "none"} else Path(arguments.journal)
-    target = arguments.provider.replace(":", "-")
-    found = run_of(path, [named] if named is not None else sorted(path.absolute().parent.glob(f"*.{target}.db")))
+    journals = [named] if named is not None else sorted(path.absolute().parent.glob("*.db"))[:_JOURNALS]
+    found = run_of(path, journals, canonical(arguments.provider))
     name = printable(path.name)
     if found is None:
         words = "no journal of their run is here, so the columns need the same options again"

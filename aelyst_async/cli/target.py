@@ -18,7 +18,7 @@ import attrs
 
 from aelyst_async.cli.output import CommandError, printable
 
-__all__ = ["Target", "check_name", "open_target", "providers_that", "schema_for", "variables"]
+__all__ = ["Target", "canonical", "check_name", "open_target", "providers_that", "schema_for", "variables"]
 
 _SANDBOX_URL = "http://127.0.0.1:8787"
 _EMBEDDED_QUOTA = "1000/s"
@@ -89,6 +89,15 @@ def check_name(provider: str, can: str, purpose: str) -> None:
     if not hasattr(kind, can):
         why = "only reads contacts, so it cannot" if not hasattr(kind, "update") else "cannot"
         raise CommandError(f"{name} {why} {purpose}; these can: {', '.join(able)}")
+
+
+def canonical(provider: str) -> str:
+    """Return a target's one name: ``sandbox`` for the first API of a sandbox, however it was asked for."""
+    if not provider.startswith("sandbox:"):
+        return provider
+    from aelyst_async.sandbox.vendors import VENDORS
+
+    return "sandbox" if provider == f"sandbox:{next(iter(VENDORS))}" else provider
 
 
 def schema_for(provider: str, can: str, purpose: str) -> Any:

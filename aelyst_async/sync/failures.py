@@ -180,7 +180,9 @@ def _unguarded(cell: Any) -> Any:
 
 
 def failures_file(path: Path) -> str | None:
-    """Return ``csv`` or ``jsonl`` if `path` is a failures file, by its content, and a table by its name too."""
+    """Return ``csv`` or ``jsonl`` if `path` is a failures file: by its content, a table also by its name or by the
+    JSON lines beside it.
+    """
     name = path.name.lower()
     try:
         with path.open("rb") as file:
@@ -193,7 +195,10 @@ def failures_file(path: Path) -> str | None:
             return "jsonl" if {"row", "line", "errors", "attempts", "data"} <= set(record) else None
         return None
     text = head.decode("utf-8-sig", "replace").strip().removesuffix('"')
-    return "csv" if name.endswith(".csv") and _NAME.fullmatch(name[:-4]) and text.endswith(_ERROR) else None
+    if not (name.endswith(".csv") and text.endswith(_ERROR)):
+        return None
+    lines = path.with_suffix(".jsonl")
+    return "csv" if _NAME.fullmatch(name[:-4]) or (lines.is_file() and failures_file(lines) == "jsonl") else None
 
 
 class FailedRows(ContactSource):

@@ -135,8 +135,8 @@ def origin_of(path: str | os.PathLike[str]) -> Origin:
     raise JournalError(f"{Path(path).name}: no run has been made with this journal")
 
 
-def run_of(failures: Path, journals: Iterable[Path]) -> tuple[Path, dict[str, Any]] | None:
-    """Return the journal of the newest run that wrote this failures file, and that run's settings.
+def run_of(failures: Path, journals: Iterable[Path], target: str) -> tuple[Path, dict[str, Any]] | None:
+    """Return the journal of the newest run that wrote this failures file for `target`, and that run's settings.
 
     A run that was killed names no file: then the one journal counts that is named after the same source.
     """
@@ -145,6 +145,9 @@ def run_of(failures: Path, journals: Iterable[Path]) -> tuple[Path, dict[str, An
     named: list[tuple[Path, dict[str, Any]]] = []
     for path in journals:
         with contextlib.suppress(JournalError), _reading(path) as connection:
+            meta = read_meta(connection)
+            if (meta.get("target") or meta.get("provider")) != target:
+                continue
             runs = connection.execute("SELECT arguments, report FROM run ORDER BY id DESC LIMIT ?", (_RUNS,)).fetchall()
             for position, (arguments, report) in enumerate(runs):
                 settings = dict(_object(arguments).get("settings") or {})

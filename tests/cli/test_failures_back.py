@@ -57,7 +57,7 @@ def test_the_table_opens_in_a_spreadsheet_and_holds_no_formula(cli: Cli) -> None
 def test_a_corrected_table_goes_in_with_the_columns_and_the_journal_of_its_run(cli: Cli) -> None:
     header, first, second = read("people.failures.csv")
     corrected([header, ["bo@example.com", *first[1:]], ["cy@example.com", second[1], "+60123456780", *second[3:]]])
-    code, out, err = cli.sync("people.failures.csv")
+    code, out, err = cli.sync("people.failures.csv", to="sandbox:aelyst")
     assert code == 0, out + err
     assert "with the columns and the journal of people.csv.sandbox.db" in err
     assert names(cli) == {
@@ -100,6 +100,18 @@ def test_without_the_journal_the_options_are_asked_for_again(cli: Cli) -> None:
     code, out, err = cli.sync("people.failures.csv", *WORDS)
     assert code == 1
     assert "2 failed" in out
+
+
+def test_files_under_other_names_are_recognised(cli: Cli) -> None:
+    Path("other.csv").write_text(EXPORT, encoding="utf-8")
+    words = ("--journal", "state.db", "--failures", "bad.jsonl")
+    assert cli.sync("other.csv", *WORDS, *words)[0] == 1
+    assert Path("bad.csv").exists()
+    for name in ("bad.csv", "bad.jsonl"):
+        code, out, err = cli.sync(name)
+        assert code == 1, err
+        assert f"{name}: rows that failed before; with the columns and the journal of state.db" in err
+        assert "2 failed" in out
 
 
 def test_failures_of_json_lines_keep_their_types(cli: Cli) -> None:
