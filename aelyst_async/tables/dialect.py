@@ -131,7 +131,7 @@ def check_header(columns: Sequence[str], name: str, *, told: bool = True) -> Non
         if other is not None:
             raise SourceError(f"{name}: the columns look separated by {other!r}; add --delimiter {shlex.quote(other)}")
     data = next((column for column in columns if _DATA.fullmatch(column)), None)
-    if data is not None:
+    if data is not None and not any(bare(column) in near_names() for column in columns):
         raise SourceError(
             f"{name}: the first line looks like a row, not like a header ({data!r}); "
             "put a line with the names of the columns above it, such as email,first_name,phone"

@@ -262,14 +262,11 @@ class _Matcher:
             return "to leave out all columns without a field"
         provider, fields = self._fields.schema.provider, ", ".join(self._fields.names())
         if len(columns) == 1:
-            advice = f"leave it out, or map it with {flag(columns[0], 'FIELD')}"
-            said = f"column {columns[0]!r} is no field of {provider}; {advice}"
-        else:
-            said = (
-                f"{len(columns)} columns are no fields of {provider}: {_listed(columns)}; "
-                "leave them out, or map one with --map 'COLUMN=FIELD'"
-            )
-        return f"{said} (fields: {fields})"
+            advice = f"map it with {flag(columns[0], 'FIELD')}, or leave it out"
+            return f"column {columns[0]!r} is no field of {provider} (fields: {fields}); {advice}"
+        advice = "map one with --map 'COLUMN=FIELD', or leave them all out"
+        said = f"{len(columns)} columns are no fields of {provider}: {_listed(columns)}"
+        return f"{said} (fields: {fields}); {advice}"
 
     def _key(self) -> None:
         taken = self._taken()

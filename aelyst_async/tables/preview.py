@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import attrs
@@ -17,6 +17,9 @@ from aelyst_async.tables.source import ContactSource
 from aelyst_async.tables.targets import SPLIT_NAME
 
 __all__ = ["Tallies", "inspect", "suggest_mapping"]
+
+_HEAD = 200
+"""Rows that the samples are looked for in."""
 
 _KINDS = 1_000
 """Kinds of problems and of changes that are counted one by one."""
@@ -71,14 +74,14 @@ def inspect(source: ContactSource, mapper: Mapper, *, rows: int = 3) -> Preview:
     `rows`: how many of the first rows are shown. Keys that occur twice are not looked for: a sync does that.
     """
     found = source.open()
-    first = next(found, None)
-    header = _header(source, mapper, None if first is None else first[1])
+    head = list(islice(found, _HEAD))
+    header = _header(source, mapper, [cells for _, cells in head])
     if header.problems:
         return Preview(found=source.found, header=header)
     shown: list[Row] = []
     tallies = Tallies()
     total = valid = 0
-    for total, (line, cells) in enumerate(_again(first, found), 1):
+    for total, (line, cells) in enumerate(chain(head, found), 1):
         one = _read(total, line, cells, source.columns, mapper)
         valid += not one.problems
         tallies.add_problems(total, line, one.problems)
@@ -91,20 +94,26 @@ def inspect(source: ContactSource, mapper: Mapper, *, rows: int = 3) -> Preview:
     )  # fmt: skip
 
 
-def _again(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    if first is not None:
-        yield first
-        yield from rest
-
-
-def _header(source: ContactSource, mapper: Mapper, first: Any) -> Header:
+def _header(source: ContactSource, mapper: Mapper, head: list[Any]) -> Header:
     if source.columns is not None:
         if mapper.transform is not None:
             return Header(columns=tuple(Column(name=name, match="mapped") for name in source.columns))
-        return mapper.header(source.columns, first if isinstance(first, (list, tuple)) else None)
+        return mapper.header(source.columns, _sample(head, len(source.columns)))
+    first = head[0] if head else None
     if isinstance(first, Mapping) and mapper.transform is None:
         return mapper.record_header(first)
     return Header(columns=())
+
+
+def _sample(rows: Iterable[Any], width: int) -> list[Any]:
+    """Return the first value in each column, ``""`` where there is none."""
+    sample: list[Any] = [""] * width
+    for cells in rows:
+        if isinstance(cells, (list, tuple)):
+            for position, cell in enumerate(cells[:width]):
+                if sample[position] == "" and not (isinstance(cell, str) and not cell.strip()):
+                    sample[position] = cell
+    return sample
 
 
 def _read(row: int, line: int | None, cells: Any, columns: tuple[str, ...] | None, mapper: Mapper) -> Row:
@@ -122,17 +131,13 @@ def suggest_mapping(source: ContactSource, mapper: Mapper) -> str:
     What would be left out is ``""``, so that the file alone brings the table in. Raises `SourceError`.
     """
     rows = source.open()
-    sample: dict[int, str] = {}
-    for _, cells in islice(rows, 200):
-        if isinstance(cells, (list, tuple)):
-            for position, cell in enumerate(cells):
-                if position not in sample and str(cell).strip():
-                    sample[position] = str(cell)
+    head = [cells for _, cells in islice(rows, _HEAD)]
     close = getattr(rows, "close", None)
     if close is not None:
         close()
     columns = source.columns or ()
-    header = mapper.header(columns, [sample.get(position, "") for position in range(len(columns))])
+    sample = _sample(head, len(columns))
+    header = mapper.header(columns, sample)
     lines = [f'# Columns of {source.name} and the fields of {mapper.schema.provider}; "" leaves a column out.']
     if header.layout:
         lines.append(f"# Recognised as {header.layout}.")
@@ -141,7 +146,7 @@ def suggest_mapping(source: ContactSource, mapper: Mapper) -> str:
     taken = {name for column in header.columns if column.field for name in column.field.split(",")}
     for position, column in enumerate(header.columns):
         target, why = _proposal(column, taken, mapper)
-        comment = f"{why}; e.g. {_toml(sample[position][:40])}" if position in sample else f"{why}; empty"
+        comment = f"{why}; empty" if sample[position] == "" else f"{why}; e.g. {_toml(str(sample[position])[:40])}"
         lines.append(f"{_toml(column.name)} = {_toml(target)}  # {comment}")
     return "\n".join(lines) + "\n"
 

@@ -160,3 +160,9 @@ def test_a_preview_needs_memory_for_no_row(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert kinds["preview"].total == 30_000
     assert peak < 2_000_000
+
+
+def test_a_sample_is_the_first_value_of_a_column(tmp_path: Path) -> None:
+    preview = inspect(read_contacts(write(tmp_path, "email,phone\na@b.co,\n,\nb@b.co,+60123456789\n")), Mapper(AELYST))
+    assert [column.sample for column in preview.header.columns] == ["a@b.co", "+60123456789"]
+    assert preview.total == 2

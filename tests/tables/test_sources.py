@@ -238,6 +238,11 @@ def test_faults_of_a_file(tmp_path: Path, name: str, content: str | bytes, words
     assert refusal.value.__cause__ is None
 
 
+def test_dates_may_name_columns(tmp_path: Path) -> None:
+    source = read_contacts(write(tmp_path, "a.csv", "email,2025-01-01,60123456789\na@b.co,1,2\n"))
+    assert next(iter(source)) == {"email": "a@b.co", "2025-01-01": "1", "60123456789": "2"}
+
+
 def test_skip_lines(tmp_path: Path) -> None:
     path = write(tmp_path, "title.csv", "People\n\nemail,first_name\na@b.co,Ann\n")
     source = read_contacts(path, skip_lines=2)

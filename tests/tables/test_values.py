@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aelyst_async.identifiers import Email, Phone
@@ -288,6 +288,7 @@ def test_possible_numbers_are_the_ones_of_phonenumbers(code: int, rest: str) -> 
     import phonenumbers
 
     number = f"+{code}{rest}"
+    assume(8 <= len(number) <= 16)  # E.164, which the rule demands before
     try:
         parsed = phonenumbers.parse(number, None)
         expected = (
