@@ -15,14 +15,15 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from aelyst_async.cli import contacts, related, sandbox, sync
+from aelyst_async.cli import catalog, contacts, related, sandbox, sync
+from aelyst_async.cli.parser import CommandParser
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
-_DESCRIPTION = "Keep people in sync with contacts APIs: Aelyst, DM Champ, Callab AI, and a sandbox on this machine."
+_DESCRIPTION = "Keep people in sync with contacts APIs, and try it on a sandbox on this machine."
 
 _EPILOG = """\
-credentials come from the environment: AELYST_TOKEN, DMCHAMP_API_KEY, CALLAB_TOKEN
+credentials come from the environment: aelyst providers lists the variables
 try it without an account:  aelyst sync people.csv --to sandbox
 """
 
@@ -43,8 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
+    parser = make_parser()
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
     try:
-        arguments = _parser().parse_args(words)
+        arguments, rest = parser.parse_known_args(words)
+        if rest:
+            parser.command(words).error(f"unexpected argument {' '.join(rest)}")
     except SystemExit as end:  # argparse has printed what is to be said
         return end.code if isinstance(end.code, int) else 2
     arguments.words = words
@@ -82,17 +89,13 @@ def _mute(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="aelyst",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def make_parser() -> CommandParser:
+    """Return the parser of the whole command."""
+    parser = CommandParser(prog="aelyst", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (sync, contacts, related, sandbox):
+    parser.commands = subparsers.choices
+    for command in (sync, contacts, related, catalog, sandbox):
         command.add_parser(subparsers)
     return parser
 

@@ -112,6 +112,14 @@ class Account:
         """Whether this vendor knows the credential."""
         return token in self._tokens[vendor]
 
+    @property
+    def instance(self) -> str:
+        """16 hex digits that name the account's present contents: others after a reset or a restart without ``db``.
+
+        A journal of a sync is bound to them, so that it is not believed about contacts that are gone.
+        """
+        return self._store.instance(self.name)
+
     # --- contacts ----------------------------------------------------------------------------------------------
 
     def add_contact(self, vendor: str, fields: Mapping[str, Any]) -> str:

@@ -158,6 +158,15 @@ class Control:
             "snapshots": account.snapshots(),
         }
 
+    def instance(self, order: _Order) -> dict[str, Any]:
+        """GET instance: whose contents these are, and where its APIs stand, for a client that looks for a sandbox."""
+        account = order.account
+        return {
+            "account": account.name,
+            "instance": account.instance,
+            "paths": {name: account.base_url(name).removeprefix(self._sandbox.url) for name in VENDORS},
+        }
+
     def counters(self, order: _Order) -> dict[str, Any]:
         """GET counters."""
         return order.account.counters.as_json()
@@ -378,6 +387,7 @@ class Control:
 
 _ROUTES: dict[tuple[str, str], _Answer] = {
     ("GET", "state"): Control.state,
+    ("GET", "instance"): Control.instance,
     ("GET", "counters"): Control.counters,
     ("GET", "quotas"): Control.quotas,
     ("GET", "limiters"): Control.limiters,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +60,8 @@ CREATE TABLE snapshots (
     account TEXT NOT NULL, name TEXT NOT NULL, at REAL NOT NULL, document TEXT NOT NULL, PRIMARY KEY (account, name)
 );
 """
+# Of a version 1 that had no such table, too: nothing else reads it.
+_INSTANCES = "CREATE TABLE IF NOT EXISTS instances (account TEXT PRIMARY KEY, id TEXT NOT NULL)"
 # The tables that hold an account's state, with the columns that a snapshot keeps.
 _STATE = {
     "contacts": "seq, vendor, id, email, phone, created_at, updated_at, visible_at, duplicate, document",
@@ -150,6 +153,7 @@ class Store:
             db.execute("PRAGMA synchronous = NORMAL")
         if version == 0:
             db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        db.execute(_INSTANCES)
         return ""
 
     def close(self) -> None:
@@ -408,7 +412,19 @@ class Store:
                 self.db.execute("DELETE FROM snapshots WHERE account = ?", (account,))
         self.revision += 1
 
+    def instance(self, account: str) -> str:
+        """Return 16 hex digits that name the account's present contents: others after a reset or a restored snapshot.
+
+        In a file they survive the process, as the contacts do.
+        """
+        row = self.db.execute("SELECT id FROM instances WHERE account = ?", (account,)).fetchone()
+        if row is None:
+            row = (secrets.token_hex(8),)
+            self.db.execute("INSERT INTO instances VALUES (?, ?)", (account, *row))
+        return str(row[0])
+
     def _delete_state(self, account: str) -> None:
+        self.db.execute("DELETE FROM instances WHERE account = ?", (account,))
         for name in _STATE:
             self.db.execute(f"DELETE FROM {name} WHERE account = ?", (account,))  # noqa: S608
 

@@ -39,7 +39,7 @@ APPLICATION = 0x61656C53
 _SIGNS_OF_DAMAGE = ("malformed", "no such table", "no such column", "has no column")
 """In the words of SQLite's errors."""
 
-_SEALED_META = ("salt", "provider", "account", "key")
+_SEALED_META = ("salt", "provider", "account", "key", "target", "base_url", "instance")
 
 
 class OtherKindError(JournalError):

@@ -42,8 +42,8 @@ from aelyst_async.identifiers import ContactId, Identifier
 from aelyst_async.sync.clock import uptime
 from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.journal import Attempt, Dead, Entry, Settled
-from aelyst_async.sync.mapping import Mapper
 from aelyst_async.sync.reading import Work
+from aelyst_async.tables.mapping import Mapper
 
 __all__ = ["Courier", "Kind", "Pauses", "Verdict"]
 

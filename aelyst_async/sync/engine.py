@@ -7,7 +7,7 @@
                                              └──── parked (a heap by time) ◀── not now ───────┘
 
 The dispatcher starts tasks while fewer are in flight than the `Sizer` wants, parked rows that are due first. A row
-that waits holds no slot. A key stands for one row only (`aelyst_async.sync.duplicates`), so no two requests for one
+that waits holds no slot. A key stands for one row only (`aelyst_async.tables.duplicates`), so no two requests for one
 contact are ever in flight together.
 
 `stop` ends the reading, lets what is in flight finish for `drain` seconds, and leaves the rest to the next run;
@@ -29,13 +29,13 @@ from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.delivery import Kind, Verdict
 from aelyst_async.sync.errors import SyncError, SyncStoppedError
 from aelyst_async.sync.failures import FailuresFile
-from aelyst_async.sync.mapping import Problem
 from aelyst_async.sync.quota import Traffic
 from aelyst_async.sync.reading import Chunk, Reader, Work, work_data
 from aelyst_async.sync.report import Progress, Tally
 from aelyst_async.sync.sizing import Sizer
-from aelyst_async.sync.values import REASONS
 from aelyst_async.sync.worker import Worker
+from aelyst_async.tables.model import Problem
+from aelyst_async.tables.values import REASONS
 from aelyst_async.waiting import uninterrupted
 
 __all__ = ["Deliverer", "Engine", "ErrorBudget"]
@@ -202,6 +202,7 @@ class Engine:
         tally.skipped += chunk.skipped
         for refused in chunk.refused:
             tally.failed += 1
+            tally.problems(refused.row, refused.line, refused.problems)
             for problem in refused.problems:
                 words = REASONS.get(problem.rule, problem.message)
                 tally.reason(f"{problem.column}: {words}" if problem.column else words)
@@ -312,6 +313,9 @@ class Engine:
         else:
             tally.failed += 1
             tally.reason(verdict.message)
+            # The vendor's words are the kind: one status has many reasons.
+            rule = f"{verdict.rule}: {verdict.message}"[:200]
+            tally.problems(work.row, work.line, [Problem(None, rule, verdict.message, work.key)])
             try:
                 self._failures.add(
                     row=work.row, line=work.line, key=work.key,

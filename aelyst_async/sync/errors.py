@@ -14,21 +14,9 @@ Every message is one line that says what is wrong, where, and what to do.
 
 from __future__ import annotations
 
-from aelyst_async.errors import ContactsError
+from aelyst_async.tables.errors import MappingError, SourceError, SyncError
 
 __all__ = ["JournalError", "JournalLockedError", "MappingError", "SourceError", "SyncError", "SyncStoppedError"]
-
-
-class SyncError(ContactsError):
-    """The root of what stops a sync."""
-
-
-class SourceError(SyncError, ValueError):
-    """The source cannot be read: not there, not UTF-8, no table, damaged, changed while it was read."""
-
-
-class MappingError(SyncError, ValueError):
-    """A column that the target does not have or take, two columns for one field, a setting that cannot work."""
 
 
 class JournalError(SyncError):

@@ -174,14 +174,33 @@ class Journal:
             lock.close()
             raise
 
-    def bind(self, provider: str, account: str | None, *, key: str, rebind: bool = False) -> None:
-        """Bind a new journal to its target, or check that an old one belongs to it. Raises `JournalError`."""
+    def bind(
+        self,
+        provider: str,
+        account: str | None,
+        *,
+        key: str,
+        rebind: bool = False,
+        target: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Bind a new journal to its target, or check that an old one belongs to it. Raises `JournalError`.
+
+        `target`: ``target`` and ``base_url`` as in `aelyst_async.sync.history.Origin`, and a sandbox's ``instance``.
+        """
+        target = dict(target or {})
         with explained(self.path):
             meta = read_meta(self._connection)
             # A journal in which nothing has happened yet (a wrong token, a wrong address) binds nobody.
             blank = self._connection.execute("SELECT 1 FROM contact WHERE state <> 'PARKED' LIMIT 1").fetchone() is None
+            instance = meta.get("instance")
+            if instance is not None and not blank and instance != target.get("instance"):
+                raise JournalError(
+                    f"{self.path.name} belongs to another account: the sandbox at {meta.get('base_url')} was "
+                    "started or reset since, and the contacts of the journal are gone; delete the journal, or name "
+                    "another one with --journal"
+                )
             if "provider" not in meta or blank or rebind:
-                meta.update(provider=provider, account=account, key=key)
+                meta.update(provider=provider, account=account, key=key, **target)
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", sealed_meta(meta, self.salt))
                 self._connection.execute("COMMIT")

@@ -6,8 +6,8 @@ from typing import Any
 
 from aelyst_async.errors import ContactNotFoundError, ContactsError
 from aelyst_async.sync.delivery import Courier, Kind, Verdict
-from aelyst_async.sync.mapping import Mapper
 from aelyst_async.sync.reading import Work
+from aelyst_async.tables.mapping import Mapper
 
 __all__ = ["LocalScout", "RemoteScout"]
 

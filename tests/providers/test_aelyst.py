@@ -376,3 +376,26 @@ def test_all_problems_are_named_at_once() -> None:
     assert {problem.field for problem in SCHEMA.problems(fields, "create")} == {
         "first_name", "last_name", "email", "profile_pic",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"phone": "012"}, "phone: expected + and digits with the country code"),
+        ({"language": "german"}, "language: expected a language code of ISO 639-1"),
+        ({"country_code": "Malaysia"}, "country_code: expected a country code of ISO 3166-1"),
+        ({"email": "ann"}, "email: expected an e-mail address"),
+    ],
+)
+def test_code_is_held_to_the_rules_of_tables(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(errors.UnsupportedFieldError) as refusal:
+        SCHEMA.encode(AelystFields(first_name="A", **fields), "create")
+    assert words in str(refusal.value)
+    assert "german" not in str(refusal.value), "people's data stay out of the message"
+
+
+def test_code_may_spell_values_as_tables_do() -> None:
+    fields = AelystFields(first_name="A", phone="+44 (0)20 7946 0958", language="MS", country_code="my")
+    assert SCHEMA.encode(fields, "create") == {
+        "firstName": "A", "phone": "+442079460958", "language": "ms", "countryCode": "MY"
+    }  # fmt: skip

@@ -15,10 +15,8 @@ from typing import Any
 import pytest
 
 from aelyst_async import ContactFields
-from aelyst_async.errors import ContactsError
 from aelyst_async.sync import ContactSync, JournalError, MappingError, SourceError, SyncError, read_contacts
-from aelyst_async.sync.mapping import Mapper
-from aelyst_async.sync.sources import ContactSource, RawRow
+from aelyst_async.tables import ContactSource, Mapper, RawRow
 from aelyst_providers.aelyst.wire import SCHEMA
 from tests.sync.fakes import FakeGateway
 
@@ -145,23 +143,9 @@ def test_a_problem_names_the_column_as_the_user_wrote_it() -> None:
 def test_where_there_are_no_columns_no_advice_is_about_columns(name: str) -> None:
     for names in ([name], ["first_name", "firstName"]):
         with pytest.raises(MappingError) as caught:
-            Mapper(SCHEMA, table=False).layout(names, table=False)
+            Mapper(SCHEMA).record_plan(names)
         assert "column" not in str(caught.value)
         assert "--map" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("email,first_name\n".encode("utf-16-be"), "is UTF-16; save it as UTF-8"),
-        ("email,first_name\n".encode("utf-16-le"), "is UTF-16; save it as UTF-8"),
-        (b"email,first_name\na@b.co," + b"x" * 1_100_000 + b"\n", "a cell of more than 1,048,576 characters"),
-    ],
-)
-async def test_what_is_wrong_with_a_file(tmp_path: Path, content: bytes, words: str) -> None:
-    (tmp_path / "p.csv").write_bytes(content)
-    with pytest.raises(ContactsError, match=words):
-        await ContactSync(FakeGateway()).run(tmp_path / "p.csv")
 
 
 async def test_a_sync_that_is_stopped_while_it_counts_sends_nothing(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aelyst_async.sync.duplicates import Duplicates, DuplicatesIndex
+from aelyst_async.tables.duplicates import Duplicates, DuplicatesIndex
 
 KEYS = st.lists(st.sampled_from([f"email:{letter}@b.co" for letter in "abcdefgh"]), max_size=30)
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from aelyst_async.contacts import UNSET, ContactFields
-from aelyst_async.sync import MappingError
-from aelyst_async.sync.mapping import Mapped, Mapper, Problem, schema_of
+from aelyst_async.tables import Mapped, Mapper, MappingError, Problem, schema_of
 from aelyst_providers.aelyst import AelystFields, AelystGateway, CustomField
 from aelyst_providers.dmchamp import DmChampGateway
 from tests.sync.fakes import FakeGateway
@@ -115,7 +114,11 @@ def test_all_problems_of_a_row_with_their_columns() -> None:
 @pytest.mark.parametrize(
     ("columns", "options", "words"),
     [
-        ("email,Fav Colour", {}, r"'Fav Colour' is no field of aelyst"),
+        (
+            "email,Fav Colour",
+            {},
+            r"column 'Fav Colour' is no field of aelyst.*--map 'Fav Colour=FIELD'.*--ignore-unknown",
+        ),
         ("email,frist_name", {}, r"did you mean first_name"),
         ("email,status", {}, r"'status': aelyst shows status but takes no changes"),
         ("email,isBlocked", {}, r"shows isBlocked"),
@@ -125,10 +128,14 @@ def test_all_problems_of_a_row_with_their_columns() -> None:
         ("email,custom_fields.A:nubmer", {}, r"'nubmer' is no type"),
         ("email,custom_fields", {}, None),
         ("first_name", {}, r"no column for the key 'email'"),
-        ("email,x", {"mapping": {"Y": "first_name"}}, r"no column 'Y'"),
+        ("email,x", {"mapping": {"Y": "first_name"}}, r"names a column 'Y', which is not there"),
         ("email,x", {"mapping": ["x"]}, r"expected COLUMN=FIELD"),
         ("email,x", {"mapping": {"x": "nope"}}, r"'x' is mapped to 'nope'"),
         ("email", {"key": "id"}, r"the key is email or phone"),
+        ("email", {"key": "email,email"}, r"the key is email or phone"),
+        ("email,x", {"mapping": {"x": "custom_fields.A:date(%Q)"}}, r"date format"),
+        ("email,x", {"mapping": {"x": "email:upper(3)"}}, r"upper\(3\) is not a transform"),
+        ("email,x", {"constants": {"language": "german"}}, r"the constant 'language': .*not a language"),
         ("email", {"empty": "maybe"}, r"skip or to clear"),
     ],
 )
@@ -137,7 +144,7 @@ def test_misfits(columns: str, options: dict[str, Any], words: str | None) -> No
         assert problems(Mapper(AELYST), columns, "a@b.co", "x")[0].rule == "custom_fields"
         return
     with pytest.raises(MappingError, match=words) as refusal:
-        Mapper(AELYST, **options).layout(columns.split(","))
+        Mapper(AELYST, **options).plan(columns.split(","))
     assert "\n" not in str(refusal.value)
 
 
@@ -187,10 +194,130 @@ def test_another_vendors_schema() -> None:
     assert dict(mapped.values)["do_not_disturb"] is False
     assert mapped.key == "phone:+60123456789"
     with pytest.raises(MappingError, match="no custom fields"):
-        mapper.layout(["phone", "custom_fields.A"])
+        mapper.plan(["phone", "custom_fields.A"])
 
 
 def test_a_gateway_without_a_schema_has_the_common_fields() -> None:
     schema = schema_of(FakeGateway())
     assert [rule.name for rule in schema.rules] == ["first_name", "last_name", "phone", "email"]
     assert schema.provider == "fake"
+
+
+def test_the_first_of_two_keys_that_a_row_has() -> None:
+    mapper = Mapper(AELYST, key="email,phone", empty="clear")
+    columns = "email,phone,last_name"
+    both = read(mapper, columns, "A@b.co", "+60123456789", "")
+    assert both.key == "email:a@b.co"
+    assert dict(both.values) == {"email": "A@b.co", "phone": "+60123456789", "last_name": None}
+    other = read(mapper, columns, "", "+60 12 345 6789", "L")
+    assert other.key == "phone:+60123456789"
+    assert str(mapper.identifier(other.values)) == "phone:+60123456789"
+    assert dict(other.values)["email"] is None, "what is not the row's key is a field like the others"
+    [problem] = problems(mapper, columns, " ", "", "L")
+    assert problem.message == "empty: without the email or the phone the contact cannot be matched"
+    assert mapper.plan(["phone"]).key_of(["+60123456789"]) == "phone:+60123456789", "one column is enough"
+    with pytest.raises(MappingError, match="no column for any key of email, phone"):
+        mapper.plan(["first_name"])
+
+
+def test_an_invalid_first_key_fails_the_row_and_does_not_fall_back() -> None:
+    found = problems(Mapper(AELYST, key="email,phone"), "email,phone", "nobody", "+60123456789")
+    assert [problem.rule for problem in found] == ["email"]
+
+
+def test_transforms_and_their_notes() -> None:
+    mapper = Mapper(
+        AELYST,
+        mapping={
+            "Mail": "email:first:lower",
+            "Full name": "split_name",
+            "Born": "custom_fields.Birthday:date(%d/%m/%Y)",
+            "Lang": {"field": "language", "default": "ms"},
+            "Seats": "custom_fields.Seats:number",
+            "Junk": "ignore",
+        },
+        constants={"country_code": "my"},
+    )
+    columns = "Mail,Full name,Born,Lang,Seats,Junk"
+    mapped = read(mapper, columns, "Ann@B.co ::: b@b.co", "Lee, Ann Marie", "04/03/1990", "", "3", "x")
+    assert mapped.values == [
+        ("country_code", "MY"), ("custom_fields.Birthday", "1990-03-04"), ("custom_fields.Seats", 3),
+        ("email", "ann@b.co"), ("first_name", "Ann Marie"), ("language", "ms"), ("last_name", "Lee"),
+    ]  # fmt: skip
+    assert {(note.column, note.change) for note in mapped.notes} == {
+        ("Mail", "the first of several values taken, written in lower case"),
+        ("Full name", "split into first and last name"),
+        ("Born", "date read as %d/%m/%Y"),
+        ("Lang", "the default for an empty cell"),
+    }
+    one = read(mapper, columns, "a@b.co", "Ann van der Lee", "", "en", "", "")
+    assert dict(one.values)["last_name"] == "van der Lee"
+    assert read(mapper, columns, "a@b.co", "Ann", "", "en", "", "").values[2] == ("first_name", "Ann")
+
+
+def test_columns_may_map_to_callables() -> None:
+    def people(cell: str) -> dict[str, Any]:
+        return {"first_name": cell.upper(), "custom_fields.Length:number": len(cell)}
+
+    mapper = Mapper(AELYST, mapping={"Name": people, "Mail": ("email", lambda cell: f"{cell}@b.co")})
+    assert read(mapper, "Name,Mail", "ann", "a").values == [
+        ("custom_fields.Length", 3), ("email", "a@b.co"), ("first_name", "ANN"),
+    ]  # fmt: skip
+    assert mapper.plan(["Name", "Mail"]).key_of(["ann", "A"]) == "email:a@b.co"
+    failing = Mapper(AELYST, mapping={"Name": lambda cell: cell["x"], "Mail": ("email", lambda cell: 1 / 0)})
+    found = problems(failing, "Name,Mail", "ann", "a")
+    assert ["ZeroDivisionError" in found[0].message, "TypeError" in found[1].message] == [True, True]
+    with pytest.raises(MappingError, match="maps to a field, a callable"):
+        Mapper(AELYST, mapping={"Name": 5})
+    twice = Mapper(AELYST, mapping={"Name": lambda cell: {"email": "x@y.zz"}})
+    [problem] = problems(twice, "Name,email", "ann", "a@b.co")
+    assert "given by another column" in problem.message
+
+
+def test_records_leave_out_what_is_unknown_where_that_is_asked_for() -> None:
+    mapped = Mapper(AELYST, ignore_unknown=True).read(None, {"email": "a@b.co", "foo": 1, "status": "x"})
+    assert isinstance(mapped, Mapped)
+    assert mapped.values == [("email", "a@b.co")]
+
+
+def test_a_change_of_a_value_is_in_the_notes() -> None:
+    mapped = read(Mapper(AELYST), "email,phone,language,first_name", "a@b.co ", "+60 12-345 6789", "MS", "Ann ")
+    assert [(note.column, note.before, note.after) for note in mapped.notes] == [
+        ("email", "'a@b.co '", "'a@b.co'"),
+        ("language", "'MS'", "'ms'"),
+        ("phone", "'+60 12-345 6789'", "'+60123456789'"),
+    ]
+
+
+def test_a_problem_has_value_and_remedy() -> None:
+    [problem] = problems(Mapper(AELYST), "email,phone", "a@b.co", "012-345 6789")
+    assert (problem.column, problem.rule, problem.value) == ("phone", "phone", "'012-345 6789'")
+    assert problem.remedy is not None
+    assert problem.remedy in problem.message
+
+
+def test_the_remedy_for_several_values_is_a_flag_to_paste() -> None:
+    mapper = Mapper(AELYST, mapping=["Mobile no.=phone"])
+    [problem] = problems(mapper, "email,Mobile no.", "a@b.co", "+6012345678; +6012345679")
+    assert problem.remedy == "leave one, or add --map 'Mobile no.=phone:first'"
+    assert problem.message.endswith(problem.remedy)
+
+
+def test_a_cell_of_invisible_characters_is_empty() -> None:
+    skip, clear = Mapper(AELYST), Mapper(AELYST, empty="clear")
+    assert dict(read(skip, "email,last_name", "a@b.co", "\u200b").values) == {"email": "a@b.co"}
+    assert dict(read(clear, "email,last_name", "a@b.co", "\u200b").values)["last_name"] is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "first"),
+    [
+        ("a@b.co b@b.co", "a@b.co"), ("Lee, Ann <a@b.co>; Bob <b@b.co>", "a@b.co"), ("a@b.co", "a@b.co"),
+        ("a@b.co ::: b@b.co ::: c@b.co", "a@b.co"), ("a@b.co,b@b.co", "a@b.co"),
+    ],
+)  # fmt: skip
+def test_the_first_of_several_addresses(cell: str, first: str) -> None:
+    mapper = Mapper(AELYST, mapping=["Mail=email:first"])
+    assert read(mapper, "Mail", cell).values == [("email", first)]
+    [problem] = problems(mapper, "Mail", f"{cell}\nBob,b@b.co")
+    assert "probably not closed" in problem.message, "rows that a quote swallowed are not several values"
