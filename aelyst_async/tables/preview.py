@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -29,43 +30,46 @@ class Tallies:
     """Counts the problems and the changes of rows by kind, with the first of each as an example."""
 
     def __init__(self) -> None:
-        self._problems: dict[tuple[str | None, str, str | None], ProblemCount] = {}
-        self._notes: dict[tuple[str, str], NoteCount] = {}
+        self._counts: Counter[tuple[Any, ...]] = Counter()
+        self._problems: dict[tuple[Any, ...], ProblemCount] = {}
+        self._notes: dict[tuple[Any, ...], NoteCount] = {}
 
     def add_problems(self, row: int, line: int | None, problems: Sequence[Problem]) -> None:
         """Count the problems of a row."""
         for one in problems:
             key = (one.column, one.rule, one.remedy)
-            known = self._problems.get(key)
-            if known is not None:
-                self._problems[key] = attrs.evolve(known, count=known.count + 1)
-            elif len(self._problems) < _KINDS:
+            if key not in self._problems:
+                if len(self._problems) >= _KINDS:
+                    continue
                 self._problems[key] = ProblemCount(
                     column=one.column, rule=one.rule, count=1, row=row, line=line, value=one.value,
                     message=one.message, remedy=one.remedy,
                 )  # fmt: skip
+            self._counts[key] += 1
 
     def add_notes(self, row: int, notes: Sequence[Note]) -> None:
         """Count the changes in a row."""
         for one in notes:
             key = (one.column, one.change)
-            known = self._notes.get(key)
-            if known is not None:
-                self._notes[key] = attrs.evolve(known, count=known.count + 1)
-            elif len(self._notes) < _KINDS:
+            if key not in self._notes:
+                if len(self._notes) >= _KINDS:
+                    continue
                 self._notes[key] = NoteCount(
                     column=one.column, change=one.change, count=1, row=row, before=one.before, after=one.after
                 )
+            self._counts[key] += 1
 
     @property
     def problems(self) -> tuple[ProblemCount, ...]:
         """The problems, the most frequent first."""
-        return tuple(sorted(self._problems.values(), key=lambda one: (-one.count, one.row)))
+        counted = [attrs.evolve(one, count=self._counts[key]) for key, one in self._problems.items()]
+        return tuple(sorted(counted, key=lambda one: (-one.count, one.row)))
 
     @property
     def notes(self) -> tuple[NoteCount, ...]:
         """The changes, the most frequent first."""
-        return tuple(sorted(self._notes.values(), key=lambda one: (-one.count, one.row)))
+        counted = [attrs.evolve(one, count=self._counts[key]) for key, one in self._notes.items()]
+        return tuple(sorted(counted, key=lambda one: (-one.count, one.row)))
 
 
 def inspect(source: ContactSource, mapper: Mapper, *, rows: int = 3) -> Preview:
