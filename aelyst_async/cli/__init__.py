@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TextIO
@@ -31,9 +32,16 @@ try it without an account:  aelyst sync people.csv --to sandbox
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     _make_streams_safe()
+    if argv is None:  # the process is ours
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         return _run(argv)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     finally:
+        if argv is None:
+            for number in (signal.SIGINT, signal.SIGTERM):  # the command has ended, and its exit code stands
+                signal.signal(number, signal.SIG_IGN)
         try:
             sys.stderr.flush()
         except (OSError, ValueError):
@@ -58,8 +66,6 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         code = int(arguments.run(arguments))
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         # The reader (head, less) has gone: nothing is wrong, and nothing more can be said.
         _mute(sys.stdout)
@@ -71,6 +77,10 @@ def _run(argv: Sequence[str] | None) -> int:
             print(f"aelyst: cannot print: {(error.strerror or type(error).__name__).lower()}", file=sys.stderr)
         return 2
     return code
+
+
+def _terminate(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _make_streams_safe() -> None:

@@ -397,17 +397,19 @@ class _Signals:
         self._arguments = arguments
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
-        self._set: list[int] = []
+        self._before: dict[int, Any] = {}
         for number in (signal.SIGINT, signal.SIGTERM):
+            before = signal.getsignal(number)
             with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
                 self._loop.add_signal_handler(number, self._came, int(number))
-                self._set.append(number)
+                self._before[number] = before
 
     def close(self) -> None:
         """Give the signals back."""
-        for number in self._set:
+        for number, before in self._before.items():
             self._loop.remove_signal_handler(number)
-        self._set.clear()
+            signal.signal(number, before)
+        self._before.clear()
 
     def _came(self, number: int) -> None:
         first = self._arguments.signal is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -300,6 +301,24 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     assert code == 0
     assert report["unchanged"] >= 20
     assert report["unchanged"] + report["created"] + report["updated"] == 3000
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are of POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_during_a_command_without_handlers_gives_its_exit_code(
+    number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AELYST_TOKEN", "token")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = spawn("get", "email:a@example.com", "--from", "aelyst", "--base-url", address)
+        connection, _ = silent.accept()  # the command waits for an answer now
+        with connection:
+            process.send_signal(number)
+            _, err = process.communicate(timeout=30)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are of POSIX")

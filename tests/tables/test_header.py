@@ -70,6 +70,10 @@ EXPORTS = {
         "TITLE,LEADSOURCE,OWNERID,HASOPTEDOUTOFEMAIL,SYSTEMMODSTAMP",
         {"LASTNAME": "last_name", "FIRSTNAME": "first_name", "PHONE": "phone", "EMAIL": "email"},
     ),
+    "Zoho CRM": (
+        "Record Id,Contact Owner.id,Contact Owner,Lead Source,First Name,Last Name,Account Name,Email,Phone,Created Time",
+        {"First Name": "first_name", "Last Name": "last_name", "Email": "email", "Phone": "phone"},
+    ),
     "Mailchimp, short": (
         "Email Address,First Name,Last Name,MEMBER_RATING,OPTIN_TIME",
         {"Email Address": "email", "First Name": "first_name", "Last Name": "last_name"},
