@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aelyst_async.contacts import UNSET, Contact, ContactFields, Message, Tag, Unset, WriteReceipt
     from aelyst_async.gateway import ContactGateway, ContactReader, ListGateway, MessageGateway, TagGateway
     from aelyst_async.identifiers import ContactId, Email, Phone, parse_identifier
-    from aelyst_async.ratelimit import RateLimiter
+    from aelyst_async.ratelimit import Quota, RateLimiter
     from aelyst_async.registry import open_gateway
     from aelyst_async.transport import RetryPolicy
 
@@ -31,6 +31,7 @@ __all__ = [
     "MessageGateway",
     "Outcome",
     "Phone",
+    "Quota",
     "RateLimiter",
     "RetryPolicy",
     "Success",

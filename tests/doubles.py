@@ -18,7 +18,7 @@ from typing_extensions import Self
 
 from aelyst_async import RateLimiter
 from aelyst_async.ratelimit import Slots
-from aelyst_async.ratelimit.lane import Lane
+from aelyst_async.ratelimit.queue import Lane
 
 __all__ = ["Answer", "FreeLimiter", "Handler", "ScriptedSession", "Sent", "free_limiter", "scripted"]
 

@@ -1,27 +1,20 @@
-"""The rate limiter: headers → bucket arithmetic → waiters. `RateLimiter` is the only name most programs need.
+"""The rate limiter: headers → window → bucket → waiting callers. `RateLimiter` is the only name most programs need.
 
-======================  =====================================================================================
-`headers`               what one answer says; pure
-`bucket`                what the server will allow; pure arithmetic, no clock, no asyncio
-`memory`, `books`       what is known of its memory, and of our requests
-`order`                 how sure the order of counting is
-`fixed`, `laws`         the three ways of counting
-`judge`, `scout`        which of them is believed, and what is done before one is
-`crowd`, `hypotheses`   whether others spend the same quota, and how it is counted then
-`share`, `drain`        how a log and a window are shared with them; `neighbours`: a bucket
-`reserve`               what is held back
-`blind`, `refusal`      what is done without headers, and what refusals tell
-`scope`                 whose quota it is: the endpoint's, the full path's or the account's; pure
-`lane`                  who waits for it: FIFO queues
-`slots`                 connections, which a permit needs as well
-`agenda`                work that grows with the crowd, in portions
-`permit`, `limiter`     the right to send one request; who goes when, by one timer per bucket
-======================  =====================================================================================
+===========  ====================================================================================================
+`headers`    what a server says about its quota in one response; pure
+`window`     how long it counts a request, between two bounds; pure
+`bucket`     when one more request may be sent: one law; pure, no clock, no asyncio
+`quota`      what a quota is and whose: the endpoint's, the full path's or the account's; pure
+`blind`      the same without quota headers; pure
+`queue`      who waits for a bucket, and for a connection
+`shared`     the seam for a quota that several processes share
+`limiter`    who goes when: permits and one timer per bucket
+===========  ====================================================================================================
 """
 
-from aelyst_async.ratelimit.limiter import RateLimiter
-from aelyst_async.ratelimit.permit import Permit
-from aelyst_async.ratelimit.slots import Slots
-from aelyst_async.ratelimit.snapshot import BucketSnapshot
+from aelyst_async.ratelimit.limiter import Permit, RateLimiter
+from aelyst_async.ratelimit.queue import Slots
+from aelyst_async.ratelimit.quota import BucketSnapshot, Quota
+from aelyst_async.ratelimit.shared import Reservation, SharedQuota
 
-__all__ = ["BucketSnapshot", "Permit", "RateLimiter", "Slots"]
+__all__ = ["BucketSnapshot", "Permit", "Quota", "RateLimiter", "Reservation", "SharedQuota", "Slots"]

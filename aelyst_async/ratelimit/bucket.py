@@ -1,40 +1,26 @@
-"""When one more request may go: pure arithmetic. Every method is told the time; none reads a clock.
+"""When one more request may be sent. Pure arithmetic: every method is told the time.
 
-What is gone by, and when that changes (`memory` says what is learned from an answer, `laws` how each law works, `judge`
-which is believed)::
+A client that keeps to one law is never refused, whether the server counts in fixed windows, in windows that begin with
+a request, in a sliding log or in a token bucket, and in the long run it uses the whole quota of each:
 
-                 first answer with Limit and Remaining
-      ┌───────┐ ────────────────────────────▶ ┌──────────┐ ◀─────────────── none fits any more
-      │ blind │                               │ scouting │
-      └───────┘ ◀─── no such headers at all   └──────────┘
-     no headers: so many at                        │   the law that foretold best
-     once, every so often                ┌─────────┼──────────┐
-                                         ▼         ▼          ▼
-                                    ┌───────┐ ┌─────────┐ ┌───────┐
-                                    │ fixed │ │ sliding │ │ token │  ◀─▶ each other, as another foretells better
-                                    └───────┘ └─────────┘ └───────┘
-      among others: whatever the slowest rule is that nothing speaks against, from any state but blind
-      any of them ── 429 ──▶ paused until Retry-After is over, then one request alone, then on
+    never more than Limit requests in any W seconds
 
-**Credit.** The answer to request *i* says that *i + R* of ours are authorised. What has been sent since is taken off:
-``credit = i + R - sent``. It needs no clock and no window, and holds for every rule of counting. The laws are about
-*when* to spend it, and what may be presumed before the next answer is in.
+So no kind of counting is told apart; only W has to be known (`window`). A request is sent because the newest response
+leaves one (a *fact*), or because the law says that one has come free (a *presumption*, not confirmed by a response
+yet). Presumptions are proven one, two, four … at a time, as TCP opens its window.
 
-**Two bounds.** Requests overtake each other on their way, so *i* in the order of counting is known between two bounds
-only (`order`), and so is what is authorised: ``allowed``, which is spent, and ``most``.
+What happens:
 
-**Others.** Who else spends the quota shows where more is remembered than we sent (`crowd`). Then the law is not the one
-that foretold best, but what the others have left possible (`hypotheses`). Their requests are entered in the books as if
-they were ours, as soon as an answer shows that they must have been, so that a log's law foretells what all of us find.
-`share` is about logs that are shared, `drain` about windows, `neighbours` about buckets.
-
-**Reserve.** Each request remembers what credit we believed in when it left; its answer says what was true. The
-disappointments of late are kept as a `reserve`: rules that no law fits show there and nowhere else.
-
-**What is put off.** Most buckets are asked far less than they permit, so nothing is worked out before it is needed.
-The newest request is noted, and enters the books when the next thing happens; given back before that, it leaves no
-trace. When the next may go is found out when somebody asks. Neither shows: all is worked out from the times of the
-events, in their order.
+- **A request is sent.** Its time is logged. If no fact covers it, it is a presumption.
+- **A response with quota headers arrives.** It says how many requests the server still counted when it counted this
+  one. That is known between two bounds only, because requests that leave within `_jitter` of each other may arrive in
+  any order; each rule uses the careful bound. The response sets the facts anew, and narrows the bounds of W.
+- **A request is refused.** The bucket pauses for as long as the server asks. A refused presumption was based on a W
+  that was too short, or too exact: `window` or the margin grows. After the pause one request is sent alone.
+- **No response arrives, or the request was never sent.** The first still counts as sent, the second does not.
+- **Nothing is known yet, or nothing may be sent.** The last requests of a quota need not leave at once: sent at the age
+  at which W is looked for, their responses move a bound. Of the first quota half leaves at once and the rest evenly on
+  a logarithmic scale of time.
 """
 
 from __future__ import annotations
@@ -42,446 +28,453 @@ from __future__ import annotations
 import math
 
 from aelyst_async.ratelimit.blind import Blind
-from aelyst_async.ratelimit.books import Books, Sent
-from aelyst_async.ratelimit.crowd import Crowd
-from aelyst_async.ratelimit.drain import Drain
-from aelyst_async.ratelimit.fixed import Fixed
 from aelyst_async.ratelimit.headers import QuotaHeaders
-from aelyst_async.ratelimit.hypotheses import Clock
-from aelyst_async.ratelimit.judge import Judge, gap
-from aelyst_async.ratelimit.laws import Sliding, Token
-from aelyst_async.ratelimit.neighbours import Neighbours
-from aelyst_async.ratelimit.reserve import Reserve
-from aelyst_async.ratelimit.scout import Scout
-from aelyst_async.ratelimit.share import Share
+from aelyst_async.ratelimit.quota import Quota
+from aelyst_async.ratelimit.window import COMMON, USUAL, Log, Window
 
-__all__ = ["Bucket"]
+__all__ = ["Bucket", "Sent"]
 
-_LATE = 0.002
-"""Seconds of lateness made good. The grain of timers is a millisecond, of uvloop's clock as well."""
+_TOGETHER = 0.0002
+"""Seconds within which two requests always may overtake each other. Source: a loopback server, measured."""
 
-_STEP, _TELLS = 0.03, 3
-"""Share of what is known of a window to wait at least, and for how many to be forgotten by a log."""
+_FIRST_JITTER = 0.025
+"""Seconds: the most jitter presumed before any is seen. Source: the spread of a mobile connection's round trips."""
 
-_UNSEEN = 0.01
-"""Share of the window, or of what is known of it, by which a request may have been late before any is seen to be."""
+_DOUBT = 60
+"""Good responses, or the limit's number if that is less, after which a Remaining that stays 0 is not believed."""
 
-_UNPROVEN = 0.5
-"""Requests out at once for each that is left, as long as another client may have started as we did."""
+_FLOOR = 0.03
+"""Part of a shared quota that is left for requests of others under way. Source: simulated, two and four clients."""
+
+_GIVE_UP = 0.2
+"""Part of its rate that a client alone on a quota would give up when too little is left; others by their part of it."""
+
+_TAKE = 0.15
+"""Part of what is left that a client takes in a round. Source: with `_GIVE_UP`, simulated; slower growth uses less."""
+
+_LONGEST_PAUSE = 60.0
+"""Seconds: no pause of our own is longer. Source: the longest usual window."""
+
+_PROBE_EVERY = 3600.0
+"""Seconds: a server's longer pause is probed by one request this often. Source: issue of a Retry-After of years."""
+
+
+class Sent:
+    """A request that is out. A permit is one, so that nothing else is made for each request."""
+
+    __slots__ = ("at", "presumed")
+
+    at: float
+    """When it was sent."""
+    presumed: bool
 
 
 class Bucket:
-    """The state of one quota, and the time of the next request that it permits."""
+    """One quota as one client sees it."""
 
-    __slots__ = (
-        "_alone", "_apart", "_blind", "_books", "_crowd", "_drain", "_ended", "_fixed", "_judge", "_most_forgotten",
-        "_neighbours", "_newest", "_next_at", "_out", "_planned", "_refusals", "_reserve", "_scout",
-        "_share", "_sliding", "_token", "limit", "paused_until", "refused", "remaining", "state",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.limit: int | None = None
+    def __init__(self, quota: Quota | None = None, prior: Quota | None = None, share: float = 1.0) -> None:
+        """``quota``: told by the user; ``prior``: a guess, corrected by responses; ``share``: the part to use."""
+        self.limit: int | None = None if quota is None else quota.limit
         self.remaining: int | None = None
-        self.paused_until = -math.inf
-        self.refused = 0
-        self.state = "learning"
-        self._next_at = -math.inf
-        self._planned = True
-        self._newest: Sent | None = None  # not yet in the books, nor in the following
-        self._out: dict[Sent, None] = {}  # in the order of sending
-        self._ended = 0
-        self._books = Books()
-        self._blind: Blind | None = Blind()  # until a limit is known
-        self._scout = Scout()
-        self._fixed = Fixed()
-        self._sliding = Sliding()
-        self._token = Token()
-        self._judge = Judge(self._fixed, self._sliding, self._token)
-        self._alone = False  # after a refusal: one request at a time until an answer is good
-        self._refusals = 0
-        self._most_forgotten = 0.0
-        self._neighbours = Neighbours()
-        self._drain = Drain()
-        self._reserve = Reserve()
-        self._crowd = Crowd()
-        self._share = Share(self._crowd)
-        self._apart = 0.0  # seconds between the last two requests
+        self.paused_until = self._closed_until = -math.inf  # refused until then; nothing left until then, as it says
+        self._entered = self.refused = 0  # sent, but the newest
+        self.reserved = False
+        """Whether each request is reserved elsewhere too (`SharedQuota`): then what others send is not our concern."""
+        self._told, self._prior, self._share = quota, prior, share
+        self._blind: Blind | None = Blind() if quota is None else None  # until a good response has quota headers
+        self._log = Log()
+        self._newest: Sent | None = None  # sent, but not entered yet: it may be given back at once
+        self._out = self._presumed = self._let_through = 0  # under way; presumptions of those; let through so far
+        self._last = self._seen_at = self._tested = -math.inf  # the last request left then; that of the newest response
+        self._allowed = self._sure = 0  # requests in all that the newest response authorises; the most that any did
+        self._round_trip, self._fastest, self._jitter, self._overtaken = 0.0, math.inf, _TOGETHER, False
+        self._alone, self._refusals = False, 0  # one at a time, since that many were refused in a row
+        self._spare = self._slip = 0.0  # requests, and part of W, that are held back after surprises
+        self._zeros, self._refuted = 0, 0.0  # good responses in a row that left nothing; W as believed before them
+        self._others, self._rate = 0.0, math.inf  # of others, counted in W; our rate beside them
+        self._round_began, self._least_left = -math.inf, math.inf
+        self._ready, self._stale = -math.inf, False
+        self._fresh()
 
-    # -- what it tells ----------------------------------------------------------------------------------------------
+    def _fresh(self) -> None:
+        """Know nothing of the window but what is told, or the provider's guess."""
+        self._window = Window()
+        if self._told is not None:
+            self._window.tell(self._told.per)
+        elif self._prior is not None:
+            self._window.hint(self._prior.per)
+
+    @property
+    def sent(self) -> int:
+        """Requests sent so far."""
+        return self._entered + (self._newest is not None)
 
     @property
     def in_flight(self) -> int:
         """Requests that are out."""
-        return len(self._out) + (self._newest is not None)
-
-    @property
-    def sent(self) -> int:
-        """Requests that have left, those out among them."""
-        return self._ended + self.in_flight
+        return self._out + (self._newest is not None)
 
     @property
     def credit(self) -> int:
-        """Requests that the newest answer leaves to us."""
-        return self._books.allowed - self._books.log.count - (self._newest is not None)
+        """Requests that the newest response leaves."""
+        return self._allowed - self._log.count - (self._newest is not None)
 
     @property
     def window(self) -> float | None:
-        """The window in seconds, once known."""
-        if self.state == "fixed":
-            return self._fixed.window
-        if self.state == "sliding":
-            return self._sliding.high
-        if self.state == "token" and (rate := self._token.rate) > 0:
-            return (self.limit or 1) / rate
-        return None
+        """W in seconds, once known."""
+        return self._window.believed if self._window.known else None
+
+    @property
+    def quota(self) -> Quota | None:
+        """What may be used, once known."""
+        limit = self.limit if self._blind is None else self._blind.limit
+        if not limit or limit == math.inf or not self._window.known:
+            return None
+        return Quota(max(1, int(self._share * limit)), self._window.believed)
 
     @property
     def rate(self) -> float | None:
-        """Requests per second that the quota allows in the long run, once known."""
-        if self._blind is not None:
-            return self._blind.rate
-        window = self.window
-        return None if window is None or self.limit is None or window <= 0 else self.limit / window
+        """Requests per second that may be used in the long run, once known."""
+        return None if (quota := self.quota) is None else quota.limit / quota.per
+
+    @property
+    def source(self) -> str | None:
+        """Where the window is from."""
+        if self._window.told:
+            return "server" if self._told is None else "user"
+        return "learned" if self._window.known else None
+
+    @property
+    def state(self) -> str:
+        """See `BucketSnapshot`."""
+        if self._blind is not None and self._let_through > 1:
+            return "blind"
+        return "shared" if self._rate < math.inf else "known" if self._window.known else "learning"
 
     # -- when -------------------------------------------------------------------------------------------------------
 
     @property
     def next_at(self) -> float:
-        """The time from which one more request may go; infinite: not before an answer."""
-        if not self._planned:
+        """When one more may be sent, if nothing else happens."""
+        if self._newest is not None:
             self._enter()
-            self._plan()
-        return self._next_at
+        if self._stale:
+            self._stale = False
+            self._ready = self._compute()
+        return self._ready
 
-    def _plan(self) -> None:
-        """Find out when the next may go. What is planned stays right until something happens."""
-        books, out, state = self._books, len(self._out), self.state
-        sharing = self._share.on and state in {"sliding", "scouting"}
-        if self._blind is not None:
-            ready = self._blind.next_at(out, books.order.round_trip)
-        elif sharing:
-            ready = self._share.ready(books)
-        elif state == "fixed":
-            ready = self._fixed.ready(books, self._reserve.spare)
-        elif state == "sliding":
-            ready = self._sliding.ready(books, max(self._reserve.spare, self._sliding.give_way(books)))
-        elif state == "token":
-            ready = self._neighbours.ready(books, self._token, self._judge, self._reserve.spare, self._apart, out)
-        else:
-            ready = self._ready_scouting(books)
-        if ready < math.inf and state == "fixed":
-            near = self._crowd.near
-            ready = self._drain.ready(books, self._fixed, self.credit, ready, out, near=near)
-        elif not sharing and out > 1 + _UNPROVEN * self.credit and (state == "scouting" or self._wary()):
-            # No more than comes in.
-            ready = max(ready, books.last + self._token.pace) if state == "token" else math.inf
-        if out:
+    def _compute(self) -> float:
+        ready = self._due()
+        if self._out:
             if ready == math.inf or self._alone:
-                # An answer is waited for; a request that hangs must not hold up the others.
-                ready = books.last + max(2.0, 8 * books.order.round_trip)
-        elif self._blind is None and (ready == math.inf or (books.limit == 1 and ready > books.last + 1)):
-            # A quota of one shows nothing of its window; what seems to be known of it is tried anew.
-            ready = min(ready, self._scout.ask_again(books, self._fixed.bounds))
-        self._next_at = max(self.paused_until, ready)
-        self._planned = True
+                ready = self._last + max(2.0, 8 * self._round_trip)  # one that hangs must not hold up the others
+        elif ready == math.inf:
+            ready = self._last + 1.005 * COMMON * float(2 ** min(self._refusals, 6))
+        if not self._window.told:
+            ready = min(ready, self._last + _LONGEST_PAUSE)
+        return max(self.paused_until, ready, self._closed_until)
 
-    def _wary(self) -> bool:
-        """Whether others may spend what is left as fast as we do."""
-        books = self._books
-        fresh = books.seen_at <= self._reserve.until
-        return self.state == "token" and (fresh or self._neighbours.here(books.last, self.window or 0.0))
+    def _due(self) -> float:
+        limit, window, last = self.limit, self._window, self._last
+        blind = self._blind
+        if blind is not None:
+            if self._out >= blind.may_be_out(self._let_through):
+                return math.inf
+            known = window.known and blind.limit < math.inf
+            return max(last, self._law(max(1, int(self._share * blind.limit)))) if known else last
+        assert limit is not None
+        own = max(1, int(self._share * limit))  # requests of ours in a window, at most
+        # Now and then one is left for a newcomer, who would find none free in a log that is always full.
+        standing = 8 <= limit == own and window.proven > limit and int(last / window.believed) % 16 == 0
+        law = max(last, self._law(own - standing)) if window.known else math.inf
+        credit = self._allowed - self._log.count - math.ceil(self._spare)
+        unproven = self._presumed >= 2 * window.proven and self._out > 0
+        if self.reserved and window.known:
+            return law
+        if self._rate < math.inf:
+            return self._in_turn(limit)
+        if own < limit:
+            if window.known:
+                return law if credit >= 1 or not unproven else math.inf
+            credit -= limit - own
+        if credit < 1:
+            return math.inf if unproven else law
+        if not window.known:
+            return self._first_quota(limit, credit)
+        if credit < 2 and not window.exact and (window.proven < 2 * limit or (window.proven // limit) % 16 == 0):
+            return max(last, self._look(limit))
+        return last
 
-    def _ready_scouting(self, books: Books) -> float:
-        # What surprised at first must not starve us later.
-        scout, fixed, spare = self._scout, self._fixed, min(self._reserve.spare, max(self.credit, 0) // 2)
-        if self._crowd.near:
-            spare = min(spare, 2)  # what is held back, others take
-        if fixed.bounds.low > -math.inf and not scout.tells(books.last):
-            return fixed.ready(books, spare, scout.least)
-        ready = scout.ready(books, spare)
-        if self._sliding.sudden and ready < math.inf:
-            # Little by little comes back what was sent: what is due next by a log's law will tell how.
-            ready = min(ready, max(books.last + _STEP * scout.least, self._sliding.due(books, _TELLS)))
-        return ready
+    def _law(self, limit: int) -> float:
+        """Return when fewer than the limit were sent in the last W seconds."""
+        first = self._log.count + 1 - limit
+        return (self._log.time(first) if first > 0 else -math.inf) + self._window.believed + self._margin()
+
+    def _margin(self) -> float:
+        w = self._window.believed
+        return min(0.0005, 0.01 * w) + (0.003 + self._slip) * w + min(self._jitter - _TOGETHER, 0.05 * w)
+
+    def _first_quota(self, limit: int, credit: int) -> float:
+        """Spread what is left while W is unknown: half at once, then evenly on a logarithmic scale up to a second, and
+        a few later to see the end of a longer window.
+        """
+        last = self._last
+        begin = max(2 * self._round_trip, 0.002)
+        hold = min(8, limit // 4)
+        rest = limit // 2 - hold
+        if credit > hold + max(rest, 0):
+            return last
+        look = max(last, self._look(limit))
+        if credit <= hold:
+            return look
+        start, done = self._oldest(limit), 1 - (credit - hold) / rest
+        return min(look, max(last, start + begin * math.pow(max(COMMON, 4 * begin) / begin, done)))
+
+    def _oldest(self, limit: int) -> float:
+        """Return when the oldest requests left that the server may still count: some, not only the very first."""
+        oldest = max(self._sure - limit, 0) + 1
+        start = self._log.time(oldest)
+        if start == math.inf:
+            return self._last
+        return min(max(start, self._log.time(oldest + min(5, limit // 10))), start + 0.03)
+
+    def _look(self, limit: int) -> float:
+        """Return when to spend the last of the credit to see whether the window is over."""
+        start, window = self._oldest(limit), self._window
+        low, believed = max(window.low, self._last - start), window.believed
+        for usual in USUAL:
+            if 1.005 * low < usual < 0.985 * believed:
+                return start + 1.004 * usual + 0.0005
+        if not window.known:
+            return start + 1.5 * low
+        if window.proven > 1:
+            return start + math.sqrt(max(low, believed / 4) * believed)
+        return start + believed + self._margin()
 
     # -- what happens -----------------------------------------------------------------------------------------------
 
     def send(self, one: Sent, now: float) -> bool:
-        """Let a request leave now, if it may; return whether it does."""
-        if not self._planned:
-            self._enter()
-            self._plan()
-        if self._next_at > now:
+        """Let a request go, if one may; return whether."""
+        if (self._ready if self._newest is None and not self._stale else self.next_at) > now:
             return False
         one.at = now
         self._newest = one
-        self._planned = False
         return True
 
     def _enter(self) -> None:
-        """Enter the newest request in the books: something else happens."""
+        """Enter the newest request into the books. Later than it is sent, since it may be given back at once."""
         one = self._newest
-        if one is None:
-            return
+        assert one is not None
         self._newest = None
-        self._out[one] = None
-        books, now = self._books, one.at
-        number = one.number = books.log.append(now, 2 * books.limit)
-        self._crowd.log.append(now, 2 * books.limit)
-        before, due = books.last, self._next_at
-        # Timers wake late by a millisecond or so: what follows counts from when this one was due.
-        books.last = due if now - _LATE < due < now else now
-        if number == 1:
-            self._scout.began(now)
-        else:
-            self._apart = books.last - before
-        one.believed = self._believed(books, now)
-        if self._share.on:
-            self._share.sent(now)
-        if self._blind is not None:
-            self._blind.send(now)
+        limit = self.limit
+        fact = limit is not None and self._allowed - self._log.count - math.ceil(self._spare) >= 1
+        self._log.append(one.at, 2 * (limit or 4000))
+        self._out += 1
+        self._entered += 1
+        one.presumed = not fact and self._window.known
+        self._presumed += one.presumed
+        self._last = one.at
+        self._stale = True
 
-    def _believed(self, books: Books, now: float) -> float:
-        """Return what `allowed` would be if this request's answer were in; not a number, if nobody can say."""
-        if self.limit is None:
-            return math.nan
-        state = self.state
-        if state == "sliding":
-            return self._sliding.foretell(books, now)[0]
-        if state == "token":
-            return max(float(books.allowed), self._token.foretell(books, now, books.log.count)[0])
-        if state == "fixed" and now >= self._fixed.late(books) > books.seen_at:
-            return math.nan
-        return float(books.allowed)
+    def _end(self, one: Sent) -> None:
+        if self._newest is not None:
+            self._enter()
+        self._out -= 1
+        self._presumed -= one.presumed
+        self._stale = True
 
     def unsent(self, one: Sent) -> None:
-        """A request never left."""
-        if self._newest is one:  # nothing has happened since: what was planned before it is right again
+        """The request was never sent."""
+        if one is self._newest:
             self._newest = None
-            self._planned = True
             return
-        self._enter()
-        del self._out[one]
+        self._end(one)
+        self._entered -= 1
         self._discount(one)
-        if self._blind is not None:
-            self._blind.unsent(one.at)
-        self._planned = False
-
-    def _discount(self, one: Sent) -> None:
-        books = self._books
-        own = self._crowd.log
-        own.remove(own.sent_by(one.at))
-        if one.number < books.log.count:
-            for later in reversed(self._out):
-                if later.number < one.number:
-                    break
-                later.number -= 1
-        books.log.remove(one.number)
-        if books.seen >= one.number:
-            books.seen -= 1
-            books.allowed -= 1
-            books.most -= 1
-            self._most_forgotten -= 1
-            self._token.shift(-1)
 
     def lost(self, one: Sent) -> None:
-        """A request got no answer: it counts, since it may have been counted."""
-        self._enter()
-        del self._out[one]
-        self._ended += 1
-        self._planned = False
+        """No response arrived: the server may have counted the request."""
+        self._end(one)
+
+    def _discount(self, one: Sent) -> None:
+        self._log.remove(one.at)
+        if self._seen_at >= one.at:
+            self._allowed -= 1
+            self._sure -= 1
+            self._window.shift(-1)
 
     def answer(self, one: Sent, now: float, status: int, quota: QuotaHeaders) -> None:
-        """Learn from an answer."""
-        self._enter()
-        del self._out[one]
-        self._ended += 1
-        self._planned = False
+        """Take in a response."""
+        self._end(one)
         took = now - one.at
-        order = self._books.order
-        if order.round_trip <= 0:
-            self._scout.round_trip(max(took, 1e-4))
-        order.answered(took)
-        if quota.reset is not None or quota.window is not None:
-            self._scout.told(now, quota.reset, quota.window)
+        if not self._round_trip:
+            self._round_trip = max(took, 1e-4)
+            self._jitter = min(max(took, _TOGETHER), _FIRST_JITTER)
+        self._round_trip += (took - self._round_trip) / 8
         if status == 429:
             self._refuse(one, now, quota)
+            return
+        self._refusals, self._alone = 0, False
+        self._window.proven += one.presumed
+        self._let_through += 1
+        if self._told is not None and quota.limit != self.limit:
+            return  # it describes another quota than the one that the user told
+        if self._told is None and quota.window is not None and quota.window != self._window.believed:
+            self._window.tell(quota.window)
+        if quota.reset is not None and one.at >= self._seen_at:
+            self._reset(now, quota.remaining, quota.reset)
+        if quota.limit is not None and quota.remaining is not None and self._credible(quota.limit, quota.remaining):
+            self._learn(one.at, took, quota.limit, quota.remaining)
+        elif self._blind is not None:
+            self._blind.accepted(one.at, self._log, self._window)
+
+    def _reset(self, now: float, remaining: int | None, reset: float) -> None:
+        """The quota is whole again in so many seconds: W is at least that. Most servers round up to whole seconds."""
+        left = reset - 1 if self._window.known else reset
+        if reset > 1:
+            self._window.hint(next((usual for usual in USUAL if reset <= usual <= reset + 1), reset))
+        self._closed_until = now + min(left, _PROBE_EVERY) if remaining == 0 else -math.inf
+
+    def _credible(self, limit: int, remaining: int) -> bool:
+        """Return whether to believe a good response's counts: not if nothing was left before the request, again and
+        again, as no window explains.
+        """
+        if remaining or limit == 1:
+            self._zeros, self._refuted = 0, self._window.believed if self._window.known else 0.0
         else:
-            self._refusals = 0
-            self._alone = False
-            limit, remaining = quota.limit, quota.remaining
-            if limit is None or remaining is None:
-                if self._blind is not None:
-                    self.state = "blind"
-                    self._blind.accepted(one.at)
+            self._zeros += 1
+        unexplained = self._window.believed >= 1.5 * self._refuted
+        doubted = self._zeros > min(max(limit, 2), _DOUBT) and (unexplained or self._blind is not None)
+        if doubted and self._blind is None:
+            self._blind = Blind()
+            self._fresh()
+        elif not doubted and self._blind is not None:
+            self._blind = None
+            self._fresh()
+        return not doubted
+
+    def _learn(self, at: float, took: float, limit: int, remaining: int) -> None:
+        log, window, jitter = self._log, self._window, self._jitter
+        if limit != self.limit:
+            if at < self._seen_at:
+                return
+            if self.limit is not None:
+                self._allowed += limit - self.limit
+                self._sure += limit - self.limit
+                window.new_limit()
+                if limit > self.limit:
+                    window.proven = 0
+            self.limit = limit
+        old, before = self._allowed, self._sure
+        # Requests in all that are authorised, as if this one had been counted first of those within the jitter, or last
+        least, most = log.sent_by(at - jitter) + 1 + remaining, log.sent_by(at + jitter) + remaining
+        seen = self._seen_at > -math.inf
+        if at < self._seen_at - jitter:
+            if least > old and self._others < 1:
+                self._allowed = least
+            return
+        self.remaining = remaining
+        if seen and most < old:
+            by = log.time(old - remaining) - at
+            self._fastest = min(self._fastest, took)
+            if by <= took - self._fastest and by < 0.25:  # requests of ours overtook it
+                self._overtaken = True
+                self._jitter = jitter = max(jitter, 1.3 * by)
+                least, most = log.sent_by(at - jitter) + 1 + remaining, old
             else:
-                if self._blind is not None:
-                    self._blind = None
-                    self.state = "scouting"
-                    self._books.limit = limit
-                if one.number >= self._books.seen:
-                    self.limit, self.remaining = limit, remaining
-                self._learn(one, limit, remaining, took)
+                self._spare = min(max(self._spare, old - most), max(1, limit // 5))
+        else:
+            self._fastest = min(self._fastest * 1.001, took)
+            if most > least:
+                self._jitter = max(_TOGETHER, jitter * (1 - (1 / 1000 if self._overtaken else 1 / 24)))
+            self._spare *= 1 - 1 / (4 + limit) if self._spare > 0.1 else 0.0
+            self._slip *= 1 - 1 / (64 * limit)
+        if seen:
+            least = max(least, min(old, most))
+        if window.known and least - limit > max(before - limit, 0):
+            oldest = log.time(max(before - limit, 0) + 1)
+            if oldest > self._tested:
+                self._tested = at
+                window.forgot(at + jitter - oldest)
+        self._seen_at, self._allowed = max(self._seen_at, at), least
+        self._sure = max(before, least)
+        others = window.narrow(log, at, least - limit, most - limit, limit, jitter)
+        self._others = others if others > self._others else self._others * (1 - 1 / (4 + limit))
+        self._share_out(at, limit, remaining)
+
+    def _in_turn(self, limit: int) -> float:
+        """Return when one may be sent beside others' requests: at our rate, and only if one is left."""
+        burst = max(1, limit // 32)
+        first = self._log.count + 1 - burst
+        turn = max(self._last, (self._log.time(first) if first > 0 else -math.inf) + burst / self._rate)
+        theirs = self._others * self._round_trip / self._window.believed  # of others' requests, so many are under way
+        if self._allowed - self._log.count > _FLOOR * limit + theirs:
+            return turn
+        return math.inf if self._out else max(turn, self._last + self._window.believed / 4)
+
+    def _join(self, at: float, limit: int) -> None:
+        """Others spend the same quota: from now on requests are sent at a rate of our own."""
+        window, log = self._window, self._log
+        if self.reserved or self._rate < math.inf:
+            return
+        window.doubt()
+        own = log.sent_by(at) - log.sent_by(at - window.believed)
+        self._rate = max(1.0, min(own, limit / 2), limit / 8) / window.believed
+        self._round_began, self._least_left = at, math.inf
+
+    def _share_out(self, at: float, limit: int, remaining: int) -> None:
+        """Adjust our rate, if others spend the same quota: all that do see the same least Remaining of a window. Where
+        it is low, each gives up a tenth; else each takes the same part of it. So the rates become equal (AIMD).
+        """
+        window, log = self._window, self._log
+        if self._rate == math.inf:
+            evident = 1 + self._jitter * limit / min(window.believed, COMMON)
+            if self.reserved or self._others < evident:
+                return
+            self._join(at, limit)
+        self._least_left = min(self._least_left, remaining)
+        length = min(window.believed, window.high)
+        if at - self._round_began < max(COMMON, length / 4):
+            return
+        left = self._least_left - _FLOOR * limit
+        own = log.sent_by(at) - log.sent_by(at - length)
+        if left < 1:
+            self._rate = max(limit / 64 / length, self._rate * (1 - _GIVE_UP * own / max(own + self._others, 1)))
+        else:
+            self._rate += left / limit * (2 * _TAKE * self._rate + _TAKE * limit / length)
+            if self._rate >= 1.2 * limit / length and self._others < 1:
+                self._rate = math.inf
+                window.shared = False
+        self._round_began, self._least_left = at, math.inf
 
     def _refuse(self, one: Sent, now: float, quota: QuotaHeaders) -> None:
-        books, bounds, window = self._books, self._fixed.bounds, self.window
+        fresh = one.at >= self.paused_until
         self.refused += 1
-        fresh = one.at >= self.paused_until  # not one of those that were out when the first was refused
         self._refusals += fresh
-        if quota.retry_after is not None:
-            wait = quota.retry_after
-        elif self._blind is not None:
-            wait = self._blind.own_wait(now, one.at)
-        else:
-            wait = self._own_wait(window)
-        again = self._refusals > 1 and self.state != "blind"
-        pause = self._neighbours.stagger(wait, self.refused) if again else wait
-        self.paused_until = max(self.paused_until, now + pause)
-        if self._blind is not None:
-            told, limit = quota.retry_after is not None, quota.limit
-            self._blind.refused(now, wait, self._refusals, one.at, told=told, limit=limit)
         self._alone = True
-        if quota.limit is not None and self.limit is not None:
-            self.limit, self.remaining = quota.limit, 0
-        if window is not None and not math.isnan(one.believed):
-            self._reserve.disappointed(one.believed - (one.number - 1), self.limit or 1, books.seen_at)
-            if one.believed >= one.number:
-                self._drain.refused(one.at, window)
-        # One refused again may have been counted as well, and have kept itself out: it proves nothing of the window.
-        first = self._refusals == 1
-        # Of another limit, it says nothing of the window; among others, they may have been quicker.
-        same = quota.limit in {None, books.limit} and not self._share.on
-        if window is None and bounds.known and first:
-            self._fixed.longer(one.at - bounds.high)
-        elif window and same and (self.state == "sliding" or (self.state == "fixed" and math.isnan(one.believed))):
-            if fresh:
-                books.slipped(window)
-            if self.state == "sliding":
-                self._sliding.refused(books, one.number, one.at)
-            if self.state == "fixed":
-                self._fixed.doubt(one.at - bounds.high)
-                if not bounds.known:
-                    self.state = "scouting"
-        self._scout.refused(one.at, self.paused_until, wait, books.order.round_trip)
-        if books.forgotten >= 0 and first:
-            self._scout.remembers(self._scout.not_before - books.log.time(books.forgotten + 1), bounds.window_high)
+        window, limit, blind = self._window, self.limit, self._blind
+        if quota.limit is not None and blind is not None:
+            self.limit = quota.limit
+        wait = quota.retry_after
+        if fresh and blind is not None:
+            blind.refused(one.at, now, now + (COMMON if wait is None else wait), self._log, window, quota.limit)
+        if wait is None:
+            if blind is not None and self._refusals:
+                wait = blind.pause(one.at, self._log, window) - (now - one.at)
+            else:
+                wait = max(COMMON, 2 * self._round_trip) * float(2 ** min(max(self._refusals - 1, 0), 6))
+            wait = min(wait, _LONGEST_PAUSE)
+        told = fresh and blind is None and limit is not None
+        if limit is not None and told and one.presumed:
+            first = self._log.sent_by(one.at) - limit
+            age = one.at - self._log.time(first) if first > 0 else 0.0
+            if age >= window.high or window.proven >= 64:
+                self._slip = min(max(2 * self._slip, 0.004), 0.05)
+                window.proven = max(window.proven // 2, 1)
+            else:
+                window.at_least(age)
+        elif limit is not None and told and limit == quota.limit and self._log.sent_by(one.at) <= self._allowed:
+            self._join(one.at, limit)  # a response had left this one: others have taken it
+        self.paused_until = max(self.paused_until, now + min(wait, _PROBE_EVERY))
         self._discount(one)
-        if not quota.remaining:  # or it was refused for something else than this quota
-            self._crowd.refused(books, one.at, self.state, fresh=fresh)
-        allowed = min(books.allowed, books.log.count) + 1  # the one that asks again
-        self._token.shift(allowed - books.allowed)
-        books.allowed = books.most = allowed
-        if window is None:
-            self._scout.began(self.paused_until)
-
-    def _own_wait(self, window: float | None) -> float:
-        """Return the seconds to wait after a refusal that does not say."""
-        guess = max(1.0 if window is None else window / 4, 2 * self._books.order.round_trip)
-        return guess * float(2 ** min(max(self._refusals - 1, 0), 6))
-
-    def _learn(self, one: Sent, limit: int, remaining: int, took: float) -> None:
-        books, number, at, order = self._books, one.number, one.at, self._books.order
-        log, remembered = books.log, limit - remaining
-        late = min(order.slack(took), max(order.shown, _UNSEEN * self._sliding.low))
-        allowed, most = order.bounds(log, at, took, remaining)
-        if limit != books.limit:
-            if number < books.seen:
-                return  # from before the limit changed
-            self._token.shift(limit - books.limit)
-            # Some laws add what is new at once, others let it come in.
-            books.allowed = min(books.allowed + limit - books.limit, most)
-            books.most = most
-            books.limit = limit
-        if one.believed == one.believed:
-            self._reserve.disappointed(math.floor(one.believed) - most, self.limit or 1, books.seen_at)
-        if number <= books.seen:
-            if most - remaining >= books.seen and allowed > books.allowed:
-                books.allowed, books.remembered = allowed, remembered
-                self._token.at_least(allowed)
-            after = allowed >= books.allowed - max(1, 0.1 * limit)
-            self._fixed.refine(number, at + min(late, order.shown) if after else at, after=after)
-            return
-        if books.seen:
-            slack = min(order.slack(took), order.jitter)
-            near = self._crowd.watch(books, limit, remembered, at, slack, self._judge.longest(self.state, limit))
-            allowed, most = order.narrow(log, number, at, took, remaining, allowed, most, books.allowed, crowded=near)
-            if allowed <= books.most:
-                self._drain.took(max(books.allowed - most, 0), at - books.seen_at)
-            if near and self.state in {"scouting", "sliding"}:
-                others = books.meet(int(self._expected(at) - most), at, self._out)
-                one.number = number = number + others
-                allowed, most = allowed + others, most + others
-            self._weigh(number, at, allowed, most, remembered, late)
-        else:
-            self._most_forgotten = float(allowed - limit)
-        self._neighbours.saw(remaining)
-        self._sliding.learn(books, number, at, allowed - limit, most - allowed, late)
-        self._token.learn(books, number, at, allowed, most, late)
-        books.newest(number, at, allowed, most, remembered)
-        self._choose(at, remaining, allowed)
-
-    def _choose(self, at: float, remaining: int, allowed: int) -> None:
-        """Choose the law to go by after an answer, and whether it is gone by alone or shared."""
-        books, fixed, share, sliding = self._books, self._fixed, self._share, self._sliding
-        limit = books.limit
-        among = self._crowd.look(books, at, remaining, fixed.likely, sliding.measured, shared=share.on)
-        if self.state == "token" and self._judge.fits("token", limit):
-            among = None  # nobody else is needed to explain it
-        fixed.clock = among if isinstance(among, Clock) else None
-        if among is None:
-            # More is remembered than we ever sent: there are others.
-            state = self._judge.choose(self.state, limit, crowded=allowed < 0.9 * limit)
-        elif among.kind == "anchored":
-            state = "fixed" if fixed.usable else "scouting"
-        else:
-            state = among.kind
-        if state != self.state:
-            self.state = state
-            self._reserve.clear(at + (self.window or 0.0))
-        # Gone by together with others, a law's window is not measured but settled.
-        shared = among if state == "sliding" else None
-        sliding.settled = shared is not None
-        if shared is None:
-            share.on = False
-            return
-        anew = not share.on or shared.window != sliding.high
-        sliding.high = shared.window
-        self._crowd.settle(at, limit - remaining, shared.window)
-        if anew:
-            share.begin(at)
-        share.learn(books, at, remaining)
-
-    def _expected(self, at: float) -> float:
-        """Return what is authorised at least, but for others."""
-        books, sliding = self._books, self._sliding
-        if self.state == "sliding" or sliding.settled:
-            return max(sliding.foretell(books, at)[0], float(books.limit + books.log.sent_by(at - 1.02 * sliding.high)))
-        return float(books.allowed)
-
-    def _weigh(self, number: int, at: float, allowed: int, most: int, remembered: int, late: float) -> None:
-        """Compare an answer that is newer than the books with what each law foretold."""
-        books, fixed, bounds = self._books, self._fixed, self._fixed.bounds
-        forgotten = allowed - books.limit
-        news = forgotten - self._most_forgotten
-        least, upmost = self._sliding.foretell(books, at)
-        off_sliding = gap(least, upmost, allowed, most)
-        least, upmost = self._token.foretell(books, at, number)
-        off_token = gap(least, upmost, allowed, most)
-        if least > most + 1.5:
-            self._neighbours.met(at)
-        end = bounds.high
-        counted, not_before = at + min(late, books.order.shown), self._scout.not_before
-        vague = most - allowed
-        met = self.state == "fixed" and self._crowd.near
-        off_fixed = fixed.learn(books, number, counted, forgotten, remembered, news, vague, not_before, met=met)
-        if bounds.high != end:
-            self._scout.began(at)
-            if books.forgotten >= 0:
-                self._scout.remembers(books.seen_at - books.log.time(books.forgotten + 1), bounds.window_high)
-        came = allowed > books.most
-        if came and books.forgotten >= 0:
-            self._scout.forgot(at - books.log.time(books.forgotten + 1))
-        self._judge.weigh(books.limit, news, came=came, fixed=off_fixed, sliding=off_sliding, token=off_token)
-        # Against the most that was ever forgotten: requests that overtake each other make it swing. Neighbours push it
-        # down for good.
-        self._most_forgotten += news if news > 0 else 0.1 * news
+        self._allowed = min(self._allowed, self._log.count) + 1

