@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow test-oldest lint check bench clean
+.PHONY: help demo test test-slow test-hostile test-oldest lint check bench clean
 
 help:
 	@echo "make demo       sync examples/people.csv into a sandbox on this machine, and read one contact back"
 	@echo "make test       the tests (under 5 minutes)"
 	@echo "make test-slow  the long tests, the built wheel among them"
+	@echo "make test-hostile  the attacks of docs/guarantees.md: kills, interrupts, hostile answers (under 10 minutes)"
 	@echo "make test-oldest  the tests with the oldest dependencies that are permitted"
 	@echo "make lint       ruff, mypy --strict, pyright"
 	@echo "make bench      the benchmarks, all or PARTS=\"client codec\", with the libraries they compare against"
@@ -30,7 +31,10 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
 test-slow: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow and not hostile"
+
+test-hostile: $(VENV)/.test
+	$(BIN)/python -m pytest -n auto --dist worksteal -m hostile
 
 # The lower bounds of pyproject.toml, on the oldest Python at hand.
 OLDEST ?= $(shell python3.10 -c 'import sys; print(sys.executable)' 2>/dev/null || echo $(PYTHON))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aelyst_async import errors
-    from aelyst_async.bulk import Outcome, get_many, upsert_many
+    from aelyst_async.bulk import Failure, Outcome, Success, get_many, upsert_many
     from aelyst_async.contacts import UNSET, Contact, ContactFields, Message, Tag, Unset, WriteReceipt
     from aelyst_async.gateway import ContactGateway, ContactReader, ListGateway, MessageGateway, TagGateway
     from aelyst_async.identifiers import ContactId, Email, Phone, parse_identifier
@@ -25,6 +25,7 @@ __all__ = [
     "ContactId",
     "ContactReader",
     "Email",
+    "Failure",
     "ListGateway",
     "Message",
     "MessageGateway",
@@ -33,6 +34,7 @@ __all__ = [
     "Quota",
     "RateLimiter",
     "RetryPolicy",
+    "Success",
     "Tag",
     "TagGateway",
     "Unset",

@@ -2,7 +2,13 @@
 
 A fixed number of workers takes from the input, one item each, and passes outcomes on as they finish. So memory is
 bounded by the concurrency, not by the input, which may be endless; a slow consumer slows the workers down; and one
-failed item is an `Outcome` with an error, not the end of the run.
+failed item is a `Failure`, not the end of the run. An outcome is a union, so that ``if outcome.ok:`` and ``match``
+give its value a type::
+
+    async for outcome in get_many(gateway, identifiers):
+        match outcome:
+            case Success(identifier, contact): ...
+            case Failure(identifier, error): ...
 
 Leaving the loop early (``break``, an exception, a cancelled task) cancels what is in flight and waits for it, as
 soon as the iterator is closed: use ``contextlib.aclosing`` where you break out and must know that all is quiet.
@@ -12,53 +18,83 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import attrs
 
 from aelyst_async.contacts import Contact, ContactFields, WriteReceipt
 from aelyst_async.errors import ConfigurationError, ContactsError
-from aelyst_async.gateway import ContactGateway, ContactReader
+from aelyst_async.gateway import ContactGateway
 from aelyst_async.identifiers import Identifier
+from aelyst_async.waiting import uninterrupted
 
-__all__ = ["Outcome", "get_many", "upsert_many"]
+if TYPE_CHECKING:
+    from typing_extensions import Never
+
+__all__ = ["Failure", "Outcome", "Success", "get_many", "upsert_many"]
 
 T = TypeVar("T")
 V = TypeVar("V")
+C = TypeVar("C", bound=Contact)
+C_co = TypeVar("C_co", bound=Contact, covariant=True)
 
 Items: TypeAlias = Iterable[T] | AsyncIterable[T]
 
 
+_NOTHING: Any = None
+
+# At run time, what an outcome does not have is None. To type checkers it is `Never`, so that it vanishes from the union
+# and ``outcome.value`` has the value's type after ``if outcome.ok:``. mypy would narrow the union there, but pyright
+# narrows by ``is``, ``isinstance`` and ``match`` only (microsoft/pyright#6113).
+
+
 @attrs.frozen
-class Outcome(Generic[V]):
-    """What became of one item: the value, or the error. ``identifier`` is what was passed in."""
+class Success(Generic[V]):
+    """What an item gave. ``identifier`` is what was passed in; ``ok`` is True, ``error`` is None."""
 
     identifier: Identifier | str
-    value: V | None = None
-    error: ContactsError | None = None
+    value: V
+    ok: Literal[True] = attrs.field(default=True, init=False, repr=False)
+    error: Never = attrs.field(default=_NOTHING, init=False, repr=False)
 
-    @property
-    def ok(self) -> bool:
-        """Whether there is no error."""
-        return self.error is None
+
+@attrs.frozen
+class Failure:
+    """Why an item gave nothing. ``identifier`` is what was passed in; ``ok`` is False, ``value`` is None."""
+
+    identifier: Identifier | str
+    error: ContactsError
+    ok: Literal[False] = attrs.field(default=False, init=False, repr=False)
+    value: Never = attrs.field(default=_NOTHING, init=False, repr=False)
+
+
+Outcome: TypeAlias = Success[V] | Failure
+"""What became of one item."""
+
+
+class _Reader(Protocol[C_co]):
+    """What `get_many` needs of a gateway: the type of its contacts is that of the outcomes."""
+
+    async def get(self, identifier: Identifier | str) -> C_co: ...
 
 
 def get_many(
-    gateway: ContactReader, identifiers: Items[Identifier | str], *, concurrency: int = 64
-) -> AsyncGenerator[Outcome[Contact], None]:
+    gateway: _Reader[C], identifiers: Items[Identifier | str], *, concurrency: int = 64
+) -> AsyncGenerator[Outcome[C], None]:
     """Read contacts, at most `concurrency` at a time; yield one `Outcome` each, as they finish.
 
     `identifiers` may be any iterable or async iterable, of any length. Errors of the library become outcomes. If the
-    iterable fails, what is in flight is finished and yielded, then its exception is raised; any other exception (a
-    bug) ends the run at once. Raises `ConfigurationError` for a concurrency below 1, and for one text or a mapping as
-    `identifiers`: their letters or keys would be taken.
+    iterable raises an `Exception`, what is in flight is finished and yielded, then it is raised; anything else that
+    the iterable or the gateway raises (a bug, `SystemExit`) ends the run at once and is raised. Raises
+    `ConfigurationError` for a concurrency below 1, and for a `str` or a mapping as `identifiers`: their characters or
+    keys would be taken.
     """
 
-    async def one(identifier: Identifier | str) -> Outcome[Contact]:
+    async def one(identifier: Identifier | str) -> Outcome[C]:
         try:
-            return Outcome(identifier, value=await gateway.get(identifier))
+            return Success(identifier, await gateway.get(identifier))
         except ContactsError as error:
-            return Outcome(identifier, error=error)
+            return Failure(identifier, error)
 
     return _each(one, _check_items(identifiers), _check(concurrency))
 
@@ -75,15 +111,15 @@ def upsert_many(
     async def one(pair: tuple[Identifier | str, ContactFields]) -> Outcome[WriteReceipt]:
         identifier, fields = pair
         try:
-            return Outcome(identifier, value=await gateway.upsert(identifier, fields))
+            return Success(identifier, await gateway.upsert(identifier, fields))
         except ContactsError as error:
-            return Outcome(identifier, error=error)
+            return Failure(identifier, error)
 
     return _each(one, _check_items(pairs), _check(concurrency))
 
 
 def _check_items(items: Items[T]) -> Items[T]:
-    # As an object: checkers know that a text is an iterable of texts, so they let it through.
+    # As an object: checkers know that a `str` is an iterable of `str`, so they let it through.
     given: object = items
     if isinstance(given, Mapping):
         raise ConfigurationError("expected an iterable, got a mapping; pass its .items(), or its keys as a list")
@@ -110,11 +146,9 @@ async def _each(
         try:
             async for item in source:
                 await done.put(await work(item))
-        except asyncio.CancelledError as error:
+        except BaseException as error:  # noqa: BLE001 - raised to the consumer: in a task, some would end the loop
             if closing:
-                raise
-            failures.append(error)  # not ours: something that the work awaited was cancelled
-        except Exception as error:  # noqa: BLE001 - carried to the consumer and raised there
+                return  # cancelled by us, or failed while it was
             failures.append(error)
         await done.put(None)
 
@@ -137,12 +171,17 @@ async def _each(
         closing = True
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await source.aclose()
+        try:
+            await uninterrupted(asyncio.gather(*tasks, return_exceptions=True))
+        finally:
+            await source.aclose()
     if source.failure is not None:
         failures.append(source.failure)
     if failures:
-        raise failures[0]
+        try:
+            raise failures[0]
+        finally:
+            failures.clear()  # else the exception and this frame refer to each other
 
 
 class _Source(Generic[T]):
@@ -173,6 +212,9 @@ class _Source(Generic[T]):
             except Exception as error:  # noqa: BLE001 - raised to the consumer when what is in flight has finished
                 self.failure = error
                 self._exhausted = True
+            except BaseException:
+                self._exhausted = True
+                raise
             else:
                 self.on_item()
                 return item

@@ -1,11 +1,11 @@
-"""The people: what an API tells about a contact, and what a caller wants written.
+"""The models: what an API tells about a contact, and what a caller wants written.
 
-Three states, not two. A field of `ContactFields` is either *given a value*, *given `None`* (sent as JSON
-``null``: "clear it") or *not given* (`UNSET`: not sent, the server keeps what it has). Mixing up the last two is
-how SDKs wipe data or cannot clear a field, so "not given" has a value of its own.
+A field of `ContactFields` has one of three states: a value, `None` (sent as JSON ``null``, which clears the field), or
+`UNSET` (not sent, so the server keeps its value). `UNSET` is separate from `None` because a client that mixes them up
+either deletes data or cannot clear a field.
 
-All models are attrs classes: frozen, slotted, keyword-only. A provider's subclass adds the fields that only its
-API has. What the server said is kept whole in ``raw``, outside ``repr`` and equality.
+All models are frozen, slotted attrs classes. All but `Tag` are keyword-only. A provider's subclass adds the fields that
+only its API has. ``raw`` holds the whole response; it is not part of ``repr`` and equality.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = ["UNSET", "Contact", "ContactFields", "Message", "Tag", "Unset", "Writ
 
 
 class Unset(enum.Enum):
-    """The type of `UNSET`. An `Enum` of one member: checkers narrow ``x is UNSET``, and pickle and copy keep
-    its identity. It is falsy, like "nothing was given".
+    """The type of `UNSET`: an `Enum` of one member, so that type checkers narrow ``x is UNSET``, and pickle and copy
+    keep its identity. It is falsy.
     """
 
     UNSET = "UNSET"
@@ -43,7 +43,7 @@ UNSET: Final = Unset.UNSET
 
 @attrs.frozen
 class Tag:
-    """A label on a contact. Takes its values by position too: ``Tag("vip", "pays on time")``."""
+    """A label on a contact. Its values may be passed by position: ``Tag("vip", "pays on time")``."""
 
     name: str
     description: str | None = None
@@ -65,9 +65,9 @@ class Message:
 
 @attrs.frozen(kw_only=True)
 class Contact:
-    """A person as an API describes them. Only ``id`` is certain: real data leaves out everything else.
+    """A contact as an API describes it. Only ``id`` is certain: any other field may be missing in real data.
 
-    Values are kept as they came (a trailing blank in a name stays). ``created_at`` and ``updated_at`` are aware
+    Values are kept as they came (a trailing space in a name stays). ``created_at`` and ``updated_at`` are aware
     datetimes. ``raw`` is the whole decoded JSON.
     """
 

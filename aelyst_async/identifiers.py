@@ -21,16 +21,21 @@ import attrs
 
 from aelyst_async.errors import InvalidIdentifierError
 
-__all__ = ["ContactId", "Email", "Identifier", "Phone", "encode_segment", "parse_identifier"]
+__all__ = ["ContactId", "Email", "Identifier", "Phone", "encode_segment", "parse_identifier", "phone_number"]
 
 _MAX_LENGTH = 320
 """Characters: the longest e-mail address (RFC 3696 erratum 1690: 64 + 1 + 255); ids are far shorter."""
 
-# Cc control, Cs lone surrogate, Zl/Zp line and paragraph separators.
-_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_PHONE_PADDING = re.compile(r"[ \-.()\[\]]")
+# Cc control, Cf invisible, Cs lone surrogate, Zl/Zp line and paragraph separators. Two identifiers that differ in an
+# invisible character look the same and would be two contacts.
+_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_BLANKS = " \u00a0\u2007\u202f"
+_PHONE_PADDING = re.compile(rf"[{_BLANKS}\-\u2010-\u2015.()\[\]/]")
 _is_plain = re.compile(r"[A-Za-z0-9_.~:@-]*").fullmatch
 _PHONE = re.compile(r"\+[0-9]{1,32}")
+_TRUNK_ZERO = re.compile(rf"(\+([0-9]{{1,3}})[{_BLANKS}.)\]\-/]*[(\[])0(?=[0-9]*[)\]])")
+_ZERO_IS_DIALLED = frozenset({"39", "378", "379", "225", "242"})
+"""Country codes (Italy, San Marino, Vatican, Ivory Coast, Congo) whose numbers keep their leading 0 from abroad."""
 
 
 def _checked_text(value: object, kind: str) -> str:
@@ -44,8 +49,9 @@ def _checked_text(value: object, kind: str) -> str:
         return value
     for position, character in enumerate(value):
         if unicodedata.category(character) in _FORBIDDEN_CATEGORIES:
+            name = unicodedata.name(character, "")
             raise InvalidIdentifierError(
-                f"{kind}: character U+{ord(character):04X} at position {position} is not allowed"
+                f"{kind}: character U+{ord(character):04X}{name and f' {name}'} at position {position} is not allowed"
             )
     return value
 
@@ -74,13 +80,30 @@ def _convert_email(value: object) -> str:
     return text
 
 
+def phone_number(text: str) -> tuple[str, bool]:
+    """Return ``+`` and the digits of a phone number, and whether a zero was left out that is not dialled from abroad.
+
+    Blanks, dashes, dots, slashes and brackets are removed. The 0 of ``+44 (0)20 …`` is dialled inside the country
+    only. Raises `ValueError` for a number without ``+``, or with anything but digits after it.
+    """
+    bare = text.strip(_BLANKS + "([")
+    trunk = _TRUNK_ZERO.match(bare)
+    removed = trunk is not None and trunk[2] not in _ZERO_IS_DIALLED
+    if trunk is not None and removed:
+        bare = trunk[1] + bare[trunk.end() :]
+    digits = _PHONE_PADDING.sub("", bare)
+    if not (bare.startswith("+") and _PHONE.fullmatch(digits)):
+        raise ValueError("not + and digits with the country code")
+    return digits, removed
+
+
 def _convert_phone(value: object) -> str:
-    text = _PHONE_PADDING.sub("", _checked_text(value, "phone"))
-    if not _PHONE.fullmatch(text):
-        raise InvalidIdentifierError(
-            "phone: the value is not '+' and digits with the country code, such as +60123456789", value
-        )
-    return text
+    text = _checked_text(value, "phone")
+    try:
+        return phone_number(text)[0]
+    except ValueError:
+        problem = "phone: the value is not '+' and digits with the country code, such as +60123456789"
+    raise InvalidIdentifierError(problem, value)
 
 
 def _repr(self: object) -> str:
@@ -119,7 +142,7 @@ class Email:
 
 @attrs.frozen(repr=False)
 class Phone:
-    """A phone number with its country code: ``+`` and digits; blanks, dashes, dots and brackets are removed.
+    """A phone number with its country code: ``+`` and digits, as `phone_number` normalises it.
 
     Raises `InvalidIdentifierError`.
     """

@@ -133,6 +133,14 @@ class LockFile:
         self.unlock(slot)
         return False
 
+    def is_current(self) -> bool:
+        """Return whether `path` still leads to this file: it has been neither removed nor replaced."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._id
+
     def close(self) -> None:
         """Release all slots of this object. Idempotent."""
         with _mutex:

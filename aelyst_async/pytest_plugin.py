@@ -1,19 +1,24 @@
-"""A pytest plugin for users' projects: the fixture ``sandbox``, a world of its own for each test.
+"""A pytest plugin for users' projects: the fixture ``sandbox``, an account of its own for each test.
 
-    async def test_a_lead_is_stored(sandbox):
+    from aelyst_async.pytest_plugin import SandboxFixture
+
+    async def test_a_lead_is_stored(sandbox: SandboxFixture) -> None:
         await my_app.store_lead("ann@example.com", gateway=sandbox.aelyst)
-        assert [one["email"] for one in sandbox.contacts("aelyst")] == ["ann@example.com"]
+        assert [contact["email"] for contact in sandbox.contacts("aelyst")] == ["ann@example.com"]
 
-One server a test session (a real one, on 127.0.0.1 and a free port, in a thread of its own; under xdist one a
-worker), and on it an account for each test: its contacts, quotas, faults and clock are seen by no other test.
+Async tests need a plugin that runs them: pytest-asyncio with ``asyncio_mode = "auto"`` (or a mark on each test), or
+anyio.
 
-Quotas are out of the way by default (1000 requests a second and endpoint, with headers); a test that wants the real
-ones says so, and switches and faults likewise::
+There is one server for each test session: a real one, on 127.0.0.1 and a free port, in its own thread; under xdist one
+for each worker. Each test gets its own account there. No other test sees its contacts, quotas, faults and clock.
+
+The quota is 1000 requests per second and endpoint, with headers, so that it does not slow tests down. The marker sets
+another one, and switches and faults::
 
     @pytest.mark.sandbox(quota="10/s", switches={"aelyst.put_missing": 400}, faults=["reset-after=nth:1"])
 
-A failed test shows what the server saw. Nothing heavy is imported before a test asks for the fixture, so the plugin
-costs projects that do not use it nothing.
+The report of a failed test shows the last requests. Nothing heavy is imported before a test asks for the fixture, so
+the plugin costs nothing in projects that do not use it.
 """
 
 from __future__ import annotations
@@ -45,13 +50,13 @@ T = TypeVar("T")
 
 _QUOTA = "1000/s"
 _TIMEOUT = 30.0
-"""Seconds after which a server that does not answer is an error instead of a test that hangs."""
+"""Seconds until a server that does not answer is an error, so that no test hangs."""
 _SHOWN = 20
 """Requests in the report of a failed test."""
 
 
 class SandboxServer:
-    """The server of a test session, in a thread with a loop of its own."""
+    """The server of a test session, in its own thread and event loop."""
 
     def __init__(self) -> None:
         self._started: concurrent.futures.Future[tuple[Sandbox, asyncio.AbstractEventLoop]]
@@ -64,7 +69,7 @@ class SandboxServer:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 - it is told to the thread that waits
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
             if not self._started.done():
                 self._started.set_exception(error)
 
@@ -99,10 +104,11 @@ class SandboxServer:
 
 
 class SandboxFixture(_AccountApi):
-    """One test's account: every method and property of `aelyst_async.sandbox.Account`, and three gateways.
+    """The account of one test: every method and property of `aelyst_async.sandbox.Account`, and three gateways.
 
-    ``fail_next``, ``advance``, ``requests``, ``counters``, ``contacts``, ``add_contact``, ``assume``, ``add_fault``,
-    ``base_url``, ``token``… may be called from a plain test and from an async one: each runs in the server's thread.
+    Use it as the type of the fixture ``sandbox``. ``fail_next``, ``advance``, ``requests``, ``counters``,
+    ``contacts``, ``add_contact``, ``assume``, ``add_fault``, ``base_url``, ``token`` and the others may be called from
+    a plain test and from an async one: each runs in the server's thread.
     """
 
     def __init__(self, server: SandboxServer, account: Account) -> None:
@@ -121,10 +127,17 @@ class SandboxFixture(_AccountApi):
                 return value
             return lambda *args, **named: self._server.call(lambda: value(*args, **named))
 
+        def __dir__(self) -> list[str]:
+            return sorted({*super().__dir__(), *(name for name in dir(self._target) if not name.startswith("_"))})
+
+    def __repr__(self) -> str:
+        # Reads two strings, so it needs no turn in the server's thread, which may have ended.
+        return repr(self._target).replace("Account", type(self).__name__, 1)
+
     @property
     def aelyst(self) -> AelystGateway:
         """A gateway to this account's Aelyst, closed with the test. For async tests."""
-        # A contact can be read at once here, unless the test says otherwise, so there is nothing to settle.
+        # A new contact can be read at once here, unless the test says otherwise: there is no settle time.
         gateway: AelystGateway = self._gateway("aelyst", settle=0)
         return gateway
 
@@ -141,9 +154,9 @@ class SandboxFixture(_AccountApi):
         return gateway
 
     def environment(self) -> dict[str, str]:
-        """Return the variables from which `open_gateway` reads credential and base URL of each provider.
+        """Return the environment variables from which `open_gateway` reads credential and base URL of each provider.
 
-        For code under test that opens its own gateways: ``monkeypatch.setenv`` each of them.
+        For code under test that opens its own gateways: pass each of them to ``monkeypatch.setenv``.
         """
         from aelyst_async.registry import credential_variable, gateway_class
 
@@ -213,7 +226,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def sandbox(request: pytest.FixtureRequest, sandbox_server: SandboxServer) -> Iterator[SandboxFixture]:
-    """An account of the test's own on the session's server: `SandboxFixture`."""
+    """The test's own account on the session's server: a `SandboxFixture`."""
     settings: dict[str, Any] = {}
     for marker in reversed(list(request.node.iter_markers("sandbox"))):
         settings.update(marker.kwargs)
@@ -245,13 +258,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Add what the server saw to the report of a failed test."""
+    """Add the requests that the server saw to the report of a failed test."""
     outcome: Any = yield
     report = outcome.get_result()
     fixture = getattr(item, "funcargs", {}).get("sandbox")
     if call.when == "call" and report.failed and isinstance(fixture, SandboxFixture):
         requests = fixture.requests
-        lines = [_line(one) for one in requests[-_SHOWN:]] or ["no request came"]
+        lines = [_line(one) for one in requests[-_SHOWN:]] or ["no request arrived"]
         if len(requests) > _SHOWN:
             lines.insert(0, f"… {len(requests) - _SHOWN} before these")
         report.sections.append(("sandbox: what the server saw", "\n".join(lines)))

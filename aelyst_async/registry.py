@@ -1,17 +1,22 @@
-"""Finding providers by name, and opening them from the environment.
+"""Find providers by name, and open them from the environment.
 
 A provider is a class under the entry-point group ``aelyst_async.providers`` (name → gateway class), so a third party
-adds one by publishing a package. Its settings come from the environment by one rule, the same for all: the first
-parameter of the class is the credential, and each setting is read from ``NAME_PARAMETER`` in capitals. So
-``AelystGateway(token, …, base_url=…)``, published as ``aelyst``, reads ``AELYST_TOKEN`` and ``AELYST_BASE_URL``;
-``DmChampGateway(api_key, …)`` reads ``DMCHAMP_API_KEY``.
+adds one by publishing a package. Its credential and its base URL come from the environment by one rule, the same for
+all: the first parameter of the class is the credential, and the variables are ``NAME_PARAMETER`` and
+``NAME_BASE_URL`` in capitals. So ``AelystGateway(token, …, base_url=…)``, published as ``aelyst``, reads
+``AELYST_TOKEN`` and ``AELYST_BASE_URL``; ``DmChampGateway(api_key, …)`` reads ``DMCHAMP_API_KEY``.
+
+Types. At run time nothing here knows a provider. For type checkers alone, `open_gateway` has an overload for each
+name that this distribution publishes; the imports behind them stand under ``TYPE_CHECKING``. A stub file would hide
+the implementation from the checkers, and a protocol would lose the provider's own models. A gateway class in place of
+the name gives the same types for a third party's provider, without an overload.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from aelyst_async.errors import ConfigurationError
 from aelyst_async.gateway import ContactReader
@@ -20,7 +25,13 @@ from aelyst_async.transport.credentials import Credential, Secret, sealed, shiel
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from aelyst_providers.aelyst import AelystGateway
+    from aelyst_providers.callab import CallabGateway
+    from aelyst_providers.dmchamp import DmChampGateway
+
 __all__ = ["credential_variable", "gateway_class", "open_gateway", "provider_names"]
+
+G = TypeVar("G", bound=ContactReader)
 
 _GROUP = "aelyst_async.providers"
 
@@ -57,16 +68,33 @@ def credential_variable(provider: str, kind: type[Any]) -> tuple[str, str]:
     return parameter, _variable(provider, parameter)
 
 
-def open_gateway(provider: str, /, **settings: Any) -> Any:
+@overload
+def open_gateway(provider: Literal["aelyst"], /, **settings: Any) -> AelystGateway: ...
+@overload
+def open_gateway(provider: Literal["dmchamp"], /, **settings: Any) -> DmChampGateway: ...
+@overload
+def open_gateway(provider: Literal["callab"], /, **settings: Any) -> CallabGateway: ...
+@overload
+def open_gateway(provider: type[G], /, **settings: Any) -> G: ...
+@overload
+def open_gateway(provider: str, /, **settings: Any) -> Any: ...
+def open_gateway(provider: str | type[Any], /, **settings: Any) -> Any:
     """Return a gateway of `provider`, with its credential and base URL from the environment.
 
     ``open_gateway("aelyst")`` reads ``AELYST_TOKEN`` and, if set, ``AELYST_BASE_URL``. Keyword arguments are those of
-    the class and win. A plain function: nothing is opened before the first call. The result is a `ContactReader`
-    and whatever else the provider can do; use it as ``async with``.
+    the class and take precedence. A plain function: nothing is opened before the first call. The result is a
+    `ContactReader` and whatever else the provider can do; use it as ``async with``.
 
-    Raises `ConfigurationError` for an unknown provider, a missing credential or a setting that the class refuses.
+    Type checkers know the gateway's class for the names "aelyst", "dmchamp" and "callab". For any other provider pass
+    its gateway class instead of the name: ``open_gateway(AcmeGateway)``. The class need not be published; its
+    ``provider`` attribute is the name that the variables begin with. A name known only at run time gives `Any`.
+
+    Raises `ConfigurationError` for an unknown provider, a missing credential, or a setting that the class refuses.
     """
-    kind = gateway_class(provider)
+    if isinstance(provider, type):
+        kind, provider = provider, _name_of(provider)
+    else:
+        kind = gateway_class(provider)
     parameter, variable = credential_variable(provider, kind)
     if parameter not in settings:
         if not os.environ.get(variable):
@@ -98,6 +126,13 @@ def open_gateway(provider: str, /, **settings: Any) -> Any:
     if not isinstance(gateway, ContactReader):
         raise ConfigurationError(f"the provider {provider!r} ({kind.__name__}) has no `provider` or no `get`")
     return gateway
+
+
+def _name_of(kind: type[Any]) -> str:
+    name = getattr(kind, "provider", None)
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f'{kind.__name__} needs a class attribute such as provider = "acme"')
+    return name
 
 
 def _variable(provider: str, parameter: str) -> str:

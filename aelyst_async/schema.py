@@ -14,8 +14,10 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from aelyst_async.codes import COUNTRIES, LANGUAGES
 from aelyst_async.contacts import UNSET, ContactFields
-from aelyst_async.errors import UnsupportedFieldError
+from aelyst_async.errors import InvalidIdentifierError, UnsupportedFieldError
+from aelyst_async.identifiers import Email, Phone
 
 __all__ = ["ContactSchema", "FieldProblem", "FieldRule", "Operation", "boolean", "check_fields", "json_object", "text"]
 
@@ -57,6 +59,48 @@ def json_object(value: Any) -> dict[str, Any]:
     raise ValueError(f"not a JSON object ({problem})")
 
 
+def email(value: Any) -> str:
+    """Encode an e-mail address, as it is written. Raises `ValueError` for what no API takes as one."""
+    try:
+        return Email(text(value)).value
+    except InvalidIdentifierError:
+        raise ValueError("expected an e-mail address such as name@example.com") from None
+
+
+def phone(value: Any) -> str:
+    """Encode a phone number as ``+`` and digits."""
+    try:
+        return Phone(text(value)).value
+    except InvalidIdentifierError:
+        raise ValueError("expected + and digits with the country code, such as +60123456789") from None
+
+
+def language(value: Any) -> str:
+    """Encode a language code of ISO 639-1, in lower case."""
+    code = text(value).strip().lower()
+    if code not in LANGUAGES:
+        raise ValueError("expected a language code of ISO 639-1 such as ms")
+    return code
+
+
+def country(value: Any) -> str:
+    """Encode a country code of ISO 3166-1 alpha-2, in upper case."""
+    code = text(value).strip().upper()
+    if code not in COUNTRIES:
+        raise ValueError("expected a country code of ISO 3166-1 alpha-2 such as MY")
+    return code
+
+
+_ENCODERS: dict[str, Callable[[Any], Any]] = {
+    "email": email,
+    "phone": phone,
+    "language": language,
+    "country": country,
+    "bool": boolean,
+    "object": json_object,
+}
+
+
 def check_fields(fields: object, provider: str) -> None:
     """Raise `UnsupportedFieldError` where what was passed as the fields is no `ContactFields`."""
     if not isinstance(fields, ContactFields):
@@ -75,9 +119,10 @@ class FieldRule:
     """One writable field: ``name`` in `ContactFields`, ``wire`` in the vendor's JSON.
 
     ``encode`` turns a value that is not None into JSON and raises `ValueError` with the reason where there is no
-    rule for it. ``nullable``: None may be sent. ``create`` / ``update``: which operations take the field.
-    ``required``: create demands it. ``item``: for a field that is a tuple of named values (``custom_fields``), what
-    makes one of them from its name and value.
+    rule for it; by default the encoder of its ``kind``, so that code and tables are held to the same rules.
+    ``nullable``: None may be sent. ``create`` / ``update``: which operations take the field. ``required``: create
+    demands it. ``item``: for a field that is a tuple of named values (``custom_fields``), what makes one of them from
+    its name and value.
     """
 
     name: str
@@ -87,7 +132,9 @@ class FieldRule:
     create: bool = True
     update: bool = True
     required: bool = False
-    encode: Callable[[Any], Any] = text
+    encode: Callable[[Any], Any] = attrs.field(
+        default=attrs.Factory(lambda rule: _ENCODERS.get(rule.kind, text), takes_self=True)
+    )
     item: Callable[[str, Any], Any] | None = None
 
 

@@ -11,6 +11,8 @@ import csv
 import tempfile
 from pathlib import Path
 
+import attrs
+
 from aelyst_async.cli.contacts import show
 from aelyst_async.cli.progress import make_view
 from aelyst_async.cli.summary import lines
@@ -44,6 +46,7 @@ async def main() -> None:
                     report = await sync.run(read_contacts(PEOPLE))
                 finally:
                     view.close()
+                report = attrs.evolve(report, target=f"sandbox {sandbox.url}")
                 print("\n".join(lines(report, resume="make demo")), end="\n\n")
 
             with PEOPLE.open(encoding="utf-8", newline="") as file:

@@ -11,18 +11,20 @@ import argparse
 import contextlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from aelyst_async.cli import contacts, related, sandbox, sync
+from aelyst_async.cli import catalog, contacts, related, sandbox, sync
+from aelyst_async.cli.parser import CommandParser
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
-_DESCRIPTION = "Keep people in sync with contacts APIs: Aelyst, DM Champ, Callab AI, and a sandbox on this machine."
+_DESCRIPTION = "Keep people in sync with contacts APIs, and try it on a sandbox on this machine."
 
 _EPILOG = """\
-credentials come from the environment: AELYST_TOKEN, DMCHAMP_API_KEY, CALLAB_TOKEN
+credentials come from the environment: aelyst providers lists the variables
 try it without an account:  aelyst sync people.csv --to sandbox
 """
 
@@ -30,9 +32,16 @@ try it without an account:  aelyst sync people.csv --to sandbox
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     _make_streams_safe()
+    if argv is None:  # the process is ours
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         return _run(argv)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     finally:
+        if argv is None:
+            for number in (signal.SIGINT, signal.SIGTERM):  # the command has ended, and its exit code stands
+                signal.signal(number, signal.SIG_IGN)
         try:
             sys.stderr.flush()
         except (OSError, ValueError):
@@ -43,16 +52,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
+    parser = make_parser()
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
     try:
-        arguments = _parser().parse_args(words)
+        arguments, rest = parser.parse_known_args(words)
+        if rest:
+            parser.command(words).error(f"unexpected argument {' '.join(rest)}")
     except SystemExit as end:  # argparse has printed what is to be said
         return end.code if isinstance(end.code, int) else 2
     arguments.words = words
     try:
         code = int(arguments.run(arguments))
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         # The reader (head, less) has gone: nothing is wrong, and nothing more can be said.
         _mute(sys.stdout)
@@ -64,6 +77,10 @@ def _run(argv: Sequence[str] | None) -> int:
             print(f"aelyst: cannot print: {(error.strerror or type(error).__name__).lower()}", file=sys.stderr)
         return 2
     return code
+
+
+def _terminate(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _make_streams_safe() -> None:
@@ -82,17 +99,13 @@ def _mute(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="aelyst",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def make_parser() -> CommandParser:
+    """Return the parser of the whole command."""
+    parser = CommandParser(prog="aelyst", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (sync, contacts, related, sandbox):
+    parser.commands = subparsers.choices
+    for command in (sync, contacts, related, catalog, sandbox):
         command.add_parser(subparsers)
     return parser
 

@@ -11,59 +11,64 @@ import json
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from aelyst_async.cli.target import CommandError, add_target, open_target, printable, run_async, to_json
+from aelyst_async.cli.explain import run_async
+from aelyst_async.cli.output import CommandError, printable, to_json
+from aelyst_async.cli.parser import IDENTIFIER, add_target
+from aelyst_async.cli.target import check_name, open_target
 
 if TYPE_CHECKING:
     from aelyst_async.contacts import ContactFields
 
 __all__ = ["add_parser", "jsonable", "show"]
 
-_IDENTIFIER = "email:ann@example.com, phone:+60123456789 or id:123"
-
 
 def add_parser(subparsers: Any) -> None:
     """Add the four commands."""
     get = subparsers.add_parser("get", help="show a contact", description="Show a contact.")
-    get.add_argument("identifier", metavar="IDENTIFIER", help=_IDENTIFIER)
+    get.add_argument("identifier", metavar="IDENTIFIER", help=IDENTIFIER)
     add_target(get, "--from")
     get.add_argument("--json", action="store_true", help="print JSON")
-    get.set_defaults(run=lambda arguments: run_async(lambda: _get(arguments), "get"))
+    get.set_defaults(run=lambda arguments: _run(arguments, "get"))
     for name, words in (
         ("create", "create a contact"),
         ("update", "change the fields given, keep the others"),
         ("upsert", "update a contact, or create it where there is none"),
     ):
         parser = subparsers.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
-        parser.add_argument("identifier", metavar="IDENTIFIER", help=_IDENTIFIER)
+        parser.add_argument("identifier", metavar="IDENTIFIER", help=IDENTIFIER)
         parser.add_argument(
             "fields", metavar="FIELD=VALUE", nargs="+",
             help="first_name=Ann, custom_fields.Age:number=41; nothing after = clears the field",
         )  # fmt: skip
-        add_target(parser, "--to")
+        add_target(parser, "--to", can=name)
         parser.add_argument("--json", action="store_true", help="print JSON")
-        parser.set_defaults(run=lambda arguments, name=name: run_async(lambda: _write(arguments, name), name))
+        parser.set_defaults(run=lambda arguments, name=name: _run(arguments, name))
 
 
-async def _get(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace, name: str) -> int:
+    command = _get if name == "get" else _write
+    return run_async(lambda: command(arguments, name), name, provider=arguments.provider, whom=arguments.identifier)
+
+
+async def _get(arguments: argparse.Namespace, operation: str) -> int:
     from aelyst_async.identifiers import parse_identifier
 
     who = parse_identifier(arguments.identifier)
+    check_name(arguments.provider, operation, "show a contact")
     async with AsyncExitStack() as stack:
-        gateway = await open_target(arguments.provider, arguments.base_url, stack)
-        contact = await gateway.get(who)
+        target = await open_target(arguments.provider, arguments.base_url, stack)
+        contact = await target.gateway.get(who)
     show(contact, as_json=arguments.json)
     return 0
 
 
 async def _write(arguments: argparse.Namespace, operation: str) -> int:
-    from aelyst_async.gateway import ContactGateway
     from aelyst_async.identifiers import parse_identifier
 
     who = parse_identifier(arguments.identifier)
+    check_name(arguments.provider, operation, f"{operation} a contact")
     async with AsyncExitStack() as stack:
-        gateway = await open_target(arguments.provider, arguments.base_url, stack)
-        if not isinstance(gateway, ContactGateway):
-            raise CommandError(f"{arguments.provider} only reads contacts, so it cannot {operation} one")
+        gateway = (await open_target(arguments.provider, arguments.base_url, stack)).gateway
         fields = _fields(gateway, arguments.fields)
         if operation == "create":
             receipt = await gateway.create(fields, identifier=who)
@@ -72,19 +77,19 @@ async def _write(arguments: argparse.Namespace, operation: str) -> int:
         else:
             receipt = await gateway.upsert(who, fields)
     if arguments.json:
-        show(receipt, as_json=True)
+        # The identifier keeps its kind: "email:ann@example.com" can be given to the next command as it is.
+        print(to_json({**jsonable(receipt), "identifier": str(receipt.identifier)}, indent=2))
     else:
         done = "written" if receipt.created is None else "created" if receipt.created else "updated"
-        print(
-            f"{done} {printable(str(who))}" + (f" (id {printable(receipt.contact_id)})" if receipt.contact_id else "")
-        )
+        contact_id = f" (id {printable(receipt.contact_id)})" if receipt.contact_id else ""
+        print(f"{done} {printable(str(who))}{contact_id}")
         if receipt.not_applied:
             print(f"not applied to a contact that exists: {', '.join(receipt.not_applied)}")
     return 0
 
 
 def _fields(gateway: Any, pairs: list[str]) -> ContactFields:
-    from aelyst_async.sync.mapping import Mapper, schema_of
+    from aelyst_async.tables.mapping import Mapper, schema_of
 
     names, values = [], []
     for pair in pairs:
@@ -93,8 +98,8 @@ def _fields(gateway: Any, pairs: list[str]) -> ContactFields:
             raise CommandError(f"{pair!r}: write FIELD=VALUE")
         names.append(name.strip())
         values.append(value)
-    mapper = Mapper(schema_of(gateway), empty="clear", table=False)
-    read, problems, _ = mapper.layout(names, table=False).values(values)
+    mapper = Mapper(schema_of(gateway), empty="clear")
+    read, problems = mapper.record_plan(names).values(values)
     if problems:
         raise CommandError("; ".join(f"{problem.column}: {problem.message}" for problem in problems))
     return mapper.fields(read)

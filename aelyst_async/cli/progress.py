@@ -1,4 +1,4 @@
-"""How a running sync is shown: rich on a terminal, JSON lines to a program, plain lines where asked for. On stderr."""
+"""How a running sync is shown: rich on a terminal, plain lines elsewhere, JSON lines where asked for. On stderr."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ __all__ = ["View", "duration", "make_view", "one_line"]
 
 _EVERY = 2.0
 """Seconds between two lines."""
+
+_BAR_FROM = 90
+"""Columns of a terminal from which there is room for a bar beside the numbers."""
 
 
 class View(Protocol):
@@ -31,7 +34,7 @@ class View(Protocol):
 def make_view(choice: str) -> View:
     """Return the view for ``--progress``: auto, rich, plain, json or none."""
     if choice == "auto":
-        choice = "rich" if sys.stderr.isatty() else "json"
+        choice = "rich" if sys.stderr.isatty() else "plain"
     if choice == "rich":
         try:
             return RichView()
@@ -120,17 +123,17 @@ class RichView:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
-        self._bar = Bar(
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[details]}"),
-            console=Console(stderr=True),
-            transient=True,
-            expand=True,
-        )
+        console = Console(stderr=True)
+        details = TextColumn("{task.fields[details]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+        count = MofNCompleteColumn(table_column=Column(no_wrap=True))
+        columns: list[ProgressColumn] = [count, details]
+        if console.width >= _BAR_FROM:
+            columns.insert(0, BarColumn(bar_width=None))
+        self._bar = Bar(*columns, console=console, transient=True, expand=len(columns) == 3)
         self._task = self._bar.add_task("sync", total=None, details="reading")
         self._bar.start()
 

@@ -7,47 +7,46 @@ import json
 from contextlib import AsyncExitStack
 from typing import Any
 
-from aelyst_async.cli.target import CommandError, add_target, open_target, printable, run_async, to_json
+from aelyst_async.cli.explain import run_async
+from aelyst_async.cli.output import printable, to_json
+from aelyst_async.cli.parser import IDENTIFIER, add_target
+from aelyst_async.cli.target import check_name, open_target
 
 __all__ = ["add_parser"]
-
-_IDENTIFIER = "email:ann@example.com, phone:+60123456789 or id:123"
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the three commands."""
     for name, words in (("tags", "show the tags of a contact"), ("messages", "show the messages of a contact")):
         parser = subparsers.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
-        parser.add_argument("identifier", metavar="IDENTIFIER", help=_IDENTIFIER)
-        add_target(parser, "--from")
+        parser.add_argument("identifier", metavar="IDENTIFIER", help=IDENTIFIER)
+        add_target(parser, "--from", can=name)
         parser.add_argument("--json", action="store_true", help="print JSON")
-        parser.set_defaults(run=lambda arguments, name=name: run_async(lambda: _read(arguments, name), name))
+        parser.set_defaults(run=lambda arguments, name=name: _run(arguments, name))
     lists = subparsers.add_parser(
         "lists", help="put a contact on a list, or take it off", description="Put a contact on a list, or take it off."
     )
     lists.add_argument("action", choices=["add", "remove"])
-    lists.add_argument("identifier", metavar="IDENTIFIER", help=_IDENTIFIER)
+    lists.add_argument("identifier", metavar="IDENTIFIER", help=IDENTIFIER)
     lists.add_argument("list_id", metavar="LIST", help="the id of the list")
-    add_target(lists, "--to")
-    lists.set_defaults(run=lambda arguments: run_async(lambda: _lists(arguments), "lists"))
+    add_target(lists, "--to", can="add_to_list")
+    lists.set_defaults(run=lambda arguments: _run(arguments, "lists"))
+
+
+def _run(arguments: argparse.Namespace, name: str) -> int:
+    command = _lists if name == "lists" else _read
+    return run_async(lambda: command(arguments, name), name, provider=arguments.provider, whom=arguments.identifier)
 
 
 async def _read(arguments: argparse.Namespace, what: str) -> int:
     from aelyst_async.cli.contacts import jsonable
-    from aelyst_async.gateway import MessageGateway, TagGateway
     from aelyst_async.identifiers import parse_identifier
 
     who = parse_identifier(arguments.identifier)
+    check_name(arguments.provider, what, f"show {what}")
     async with AsyncExitStack() as stack:
-        gateway = await open_target(arguments.provider, arguments.base_url, stack)
-        if what == "tags":
-            if not isinstance(gateway, TagGateway):
-                raise CommandError(f"{arguments.provider} has no tags")
-            items: tuple[Any, ...] = await gateway.tags(who)
-        else:
-            if not isinstance(gateway, MessageGateway):
-                raise CommandError(f"{arguments.provider} has no messages")
-            items = await gateway.messages(who)
+        gateway = (await open_target(arguments.provider, arguments.base_url, stack)).gateway
+        items: tuple[Any, ...] = await (gateway.tags(who) if what == "tags" else gateway.messages(who))
     if arguments.json:
         # An API may tell more of a message than the model has: then the item as it came says it.
         print(to_json([_whole(item, jsonable(item)) for item in items], indent=2))
@@ -71,15 +70,13 @@ def _line(item: Any) -> str:
     return f"{when}{direction}{text}"
 
 
-async def _lists(arguments: argparse.Namespace) -> int:
-    from aelyst_async.gateway import ListGateway
+async def _lists(arguments: argparse.Namespace, _: str) -> int:
     from aelyst_async.identifiers import parse_identifier
 
     who = parse_identifier(arguments.identifier)
+    check_name(arguments.provider, "add_to_list", "put contacts on lists")
     async with AsyncExitStack() as stack:
-        gateway = await open_target(arguments.provider, arguments.base_url, stack)
-        if not isinstance(gateway, ListGateway):
-            raise CommandError(f"{arguments.provider} has no lists")
+        gateway = (await open_target(arguments.provider, arguments.base_url, stack)).gateway
         if arguments.action == "add":
             await gateway.add_to_list(who, arguments.list_id)
         else:

@@ -9,205 +9,375 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import importlib
+import json
 import shlex
 import signal
 import sys
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aelyst_async.cli.target import CommandError, check_writer, explain, open_target, printable
+from aelyst_async.cli.explain import explain
+from aelyst_async.cli.output import CommandError, complain, printable, say, to_json
+from aelyst_async.cli.parser import VALUE, CommandParser, add_target, bounded, provider_help
+from aelyst_async.cli.settings import add_options, read_settings
+from aelyst_async.cli.target import canonical, check_name, open_target, schema_for
 
 if TYPE_CHECKING:
+    from aelyst_async.cli.target import Target
     from aelyst_async.errors import ContactsError
     from aelyst_async.sync import ContactSync, SyncReport
+    from aelyst_async.tables import ContactSource, Mapper, Preview
 
 __all__ = ["add_parser"]
 
-_EPILOG = """\
-other forms:
-  aelyst sync status JOURNAL    what a run has done, or is doing in another terminal
-  aelyst sync retry JOURNAL     send the rows again that were given up
+_JOURNALS = 200
+"""Databases beside a failures file that are asked whether its run is theirs."""
 
-a column is a field by our name (first_name), the vendor's (firstName), or by --map; custom fields are
-custom_fields.NAME, or custom_fields.NAME:TYPE with a TYPE of text, number, checkbox, date, time, list, url, email
+_USAGE = """\
+aelyst sync FILE --to PROVIDER [option ...]
+       aelyst sync status JOURNAL    what a run has done, or is doing in another terminal
+       aelyst sync retry JOURNAL     send the rows again that were given up"""
+
+_EPILOG = """\
+look before you send:         aelyst sync people.csv --to PROVIDER --dry-run
+columns that need a say:      aelyst sync people.csv --to PROVIDER --suggest-mapping > map.toml
+rows that failed, corrected:  aelyst sync people.failures.csv --to PROVIDER
+
+a column is a field by our name (first_name), the vendor's (firstName), the layout of a known export, a near name
+that fits one field only, or --map; custom fields are custom_fields.NAME, or custom_fields.NAME:TYPE with a TYPE of
+text, number, checkbox, date, time, list, url, email (aelyst fields PROVIDER lists the fields)
 """
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add the command."""
+    """Add the command and its two other forms."""
     parser = subparsers.add_parser(
         "sync",
         help="bring a table of contacts into an API",
-        description="Bring a table of contacts (CSV, TSV, JSON lines, Parquet; also gzipped) into an API.",
+        usage=_USAGE,
+        description="Bring a table of contacts (CSV, TSV, JSON lines, Excel, Parquet; also gzip and zip) into an API.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add("file", metavar="FILE", help="the table; - is standard input")
-    add("of", metavar="JOURNAL", nargs="?", help=argparse.SUPPRESS)
-    add("--to", dest="provider", metavar="PROVIDER", help="aelyst, dmchamp, sandbox, or another that can write")
-    add("--base-url", metavar="URL", help="address of the API (of a sandbox: its root)")
-    add("--key", choices=["email", "phone"], default=None, help="what contacts are matched by (default: email)")
-    rows = parser.add_argument_group("rows")
-    add = rows.add_argument
-    add("--map", action="append", default=[], metavar="COLUMN=FIELD", help="nothing after = leaves the column out")
-    add("--mapping", metavar="TOML", help="a file with a [columns] table, and key, empty, duplicates, region if wanted")
-    add("--empty", choices=["skip", "clear"], help="what an empty cell does (default: skip)")
-    add("--duplicates", choices=["last", "first", "error"], help="which row of one key stands (default: last)")
-    add("--region", metavar="CC", help="country of phone numbers without a country code, such as MY")
-    add("--format", choices=["csv", "tsv", "jsonl", "parquet"], help="default: by the name")
-    add("--delimiter", metavar="C", help="of CSV (default: a comma)")
+    parser.add_argument("file", metavar="FILE", help="the table; - is standard input")
+    add_target(parser, "--to", can="upsert", required=False)
+    add_options(parser)
     run = parser.add_argument_group("run")
     add = run.add_argument
-    add("--journal", metavar="PATH", help="what remembers the rows (default: FILE.PROVIDER.db; none: nothing does)")
-    add("--failures", metavar="PATH", help="where failed rows go (default: FILE.failures.jsonl)")
-    add("--concurrency", type=int, default=64, metavar="N", help="most requests in flight (default: %(default)s)")
-    add("--dry-run", action="store_true", help="say what would be done; no request")
+    add("--journal", metavar="PATH", help="what remembers the rows (default: FILE.TARGET.db; none: nothing does)")
+    add("--dry-run", action="store_true", help="show what would be sent; no request")
     add("--remote", action="store_true", help="with --dry-run: one GET for each row that the journal cannot decide")
     add("--refresh", action="store_true", help="send unchanged rows, too")
-    add("--verify", metavar="1%", help="compare this share of the unchanged rows with the vendor's data")
-    add("--max-errors", metavar="N|5%", help="end the run when more rows fail")
+    add("--verify", type=_share, default=0.0, metavar="1%",
+        help="compare this share of the unchanged rows with the vendor's data")  # fmt: skip
     add("--assume-new", action="store_true", help="create unknown contacts without asking: for an empty account")
-    add(
-        "--drain",
-        type=float,
-        default=20.0,
-        metavar="S",
-        help="seconds for what is in flight after Ctrl-C (default: 20)",
-    )
     add("--rebind", action="store_true", help="the journal's token was replaced, the account is the same")
-    output = parser.add_argument_group("output")
+    _add_run_options(run, parser.add_argument_group("output"), "FILE.failures.jsonl and .csv")
+    parser.set_defaults(run=lambda arguments: _command(arguments, lambda: _sync(arguments)), name="sync")
+    parser.forms = {"retry": _retry_parser(), "status": _status_parser()}
+
+
+def _add_run_options(run: Any, output: Any, failures: str) -> None:
+    """Add the options that ``sync`` and ``sync retry`` share."""
+    add = run.add_argument
+    add("--failures", metavar="PATH", help=f"where failed rows go (default: {failures})")
+    add("--concurrency", type=bounded(int, 1, "a whole number from 1"), default=64, metavar="N",
+        help="most requests in flight (default: %(default)s)")  # fmt: skip
+    add("--max-errors", type=_max_errors, metavar="N|5%", help="end the run when more rows fail")
+    add("--drain", type=bounded(float, 0, "a number of seconds"), default=20.0, metavar="S",
+        help="seconds for what is in flight after Ctrl-C (default: 20)")  # fmt: skip
     add = output.add_argument
     add("--progress", choices=["auto", "rich", "plain", "json", "none"], default="auto",
-        help="auto: a bar on a terminal, JSON lines elsewhere, on stderr")  # fmt: skip
+        help="auto: a bar on a terminal, plain lines elsewhere, on stderr")  # fmt: skip
     add("--json", action="store_true", help="print the report as JSON")
-    parser.set_defaults(run=run_command)
 
 
-def run_command(arguments: argparse.Namespace) -> int:
-    """Run; return the exit code."""
+def _retry_parser() -> CommandParser:
+    parser = CommandParser(
+        prog="aelyst sync retry",
+        description="Send the rows again that a journal's runs gave up, to the target of the journal.",
+    )
+    parser.add_argument("journal", metavar="JOURNAL", help="the journal of the sync")
+    add_target(parser, "--to", can="upsert", required=False)
+    run = parser.add_argument_group("run")
+    _add_run_options(run, parser.add_argument_group("output"), "JOURNAL.failures.jsonl")
+    unused = {"dry_run": False, "remote": False, "refresh": False, "verify": 0.0, "assume_new": False, "rebind": False}
+    parser.set_defaults(
+        run=lambda arguments: _command(arguments, lambda: _retry(arguments)), name="sync retry", **unused
+    )
+    return parser
+
+
+def _status_parser() -> CommandParser:
+    parser = CommandParser(
+        prog="aelyst sync status",
+        description="Show what the last run of a journal has done, or is doing in another terminal.",
+    )
+    parser.add_argument("journal", metavar="JOURNAL", help="the journal of the sync")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_status)
+    return parser
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from aelyst_async.cli.status import print_status
     from aelyst_async.errors import ContactsError
 
     try:
-        if arguments.of is not None and arguments.file == "status":
-            from aelyst_async.cli.status import print_status
+        return print_status(arguments.journal, as_json=arguments.json)
+    except ContactsError as error:
+        complain("sync status", explain(error)[0])
+        return 2
 
-            return print_status(arguments.of, as_json=arguments.json)
-        return _in_loop(arguments)
+
+def _command(arguments: argparse.Namespace, run: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run in an event loop; return the exit code."""
+    from aelyst_async.errors import ContactsError
+
+    try:
+        return _in_loop(arguments, run)
     except CommandError as error:
         message, code = str(error), error.code
     except ContactsError as error:
-        message, code = explain(error)
-    print(f"aelyst sync: {message}", file=sys.stderr)
+        message, code = explain(error, provider=arguments.provider or "")
+        problems = getattr(error, "problems", ())
+        if sum(bool(one.columns) for one in problems) > 1:
+            from aelyst_async.cli.preview import header_answer
+
+            message = header_answer(problems, arguments.file, arguments.words)
+    complain(arguments.name, message)
     return code
 
 
-def _in_loop(arguments: argparse.Namespace) -> int:
-    if arguments.of is not None and arguments.file != "retry":
-        raise CommandError(f"one file at a time; unexpected argument {arguments.of!r}")
-    factory: Any = None
+def _in_loop(arguments: argparse.Namespace, command: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    run: Any = asyncio.run
     with contextlib.suppress(ImportError):
         import uvloop
 
-        factory = uvloop.new_event_loop
-    loop = factory() if factory else asyncio.new_event_loop()
+        run = uvloop.run
     try:
-        asyncio.set_event_loop(loop)
-        return int(loop.run_until_complete(_sync(arguments)))
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-        asyncio.set_event_loop(None)
-        loop.close()
+        return int(run(command()))
+    except asyncio.CancelledError:  # only a signal cancels, see _Signals
+        return 128 + (arguments.signal or signal.SIGINT)
 
 
 async def _sync(arguments: argparse.Namespace) -> int:
+    from aelyst_async.sync.failures import FailedRows, beside, failures_file
+    from aelyst_async.tables import Mapper, read_contacts, suggest_mapping
+
+    interrupted = _Signals(arguments)
+    _check_file(arguments.file)
+    if arguments.provider is None:
+        raise CommandError(f"--to is missing: {provider_help('upsert')}")
+    schema = schema_for(arguments.provider, "upsert", "be the target of a sync")
+    source = _home(arguments.file)
+    failed = failures_file(source)
+    again = None if failed is None else _original(source, arguments)
+    settings = read_settings(arguments, None if again is None else again[1])
+    rows = (
+        read_contacts(arguments.file, **settings.source)
+        if failed is None
+        else FailedRows(source, failed, **settings.source)
+    )
+    mapper = Mapper(schema, **{name: value for name, value in settings.rows.items() if name != "duplicates"})
+    rows.stopped = lambda: arguments.signal is not None
+    in_thread = asyncio.get_running_loop().run_in_executor
+    if arguments.suggest_mapping:
+        print(await in_thread(None, suggest_mapping, rows, mapper), end="")
+        return 0
+    if rows.path is not None:
+        await in_thread(None, _check_head, rows, mapper, arguments.dry_run and not arguments.json)
+    async with AsyncExitStack() as stack:
+        stack.callback(interrupted.close)
+        target = await open_target(arguments.provider, arguments.base_url, stack, embed=True, report="aelyst sync")
+        journal: Path | None = source.with_name(f"{source.name}.{target.name.replace(':', '-')}.db")
+        if arguments.journal is not None:
+            journal = None if arguments.journal == "none" else Path(arguments.journal)
+        elif again is not None:
+            journal = again[0]
+        elif target.started:
+            journal = None
+        if target.started:
+            print(
+                f"{target.why}: one was started for this run at {target.base_url} and ends with it"
+                + ("" if journal is not None else " (so no journal is kept)"),
+                file=sys.stderr,
+            )
+        failures = Path(arguments.failures) if arguments.failures else beside(source, "failures.jsonl")
+        return await _run(
+            arguments, interrupted, target, rows, journal=journal, failures=failures, settings=settings.rows
+        )
+
+
+def _check_head(rows: ContactSource, mapper: Mapper, show: bool) -> None:
+    """Refuse a file whose header does not fit before anything is started. Raises `SourceError`, `MappingError`.
+
+    `show`: print its columns first, and what each was taken for.
+    """
+    found = rows.open()
+    first = next(found, None)
+    getattr(found, "close", lambda: None)()
+    cells = None if first is None else first[1]
+    if mapper.transform is not None:
+        return
+    if rows.columns is not None:
+        sample = cells if isinstance(cells, (list, tuple)) else None
+        header = mapper.header(rows.columns, sample)
+        if show and header.problems:
+            from aelyst_async.cli.preview import print_preview
+            from aelyst_async.tables import Preview
+
+            print_preview(Preview(found=rows.found, header=header), mapper)
+        mapper.plan(rows.columns, sample)
+    elif isinstance(cells, Mapping):
+        mapper.check_first(cells)
+
+
+def _original(path: Path, arguments: argparse.Namespace) -> tuple[Path, dict[str, Any]] | None:
+    """Return the journal of the run that wrote a failures file, and how it made contacts of rows; say so."""
+    from aelyst_async.sync.history import run_of
+
+    named = None if arguments.journal in {None, "none"} else Path(arguments.journal)
+    journals = [named] if named is not None else sorted(path.absolute().parent.glob("*.db"))[:_JOURNALS]
+    found = run_of(path, journals, canonical(arguments.provider))
+    name = printable(path.name)
+    if found is None:
+        words = "no journal of their run is here, so the columns need the same options again"
+    else:
+        words = f"with the columns and the journal of {printable(found[0].name)}"
+    say(f"{name}: rows that failed before; {words}", sys.stderr)
+    return found
+
+
+async def _retry(arguments: argparse.Namespace) -> int:
+    from aelyst_async.sync.failures import beside
+    from aelyst_async.sync.history import given_up_source, origin_of
+
+    interrupted = _Signals(arguments)
+    journal = Path(arguments.journal)
+    origin = origin_of(journal)
+    rows = given_up_source(journal)
+    provider = arguments.provider or origin.target
+    check_name(provider, "upsert", "be the target of a sync")
+    async with AsyncExitStack() as stack:
+        stack.callback(interrupted.close)
+        target = await open_target(provider, arguments.base_url or origin.base_url, stack, report="aelyst sync retry")
+        failures = Path(arguments.failures) if arguments.failures else beside(journal, "failures.jsonl")
+        return await _run(
+            arguments, interrupted, target, rows, journal=journal, failures=failures, settings={"key": origin.key},
+            recorded=dict(origin.settings),
+        )  # fmt: skip
+
+
+async def _run(
+    arguments: argparse.Namespace,
+    interrupted: _Signals,
+    target: Target,
+    rows: Any,
+    *,
+    journal: Path | None,
+    failures: Path,
+    settings: dict[str, Any],
+    recorded: dict[str, Any] | None = None,
+) -> int:
+    """Sync `rows`, show how far it is, print what has come of it; return the exit code."""
     from aelyst_async.cli.progress import make_view
     from aelyst_async.errors import ContactsError
     from aelyst_async.sync import ContactSync
-    from aelyst_async.sync.errors import SyncStoppedError
+    from aelyst_async.tables import inspect
+    from aelyst_async.tables.model import Interrupted
 
-    settings = _settings(arguments)
-    retry = arguments.file == "retry" and arguments.of is not None
-    provider, rows = _retried(arguments, settings) if retry else (arguments.provider, _source(arguments))
-    if provider is None:
-        raise CommandError("--to is missing: aelyst, dmchamp, sandbox, or another provider that can write")
-    verify = _share(arguments.verify, "--verify") if arguments.verify else 0.0
-    max_errors = _max_errors(arguments.max_errors)
-    if not retry:
-        _check_file(arguments.file)
-    check_writer(provider)
-    async with AsyncExitStack() as stack:
-        embedded: list[str] = []
-        gateway = await open_target(provider, arguments.base_url, stack, embed=embedded.append, report="aelyst sync")
-        if embedded:
-            print(
-                f"no sandbox is running: one was started for this run at {embedded[0]} and ends with it"
-                + ("" if arguments.journal else " (so no journal is kept)"),
-                file=sys.stderr,
-            )
-        journal, failures = _paths(arguments, provider, embedded=bool(embedded), retry=retry)
-        view = make_view(arguments.progress)
-        stack.callback(view.close)
-        sync = ContactSync(
-            gateway,
+    view = make_view(arguments.progress)
+    shown: Preview | None = None
+    mapper: Mapper | None = None
+    report: SyncReport | None = None
+    trouble: ContactsError | None = None
+    try:
+        interrupted.sync = sync = ContactSync(
+            target.gateway,
             journal=journal,
             failures=None if arguments.dry_run and arguments.failures is None else failures,
             concurrency=arguments.concurrency,
             refresh=arguments.refresh,
-            verify=verify,
-            max_errors=max_errors,
+            verify=arguments.verify,
+            max_errors=arguments.max_errors,
             drain=arguments.drain,
             assume_new=arguments.assume_new,
             rebind=arguments.rebind,
             progress=view,
+            target={"target": target.name, "base_url": target.base_url, "instance": target.instance},
+            settings=json.loads(json.dumps(settings if recorded is None else recorded, default=str)),
             **settings,
         )
-        interrupted = _Signals(sync, arguments.drain)
-        report: SyncReport | None = None
-        trouble: ContactsError | None = None
-        try:
-            report = await sync.run(rows, dry_run=arguments.dry_run, remote=arguments.remote)
-        except ContactsError as error:
-            trouble, report = error, getattr(error, "report", None)
-        finally:
-            interrupted.close()
-            view.close()
-        return _tell(
-            arguments, report, trouble, interrupted.number, stopped_early=isinstance(trouble, SyncStoppedError)
-        )
+        mapper = sync.mapper
+        if arguments.dry_run:
+            shown = await asyncio.get_running_loop().run_in_executor(None, inspect, rows, mapper)
+        report = await sync.run(rows, dry_run=arguments.dry_run, remote=arguments.remote)
+    except Interrupted:  # while the preview waited for a pipe
+        return 128 + (arguments.signal or signal.SIGINT)
+    except ContactsError as error:
+        trouble, report = error, getattr(error, "report", None)
+    finally:
+        view.close()
+    return _tell(arguments, target, rows, mapper, shown, report, trouble)
 
 
 def _tell(
     arguments: argparse.Namespace,
+    target: Target,
+    rows: ContactSource,
+    mapper: Mapper | None,
+    shown: Preview | None,
     report: SyncReport | None,
     trouble: ContactsError | None,
-    number: int | None,
-    *,
-    stopped_early: bool,
 ) -> int:
     """Print what has come of it; return the exit code."""
-    from aelyst_async.cli.summary import print_report
+    from aelyst_async.cli.preview import guess_lines, preview_json, print_preview
+    from aelyst_async.cli.summary import headline, lines, report_json
+    from aelyst_async.sync.errors import SyncStoppedError
 
     code = 0 if report is None else report.exit_code
     message = None
     if trouble is not None:
-        message, _ = explain(trouble)
-        code = 2
-        if stopped_early:
+        message, code = explain(trouble, provider=target.name)[0], 2
+        if isinstance(trouble, SyncStoppedError):
             message += "; check --base-url and the network"
-    elif number is not None and report is not None and not report.complete:
-        code = 128 + number
+    elif arguments.signal is not None and report is not None and not report.complete:
+        code = 128 + arguments.signal
     resume = shlex.join(["aelyst", *arguments.words])
     if report is not None and (trouble is None or arguments.json or not _nothing_written(report)):
-        print_report(report, resume=resume, code=code, as_json=arguments.json)
+        if arguments.json:
+            made = report_json(report, target=target, resume=resume, code=code)
+            if shown is not None and mapper is not None:
+                made["preview"] = preview_json(shown, mapper)
+            print(to_json(made))
+        elif shown is not None and mapper is not None:
+            say(headline(report.source, target, dry=True))
+            print_preview(shown, mapper)
+            for line in lines(report, resume=resume, target=target)[1:]:
+                say(line)
+        else:
+            header = None if rows.columns is None or mapper is None or mapper.transform else mapper.header(rows.columns)
+            guesses = guess_lines(rows.found, header)
+            for line in lines(report, resume=resume, target=target, guesses=guesses, again=_again(arguments, report)):
+                say(line)
     elif report is not None and message is not None:
         message += "; no contact was written"
     if message is not None:
-        print(f"aelyst sync: {message}", file=sys.stderr)
+        complain(arguments.name, message)
     return code
+
+
+def _again(arguments: argparse.Namespace, report: SyncReport) -> str | None:
+    """Return the command that syncs the table of failed rows, once they are corrected in it."""
+    from aelyst_async.sync.failures import table_of
+
+    if report.failures is None or not table_of(report.failures).is_file() or "file" not in arguments:
+        return None
+    table = str(table_of(report.failures))
+    return shlex.join(["aelyst", *(table if word == arguments.file else word for word in arguments.words)])
 
 
 def _nothing_written(report: SyncReport) -> bool:
@@ -216,36 +386,53 @@ def _nothing_written(report: SyncReport) -> bool:
 
 
 class _Signals:
-    """The first Ctrl-C or SIGTERM stops the sync, the second one aborts it."""
+    """The first Ctrl-C or SIGTERM stops the sync, the second one aborts it; before there is a sync, one ends it all.
 
-    def __init__(self, sync: ContactSync, drain: float) -> None:
-        self.number: int | None = None
-        self._sync = sync
-        self._drain = drain
+    ``arguments.signal`` is the last one's number.
+    """
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.sync: ContactSync | None = None
+        arguments.signal = None
+        self._arguments = arguments
+        self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
-        self._set: list[int] = []
+        self._before: dict[int, Any] = {}
         for number in (signal.SIGINT, signal.SIGTERM):
+            before = signal.getsignal(number)
             with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
                 self._loop.add_signal_handler(number, self._came, int(number))
-                self._set.append(number)
+                self._before[number] = before
 
     def close(self) -> None:
         """Give the signals back."""
-        for number in self._set:
+        for number, before in self._before.items():
             self._loop.remove_signal_handler(number)
-        self._set.clear()
+            signal.signal(number, before)
+        self._before.clear()
 
     def _came(self, number: int) -> None:
-        if self.number is None:
-            self.number = number
-            print(
-                f"\nstopping: finishing what is in flight (at most {self._drain:g} s); once more to stop at once",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
-            self._sync.stop("interrupted")
+        first = self._arguments.signal is None
+        self._arguments.signal = number
+        if self.sync is None:
+            assert self._task is not None
+            self._task.cancel()
+        elif first:
+            self.sync.stop("interrupted")
+            drain = self._arguments.drain
+            with contextlib.suppress(OSError):  # nobody reads stderr any more
+                print(
+                    f"\nstopping: finishing what is in flight (at most {drain:g} s); once more to stop at once",
+                    file=sys.stderr, flush=True,
+                )  # fmt: skip
         else:
-            self.number = number
-            self._sync.abort()
+            self.sync.abort()
+
+
+def _home(file: str) -> Path:
+    """Return the path that the journal and the failures file are named after: of a pipe, or the shell's <(…), stdin."""
+    path = Path(file)
+    return path if path.is_file() else Path("stdin")
 
 
 def _check_file(file: str) -> None:
@@ -254,97 +441,24 @@ def _check_file(file: str) -> None:
     if file == "-":
         return
     if path.is_dir():
-        raise CommandError(f"{file} is a directory; name a CSV, JSONL or Parquet file")
+        raise CommandError(f"{printable(file)} is a directory; name a CSV, JSONL or Parquet file")
     if not path.exists():
-        raise CommandError(f"{file}: no such file")
+        raise CommandError(f"{printable(file)}: no such file")
 
 
-def _source(arguments: argparse.Namespace) -> Any:
-    from aelyst_async.sync import read_contacts
-
-    return read_contacts(arguments.file, format=arguments.format, delimiter=_unescaped(arguments.delimiter))
-
-
-def _unescaped(delimiter: str | None) -> str | None:
-    return "\t" if delimiter in {"\\t", "tab"} else delimiter
-
-
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what says how rows become contacts: the TOML file's, then the options'."""
-    settings: dict[str, Any] = {}
-    mapping: list[str] = []
-    if arguments.mapping is not None:
-        document = _toml(Path(arguments.mapping))
-        columns = document.pop("columns", {})
-        unknown = sorted(set(document) - {"key", "empty", "duplicates", "region"})
-        texts = isinstance(columns, dict) and all(isinstance(value, str) for value in columns.values())
-        if unknown or not texts:
-            what = f"unknown {', '.join(unknown)}" if unknown else '[columns] must be COLUMN = "FIELD"'
-            raise CommandError(f"{arguments.mapping}: {what}; it may hold key, empty, duplicates, region and [columns]")
-        settings.update(document)
-        mapping += [f"{column}={field}" for column, field in columns.items()]
-    mapping += arguments.map
-    for name in ("key", "empty", "duplicates", "region"):
-        if getattr(arguments, name) is not None:
-            settings[name] = getattr(arguments, name)
-    if mapping:
-        settings["mapping"] = mapping
-    return settings
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    except ImportError:
-        raise CommandError("--mapping needs Python 3.11, or: pip install 'aelyst-async[cli]'") from None
-    try:
-        return dict(tomllib.loads(path.read_text("utf-8")))
-    except OSError as error:
-        raise CommandError(f"{path}: {(error.strerror or '').lower()}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path}: not TOML: {error}") from None
-
-
-def _retried(arguments: argparse.Namespace, settings: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
-    """Return the provider and the given-up rows of a journal."""
-    from aelyst_async.sync.history import given_up
-
-    provider, key, rows = given_up(arguments.of)
-    settings["key"] = key
-    settings.pop("mapping", None)
-    arguments.journal = arguments.of
-    return arguments.provider or provider, rows
-
-
-def _paths(arguments: argparse.Namespace, provider: str, *, embedded: bool, retry: bool) -> tuple[Path | None, Path]:
-    """Return the journal and the failures file: beside the source, named after it."""
-    from aelyst_async.sync.failures import beside
-
-    source = Path(arguments.of if retry else arguments.file)
-    if not retry and not source.is_file():  # standard input, or a pipe such as the shell's <(…)
-        source = Path("stdin")
-    failures = Path(arguments.failures) if arguments.failures else beside(source, "failures.jsonl")
-    if arguments.journal == "none" or (embedded and arguments.journal is None):
-        return None, failures
-    journal = Path(arguments.journal) if arguments.journal else beside(source, f"{provider}.db")
-    return journal, failures
-
-
-def _share(text: str, option: str) -> float:
+def _share(text: str) -> float:
     try:
         share = float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:
-        raise CommandError(f"{option} {printable(text)}: write a share such as 1%")
+        raise argparse.ArgumentTypeError(f"{VALUE}{text}: write a share such as 1%")
     return share
 
 
-def _max_errors(text: str | None) -> int | float | None:
-    if text is None:
-        return None
+def _max_errors(text: str) -> int | float:
     if text.isascii() and text.isdigit():
         return int(text)
     if not text.endswith("%"):
-        raise CommandError(f"--max-errors {printable(text)}: write a number of rows, or a share such as 5%")
-    return _share(text, "--max-errors")
+        raise argparse.ArgumentTypeError(f"{VALUE}{text}: write a number of rows, or a share such as 5%")
+    return _share(text)

@@ -1,175 +1,240 @@
-"""Opening what ``--to`` and ``--from`` name, and saying in one line what went wrong.
+"""Opening what ``--to`` and ``--from`` name.
 
-``sandbox`` is the Aelyst adapter against a sandbox: the one that ``--base-url`` names, else the one that answers at
-the default address, else (for a sync) one that is started for the run.
+A name is a provider's, or ``sandbox`` (the first API of a sandbox), or ``sandbox:NAME`` (another of its APIs). The
+sandbox is the one that ``--base-url`` names, else the one that answers at the default address, else (for a sync) one
+that is started for the run.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import math
-import sys
-from collections.abc import Callable, Coroutine
+import os
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
-if TYPE_CHECKING:
-    from aelyst_async.errors import ContactsError
+import attrs
 
-__all__ = ["CommandError", "add_target", "check_writer", "explain", "open_target", "printable", "run_async", "to_json"]
+from aelyst_async.cli.output import CommandError, printable
+
+__all__ = ["Target", "canonical", "check_name", "open_target", "providers_that", "schema_for", "variables"]
 
 _SANDBOX_URL = "http://127.0.0.1:8787"
 _EMBEDDED_QUOTA = "1000/s"
 _SANDBOX_HEADER = "X-Sandbox"
+_NOBODY = "no sandbox answers there"
+_ANSWER_BOUND = 64 << 10
+"""Bytes of an answer to the question whether a sandbox is there."""
 
 
-class CommandError(Exception):
-    """What is wrong, where, and what to do: one line for stderr. ``code`` is the exit code."""
+@attrs.frozen(kw_only=True)
+class Target:
+    """An open gateway and how to name it.
 
-    def __init__(self, message: str, code: int = 2) -> None:
-        super().__init__(message)
-        self.code = code
+    ``name`` is what ``--to`` takes, ``base_url`` what ``--base-url`` takes to find it again. ``instance`` names the
+    present contents of a sandbox. ``started``: the sandbox was started for this command; None where it is no sandbox.
+    """
+
+    gateway: Any
+    name: str
+    base_url: str
+    instance: str | None = None
+    started: bool | None = None
+    why: str = ""
+    """Why one was started."""
+
+    @property
+    def label(self) -> str:
+        """The target as reports name it: of a sandbox with its address."""
+        return self.name if self.started is None else f"{self.name} {self.base_url}"
 
 
-def add_target(parser: argparse.ArgumentParser, option: str, *, required: bool = True) -> None:
-    """Add ``--to`` or ``--from``, and ``--base-url``."""
-    parser.add_argument(
-        option, dest="provider", metavar="PROVIDER", required=required,
-        help="aelyst, dmchamp, callab, another installed provider, or sandbox",
-    )  # fmt: skip
-    parser.add_argument("--base-url", metavar="URL", help="address of the API (of a sandbox: its root)")
+@attrs.frozen
+class _Found:
+    """A sandbox that answers: its instance, and its APIs with their paths."""
+
+    instance: str
+    paths: dict[str, str]
 
 
-def run_async(command: Callable[[], Coroutine[Any, Any, int]], name: str) -> int:
-    """Run a command in an event loop; turn the library's errors into one line and an exit code."""
-    from aelyst_async.errors import ContactsError
+def providers_that(can: str) -> list[str]:
+    """Return the names of the installed providers whose class has the method `can`."""
+    from aelyst_async.errors import ConfigurationError
+    from aelyst_async.registry import gateway_class, provider_names
 
-    try:
-        return asyncio.run(command())
-    except CommandError as error:
-        message, code = str(error), error.code
-    except ContactsError as error:
-        message, code = explain(error)
-    print(f"aelyst {name}: {message}", file=sys.stderr)
-    return code
+    found = []
+    for name in provider_names():
+        try:
+            if hasattr(gateway_class(name), can):
+                found.append(name)
+        except ConfigurationError:  # noqa: PERF203 - one that cannot be imported is not offered
+            continue
+    return found
+
+
+def check_name(provider: str, can: str, purpose: str) -> None:
+    """Refuse a target that is not installed or lacks the method `can`. Raises `CommandError`, `ConfigurationError`."""
+    from aelyst_async.registry import gateway_class, provider_names
+
+    name = provider
+    if provider == "sandbox":
+        return
+    if provider.startswith("sandbox:"):
+        name = provider.partition(":")[2]
+    able = providers_that(can)
+    if name not in provider_names():
+        raise CommandError(f"no provider named {printable(name)!r}; installed: {', '.join(able)}, and sandbox")
+    kind = gateway_class(name)
+    if not hasattr(kind, can):
+        why = "only reads contacts, so it cannot" if not hasattr(kind, "update") else "cannot"
+        raise CommandError(f"{name} {why} {purpose}; these can: {', '.join(able)}")
+
+
+def canonical(provider: str) -> str:
+    """Return a target's one name: ``sandbox`` for the first API of a sandbox, however it was asked for."""
+    if not provider.startswith("sandbox:"):
+        return provider
+    from aelyst_async.sandbox.vendors import VENDORS
+
+    return "sandbox" if provider == f"sandbox:{next(iter(VENDORS))}" else provider
+
+
+def schema_for(provider: str, can: str, purpose: str) -> Any:
+    """Return what the API of a target takes, as its class says it. Raises `CommandError`, `ConfigurationError`."""
+    from aelyst_async.registry import gateway_class
+    from aelyst_async.tables import schema_of
+
+    check_name(provider, can, purpose)
+    name = provider.removeprefix("sandbox:")
+    if name == "sandbox":
+        from aelyst_async.sandbox.vendors import VENDORS
+
+        name = next(iter(VENDORS))
+    return schema_of(gateway_class(name))
+
+
+def variables(provider: str) -> tuple[str, str]:
+    """Return the environment variables of a provider: of its credential and of its base URL."""
+    from aelyst_async.registry import credential_variable, gateway_class
+
+    _, variable = credential_variable(provider, gateway_class(provider))
+    name = "".join(character if character.isalnum() else "_" for character in provider)
+    return variable, f"{name}_BASE_URL".upper()
 
 
 async def open_target(
-    provider: str,
-    base_url: str | None,
-    stack: AsyncExitStack,
-    *,
-    embed: Callable[[str], None] | None = None,
-    report: str | None = None,
-) -> Any:
-    """Return the gateway that `provider` names; `stack` closes it.
+    provider: str, base_url: str | None, stack: AsyncExitStack, *, embed: bool = False, report: str | None = None
+) -> Target:
+    """Open the gateway that `provider` names; `stack` closes it.
 
-    `embed`: where no sandbox runs, start one and call this with its address. `report`: the name by which a sandbox's
-    page shows what the gateway's rate limiter learns. Raises `CommandError`, `ConfigurationError`.
+    `embed`: where no sandbox runs, start one. `report`: the name by which a sandbox's page shows what the gateway's
+    rate limiter learns. Raises `CommandError`, `ConfigurationError`.
     """
+    if provider == "sandbox" or provider.startswith("sandbox:"):
+        return await _open_sandbox(provider.partition(":")[2], base_url, stack, embed=embed, report=report)
     from aelyst_async import open_gateway
 
-    if provider != "sandbox":
-        settings = {} if base_url is None else {"base_url": base_url}
-        gateway = open_gateway(provider, **settings)
-        if hasattr(gateway, "__aexit__"):
-            await stack.enter_async_context(gateway)
-        return gateway
-    if base_url is not None:
-        root = base_url.rstrip("/")
-        problem = await _probe(root)
-        if problem is not None:
-            raise CommandError(f"{root}: {problem}; start a sandbox with: aelyst sandbox")
-    elif await _probe(_SANDBOX_URL) is None:
-        root = _SANDBOX_URL
-    elif embed is not None:
+    credential, address = variables(provider)
+    if not os.environ.get(credential):
+        raise CommandError(f"{provider}: no credential; set {credential} in the environment")
+    _check_address(base_url or os.environ.get(address), "--base-url" if base_url else address, credential)
+    gateway = open_gateway(provider, **({} if base_url is None else {"base_url": base_url}))
+    if hasattr(gateway, "__aexit__"):
+        await stack.enter_async_context(gateway)
+    return Target(gateway=gateway, name=provider, base_url=str(getattr(gateway, "base_url", "")))
+
+
+def _check_address(address: str | None, where: str, credential: str) -> None:
+    from aelyst_async.errors import ConfigurationError
+    from aelyst_async.transport.settings import check_base_url
+
+    if address is None:
+        return
+    try:
+        check_base_url(address, allow_insecure=False)
+    except ConfigurationError as error:
+        # The library speaks to programmers: of its arguments.
+        words = str(error).replace("base_url", where).replace(", or allow_insecure=True", "")
+        words = words.replace("pass the credential by itself", f"the credential goes into {credential}")
+    else:
+        return
+    raise CommandError(words)
+
+
+async def _open_sandbox(
+    vendor: str, base_url: str | None, stack: AsyncExitStack, *, embed: bool, report: str | None
+) -> Target:
+    from aelyst_async.registry import credential_variable, gateway_class
+
+    root = (base_url or _SANDBOX_URL).rstrip("/")
+    found = await _probe(root)
+    started, why = False, ""
+    if isinstance(found, str):
+        if base_url is not None:
+            raise CommandError(f"{printable(root)}: {found}; start a sandbox with: aelyst sandbox")
+        if not embed:
+            raise CommandError(f"no sandbox answers at {root}; start one with: aelyst sandbox")
         from aelyst_async.sandbox import Sandbox
 
+        why = "no sandbox is running" if found == _NOBODY else f"{root}: {found}"
         sandbox = await stack.enter_async_context(Sandbox(quota=_EMBEDDED_QUOTA))
-        root = sandbox.url.rstrip("/")
-        embed(root)
-    else:
-        raise CommandError(f"no sandbox answers at {_SANDBOX_URL}; start one with: aelyst sandbox")
+        root, started = sandbox.url.rstrip("/"), True
+        found = await _probe(root)
+        if isinstance(found, str):
+            raise CommandError(f"the sandbox that was started at {root} does not answer: {found}")
+    first = next(iter(found.paths))
+    path = found.paths.get(vendor or first)
+    if path is None:
+        raise CommandError(
+            f"the sandbox at {root} has no API named {printable(vendor)!r}; it has "
+            + ", ".join(f"sandbox:{name}" for name in found.paths)
+        )
+    from aelyst_async import open_gateway
     from aelyst_async.sandbox import DEFAULT_TOKEN, report_limiter
 
-    gateway = open_gateway("aelyst", token=DEFAULT_TOKEN, base_url=f"{root}/aelyst/v1")
+    vendor = vendor or first
+    parameter, _ = credential_variable(vendor, gateway_class(vendor))
+    parts = urlsplit(root)
+    address = f"{parts.scheme}://{parts.netloc}{path}"
+    gateway = open_gateway(vendor, **{parameter: DEFAULT_TOKEN, "base_url": address})
     await stack.enter_async_context(gateway)
     if report is not None:
         await stack.enter_async_context(report_limiter(gateway.limiter, root, name=report))
-    return gateway
+    name = "sandbox" if vendor == first else f"sandbox:{vendor}"
+    return Target(gateway=gateway, name=name, base_url=root, instance=found.instance, started=started, why=why)
 
 
-def check_writer(provider: str) -> None:
-    """Refuse a provider that only reads as the target of a sync. Raises `CommandError`, `ConfigurationError`."""
-    from aelyst_async.registry import gateway_class
-
-    if provider != "sandbox" and not hasattr(gateway_class(provider), "upsert"):
-        raise CommandError(f"{provider} only reads contacts, so it cannot be the target of a sync")
-
-
-async def _probe(root: str) -> str | None:
-    """Return None if a sandbox answers at `root`, else why not."""
+async def _probe(root: str) -> _Found | str:
+    """Return the sandbox that answers at `root`, or why none does. The question is not in the sandbox's log."""
     import aiohttp
 
+    refused = "not an address such as http://127.0.0.1:8787"
+    try:
+        parts = urlsplit(root)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+            return refused
+    except ValueError:
+        return refused
+    # An account's own address, http://…/@NAME, means that account.
+    account = unquote(parts.path[2:]) if parts.path.startswith("/@") else "default"
+    if parts.path and not parts.path.startswith("/@"):
+        return "a sandbox is named by its root, such as http://127.0.0.1:8787"
+    url = f"{parts.scheme}://{parts.netloc}/_sandbox/instance?account={quote(account, safe='')}"
     timeout = aiohttp.ClientTimeout(total=3)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
-            session.get(f"{root}/aelyst/v1/contact/id:0", allow_redirects=False) as answer,
+            session.get(url, allow_redirects=False) as answer,
         ):
-            return None if _SANDBOX_HEADER in answer.headers else "something else than a sandbox answers there"
-    except (aiohttp.InvalidURL, ValueError):
-        return "not an address such as http://127.0.0.1:8787"
+            if _SANDBOX_HEADER not in answer.headers:
+                return "something else than a sandbox answers there"
+            body = json.loads(await answer.content.read(_ANSWER_BOUND))
+            if answer.status != 200:
+                return str(body["message"])
+            paths = {str(name): str(path) for name, path in body["paths"].items() if str(path).startswith("/")}
+            return _Found(str(body["instance"]), paths)
+    except (aiohttp.InvalidURL, KeyError, TypeError, AttributeError, ValueError):
+        return "the sandbox there is of another version"
     except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
-        return "no sandbox answers there"
-
-
-def explain(error: ContactsError) -> tuple[str, int]:
-    """Return an error of the library as one line with what to do next, and the exit code."""
-    from aelyst_async import errors
-    from aelyst_async.sync.errors import SyncError
-
-    if isinstance(error, errors.AuthenticationError):
-        words = f"the credential was refused ({error.status} {printable(error.message)})"
-        return f"{words}; check AELYST_TOKEN, DMCHAMP_API_KEY or CALLAB_TOKEN", 2
-    if isinstance(error, errors.ContactNotFoundError):
-        return f"no such contact ({printable(error.message)})", 1
-    if isinstance(error, (errors.ConfigurationError, errors.InvalidIdentifierError, errors.UnsupportedFieldError)):
-        return printable(str(error)), 2
-    if isinstance(error, (errors.UnsupportedOperationError, SyncError)):
-        return printable(str(error)), 2
-    if isinstance(error, errors.TransportError):
-        doubt = "; it may have taken effect" if error.may_have_been_applied else ""
-        return f"no answer: {printable(error.message)}{doubt}; check --base-url and the network", 1
-    return printable(str(error)), 1
-
-
-def to_json(value: Any, *, indent: int | None = None) -> str:
-    """Return `value` as JSON that the terminal can print: characters as they are where its encoding has them.
-
-    An API's numbers beyond all floats (``1e400``) become texts, since JSON has no infinity.
-    """
-    try:
-        text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
-    except ValueError:
-        text = json.dumps(_finite(value), ensure_ascii=False, indent=indent)
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # half of a surrogate pair, or a terminal that is not UTF-8
-        return json.dumps(json.loads(text), indent=indent)
-    return text
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def printable(text: str) -> str:
-    """Return a text that cannot drive a terminal: control characters are shown as escapes."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+        return _NOBODY

@@ -13,8 +13,10 @@
 `lifespan`              gateways opened and closed with the app; one for each tenant
 `jobs`                  background work: bounded, in order, merged, drained
 `runner`                the engine under it
-`store`, `journal`      where jobs stand: in memory, in SQLite
-`owner`                 which processes are alive
+`pauses`, `trials`      when jobs go on that failed temporarily, or whose process died
+`failures`              what an error means, and what of it may be told
+`store`                 where jobs stand: the rules, and in memory
+`journal`, `database`   …in SQLite: the thread, and the file
 `handlers`              our errors as answers
 `routes`                ``/jobs/{job_id}``, ``/healthz``, ``/readyz``
 `workers`               the warning of several workers that each think the quota theirs
@@ -30,12 +32,14 @@ except ImportError as missing:
         "aelyst_async.fastapi needs FastAPI: pip install 'aelyst-async[fastapi]'", name="fastapi"
     ) from None
 
+from aelyst_async.fastapi.failures import TEMPORARY
 from aelyst_async.fastapi.handlers import add_error_handlers, error_response
 from aelyst_async.fastapi.jobs import Jobs
 from aelyst_async.fastapi.lifespan import AppGateway, TenantGateways, attach, lifespans
 from aelyst_async.fastapi.routes import Accepted, JobView, accepted, health_router, jobs_router
-from aelyst_async.fastapi.runner import TEMPORARY, Job, JobsStats
+from aelyst_async.fastapi.runner import Job, JobsStats
 from aelyst_async.fastapi.store import (
+    FailedJob,
     InvalidJobError,
     JobQueueFullError,
     JobsClosedError,
@@ -50,6 +54,7 @@ __all__ = [
     "TEMPORARY",
     "Accepted",
     "AppGateway",
+    "FailedJob",
     "InvalidJobError",
     "Job",
     "JobQueueFullError",

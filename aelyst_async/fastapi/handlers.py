@@ -1,7 +1,10 @@
 """Our errors as answers of an app.
 
-Whoever calls the app is not the one who knows the vendor's credential, quota or words. So an answer says what the
-caller can do about it and nothing of the vendor's answer: no body, no message, no address.
+The app's caller does not know the vendor's credential, quota or words. So an answer says what the caller can do about
+the error and nothing of the vendor's answer: no body, no message, no address.
+
+A group (`ExceptionGroup`, of a `TaskGroup`) that holds our errors only is answered as its gravest: an error that does
+not pass goes before one that does, with the longest Retry-After of all. A group that holds another error is not ours.
 
 ======================  ======  ======================================================================================
 our error               answer  because
@@ -27,12 +30,15 @@ anything else           500     logged
 
 from __future__ import annotations
 
+import builtins
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse
 
 from aelyst_async import errors
+from aelyst_async.fastapi.failures import leaves, retry_after
 from aelyst_async.fastapi.log import logger
 from aelyst_async.fastapi.store import InvalidJobError, JobQueueFullError, JobsClosedError, JournalError
 
@@ -43,7 +49,17 @@ if TYPE_CHECKING:
 __all__ = ["add_error_handlers", "error_response"]
 
 _RETRY_AFTER = 5.0
-"""Seconds, where the error does not tell."""
+"""Seconds, where the error does not tell, or tells nonsense."""
+
+_MAX_RETRY_AFTER = 86400.0
+
+_PASSING = frozenset({202, 503})
+"""Answers with Retry-After."""
+
+_ExceptionGroup: type[Exception] | None = getattr(builtins, "ExceptionGroup", None) or getattr(
+    sys.modules.get("exceptiongroup"), "ExceptionGroup", None
+)
+"""Python 3.11's, or the backport where something has imported it (anyio, thus FastAPI, does)."""
 
 # The first that fits counts, so a subclass stands before its base.
 _ANSWERS: tuple[tuple[type[errors.ContactsError], int, str], ...] = (
@@ -71,33 +87,54 @@ def add_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, errors.ContactsError)
         return error_response(error)
 
+    async def handle_group(_: Request, group: Exception) -> JSONResponse:
+        found = [leaf for leaf in leaves(group) if isinstance(leaf, errors.ContactsError)]
+        if len(found) < len(leaves(group)):
+            raise group
+        gravest = max(found, key=_gravity)
+        in_doubt = any(getattr(error, "may_have_been_applied", False) for error in found)
+        return error_response(gravest, retry_after=retry_after(group), may_have_been_applied=in_doubt)
+
     app.add_exception_handler(errors.ContactsError, handle)
+    if _ExceptionGroup is not None:
+        app.exception_handlers.setdefault(_ExceptionGroup, handle_group)
 
 
-def error_response(error: errors.ContactsError) -> JSONResponse:
-    """Return the answer to an error, and log it where the app itself is at fault."""
-    if isinstance(error, _QUOTED):
-        return _answer(422, error, _printable(str(error)))
-    found = ((status, detail) for kind, status, detail in _ANSWERS if isinstance(error, kind))
-    status, detail = next(found, (500, "internal error"))
+def error_response(
+    error: errors.ContactsError, *, retry_after: float | None = None, may_have_been_applied: bool = False
+) -> JSONResponse:
+    """Return the answer to an error, and log it where the app itself is at fault.
+
+    `retry_after`, in seconds, goes before the error's own; `may_have_been_applied` adds to it.
+    """
+    status, detail = _answer_to(error)
     if status == 500 or isinstance(error, JournalError):
         # Without the text of an API's error, which holds the contact's address.
         what = f"status {error.status}" if isinstance(error, errors.ApiError) else str(error)
         logger.error("answered %d: %s (%s)", status, type(error).__name__, what)
-    return _answer(status, error, detail)
-
-
-def _answer(status: int, error: errors.ContactsError, detail: str) -> JSONResponse:
     content: dict[str, Any] = {"detail": detail}
     if status != 500:
         content["error"] = type(error).__name__
-    if getattr(error, "may_have_been_applied", False):
+    if may_have_been_applied or getattr(error, "may_have_been_applied", False):
         content["may_have_been_applied"] = True
     headers = {}
-    if status in {202, 503}:
-        told = getattr(error, "retry_after", None)
-        headers["Retry-After"] = str(max(1, math.ceil(_RETRY_AFTER if told is None else told)))
+    if status in _PASSING:
+        told = getattr(error, "retry_after", None) if retry_after is None else retry_after
+        seconds = _RETRY_AFTER if told is None or not 0 <= told <= _MAX_RETRY_AFTER else told
+        headers["Retry-After"] = str(max(1, math.ceil(seconds)))
     return JSONResponse(content, status, headers)
+
+
+def _answer_to(error: errors.ContactsError) -> tuple[int, str]:
+    if isinstance(error, _QUOTED):
+        return 422, _printable(str(error))
+    found = ((status, detail) for kind, status, detail in _ANSWERS if isinstance(error, kind))
+    return next(found, (500, "internal error"))
+
+
+def _gravity(error: errors.ContactsError) -> tuple[bool, bool, int]:
+    status, _ = _answer_to(error)
+    return status not in {202, 502, 503, 504}, status in _PASSING, status
 
 
 def _printable(text: str) -> str:

@@ -10,12 +10,14 @@ What happens to work that an app starts with `asyncio.create_task` or `Backgroun
 without a trace, the second holds up the exit without bound, and one that fails takes the later ones of its response
 with it. Here
 
-* `submit` refuses when `capacity` jobs are unfinished, so that whoever calls is told to come back (a 503) instead of
+* `submit` refuses when `capacity` jobs are unfinished, so that the caller is told to come back (a 503) instead of
   memory filling up;
 * jobs of one key run one at a time and in order; submissions for a key that wait are merged into one job;
 * a job runs in the context (`contextvars`) of its latest submission, so a trace or a request id is still there;
-* a job that fails is logged and counted and hurts no other. A *temporary* failure (the API is down, limits, or is
-  still at work on the contact) is tried again after a pause, while its key's later jobs wait;
+* a job that fails, whatever it raises, is logged and counted and hurts no other. A *temporary* failure (the API is
+  down, limits, or is still at work on the contact) is tried again after a pause, for `give_up_after` seconds, while
+  its key's later jobs wait;
+* with a journal, a job that kills its process is found out and given up, and the jobs that ran beside it go on;
 * at the end the intake stops, what runs gets `drain_timeout` seconds, and what is left stays in the journal. Without
   a journal the waiting jobs are run too, as far as the time allows, and those that are lost are logged.
 
@@ -24,11 +26,12 @@ with it. Here
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
@@ -40,6 +43,7 @@ from aelyst_async.errors import ConfigurationError
 from aelyst_async.fastapi.journal import Journal
 from aelyst_async.fastapi.runner import Job, JobsStats, Registered, Runner, Settings
 from aelyst_async.fastapi.store import (
+    FailedJob,
     InvalidJobError,
     JobsClosedError,
     JobStatus,
@@ -53,6 +57,7 @@ from aelyst_async.fastapi.store import (
 __all__ = ["Jobs"]
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+T = TypeVar("T")
 
 _MAX_KEY = 512
 
@@ -63,11 +68,12 @@ class Jobs:
     `journal`: the SQLite file in which jobs survive the process; then functions must be registered and arguments be
     JSON. None: jobs live in memory, any coroutine function and arguments do. `concurrency`: jobs running at a time.
     `capacity`: unfinished jobs of this process before `submit` refuses. `drain_timeout`: seconds that running jobs
-    get at the end. `max_starts`: how often a job is begun before it fails for good, starts that a dying process cut
-    off included. `retry_base`, `retry_cap`: seconds of the first and the longest pause after a temporary failure
-    (exponential, with full jitter; Retry-After is obeyed). `keep`: seconds for which finished jobs are remembered.
-    `name`: what metrics call this queue. `telemetry`: measure it with OpenTelemetry while the app runs; None means:
-    where OpenTelemetry is installed.
+    get at the end. `give_up_after`: seconds for which a job that fails temporarily is tried again, not counting the
+    time in which no process ran. `retry_base`, `retry_cap`: seconds of the first and the longest pause of our own
+    making (exponential, with full jitter); a server's Retry-After is obeyed, and one above an hour asked about once
+    an hour. `max_starts`: how often a job is begun if its process dies each time at once; see `trials`. `keep`: seconds
+    for which finished jobs are remembered. `name`: what metrics call this queue. `telemetry`: measure it with
+    OpenTelemetry while the app runs; None means: where OpenTelemetry is installed.
 
     Raises `ConfigurationError` for a setting that cannot work.
     """
@@ -79,9 +85,10 @@ class Jobs:
         concurrency: int = 16,
         capacity: int = 1000,
         drain_timeout: float = 8.0,
-        max_starts: int = 5,
+        max_starts: int = 10,
+        give_up_after: float = 86400.0,
         retry_base: float = 2.0,
-        retry_cap: float = 300.0,
+        retry_cap: float = 60.0,
         keep: float = 7 * 86400.0,
         name: str = "jobs",
         telemetry: bool | None = None,
@@ -89,7 +96,13 @@ class Jobs:
         for setting, count in (("concurrency", concurrency), ("capacity", capacity), ("max_starts", max_starts)):
             if not isinstance(count, int) or isinstance(count, bool) or count < 1:
                 raise ConfigurationError(f"Jobs: {setting} must be a whole number from 1, not {count!r}")
-        seconds = {"drain_timeout": drain_timeout, "retry_base": retry_base, "retry_cap": retry_cap, "keep": keep}
+        seconds = {
+            "drain_timeout": drain_timeout,
+            "give_up_after": give_up_after,
+            "retry_base": retry_base,
+            "retry_cap": retry_cap,
+            "keep": keep,
+        }
         for setting, value in seconds.items():
             if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
                 raise ConfigurationError(f"Jobs: {setting} must be a number of seconds, not {value!r}")
@@ -100,6 +113,7 @@ class Jobs:
             concurrency=concurrency,
             capacity=capacity,
             max_starts=max_starts,
+            give_up_after=give_up_after,
             retry_base=retry_base,
             retry_cap=retry_cap,
         )
@@ -142,13 +156,14 @@ class Jobs:
     async def submit(self, key: str, function: Callable[..., Awaitable[Any]], /, **arguments: Any) -> Job:
         """Have ``function(**arguments)`` run after all earlier jobs of `key`, merged with one that waits.
 
-        Returns when the job is accepted: with a journal, when it is on disk. Cancelling the caller then changes
-        nothing. Raises `JobQueueFullError`, `JobsClosedError`, `InvalidJobError` (the key or the arguments cannot be
-        kept), `ConfigurationError` (a journal, and the function is not registered), `JournalError`.
+        Returns when the job is accepted: with a journal, when it is on disk. A caller that is cancelled or times out
+        takes nothing back: the job is accepted or refused all the same, and an acceptance that nobody heard of is
+        logged. Works from every event loop and thread. Raises `JobQueueFullError`, `JobsClosedError`,
+        `InvalidJobError` (the key or the arguments cannot be kept), `ConfigurationError` (a journal, and the function
+        is not registered; a forked child), `JournalError`.
         """
         name, registered = self._find(function)
         _check_key(key)
-        life = self._open_life()
         job = Submission(
             id=secrets.token_hex(16),
             key=key,
@@ -157,14 +172,17 @@ class Jobs:
             merge=registered.merge,
             function=registered.function,
         )
-        return await life.submit(job)
+        self._check_intake()
+        return await self._call(lambda life: life.submit(job))
 
     async def resubmit(self, job_id: str) -> Job:
-        """Submit a failed job again, with its arguments, behind what its key has now. Raises as `submit`, and
-        `InvalidJobError` if there is no failed job with this id.
+        """Submit a failed job again, with its key and arguments; it gets a new id.
+
+        Raises `InvalidJobError` if there is no failed job with this id, `ConfigurationError` if its function is not
+        registered any more, and what `submit` raises.
         """
-        life = self._open_life()
-        found = await life.store.failed(job_id)
+        self._check_intake()
+        found = await self._call(lambda life: life.store.failed(job_id))
         if found is None:
             raise InvalidJobError("there is no failed job with this id")
         registered = self._registered.get(found.name)
@@ -175,10 +193,16 @@ class Jobs:
 
     async def status(self, job_id: str) -> JobStatus | None:
         """Return what is known of a job, or None. Raises `JobsClosedError`, `JournalError`."""
-        life = self._life
-        if life is None:
-            raise JobsClosedError("the jobs are not open")
-        return await life.store.status(job_id)
+        return await self._call(lambda life: life.store.status(job_id))
+
+    async def failed(self, *, limit: int = 100) -> list[FailedJob]:
+        """Return the jobs that failed and are still remembered, the newest first, at most `limit`.
+
+        They have no arguments; pass an ``id`` to `resubmit` to run one again. Raises `JobsClosedError`, `JournalError`.
+        """
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+            raise ConfigurationError(f"Jobs.failed: limit must be a whole number from 1, not {limit!r}")
+        return await self._call(lambda life: life.store.failures(limit))
 
     def stats(self) -> JobsStats:
         """Return the counters; after the end, as they stood then."""
@@ -190,9 +214,12 @@ class Jobs:
 
     def problem(self) -> str | None:
         """Return why no job can be submitted now, or None."""
-        if self._life is None or self._draining:
-            return "jobs: not open" if self._life is None else "jobs: draining"
-        return "jobs: the queue is full" if self._life.full else None
+        life = self._life
+        if life is None or self._draining:
+            return "jobs: not open" if life is None else "jobs: draining"
+        if life.complaint is not None:
+            return f"jobs: {life.complaint}"
+        return "jobs: the queue is full" if life.full else None
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002 - as the framework calls it
@@ -209,6 +236,9 @@ class Jobs:
                 stop()
 
     async def __aenter__(self) -> Self:
+        if self._life is not None and self._life.lost:
+            self._life.store.stop()  # its loop was closed before it was, or this is a forked child
+            self._life = None
         if self._life is not None:
             raise ConfigurationError("these jobs are open already; one Jobs serves one app at a time")
         store: Store = (
@@ -226,21 +256,31 @@ class Jobs:
     ) -> None:
         life = self._life
         assert life is not None
+        if asyncio.get_running_loop() is not life.loop:
+            raise ConfigurationError("these jobs were opened in another event loop: close them in that one")
         self._draining = True
         try:
             await life.drain(self.drain_timeout)
         finally:
             self._last, self._life = life.stats(), None
 
-    def _open_life(self) -> Runner:
-        if self._life is None:
+    def _check_intake(self) -> None:
+        if self._life is not None and self._draining:
+            raise JobsClosedError("the app is shutting down")
+
+    async def _call(self, operation: Callable[[Runner], Coroutine[Any, Any, T]]) -> T:
+        life = self._life
+        if life is None:
             raise JobsClosedError(
                 "the jobs are not open: pass jobs.lifespan to the app that is served "
                 "(the lifespan of a mounted sub-app is never run)"
             )
-        if self._draining:
-            raise JobsClosedError("the app is shutting down")
-        return self._life
+        if life.forked:
+            raise ConfigurationError(
+                "these jobs were opened before this process was forked: open them in the process that uses them "
+                "(start workers before the app's lifespan, or use the `spawn` method)"
+            )
+        return await life.call(lambda: operation(life))
 
     def _find(self, function: Callable[..., Awaitable[Any]]) -> tuple[str, Registered]:
         for name, registered in self._registered.items():
@@ -258,6 +298,6 @@ class Jobs:
 
 def _check_key(key: object) -> None:
     if not isinstance(key, str) or not key or len(key) > _MAX_KEY:
-        raise InvalidJobError(f"the key of a job must be text of 1 to {_MAX_KEY} characters")
+        raise InvalidJobError(f"the key of a job must be a str of 1 to {_MAX_KEY} characters")
     if any("\ud800" <= character <= "\udfff" for character in key):
-        raise InvalidJobError("the key of a job holds half of a surrogate pair")
+        raise InvalidJobError("the key of a job contains a lone surrogate")

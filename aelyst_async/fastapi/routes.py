@@ -74,8 +74,8 @@ def accepted(job: Job) -> Accepted:
 def jobs_router(jobs: Jobs, *, path: str = "/jobs") -> APIRouter:
     """Return a router with ``GET {path}/{job_id}``: 200 with a `JobView`, or 404.
 
-    A job's id cannot be guessed, so whoever has it may ask. Without a journal, only the worker process that took the
-    job knows it.
+    A job's id cannot be guessed, so every caller that has it may ask. Without a journal, only the worker process
+    that took the job knows it.
     """
     router = APIRouter(tags=["jobs"])
 

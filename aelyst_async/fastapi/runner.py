@@ -1,27 +1,46 @@
 """The engine under `Jobs`, from opening to the end of the drain: what runs now, what may run next, what pauses.
 
 It keeps ids only; the store has the jobs. An id is in one place at a time: *ready* (its key's head, no slot free
-yet), *running* (a task), *paused* (a timer), or nowhere, when it waits behind another of its key: that one's end
-brings it out.
+yet), *running*, *paused* (`pauses`), a *suspect* (`trials`), or nowhere, when it waits behind another of its key: that
+one's end brings it out.
+
+::
+
+    ready ──▶ _work: a task in the submitter's context ──▶ _settle: done, failed, or put back for a pause ──▶ next
+
+The job's function has a task of its own, so that whatever it raises, and whatever it does to its task, ends there:
+`_settle` runs in another one. A task that a job itself starts is the job's; `sys.exit` there reaches the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
+import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
 
 import attrs
 
-from aelyst_async.errors import ContactsError, QueuedError, RateLimitedError, ServerError, TransportError
+from aelyst_async.fastapi.failures import (
+    LONGEST_WAIT,
+    frames_of,
+    is_temporary,
+    outcome_of,
+    retry_after,
+)
 from aelyst_async.fastapi.log import logger
+from aelyst_async.fastapi.pauses import Pauses
 from aelyst_async.fastapi.store import (
+    ALONE,
+    Adopted,
     InvalidJobError,
     JobQueueFullError,
-    JobsError,
+    JobsClosedError,
     JournalError,
     Merge,
     Outcome,
@@ -29,13 +48,11 @@ from aelyst_async.fastapi.store import (
     Store,
     Submission,
 )
+from aelyst_async.fastapi.trials import Trials
 
-__all__ = ["TEMPORARY", "Job", "JobsStats", "Registered", "Runner", "Settings"]
+__all__ = ["Job", "JobsStats", "Registered", "Runner", "Settings"]
 
 T = TypeVar("T")
-
-TEMPORARY = (RateLimitedError, QueuedError, ServerError, TransportError)
-"""Errors after which a job is tried again."""
 
 _ADOPT_EVERY = 2.0
 """Seconds between looks for jobs of workers that died."""
@@ -85,8 +102,24 @@ class Settings:
     concurrency: int
     capacity: int
     max_starts: int
+    give_up_after: float
     retry_base: float
     retry_cap: float
+
+
+@attrs.define(eq=False)
+class _Run:
+    """A job that has a slot."""
+
+    job_id: str
+    context: contextvars.Context
+    trial: int
+    task: asyncio.Task[None] | None = None
+    settling: bool = False
+    started: Started | None = None
+    began: float = 0.0
+    took: float = 0.0
+    failure: BaseException | None = None
 
 
 class Runner:
@@ -94,13 +127,22 @@ class Runner:
 
     def __init__(self, store: Store, registered: Mapping[str, Registered], settings: Settings) -> None:
         self.store = store
+        self.loop = asyncio.get_running_loop()
+        self.complaint: str | None = None
+        """What is wrong with the journal now."""
+        self._process = os.getpid()
         self._registered = registered
         self._settings = settings
         self._ready: deque[str] = deque()
-        self._running: dict[str, asyncio.Task[None]] = {}
-        self._paused: dict[str, asyncio.TimerHandle] = {}
+        self._running: dict[str, _Run] = {}
+        self._pauses = Pauses(self._resume)
+        self._trials = Trials(store, self._pump)
+        self._failed_at: dict[str, float] = {}  # when a job that pauses failed
         self._contexts: dict[str, contextvars.Context] = {}
         self._helpers: set[asyncio.Task[Any]] = set()
+        self._guests: set[Future[Any]] = set()  # calls from other loops
+        self._gate = threading.Lock()
+        self._admits = True  # guests
         self._adopter: asyncio.Task[None] | None = None
         self._pumping = False
         self._stopped = False  # nothing new is begun
@@ -113,12 +155,22 @@ class Runner:
         """Open the store and begin with what an earlier process left."""
         await self.store.open()
         try:
-            self._make_ready(await self.store.adopt())
+            self._take_over(await self.store.adopt())
         except BaseException:
             await self.store.close()
             raise
         if self.store.durable:
             self._adopter = asyncio.create_task(self._adopt())
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a copy in a forked child, which has neither the loop nor the journal's thread."""
+        return os.getpid() != self._process
+
+    @property
+    def lost(self) -> bool:
+        """Whether this life cannot be closed any more."""
+        return self.forked or self.loop.is_closed()
 
     def stats(self) -> JobsStats:
         """Return the counters."""
@@ -131,37 +183,43 @@ class Runner:
         """Whether a new job would be refused."""
         return self.store.open_count >= self._settings.capacity
 
+    async def call(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run an operation of this runner or its store in the loop that it belongs to, from whatever loop."""
+        if asyncio.get_running_loop() is self.loop:
+            return await operation()
+        with self._gate:
+            if not self._admits or not self.loop.is_running():
+                raise JobsClosedError("the event loop in which the jobs were opened does not run any more")
+            guest = asyncio.run_coroutine_threadsafe(operation(), self.loop)
+            self._guests.add(guest)
+        guest.add_done_callback(self._guests.discard)
+        return await asyncio.wrap_future(guest)
+
     async def submit(self, job: Submission) -> Job:
         """Add the job; see `Jobs.submit`."""
-        # A task of its own: once on disk a job must reach the queue, even if whoever asked has been cancelled.
+        # A task of its own: once on disk a job must reach the queue, even if the submitter was cancelled.
         task = asyncio.create_task(self._add(job, contextvars.copy_context()))
         self._helpers.add(task)
-        task.add_done_callback(self._helper_ended)
-        return await asyncio.shield(task)
-
-    def _helper_ended(self, task: asyncio.Task[Any]) -> None:
-        self._helpers.discard(task)
-        if not task.cancelled():
-            task.exception()  # it is the asker's; if he has gone, nobody's
+        task.add_done_callback(self._helpers.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_unheard)
+            raise
 
     async def _add(self, job: Submission, context: contextvars.Context) -> Job:
-        try:
-            added = await self.store.add(job, capacity=self._settings.capacity)
-        except JobsError:
-            raise
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidJobError(
-                f"the arguments of the job {job.name} cannot be merged or kept: a journal takes JSON only"
-            ) from error
+        added = await self.store.add(job, capacity=self._settings.capacity)
         if added is None:
             self._counted["refused"] += 1
             raise JobQueueFullError("too many jobs are unfinished", self._retry_after())
         self._counted["submitted"] += 1
         self._counted["merged"] += added.merged
+        if added.merged:
+            self._failed_at.pop(added.id, None)
         if added.mine and (not added.merged or added.id in self._contexts):
             self._contexts[added.id] = context
         if added.head:
-            self._make_ready([added.id])
+            self._make_ready(added.id)
         return Job(added.id, added.merged)
 
     def _retry_after(self) -> float:
@@ -169,9 +227,12 @@ class Runner:
         rounds = self.store.open_count / self._settings.concurrency / 2
         return min(60.0, max(1.0, rounds * self._pace))
 
-    def _make_ready(self, job_ids: list[str]) -> None:
+    def _make_ready(self, *job_ids: str) -> None:
         self._ready.extend(job_ids)
         self._pump()
+
+    def _resume(self, job_id: str) -> None:
+        self._make_ready(job_id)
 
     def _pump(self) -> None:
         """Begin what may begin."""
@@ -179,150 +240,220 @@ class Runner:
             return  # an eager task (Python 3.12) runs, and may end, before create_task returns
         self._pumping = True
         try:
-            while self._ready and len(self._running) < self._settings.concurrency and not self._stopped:
-                job_id = self._ready.popleft()
-                context = self._contexts.pop(job_id, None) or contextvars.copy_context()
-                # create_task(context=…) came with Python 3.11; within a context it copies that one.
-                task = context.run(asyncio.create_task, self._run(job_id))
-                self._running[job_id] = task
-                task.add_done_callback(partial(self._ended, job_id))
+            while len(self._running) < self._settings.concurrency and not self._stopped and not self._trials.alone:
+                if (suspect := self._trials.next()) is not None:
+                    self._begin(suspect, ALONE)
+                elif self._ready:
+                    self._begin(self._ready.popleft(), 0)
+                else:
+                    break
         finally:
             self._pumping = False
 
-    def _ended(self, job_id: str, task: asyncio.Task[None]) -> None:
-        self._running.pop(job_id, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("job %s was lost by an error of ours", job_id, exc_info=error)
-        self._pump()
+    def _begin(self, job_id: str, trial: int) -> None:
+        context = self._contexts.pop(job_id, None)
+        run = _Run(job_id, contextvars.copy_context() if context is None else context, trial)
+        self._running[job_id] = run
+        self._launch(run, self._work(run), self._worked)
 
-    async def _run(self, job_id: str) -> None:
-        clock = asyncio.get_running_loop().time
-        started: Started | None = None
-        began = clock()
-        failure: BaseException | None = None
+    def _launch(
+        self, run: _Run, step: Coroutine[Any, Any, None], after: Callable[[_Run, asyncio.Task[None]], None]
+    ) -> None:
+        # create_task(context=…) came with Python 3.11; within a context it copies that one.
+        run.task = run.context.run(asyncio.create_task, step)
+        run.task.add_done_callback(partial(after, run))
+
+    async def _work(self, run: _Run) -> None:
+        run.started = started = await self._insist(lambda: self.store.start(run.job_id, run.trial))
+        run.began = self.loop.time()
+        if started is None:
+            return
+        if run.trial:
+            self._trials.begun(run.job_id)
         try:
-            started = await self._insist(lambda: self.store.start(job_id))
-            if started is None:
-                return
-            began = clock()
             await self._function(started)(**started.arguments)
-        except asyncio.CancelledError as error:
-            if self._cutting or started is None:
-                await self._put_back(job_id, uncounted=True)
-                raise
-            failure = error
-        except Exception as error:
-            if started is None:
-                raise  # the store's, not the job's
-            failure = error  # whatever it is, it is logged and hurts no other job
-        assert started is not None
-        taken = clock() - began
-        self._pace = taken if self._pace == 0.0 else 0.9 * self._pace + 0.1 * taken
-        try:
-            if isinstance(failure, TEMPORARY) and started.starts < self._settings.max_starts:
-                await self._pause(job_id, started, failure)
-                return
-            if failure is not None:
-                _log(job_id, started, failure)
-            outcome = _outcome(failure)
-        finally:
-            del failure  # or frame, traceback and error hold each other until the garbage collector comes
-        following = await self._insist(lambda: self.store.finish(job_id, outcome))
-        self._counted["failed" if outcome.state == "failed" else "done"] += 1
-        if following is not None:
-            self._make_ready([following])
+        except BaseException as error:  # noqa: BLE001 - sys.exit too: it fails this job alone
+            run.failure = error
 
     def _function(self, started: Started) -> Callable[..., Awaitable[Any]]:
+        if started.problem is not None:
+            raise InvalidJobError(started.problem)
         registered = self._registered.get(started.name)
         function = started.function if registered is None else registered.function
         if function is None:
             raise LookupError(f"no function is registered as {started.name!r}; is the module that does it imported?")
         return function
 
-    async def _pause(self, job_id: str, started: Started, failure: ContactsError) -> None:
-        """Let the job wait and begin it again later; its key's later jobs wait behind it."""
+    def _worked(self, run: _Run, task: asyncio.Task[None]) -> None:
+        self._trials.ended(run.job_id)
+        if self._closed:
+            del self._running[run.job_id]  # it has outlived the drain
+            return
+        if task.cancelled():
+            run.failure = asyncio.CancelledError()  # before its first step, or after its last
+        elif (error := task.exception()) is not None:
+            logger.error("job %s cannot be begun, trying again", run.job_id, exc_info=error)
+            run.failure = error
+        if run.started is not None:
+            run.took = self.loop.time() - run.began
+            self._pace = run.took if self._pace == 0.0 else 0.9 * self._pace + 0.1 * run.took
+        run.settling = True
+        self._launch(run, self._settle(run), self._settled)
+
+    async def _settle(self, run: _Run) -> None:
+        started, failure = run.started, run.failure
+        try:
+            cut_off = self._cutting and isinstance(failure, asyncio.CancelledError)
+            if cut_off or (started is None and failure is not None):
+                await self._insist(lambda: self.store.put_back(run.job_id, uncounted=True))
+                if not self._stopped:
+                    self._pauses.add(run.job_id, "", _JOURNAL_PAUSE)
+                return
+            if started is None:
+                return  # it is not there to be run
+            outcome = Outcome("done")
+            if failure is not None:
+                outcome = outcome_of(failure, started)
+                problem = await self._pause(run, started, failure, outcome) if is_temporary(failure) else ""
+                if problem is None:
+                    return
+                outcome = attrs.evolve(outcome, message=problem + (outcome.message or ""))
+                _log(run.job_id, started, outcome, failure)
+        finally:
+            del failure  # or frame, traceback and error hold each other until the garbage collector comes
+        following = await self._insist(lambda: self.store.finish(run.job_id, outcome))
+        self._failed_at.pop(run.job_id, None)
+        self._counted["failed" if outcome.state == "failed" else "done"] += 1
+        if outcome.state == "done":
+            self._pauses.succeeded(started.name)
+        if following is not None:
+            self._make_ready(following)
+
+    async def _pause(self, run: _Run, started: Started, failure: BaseException, outcome: Outcome) -> str | None:
+        """Let the job wait and begin it again later; its key's later jobs wait behind it. Return why not."""
         import backoff
 
-        value = min(self._settings.retry_cap, self._settings.retry_base * 2.0 ** (started.starts - 1))
-        delay = max(backoff.full_jitter(value), getattr(failure, "retry_after", None) or 0.0)
+        now = self.loop.time()
+        waited = now - self._failed_at.pop(run.job_id, run.began)
+        left = self._settings.give_up_after - started.waited - waited
+        told = retry_after(failure)
+        ceiling = min(self._settings.retry_cap, self._settings.retry_base * 2.0 ** min(started.retries, 60))
+        delay = min(backoff.full_jitter(ceiling), left)  # the last try comes when the time is over
+        if left > 0 and told is not None and min(told, LONGEST_WAIT) > left:
+            return f"the server asks for a pause of {told:.0f} s, and {left:.0f} s are left of give_up_after; "
+        if left <= 0:
+            return f"given up after {started.retries} retries in {started.waited + waited:.0f} s (give_up_after); "
+        if told is not None:
+            delay = max(delay, min(told, left))
         logger.warning(
-            "job %s (%s) met %s; start %d of %d in %.1f s",
-            job_id, started.name, type(failure).__name__, started.starts + 1, self._settings.max_starts, delay,
+            "job %s (%s) met %s%s: %s; retry %d in %.1f s",
+            run.job_id, started.name, outcome.error, _in_brackets(outcome), outcome.message, started.retries + 1, delay,
         )  # fmt: skip
-        await self._insist(lambda: self.store.put_back(job_id, uncounted=False))
+        await self._insist(lambda: self.store.put_back(run.job_id, uncounted=False, waited=waited))
         self._counted["retried"] += 1
+        self._contexts.setdefault(run.job_id, run.context)
         if not self._stopped:
-            self._paused[job_id] = asyncio.get_running_loop().call_later(delay, self._resume, job_id)
+            self._failed_at[run.job_id] = now
+            self._pauses.add(run.job_id, started.name, delay)
+        return None
 
-    def _resume(self, job_id: str) -> None:
-        del self._paused[job_id]
-        self._make_ready([job_id])
+    def _settled(self, run: _Run, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if (task.cancelled() or error is not None) and not self._closed:
+            logger.error("the end of job %s is not kept yet, trying again", run.job_id, exc_info=error)
+            self.loop.call_later(_JOURNAL_PAUSE, self._settle_again, run)
+            return
+        run.failure = None
+        del self._running[run.job_id]
+        self._pump()
 
-    async def _put_back(self, job_id: str, *, uncounted: bool) -> None:
-        try:
-            await self.store.put_back(job_id, uncounted=uncounted)
-        except JournalError as error:
-            logger.warning("job %s stays marked as running: %s", job_id, error)  # it is adopted all the same
+    def _settle_again(self, run: _Run) -> None:
+        if not self._closed:
+            self._launch(run, self._settle(run), self._settled)
 
     async def _insist(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Return the result of a store's operation; a journal that fails (a full disk) is tried until it works."""
         while True:
             try:
-                return await operation()
+                result = await operation()
             except JournalError as error:
                 if self._closed:
                     raise asyncio.CancelledError from None  # a job that has outlived the drain
-                logger.error("%s; trying again in %g s", error, _JOURNAL_PAUSE)
+                if self.complaint != str(error):
+                    logger.error("%s; trying again every %g s", error, _JOURNAL_PAUSE)
+                self.complaint = str(error)
+            else:
+                if self.complaint is not None:
+                    logger.warning("the journal works again")
+                self.complaint = None
+                return result
             await asyncio.sleep(_JOURNAL_PAUSE)
 
     async def _adopt(self) -> None:
         while True:
             await asyncio.sleep(_ADOPT_EVERY)
             try:
-                found = await self._insist(self.store.adopt)
-            except Exception as error:  # noqa: BLE001 - a lock file that cannot be opened must not end the looking
+                self._take_over(await self._insist(self.store.adopt))
+            except Exception as error:  # noqa: BLE001 - one look that fails must not end the looking
                 logger.error("cannot look for jobs of workers that died: %s", error)
-                continue
-            if found:
-                logger.info("took over the jobs of a worker that died: %d keys", len(found))
-                self._make_ready(found)
+
+    def _take_over(self, adopted: Adopted) -> None:
+        for owner in adopted.owners:
+            logger.warning("took over the jobs of %s", owner)
+        for job_id, name, problem in adopted.given_up:
+            logger.error("job %s (%s) is given up: %s", job_id, name, problem)
+        self._counted["failed"] += len(adopted.given_up)
+        suspects = [head for head in adopted.heads if head.deaths or head.blame]
+        if suspects:
+            logger.warning("%d jobs ran when their process died; they are begun one at a time", len(suspects))
+        self._trials.accuse(suspects)
+        self._make_ready(*(head.id for head in adopted.heads if head not in suspects))
 
     async def drain(self, timeout: float) -> None:
         """Stop: give what runs `timeout` seconds, and without a journal also what waits; then cut off, then close.
 
         Takes at most `timeout` and the grace for what is cut off, beside what the disk takes.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
+        deadline = self.loop.time() + timeout
+        cut: list[_Run] = []
+        guests: list[asyncio.Future[Any]] = []
         if self._adopter is not None:
             self._adopter.cancel()
         try:
             self._stopped = self.store.durable
-            for job_id, timer in tuple(self._paused.items()):
-                timer.cancel()
-                if not self.store.durable:
-                    self._resume(job_id)
-            if self._helpers:
-                await asyncio.wait(self._helpers, timeout=timeout)
-            # asyncio.wait, since wait_for waits for what does not heed its cancellation, thus without bound.
-            while self._running and (left := deadline - loop.time()) > 0:
-                await asyncio.wait(self._running.values(), timeout=left, return_when=asyncio.FIRST_COMPLETED)
-                await asyncio.sleep(0)  # for the callbacks that begin the next
+            paused = self._pauses.stop()
+            if not self.store.durable:
+                self._make_ready(*paused)
+            with self._gate:
+                self._admits = False
+                guests = [asyncio.wrap_future(guest) for guest in tuple(self._guests)]
+            await _all_over([*self._helpers, *guests], timeout)
+            await self._idle(deadline)
             self._stopped = self._cutting = True
-            cut = tuple(self._running.values())
-            for task in cut:
-                task.cancel()
-            if cut:
-                await asyncio.wait(cut, timeout=_CANCEL_GRACE)
+            cut = [run for run in self._running.values() if not run.settling]
+            for run in cut:
+                if run.task is not None:
+                    run.task.cancel()
+            await self._idle(self.loop.time() + _CANCEL_GRACE)
         finally:
-            self._stopped = self._cutting = True
-            if self._adopter is not None:
-                await asyncio.wait([self._adopter])
-            for timer in self._paused.values():
-                timer.cancel()
-            self._closed = True
+            self._stopped = self._cutting = self._closed = True
+            self._admits = False
+            self._trials.stop()
+            self._pauses.stop()
             await self.store.close()
+            settling = [run.task for run in self._running.values() if run.settling and run.task is not None]
+            for task in settling:
+                task.cancel()  # it waits for a journal that failed
+            await _all_over([*settling, *guests], _CANCEL_GRACE)
         self._report(len(cut))
+
+    async def _idle(self, deadline: float) -> None:
+        """Return when nothing runs, at the latest at the deadline."""
+        # asyncio.wait, since wait_for waits for what does not heed its cancellation, thus without bound.
+        while self._running and (left := deadline - self.loop.time()) > 0:
+            tasks = [run.task for run in self._running.values() if run.task is not None]
+            await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)  # for the callbacks that begin the next
 
     def _report(self, cut: int) -> None:
         left = self.store.open_count
@@ -334,20 +465,27 @@ class Runner:
             logger.error("%d jobs are lost, %d of them were cut off; a journal would keep them", left, cut)
 
 
-def _outcome(failure: BaseException | None) -> Outcome:
-    if failure is None:
-        return Outcome("done")
-    status = getattr(failure, "status", None)
-    return Outcome("failed", type(failure).__name__, status if isinstance(status, int) else None)
+async def _all_over(futures: Iterable[asyncio.Future[Any]], timeout: float) -> None:
+    waiting = set(futures)
+    if waiting:
+        done, _ = await asyncio.wait(waiting, timeout=timeout)
+        for future in done:
+            if not future.cancelled():
+                future.exception()  # the caller's, who hears of it
 
 
-def _log(job_id: str, started: Started, failure: BaseException) -> None:
-    if isinstance(failure, ContactsError):
-        # Not its text: that holds the address of the request, thus the contact.
-        status = getattr(failure, "status", "no status")
-        logger.error(
-            "job %s (%s) failed with %s (%s) at start %d",
-            job_id, started.name, type(failure).__name__, status, started.starts,
-        )  # fmt: skip
-    else:
-        logger.error("job %s (%s) failed at start %d", job_id, started.name, started.starts, exc_info=failure)
+def _unheard(task: asyncio.Task[Job]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        logger.warning("job %s was accepted after its submitter was cancelled or timed out", task.result().id)
+
+
+def _in_brackets(outcome: Outcome) -> str:
+    return "" if outcome.error_status is None else f" (status {outcome.error_status})"
+
+
+def _log(job_id: str, started: Started, outcome: Outcome, failure: BaseException) -> None:
+    # The message and frames without values, not the traceback: that holds people's data.
+    logger.error(
+        "job %s (%s) failed at start %d with %s%s: %s%s",
+        job_id, started.name, started.starts, outcome.error, _in_brackets(outcome), outcome.message, frames_of(failure),
+    )  # fmt: skip

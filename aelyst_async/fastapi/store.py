@@ -9,7 +9,7 @@
 * Jobs of one key form a queue. Its head is waiting or running, the others wait, so a key never has two running.
 * A submission for a key whose last job waits and has the same function is merged into that job; it gets that job's
   id. One that finds the last job running waits behind it: the running one may have read its arguments already.
-* ``finish`` tells the next of the key, so that whoever ran one job runs the next and order needs no search.
+* ``finish`` returns the next job of the key, so that one process runs all jobs of a key and order needs no search.
 
 `MemoryStore` keeps them in this process: fast, any arguments, gone with the process. `aelyst_async.fastapi.journal`
 keeps them in SQLite.
@@ -21,6 +21,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from itertools import islice
 from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
@@ -29,7 +30,12 @@ from aelyst_async.contacts import UNSET, ContactFields
 from aelyst_async.errors import ContactsError
 
 __all__ = [
+    "ALONE",
+    "IN_TURN",
     "Added",
+    "Adopted",
+    "FailedJob",
+    "Head",
     "InvalidJobError",
     "JobQueueFullError",
     "JobState",
@@ -43,10 +49,17 @@ __all__ = [
     "Started",
     "Store",
     "Submission",
+    "merge_arguments",
     "union",
 ]
 
 JobState: TypeAlias = Literal["waiting", "running", "done", "failed"]
+
+ALONE = 10
+"""Points of blame for the death of the process while nothing else may begin beside a job; see `database`."""
+
+IN_TURN = 1
+"""The same while only other suspects must wait for it."""
 
 Merge: TypeAlias = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
 """Makes one set of arguments of two: those of the job that waits, and the newer ones."""
@@ -79,6 +92,17 @@ class InvalidJobError(JobsError, ValueError):
     """The key or the arguments of a job cannot be kept, or its function cannot be found again."""
 
 
+def merge_arguments(merge: Merge, older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
+    """Return the merged arguments. Raises `InvalidJobError`, whatever `merge` raises or returns instead of a dict."""
+    try:
+        merged = merge(older, newer)
+    except BaseException as error:  # a rule that calls sys.exit must end neither the loop nor the journal
+        raise InvalidJobError(f"the merge rule of the job raised {type(error).__name__}") from error
+    if not isinstance(merged, dict):
+        raise InvalidJobError(f"the merge rule of the job must return a dict, not {type(merged).__name__}")
+    return merged
+
+
 def union(old: Any, new: Any) -> Any:
     """Return `old` brought up to date by `new`: what only one of them has is kept, what both have is `new`'s.
 
@@ -109,7 +133,8 @@ class JobStatus:
     """What may be told of a job: nothing of its key or arguments, which hold people's data.
 
     ``submissions``: how many were merged into it, itself included. ``starts``: how often it was begun. ``error`` is
-    the name of the error's class, ``error_status`` the HTTP status that caused it, if one did.
+    the name of the error's class, ``message`` its text without what looks like people's data or a credential (see
+    `failures.message_of`), ``error_status`` the HTTP status that caused it, if one did.
     """
 
     id: str
@@ -120,7 +145,15 @@ class JobStatus:
     submitted_at: datetime
     finished_at: datetime | None = None
     error: str | None = None
+    message: str | None = None
     error_status: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class FailedJob(JobStatus):
+    """A job that failed, with its key, which may name a person. Its arguments stay in the store, for `resubmit`."""
+
+    key: str = attrs.field(repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -149,13 +182,18 @@ class Added:
 
 @attrs.frozen
 class Started:
-    """A job to run."""
+    """A job to run. ``retries``: its temporary failures so far; ``waited``: the seconds that they and the pauses after
+    them took. ``problem``: why it cannot be run.
+    """
 
     key: str
     name: str
     arguments: dict[str, Any]
     starts: int
     function: Callable[..., Any] | None = None
+    retries: int = attrs.field(default=0, kw_only=True)
+    waited: float = attrs.field(default=0.0, kw_only=True)
+    problem: str | None = attrs.field(default=None, kw_only=True)
 
 
 @attrs.frozen
@@ -165,6 +203,26 @@ class Outcome:
     state: JobState
     error: str | None = None
     error_status: int | None = None
+    message: str | None = None
+
+
+@attrs.frozen(order=True)
+class Head:
+    """A job that can start. ``deaths`` above 0: it is suspected of killing its process, ``blame`` says how much."""
+
+    seq: int
+    id: str
+    deaths: int = 0
+    blame: int = 0
+
+
+@attrs.define
+class Adopted:
+    """What dead owners left: jobs that can start, in order; id, name and problem of those given up; the owners."""
+
+    heads: list[Head] = attrs.Factory(list)
+    given_up: list[tuple[str, str, str]] = attrs.Factory(list)
+    owners: list[str] = attrs.Factory(list)
 
 
 class Store(Protocol):
@@ -183,23 +241,37 @@ class Store(Protocol):
         ...
 
     async def add(self, job: Submission, *, capacity: int) -> Added | None:
-        """Keep the job, or merge it; where `capacity` jobs are open only merge it, else return None."""
+        """Keep the job, or merge it; where `capacity` jobs are open only merge it, else return None.
+
+        A job that is merged into starts fresh: its ``retries`` and ``waited`` are 0 again. Raises `InvalidJobError`.
+        """
         ...
 
-    async def start(self, job_id: str) -> Started | None:
-        """Mark a waiting job as running and return it; None if it is not there to be run."""
+    async def start(self, job_id: str, trial: int = 0) -> Started | None:
+        """Mark a waiting job as running and return it; None if it is not there to be run.
+
+        `trial`: the blame that it gets if the process dies now.
+        """
+        ...
+
+    async def watch(self, job_id: str, trial: int) -> None:
+        """Change the blame that a running job gets if the process dies."""
         ...
 
     async def finish(self, job_id: str, outcome: Outcome) -> str | None:
         """Mark a job as over and return the next one of its key."""
         ...
 
-    async def put_back(self, job_id: str, *, uncounted: bool) -> None:
-        """Let a running job wait again; `uncounted`: this start was not its fault and does not count."""
+    async def put_back(self, job_id: str, *, uncounted: bool, waited: float = 0.0) -> None:
+        """Let a running job wait again.
+
+        `uncounted`: it was cut off, and this start does not count. Else it failed temporarily: that is counted,
+        `waited` seconds are added, and it is no suspect any more.
+        """
         ...
 
-    async def adopt(self) -> list[str]:
-        """Take over the jobs of processes that died; return those that can start at once."""
+    async def adopt(self) -> Adopted:
+        """Take over the jobs of processes that died."""
         ...
 
     async def status(self, job_id: str) -> JobStatus | None:
@@ -210,8 +282,16 @@ class Store(Protocol):
         """Return a failed job with its arguments, to submit it again."""
         ...
 
+    async def failures(self, limit: int) -> list[FailedJob]:
+        """Return the `limit` jobs that failed last, the newest first."""
+        ...
+
     async def close(self) -> None:
         """Release everything; called once, last."""
+        ...
+
+    def stop(self) -> None:
+        """Release everything where the loop that opened it is gone. Blocks."""
         ...
 
 
@@ -222,9 +302,27 @@ class _Record:
     state: JobState = "waiting"
     submissions: int = 1
     starts: int = 0
+    retries: int = 0
+    waited: float = 0.0
     submitted_at: float = attrs.field(factory=time.time)
     finished_at: float | None = None
     outcome: Outcome | None = None
+
+    def told(self) -> dict[str, Any]:
+        """Return the fields of the job's `JobStatus`."""
+        outcome = self.outcome or Outcome(self.state)
+        return {
+            "id": self.job.id,
+            "name": self.job.name,
+            "state": self.state,
+            "submissions": self.submissions,
+            "starts": self.starts,
+            "submitted_at": moment(self.submitted_at),
+            "finished_at": None if self.finished_at is None else moment(self.finished_at),
+            "error": outcome.error,
+            "message": outcome.message,
+            "error_status": outcome.error_status,
+        }
 
 
 class MemoryStore:
@@ -252,8 +350,9 @@ class MemoryStore:
         if queue and job.merge is not None:
             last = self._open[queue[-1]]
             if last.state == "waiting" and last.job.function == job.function:
-                last.arguments = job.merge(last.arguments, job.arguments)
+                last.arguments = merge_arguments(job.merge, last.arguments, job.arguments)
                 last.submissions += 1
+                last.retries, last.waited = 0, 0.0
                 return Added(last.job.id, merged=True, mine=True, head=False)
         if len(self._open) >= capacity:
             return None
@@ -261,7 +360,7 @@ class MemoryStore:
         self._queues.setdefault(job.key, deque()).append(job.id)
         return Added(job.id, merged=False, mine=True, head=not queue)
 
-    async def start(self, job_id: str) -> Started | None:
+    async def start(self, job_id: str, trial: int = 0) -> Started | None:  # noqa: ARG002 - it dies with the process
         """See `Store`."""
         record = self._open.get(job_id)
         if record is None or record.state != "waiting":
@@ -269,11 +368,19 @@ class MemoryStore:
         record.state = "running"
         record.starts += 1
         job = record.job
-        return Started(job.key, job.name, record.arguments, record.starts, job.function)
+        return Started(
+            job.key, job.name, record.arguments, record.starts, job.function,
+            retries=record.retries, waited=record.waited,
+        )  # fmt: skip
+
+    async def watch(self, job_id: str, trial: int) -> None:
+        """Nothing is to be done."""
 
     async def finish(self, job_id: str, outcome: Outcome) -> str | None:
         """See `Store`."""
-        record = self._open.pop(job_id)
+        record = self._open.pop(job_id, None)
+        if record is None:
+            return None
         queue = self._queues[record.job.key]
         queue.popleft()  # a job that runs is its key's head
         if not queue:
@@ -288,34 +395,23 @@ class MemoryStore:
             self._finished.popitem(last=False)
         return queue[0] if queue else None
 
-    async def put_back(self, job_id: str, *, uncounted: bool) -> None:
+    async def put_back(self, job_id: str, *, uncounted: bool, waited: float = 0.0) -> None:
         """See `Store`."""
         record = self._open[job_id]
         if record.state == "running":
             record.state = "waiting"
             record.starts -= uncounted
+            record.retries += not uncounted
+            record.waited += waited
 
-    async def adopt(self) -> list[str]:
+    async def adopt(self) -> Adopted:
         """Nothing outlives a process here."""
-        return []
+        return Adopted()
 
     async def status(self, job_id: str) -> JobStatus | None:
         """See `Store`."""
         record = self._open.get(job_id) or self._finished.get(job_id)
-        if record is None:
-            return None
-        outcome = record.outcome or Outcome(record.state)
-        return JobStatus(
-            id=job_id,
-            name=record.job.name,
-            state=record.state,
-            submissions=record.submissions,
-            starts=record.starts,
-            submitted_at=moment(record.submitted_at),
-            finished_at=None if record.finished_at is None else moment(record.finished_at),
-            error=outcome.error,
-            error_status=outcome.error_status,
-        )
+        return None if record is None else JobStatus(**record.told())
 
     async def failed(self, job_id: str) -> Started | None:
         """See `Store`."""
@@ -324,7 +420,15 @@ class MemoryStore:
             return None
         return Started(record.job.key, record.job.name, record.arguments, record.starts, record.job.function)
 
+    async def failures(self, limit: int) -> list[FailedJob]:
+        """See `Store`."""
+        failed = (record for record in reversed(self._finished.values()) if record.state == "failed")
+        return [FailedJob(key=record.job.key, **record.told()) for record in islice(failed, limit)]
+
     async def close(self) -> None:
+        """Nothing is to be done."""
+
+    def stop(self) -> None:
         """Nothing is to be done."""
 
 

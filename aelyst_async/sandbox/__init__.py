@@ -1,7 +1,7 @@
-"""The three vendors' APIs on this machine: over real HTTP, with a memory, quotas, faults and a clock.
+"""The three vendors' APIs on this machine: over real HTTP, with stored contacts, quotas, faults and a clock.
 
-No vendor offers a sandbox, so whoever integrates tests on a live account or on mocks. This is a server that keeps
-contacts, counts requests and fails on demand::
+No vendor offers a sandbox, and tests need something between mocks and a live account. This server stores contacts,
+counts requests and fails on demand::
 
     async with Sandbox() as sandbox:
         gateway = AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst"))
@@ -9,13 +9,13 @@ contacts, counts requests and fails on demand::
 How a request goes through, one module a step:
 
     http.py      bytes in: Host and origin (guard.py), the account by path prefix, the vendor, the route
-    account.py   one customer's world: contacts (store.py), switches (assumptions.py), quota (quota.py),
+    account.py   one customer's account: contacts (store.py), switches (assumptions.py), quota (quota.py),
                  faults (faults.py), clock (clock.py), evidence (evidence.py)
     vendors/     what one vendor answers: pure functions of a call and the store
-    control.py   /_sandbox/…: the same world over HTTP, for the inspector page and for other languages
+    control.py   /_sandbox/…: the same account over HTTP, for the inspector page and for other languages
     limiters.py  what the clients' rate limiters have learned; reporting.py is the client's side of it
 
-Every account is a world of its own: nothing that one test does is seen by the next. The account ``default`` answers
+Accounts share nothing, so a test with its own account sees nothing of the others. The account ``default`` answers
 at ``/aelyst/v1``, another one at ``/@NAME/aelyst/v1``.
 """
 

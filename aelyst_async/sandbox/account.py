@@ -1,8 +1,7 @@
-"""One customer's world: contacts, tokens, switches, quotas, faults, a clock, and the evidence of what happened.
+"""One customer's account: contacts, tokens, switches, quotas, faults, a clock, and the log of what happened.
 
-An account has a place at each vendor. Accounts share a server and a database and nothing else, so a test that gets
-one of its own is alone in the world. All methods are plain functions that return at once; they are to be called from
-the thread in which the server runs.
+An account exists at each vendor. Accounts share a server and a database and nothing else, so a test that has its own
+sees nothing of the others. All methods are plain functions that return at once. Call them in the server's thread.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 from urllib.parse import quote
 
@@ -49,7 +49,7 @@ class Gauge:
 
 
 class Account:
-    """A world of its own on a sandbox. `Sandbox.account` makes them; a `Sandbox` is itself the first one."""
+    """One account on a sandbox, separate from all others. `Sandbox.account` makes them; a `Sandbox` is the first."""
 
     def __init__(
         self,
@@ -76,6 +76,11 @@ class Account:
         self._counters: dict[tuple[str, str, str], Counter] = {}
         self._counters_revision = self.settings.revision
 
+    def __repr__(self) -> str:
+        where = self.url if self._root else "not running"
+        name = "" if self.name == DEFAULT_ACCOUNT else f" {self.name!r}"
+        return f"<{type(self).__name__}{name} {where} ({', '.join(VENDORS)})>"
+
     # --- where it is -------------------------------------------------------------------------------------------
 
     @property
@@ -93,6 +98,10 @@ class Account:
         """Return a credential that this vendor accepts: the newest one. Raises `ValueError`."""
         return self._tokens[_vendor(vendor).name][-1]
 
+    def shown_tokens(self) -> dict[str, str | None]:
+        """Return by vendor the token that may be shown: the well-known one, or `None` if `set_tokens` replaced it."""
+        return {vendor: DEFAULT_TOKEN if self.accepts(vendor, DEFAULT_TOKEN) else None for vendor in VENDORS}
+
     def set_tokens(self, vendor: str, *tokens: str) -> None:
         """Accept these credentials and no others; each has a quota of its own. Raises `ValueError`."""
         if not tokens or not all(tokens):
@@ -103,14 +112,23 @@ class Account:
         """Whether this vendor knows the credential."""
         return token in self._tokens[vendor]
 
+    @property
+    def instance(self) -> str:
+        """16 hex digits that name the account's present contents: others after a reset or a restart without ``db``.
+
+        A journal of a sync is bound to them, so that it is not believed about contacts that are gone.
+        """
+        return self._store.instance(self.name)
+
     # --- contacts ----------------------------------------------------------------------------------------------
 
     def add_contact(self, vendor: str, fields: Mapping[str, Any]) -> str:
         """Put a contact in, visible at once, and return its id.
 
         `fields` are the vendor's, by the vendor's names, those that its API only shows as well; for DM Champ also
-        ``tags``, ``messages`` and ``lists``. Nothing is checked but the id, so any data that a real account may
-        hold can be put in. Raises `ValueError` for an id that is taken or that the vendor cannot have.
+        ``tags``, ``messages`` and ``lists``. A list may also be a tuple or a set; a set is stored sorted. Nothing is
+        checked but the id, so any data that a real account may hold can be put in. Raises `ValueError` for an id that
+        is taken or that the vendor cannot have.
         """
         return self.add_contacts(vendor, (fields,))[0]
 
@@ -123,6 +141,7 @@ class Account:
 
     @staticmethod
     def _add(vendor: Vendor, call: Call, fields: Mapping[str, Any]) -> str:
+        fields = {name: sorted(item) if isinstance(item, AbstractSet) else item for name, item in fields.items()}
         try:
             return vendor.add(call, fields)
         except sqlite3.IntegrityError:
@@ -146,15 +165,15 @@ class Account:
         return self.settings.set({**(switches or {}), **named})
 
     def add_fault(self, fault: Fault | str) -> int:
-        """Put a fault in force (text as on the command line) and return its number. Raises `ValueError`."""
+        """Switch a fault on (a `str` is read as on the command line) and return its number. Raises `ValueError`."""
         return self.plan.add(_as_fault(fault))
 
     def remove_fault(self, number: int) -> bool:
-        """Take a fault out of force; `False` if it is not in force."""
+        """Switch a fault off; `False` if it is not on."""
         return self.plan.remove(number)
 
     def clear_faults(self) -> None:
-        """Take all faults out of force."""
+        """Switch all faults off."""
         self.plan.clear()
 
     def fail_next(self, what: str | int = 503, times: int = 1, **options: Any) -> int:
@@ -228,8 +247,8 @@ class Account:
             for token in self._tokens[vendor]
             if (counter := self._counters.get((vendor, token, shared))) is not None
         ]
-        # A quota that nobody asked, or that was dropped as idle, is whole. What an endpoint's bucket knows of quotas
-        # for each path, and one of several credentials, cannot be told from here.
+        # A quota that no request has met, or that was dropped as idle, is full. Of quotas for each path, and of those
+        # of several credentials, it is not known here which one the client's bucket stands for.
         told = len(asked) < 2 and not (scope == "path" and path is None)
         return Enforced(
             limit=quota.limit,
@@ -243,7 +262,7 @@ class Account:
     # --- start over --------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Be as new: no contacts, the switches and faults of the start, fresh quotas, an empty log."""
+        """Start over: no contacts, the switches and faults of the start, full quotas, an empty log."""
         self._store.clear(self.name)
         self.settings.set(self._initial)
         self.plan.clear()

@@ -1,8 +1,8 @@
 """What the sandbox does, and how it knows: each behaviour is *documented* or *assumed*.
 
-A page of a vendor stands behind a documented behaviour. Where the pages are silent a real server still does
-something, and a client that was only tested against one guess depends on it unawares. So every assumed behaviour
-is a switch with all its plausible values, and a client's tests can run over all of them.
+A documented behaviour is described on a page of the vendor, and carries that page's address. Where the pages say
+nothing, a real server still does something, and a client that was tested against one guess may depend on it. So every
+assumed behaviour is a switch with all its plausible values, and a client's tests can run over all of them.
 
 A switch is named ``vendor.name``; `Settings.set` also takes the bare name and sets it for every vendor that has it.
 ``aelyst sandbox explain`` prints the table.
@@ -33,12 +33,14 @@ class Behaviour:
     """One line of the table.
 
     ``values`` are the choices of a switch (empty: the behaviour is fixed); ``parse`` reads a free value instead,
-    described by ``values[0]``. ``source`` is a seed page, or why it is only assumed.
+    described by ``values[0]``. ``source`` names the vendor's page, or says why the behaviour is only assumed; ``url``
+    is the address of that page, empty where no page stands behind it.
     """
 
     name: str
     summary: str
     source: str
+    url: str = ""
     basis: Literal["documented", "assumed"] = "assumed"
     values: tuple[str, ...] = ()
     default: str = ""
@@ -72,14 +74,21 @@ def _text_of(value: object) -> str:
     raise ValueError(f"{value!r} is not a value of a switch")
 
 
-def common_behaviours(vendor: str, *, quota: str, seed_page: str | None) -> tuple[Behaviour, ...]:
-    """Return the switches that every vendor has. `seed_page` documents the rate-limit headers, if any page does."""
-    shown = seed_page or "no page of this vendor mentions a quota"
+def common_behaviours(
+    vendor: str, *, quota: str, page: str | None = None, url: str = "", front_url: str = "", create_url: str = ""
+) -> tuple[Behaviour, ...]:
+    """Return the switches that every vendor has.
+
+    `page` and its `url` document the rate-limit headers, if any page does; `front_url` is that of the page that says
+    what a quota counts, `create_url` that of the page that advises a delay after a create.
+    """
+    shown = page or "no page of this vendor mentions a quota"
     return (
         Behaviour(
             name=f"{vendor}.quota",
-            summary="how many requests are let in, per token",
+            summary="how many requests are permitted, per token",
             source=shown,
+            url=url,
             values=("a quota such as 10/s, 5/2s or none",),
             default=quota,
             parse=parse_quota,
@@ -87,37 +96,40 @@ def common_behaviours(vendor: str, *, quota: str, seed_page: str | None) -> tupl
         Behaviour(
             name=f"{vendor}.quota_scope",
             summary="what shares one quota: an endpoint (method and route), a full path, or the whole account",
-            source="the seed says 'for this end point', the vendor's front page 'per unique request path'"
-            if seed_page
+            source="one page says 'for this end point', the vendor's front page 'per unique request path'"
+            if page
             else shown,
+            url=front_url,
             values=("endpoint", "path", "account"),
             default="endpoint",
         ),
         Behaviour(
             name=f"{vendor}.quota_window",
-            summary="the rule of counting",
-            source="not told: there is no reset header",
+            summary="how requests are counted",
+            source="not documented: there is no reset header",
             values=("fixed", "sliding", "token"),
             default="fixed",
         ),
         Behaviour(
             name=f"{vendor}.refused_count",
             summary="whether a call that got 429 counts as well",
-            source="not told",
+            source="not documented",
             values=("no", "yes"),
             default="no",
         ),
         Behaviour(
             name=f"{vendor}.quota_headers",
             summary="which answers carry X-RateLimit-Limit and X-RateLimit-Remaining",
-            source="the page lists them beside 429" if seed_page else shown,
+            source="the page lists them beside 429" if page else shown,
+            url=url,
             values=("all", "429", "none"),
             default="all",
         ),
         Behaviour(
             name=f"{vendor}.retry_after",
             summary="the form of Retry-After on 429",
-            source="'number' on the page; RFC 9110 allows seconds and a date" if seed_page else shown,
+            source="'number' on the page; RFC 9110 permits seconds and a date" if page else shown,
+            url=url,
             values=("seconds", "decimal", "date", "absent"),
             default="seconds",
         ),
@@ -125,8 +137,9 @@ def common_behaviours(vendor: str, *, quota: str, seed_page: str | None) -> tupl
             name=f"{vendor}.visible_after",
             summary="seconds from a create until the contact can be found",
             source="'It is highly recommended to add a delay … as processing time is required'"
-            if vendor == "aelyst"
-            else "not told",
+            if create_url
+            else "not documented",
+            url=create_url,
             values=("seconds, 0 or more",),
             default="0",
             parse=seconds,
@@ -142,6 +155,7 @@ def table(behaviours: Iterable[Behaviour], current: Mapping[str, str] | None = N
             "basis": one.basis,
             "summary": one.summary,
             "source": one.source,
+            "url": one.url,
             "values": list(one.values),
             "free": one.parse is not None,
             "default": one.default,

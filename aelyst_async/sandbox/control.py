@@ -1,4 +1,4 @@
-"""The control API below ``/_sandbox``: what the code can do with an account, over HTTP and for any language.
+"""The control API below ``/_sandbox``: what Python code can do with an account, over HTTP and for any language.
 
 All bodies are JSON but the CSV of ``seed``; an error is ``{"message"}`` with 400 or 404. ``?account=NAME`` chooses
 the account, by default the first one. The inspector page at ``/`` uses nothing else.
@@ -40,8 +40,7 @@ _FILES = {
     "inspector.html": "text/html",
     "inspector.css": "text/css",
     "inspector.js": "text/javascript",
-    "dom.js": "text/javascript",
-    "learned.js": "text/javascript",
+    **dict.fromkeys(("api.js", "dom.js", "learned.js", "rules.js"), "text/javascript"),
 }
 _BODY_BOUND = 64 << 20
 """Bytes of a body: a CSV to seed from may be large."""
@@ -149,13 +148,23 @@ class Control:
                 }
                 for name, vendor in VENDORS.items()
             },
+            "tokens": account.shown_tokens(),
             "finished": account.evidence.finished,
             "clock": {"now": account.clock.now(), "frozen": account.clock.frozen},
             "counters": account.counters.as_json(),
             "quotas": [attrs.asdict(gauge) for gauge in account.quotas()],
             "faults": account.plan.listing(),
-            "fault_kinds": list(KINDS),
+            "fault_kinds": {kind: attrs.asdict(facts) for kind, facts in KINDS.items()},
             "snapshots": account.snapshots(),
+        }
+
+    def instance(self, order: _Order) -> dict[str, Any]:
+        """GET instance: whose contents these are, and where its APIs stand, for a client that looks for a sandbox."""
+        account = order.account
+        return {
+            "account": account.name,
+            "instance": account.instance,
+            "paths": {name: account.base_url(name).removeprefix(self._sandbox.url) for name in VENDORS},
         }
 
     def counters(self, order: _Order) -> dict[str, Any]:
@@ -217,13 +226,14 @@ class Control:
         items = [
             {
                 "id": record.id,
-                "duplicate": duplicate,
+                "duplicate": mark != "",
+                "original": mark == "original",
                 "created_at": record.created_at,
                 "updated_at": record.updated_at,
                 "visible_at": record.visible_at,
                 "contact": record.document,
             }
-            for record, duplicate in found
+            for record, mark in found
         ]
         return {"total": total, "items": items}
 
@@ -269,7 +279,7 @@ class Control:
         return order.account.assume(order.object())
 
     def faults(self, order: _Order) -> list[dict[str, Any]]:
-        """GET faults: those in force."""
+        """GET faults: those that are on."""
         return order.account.plan.listing()
 
     def add_fault(self, order: _Order) -> dict[str, Any]:
@@ -291,7 +301,7 @@ class Control:
         """DELETE faults/NUMBER."""
         text = order.params["number"]
         if not (text.isascii() and text.isdecimal() and order.account.remove_fault(int(text))):
-            raise _MissingError(f"no fault {text} is in force")
+            raise _MissingError(f"no fault {text} is on")
         return {"removed": int(text)}
 
     def clock(self, order: _Order) -> dict[str, Any]:
@@ -315,14 +325,14 @@ class Control:
         """PUT tokens/VENDOR: an array of the credentials that are accepted."""
         value = order.json()
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise ValueError("write an array of texts")
+            raise ValueError("write an array of strings")
         order.account.set_tokens(_vendor(order), *value)
         return {"accepted": len(value)}
 
     # --- start over --------------------------------------------------------------------------------------------
 
     def reset(self, order: _Order) -> dict[str, Any]:
-        """POST reset: be as new."""
+        """POST reset: start over."""
         order.account.reset()
         return {"reset": order.account.name}
 
@@ -349,9 +359,9 @@ class Control:
         value = order.object()
         name, switches, faults = value.get("name"), value.get("switches", {}), value.get("faults", [])
         if not (name is None or isinstance(name, str)) or not isinstance(switches, dict):
-            raise ValueError("name is a text, switches an object")
+            raise ValueError("name is a string, switches is an object")
         if not isinstance(faults, list) or not all(isinstance(one, str) for one in faults):
-            raise ValueError("faults is an array of texts")
+            raise ValueError("faults is an array of strings")
         account = self._sandbox.account(name, switches=switches, faults=faults)
         return {
             "name": account.name,
@@ -377,6 +387,7 @@ class Control:
 
 _ROUTES: dict[tuple[str, str], _Answer] = {
     ("GET", "state"): Control.state,
+    ("GET", "instance"): Control.instance,
     ("GET", "counters"): Control.counters,
     ("GET", "quotas"): Control.quotas,
     ("GET", "limiters"): Control.limiters,

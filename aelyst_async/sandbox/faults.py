@@ -7,13 +7,13 @@ Kinds by the moment at which they strike:
                                                               status and html: "500, but the contact exists")
     while it is applied    latency, late                      the answer, or the contact, comes later
     after it               reset-after, truncate, garbage,    the write is done, the client is not told, or is
-                           slow-body, content-type            told rubbish
+                           slow-body, content-type            told what it cannot read
 
 ``reset-after`` is the one that makes duplicates of clients that repeat a create.
 
-**Reproducible whatever the concurrency.** A rate does not draw from one stream of random numbers, whose order would
-be the order of arrival. It hashes the seed, the fault, the request itself (method, path, body) and how often this
-very request was seen: the same request has the same fate whenever it arrives, and a repetition draws anew.
+**Reproducible whatever the concurrency.** A rate does not use one stream of random numbers, which would depend on the
+order of arrival. It hashes the seed, the fault, the request (method, path, body) and how often this request was seen:
+the same request has the same outcome whenever it arrives, and a repeated request gets a new draw.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import attrs
 
-__all__ = ["Fault", "FaultPlan", "Kind", "Strike", "parse_fault"]
+__all__ = ["KINDS", "Fault", "FaultPlan", "Kind", "KindFacts", "Strike", "parse_fault"]
 
 Kind = Literal[
     "status",
@@ -42,9 +42,35 @@ Kind = Literal[
     "slow-body",
     "content-type",
 ]
-KINDS: tuple[str, ...] = get_args(Kind)
-_BEFORE = frozenset({"status", "html", "reset", "queued"})
-_DELAYS = frozenset({"latency", "late"})
+
+
+@attrs.frozen
+class KindFacts:
+    """What one kind of fault does, and which options of `Fault` it takes; ``seconds`` is the default of that option."""
+
+    summary: str
+    options: tuple[str, ...] = ()
+    seconds: float | None = None
+
+
+_STATUS_OPTIONS = ("status", "retry_after", "retry_after_form", "applied")
+KINDS: dict[str, KindFacts] = {
+    "status": KindFacts("an error status with the vendor's error body", _STATUS_OPTIONS),
+    "html": KindFacts("an HTML error page, as a proxy sends it", _STATUS_OPTIONS),
+    "reset": KindFacts("the connection breaks before the write is applied"),
+    "queued": KindFacts("449 for that path, for some time; nothing is written", ("seconds",), 60.0),
+    "latency": KindFacts("the answer comes late", ("seconds", "sigma"), 0.1),
+    "late": KindFacts("a created contact can be found only later", ("seconds",), 2.0),
+    "reset-after": KindFacts("the write is applied, then the connection breaks"),
+    "truncate": KindFacts("the write is applied, half of the body arrives"),
+    "garbage": KindFacts("the write is applied, the body is not JSON"),
+    "slow-body": KindFacts("the headers come at once, the body in pieces", ("seconds",), 1.0),
+    "content-type": KindFacts("JSON that is declared as text/html"),
+}
+"""Every kind, in the order of `Kind`."""
+
+
+_OPTION_NAMES = frozenset(name for facts in KINDS.values() for name in facts.options)
 
 
 def _number(name: str, value: object) -> float:
@@ -82,14 +108,14 @@ def _option(default: Any, validator: Any = None) -> Any:
 class Fault:
     """One fault. Give at most one of ``rate``, ``nth``, ``first``, ``every``; none of them means every call.
 
-    ``vendor`` and ``endpoint`` (``"POST /contact/{identifier}"``, or only a method) narrow it. ``status`` is the
-    code of the kinds status and html; ``retry_after`` its seconds, written as a number or as a date
-    (``retry_after_form``). ``seconds`` is the latency, the queue's or the delay's length; with ``sigma`` a latency is
-    log-normal around the median ``seconds``. ``applied``: the operation takes place although an error is answered.
-    Raises `ValueError`.
+    ``vendor`` and ``endpoint`` (``"POST /contact/{identifier}"``, or only a method) narrow it. Each kind takes its own
+    options (`KINDS`): ``status`` is the code of the kinds status and html; ``retry_after`` its seconds, written as a
+    number or as a date (``retry_after_form``); ``applied``: the operation takes place although an error is answered.
+    ``seconds`` is the length of the latency, of the queue or of the delay; with ``sigma`` a latency is log-normal
+    around the median ``seconds``. Raises `ValueError`, also for an option that the kind does not take.
     """
 
-    kind: Kind = attrs.field(validator=attrs.validators.in_(KINDS))
+    kind: Kind = attrs.field(validator=attrs.validators.in_(tuple(KINDS)))
     vendor: str | None = _option(None)
     endpoint: str | None = _option(None)
     rate: float | None = _option(None, _rate)
@@ -106,10 +132,10 @@ class Fault:
     def __attrs_post_init__(self) -> None:
         if sum(value is not None for value in (self.rate, self.nth, self.first, self.every)) > 1:
             raise ValueError("give one of rate, nth, first and every")
-        if self.status is not None and self.kind not in {"status", "html"}:
-            raise ValueError(f"status: a fault of the kind {self.kind!r} has none")
-        if self.applied and self.kind not in {"status", "html"}:
-            raise ValueError(f"applied: the kind {self.kind!r} already says whether the operation takes place")
+        taken = KINDS[self.kind].options
+        for field in attrs.fields(Fault):
+            if field.name in _OPTION_NAMES - set(taken) and getattr(self, field.name) != field.default:
+                raise ValueError(f"{field.name}: the kind {self.kind!r} takes {', '.join(taken) or 'no option'}")
 
     @property
     def code(self) -> int:
@@ -183,7 +209,7 @@ def parse_fault(text: str) -> Fault:
 
 @attrs.frozen
 class Strike:
-    """A fault that hits one call. ``delay`` is in seconds, drawn from its distribution; ``noise`` seeds its rubbish."""
+    """A fault that hits one call. ``delay`` is in seconds, drawn from its distribution; ``noise`` seeds its bytes."""
 
     fault: Fault
     delay: float
@@ -191,7 +217,7 @@ class Strike:
 
 
 class _Armed:
-    """A fault in force, with what it has counted."""
+    """A fault that is on, with its counts."""
 
     __slots__ = ("calls", "fault", "fired", "number", "seen")
 
@@ -204,7 +230,7 @@ class _Armed:
 
 
 class FaultPlan:
-    """The faults in force of one account."""
+    """The faults of one account that are on."""
 
     def __init__(self, seed: int = 0, faults: Iterable[Fault] = ()) -> None:
         self.seed = seed
@@ -212,37 +238,37 @@ class FaultPlan:
         self._number = 0
         self._queued: dict[str, float] = {}
         self.revision = 0
-        """Grows when a fault comes into force, leaves it or fires."""
+        """Grows when a fault is switched on or off, or fires."""
         for fault in faults:
             self.add(fault)
 
     def add(self, fault: Fault) -> int:
-        """Put a fault in force and return its number."""
+        """Switch a fault on and return its number."""
         self._number += 1
         self.revision += 1
         self._armed.append(_Armed(self._number, fault))
         return self._number
 
     def remove(self, number: int) -> bool:
-        """Take a fault out of force; `False` if it is not in force."""
+        """Switch a fault off; `False` if it is not on."""
         before = len(self._armed)
         self.revision += 1
         self._armed = [one for one in self._armed if one.number != number]
         return len(self._armed) < before
 
     def clear(self) -> None:
-        """Take all faults out of force, queues included, and count from the start again."""
+        """Switch all faults off, queues included, and number the next ones from 1 again."""
         self._armed.clear()
         self._queued.clear()
         self.revision += 1
         self._number = 0
 
     def armed(self) -> list[tuple[Fault, int]]:
-        """Return the faults in force, each with its number."""
+        """Return the faults that are on, each with its number."""
         return [(one.fault, one.number) for one in self._armed]
 
     def listing(self) -> list[dict[str, Any]]:
-        """Return the faults in force with how often each was asked and fired."""
+        """Return the faults that are on, each with its calls and how many of them it hit."""
         return [
             {"number": one.number, "calls": one.calls, "fired": one.fired, **one.fault.as_json()} for one in self._armed
         ]
@@ -307,11 +333,10 @@ class FaultPlan:
 
 
 _NORMAL = statistics.NormalDist()
-_DEFAULT_SECONDS = {"latency": 0.1, "late": 2.0, "queued": 60.0, "slow-body": 1.0}
 
 
 def _delay(fault: Fault, uniform: float) -> float:
-    seconds = fault.seconds if fault.seconds is not None else _DEFAULT_SECONDS.get(fault.kind, 0.0)
+    seconds = fault.seconds if fault.seconds is not None else KINDS[fault.kind].seconds or 0.0
     if fault.kind == "latency" and fault.sigma:
         # The extreme draws of 64 bits reach nine sigma; a test should not wait for those.
         return seconds * math.exp(fault.sigma * max(-4.0, min(4.0, _NORMAL.inv_cdf(uniform))))

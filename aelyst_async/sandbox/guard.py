@@ -1,7 +1,7 @@
-"""Who may talk to the sandbox: nobody's web page but its own.
+"""Which requests the sandbox accepts: none from a web page but its own.
 
-The server listens on a developer's machine, where a browser carries out what any site tells it. Two rules keep
-foreign pages out (both are what browsers enforce or tell, so other clients notice nothing):
+The server listens on a developer's machine, where a browser sends what any site tells it to. Two rules keep foreign
+pages out. Both rest on what browsers enforce or send, so other clients notice nothing:
 
 - **Host**: the request must be for this machine: ``localhost``, an IP address, or a name allowed by the user. A
   foreign name that resolves to 127.0.0.1 (DNS rebinding) is refused, so such a page cannot read anything.

@@ -1,13 +1,13 @@
 """What the clients' rate limiters have learned, as the clients tell it, each figure beside what is enforced here.
 
-A client says ``PUT limiters/NAME`` with its limiter's snapshot, twice a second at most (`report_limiter` does).
-The quota that its requests really meet is looked up at that moment, so that both sides of the comparison are of one
-time. A client that falls silent is forgotten after seconds; one that has said that it ends is kept for minutes,
-because the end of a short run is what one wants to look at.
+A client sends ``PUT limiters/NAME`` with its limiter's snapshot, twice a second at most (`report_limiter` does so).
+The quota that its requests meet is looked up at that moment, so that both sides of the comparison are of one time. A
+client that stops reporting is forgotten after seconds. One that has reported its end is kept for minutes, because the
+end of a short run is worth reading.
 
-What comes in is a stranger's. Texts and numbers are checked and bounded, as is how much is kept, and nothing else of
-a report is kept. `account` names a credential and may, against the limiter's documentation, be one: it is replaced by
-a short hash with a key of this board's own. Queries are cut off paths, for some APIs take their key there.
+A report is untrusted input. Strings and numbers are checked and bounded, as is the number of reports, and nothing else
+of a report is kept. `account` names a credential and may, against the limiter's documentation, be one: it is replaced
+by a short hash with a random key. Queries are cut off paths, because some APIs take their key there.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ import attrs
 __all__ = ["MOST_BUCKETS", "PATH_BOUND", "REPORT_BOUND", "TEXT_BOUND", "Enforced", "Limiters", "label"]
 
 MOST_BUCKETS = 16
-"""Buckets in one report: under a quota for each path a limiter may have thousands, which nobody reads."""
+"""Buckets in one report: under a quota for each path a limiter may have thousands."""
 TEXT_BOUND = 300
-"""Characters of a text."""
+"""Characters of a string."""
 PATH_BOUND = 1000
 """Characters of a path."""
 REPORT_BOUND = 512 << 10
-"""Bytes of a report: enough for `MOST_BUCKETS` with texts as long as they may be, each character an escape."""
+"""Bytes of a report: enough for `MOST_BUCKETS` with strings of full length, each character an escape."""
 
 _MOST_CLIENTS = 8
 _SILENT = 15.0
@@ -120,7 +120,7 @@ class Limiters:
         self._clients.pop(client, None)
         self._clients[client] = told
         if len(self._clients) > _MOST_CLIENTS:
-            # Who has ended makes room first, then who has been silent the longest.
+            # Ended clients are dropped first, then those that have been silent the longest.
             del self._clients[min(self._clients, key=lambda one: (not self._clients[one].ended, self._clients[one].at))]
         self.revision += 1
 
@@ -141,7 +141,7 @@ class Limiters:
         ]
 
     def clear(self) -> None:
-        """Forget all of them; who still runs reports again."""
+        """Forget all of them; clients that still run report again."""
         self._clients.clear()
         self.revision += 1
 
@@ -164,8 +164,7 @@ class Limiters:
             "endpoint": endpoint,
             "path": path,
             "account": label(account, self._key) if account else "",
-            **{name: _text(bucket, name) or "" for name in ("scope", "scope_reason", "state")},
-            "source": _text(bucket, "source"),
+            **{name: _text(bucket, name) or "" for name in ("scope", "scope_reason", "state", "source")},
             **{name: _count(bucket, name) for name in ("limit", "remaining")},
             **{name: _number(bucket, name) for name in ("rate", "window")},
             **{name: _count(bucket, name) or 0 for name in ("waiting", "in_flight", "sent", "refused")},
@@ -184,13 +183,13 @@ def _text(value: Mapping[str, Any], name: str, most: int = TEXT_BOUND) -> str | 
     if text is None:
         return None
     if not isinstance(text, str) or len(text) > most:
-        raise ValueError(f"{name} is a text of {most} characters at most")
+        raise ValueError(f"{name} is a string of {most} characters at most")
     return text
 
 
 def _number(value: Mapping[str, Any], name: str) -> float | None:
     number = value.get(name)
-    # A bool is an int to Python, and 1e999 in JSON is infinite.
+    # A `bool` is an `int` in Python, and 1e999 in JSON is infinite.
     if number is None or (isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number <= _MOST):
         return number
     raise ValueError(f"{name} is a number, 0 or more")

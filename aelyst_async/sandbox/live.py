@@ -93,6 +93,7 @@ def _event(account: Account, tally: _Tally, seen: int, *, first: bool) -> dict[s
         "quotas": [attrs.asdict(gauge) for gauge in account.quotas(_MOST)],
         "limiters": account.limiters.listing(),
         "faults": account.plan.listing(),
+        "tokens": account.shown_tokens(),
         "contacts_revision": account.store.revision,
         "switches_revision": account.settings.revision,
         "clock": {"now": account.clock.now(), "frozen": account.clock.frozen},

@@ -1,4 +1,4 @@
-"""How a fault looks on the wire: connections that break, bodies that stop, crawl or are rubbish."""
+"""How a fault looks on the wire: connections that break, bodies that stop, come slowly or cannot be decoded."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def send_slowly(
     response.content_length = len(body)
     await response.prepare(request)
     step = max(1, -(-len(body) // _CHUNKS))
-    # A client that has given up is nobody's error.
+    # The client may have given up; that is no error of the server.
     with contextlib.suppress(ConnectionError):
         starts = range(0, len(body), step)
         for start in starts:

@@ -173,7 +173,7 @@ class _Token:
 
     def peek(self, now: float) -> Verdict:
         self._refill(now)
-        # Sums of fractions fall short of 1 by rounding; a billionth of a token is nobody's request.
+        # Sums of fractions fall short of 1 by rounding; a billionth of a token is no request.
         left = max(0, math.floor(self._tokens + 1e-9))
         wait = 0.0 if left else (1 - self._tokens) * self._quota.window / self._quota.limit
         return Verdict(left > 0, self._quota.limit, left, wait)

@@ -36,7 +36,7 @@ logger = logging.getLogger("aelyst_async.sandbox.reporting")
 _EVERY = 0.5
 """Seconds between two looks at the limiter, at least."""
 _ALIVE = 3.0
-"""Seconds after which what is no news is sent again: who is silent is forgotten."""
+"""Seconds after which an unchanged state is sent again: the sandbox forgets a silent client."""
 _RETRY = 5.0
 """Seconds until a sandbox that did not answer is tried again."""
 _PATIENCE = 1.0
@@ -53,7 +53,7 @@ async def report_limiter(limiter: RateLimiter, sandbox: str, *, name: str | None
     this client. To be used in the limiter's own event loop. The block is never delayed, nor does anything fail, if the
     sandbox does not answer; at the end of the block the last state is sent, which takes a second at most. Credentials
     are not sent: a snapshot's ``account`` is replaced by a hash, queries are cut off. Paths are sent, also those of a
-    live account whose gateway shares the limiter. Raises `ConfigurationError` for what is no address.
+    live account whose gateway shares the limiter. Raises `ConfigurationError` for a string that is not an address.
     """
     reporter = _Reporter(limiter, _address(sandbox), name or f"process {os.getpid()}")
     task = asyncio.create_task(reporter.run())

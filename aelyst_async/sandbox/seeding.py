@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from aelyst_async.tables.model import BadRow
+from aelyst_async.tables.records import plain
 
 if TYPE_CHECKING:
     from aelyst_async.sandbox.account import Account
+    from aelyst_async.tables.source import ContactSource
 
-__all__ = ["add_csv", "add_rows"]
+__all__ = ["add_csv", "add_rows", "add_source"]
+
+Field: TypeAlias = "tuple[str, Callable[[Any], Any] | None]"
+"""The vendor's name of a column, and what makes a value of a cell (None: the cell is the value)."""
 
 _OURS = {
     "aelyst": {
@@ -65,16 +72,46 @@ def add_rows(account: Account, vendor: str, lines: Iterable[str]) -> int:
     return len(parsed)
 
 
-def _fields(row: dict[str, str], names: dict[str, str]) -> dict[str, Any]:
+def add_source(
+    account: Account, vendor: str, source: ContactSource, fields: Callable[[Sequence[str]], Mapping[str, Field]]
+) -> int:
+    """Add the contacts of a source, all or none, and return their number.
+
+    `fields` gives for each column the vendor's name and how its values are read; a column that it does not name keeps
+    its own name. Raises `ValueError` naming the row, `SourceError`.
+    """
+    parsed: list[dict[str, Any]] = []
+    known: Mapping[str, Field] | None = None
+    for number, (_, cells) in enumerate(source.open(), 1):
+        if isinstance(cells, BadRow):
+            raise ValueError(f"row {number}: {cells.message}")  # noqa: TRY004
+        row = dict(cells) if isinstance(cells, Mapping) else dict(zip(source.columns or (), cells, strict=True))
+        if known is None or source.columns is None:
+            known = fields(tuple(row))
+        read: dict[str, Any] = {}
+        for column, cell in row.items():
+            name, convert = known.get(column, (column, None))
+            if cell is None or cell == "":
+                continue
+            try:
+                read[name] = plain(cell if convert is None else convert(cell))
+            except ValueError as error:
+                raise ValueError(f"row {number}: {column}: {error}") from None
+        parsed.append(_fields(read, _OURS.get(vendor, {})))
+    account.add_contacts(vendor, parsed)
+    return len(parsed)
+
+
+def _fields(row: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    custom: list[dict[str, str]] = []
+    custom: list[dict[str, Any]] = []
     for column, cell in row.items():
-        if not cell:
+        if cell is None or cell == "":
             continue
         name = column.strip()
         if name.startswith("custom_fields."):
             custom.append({"name": name.partition(".")[2], "value": cell})
-        elif name == "tags":
+        elif name == "tags" and isinstance(cell, str):
             fields[name] = _tags(cell)
         else:
             fields[names.get(name, name)] = cell

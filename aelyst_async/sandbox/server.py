@@ -47,7 +47,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _server_logger() -> logging.Logger:
-    """Return aiohttp's logger for our server: what is not HTTP is answered with 400, and is no error of ours."""
+    """Return aiohttp's logger for our server: input that is not HTTP is answered with 400 and not logged."""
     from aiohttp.http_exceptions import HttpProcessingError
 
     def ours(record: logging.LogRecord) -> bool:
@@ -65,7 +65,7 @@ class Sandbox(Account):
     ``quota`` (``"10/s"``, ``"none"``) and ``scope`` (endpoint, path, account) set every vendor's quota; by default
     Aelyst has the 10 per second of its page and the others have none. ``switches`` are the assumptions
     (``{"aelyst.put_missing": 400}``), ``faults`` what goes wrong (`Fault` or its text), ``seed`` the source of ids
-    and of the faults' dice. ``db`` is a file that keeps the contacts; `None` keeps them in memory.
+    and of the random draws of faults. ``db`` is a file that keeps the contacts; `None` keeps them in memory.
     ``hosts`` are further names under which the server may be called.
 
     Raises `ValueError` for a setting that does not exist, and on entering `SandboxError`.

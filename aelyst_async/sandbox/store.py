@@ -13,14 +13,15 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
-__all__ = ["Record", "Store", "StoreError", "dump_json", "phone_key"]
+__all__ = ["Mark", "Record", "Store", "StoreError", "dump_json", "phone_key"]
 
 _VERSION = 1
 _SCHEMA = """
@@ -59,6 +60,8 @@ CREATE TABLE snapshots (
     account TEXT NOT NULL, name TEXT NOT NULL, at REAL NOT NULL, document TEXT NOT NULL, PRIMARY KEY (account, name)
 );
 """
+# Of a version 1 that had no such table, too: nothing else reads it.
+_INSTANCES = "CREATE TABLE IF NOT EXISTS instances (account TEXT PRIMARY KEY, id TEXT NOT NULL)"
 # The tables that hold an account's state, with the columns that a snapshot keeps.
 _STATE = {
     "contacts": "seq, vendor, id, email, phone, created_at, updated_at, visible_at, duplicate, document",
@@ -67,6 +70,7 @@ _STATE = {
     "messages": "seq, vendor, id, document",
     "numbers": "vendor, last",
 }
+Mark: TypeAlias = Literal["", "duplicate", "original"]
 _NOT_PHONE = re.compile(r"[^0-9+]")
 _RECORD = "seq, id, created_at, updated_at, visible_at, document"
 
@@ -149,6 +153,7 @@ class Store:
             db.execute("PRAGMA synchronous = NORMAL")
         if version == 0:
             db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        db.execute(_INSTANCES)
         return ""
 
     def close(self) -> None:
@@ -187,13 +192,15 @@ class Store:
         return self._one("id = ?", (account, vendor, _storable(contact_id)))
 
     def by_email(self, account: str, vendor: str, email: str, *, exact: bool = False) -> Iterator[Record]:
-        """Yield the contacts with this e-mail address, oldest first; `exact` minds the case."""
-        clause = "email = ?3 AND email = ?3 COLLATE BINARY" if exact else "email = ?3"
-        return self._each(clause, (account, vendor, _storable(email)))
+        """Yield the contacts with this e-mail address, oldest first; `exact` compares case-sensitively."""
+        value = _storable(email)
+        if exact:
+            return self._each("email = ? AND email = ? COLLATE BINARY", (account, vendor, value, value))
+        return self._each("email = ?", (account, vendor, value))
 
     def by_phone(self, account: str, vendor: str, phone: str) -> Iterator[Record]:
         """Yield the contacts with this phone number, oldest first."""
-        return self._each("phone = ?3", (account, vendor, phone_key(phone)))
+        return self._each("phone = ?", (account, vendor, phone_key(phone)))
 
     def insert(
         self,
@@ -210,14 +217,15 @@ class Store:
     ) -> Record:
         """Add a contact. Raises `sqlite3.IntegrityError` if the id is taken."""
         email_key, number = _storable(email), _phone_or_none(phone)
+        row = (account, vendor, contact_id, email_key, number, now, now, visible_at, dump_json(document))
         with self.transaction():
             cursor = self.db.execute(
                 "INSERT INTO contacts"
                 " (account, vendor, id, email, phone, created_at, updated_at, visible_at, document, duplicate)"
-                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8,"
-                " EXISTS (SELECT 1 FROM contacts WHERE account = ?1 AND vendor = ?2 AND email = ?4)"
-                " OR EXISTS (SELECT 1 FROM contacts WHERE account = ?1 AND vendor = ?2 AND phone = ?5))",
-                (account, vendor, contact_id, email_key, number, now, visible_at, dump_json(document)),
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?,"
+                " EXISTS (SELECT 1 FROM contacts WHERE account = ? AND vendor = ? AND email = ?)"
+                " OR EXISTS (SELECT 1 FROM contacts WHERE account = ? AND vendor = ? AND phone = ?))",
+                (*row, account, vendor, email_key, account, vendor, number),
             )
             self._record_event(account, vendor, contact_id, now, request, "created", {})
         self.revision += 1
@@ -296,7 +304,7 @@ class Store:
 
     def _each(self, clause: str, values: tuple[Any, ...]) -> Iterator[Record]:
         rows = self.db.execute(
-            f"SELECT {_RECORD} FROM contacts WHERE account = ?1 AND vendor = ?2 AND {clause} ORDER BY seq",  # noqa: S608
+            f"SELECT {_RECORD} FROM contacts WHERE account = ? AND vendor = ? AND {clause} ORDER BY seq",  # noqa: S608
             values,
         )
         for row in rows:
@@ -358,22 +366,24 @@ class Store:
 
     def page(
         self, account: str, vendor: str, *, search: str = "", only_duplicates: bool = False, limit: int, offset: int
-    ) -> tuple[int, list[tuple[Record, bool]]]:
-        """Return the number of matches, and some of them, newest first, each with whether it is a duplicate."""
-        where = "account = ?1 AND vendor = ?2"
+    ) -> tuple[int, list[tuple[Record, Mark]]]:
+        """Return the number of matches, and some of them, newest first, each with its mark: "duplicate" if it shares
+        its e-mail address or phone number with an older contact, "original" if only newer ones share its own, else "".
+        """
+        where = "account = :account AND vendor = :vendor"
         if only_duplicates:
             where += f" AND seq IN ({_TWINS})"
         if search:
-            where += " AND (document LIKE ?3 ESCAPE '\\' OR id LIKE ?3 ESCAPE '\\')"
+            where += " AND (document LIKE :pattern ESCAPE '\\' OR id LIKE :pattern ESCAPE '\\')"
         pattern = "%" + re.sub(r"([\\%_])", r"\\\1", dump_json(search)[1:-1]) + "%"
-        values: tuple[Any, ...] = (account, vendor, pattern) if search else (account, vendor)
+        values = {"account": account, "vendor": vendor, "pattern": pattern}
         total = int(self.db.execute(f"SELECT count(*) FROM contacts AS c WHERE {where}", values).fetchone()[0])  # noqa: S608
         rows = self.db.execute(
-            f"SELECT {_RECORD}, duplicate OR {_HAS_DUPLICATE} FROM contacts AS c WHERE {where}"  # noqa: S608
+            f"SELECT {_RECORD}, {_MARK} FROM contacts AS c WHERE {where}"  # noqa: S608
             f" ORDER BY seq DESC LIMIT {int(limit)} OFFSET {int(offset)}",
             values,
         )
-        return total, [(_record(row), bool(row[6])) for row in rows]
+        return total, [(_record(row), row[6]) for row in rows]
 
     def every(self, account: str, vendor: str) -> Iterator[Record]:
         """Yield all contacts, oldest first."""
@@ -402,7 +412,19 @@ class Store:
                 self.db.execute("DELETE FROM snapshots WHERE account = ?", (account,))
         self.revision += 1
 
+    def instance(self, account: str) -> str:
+        """Return 16 hex digits that name the account's present contents: others after a reset or a restored snapshot.
+
+        In a file they survive the process, as the contacts do.
+        """
+        row = self.db.execute("SELECT id FROM instances WHERE account = ?", (account,)).fetchone()
+        if row is None:
+            row = (secrets.token_hex(8),)
+            self.db.execute("INSERT INTO instances VALUES (?, ?)", (account, *row))
+        return str(row[0])
+
     def _delete_state(self, account: str) -> None:
+        self.db.execute("DELETE FROM instances WHERE account = ?", (account,))
         for name in _STATE:
             self.db.execute(f"DELETE FROM {name} WHERE account = ?", (account,))  # noqa: S608
 
@@ -448,16 +470,19 @@ _IS_DUPLICATE = f"({_same('email', '<')} OR {_same('phone', '<')})"
 # Each duplicate and whom it repeats; found from the duplicates on, which are few, not from all contacts.
 _TWINS = " UNION ".join(
     [
-        "SELECT seq FROM contacts WHERE account = ?1 AND vendor = ?2 AND duplicate",
+        "SELECT seq FROM contacts WHERE account = :account AND vendor = :vendor AND duplicate",
         *(
             "SELECT o.seq FROM contacts AS d INDEXED BY contacts_duplicate"  # noqa: S608
             " JOIN contacts AS o ON o.account = d.account AND o.vendor = d.vendor"
-            f" AND o.{key} = d.{key} WHERE d.account = ?1 AND d.vendor = ?2 AND d.duplicate"
+            f" AND o.{key} = d.{key} WHERE d.account = :account AND d.vendor = :vendor AND d.duplicate"
             for key in ("email", "phone")
         ),
     ]
 )
-_HAS_DUPLICATE = f"({_same('email', '>')} OR {_same('phone', '>')})"
+_MARK = (
+    f"CASE WHEN duplicate THEN 'duplicate' WHEN {_same('email', '>')} OR {_same('phone', '>')} THEN 'original'"
+    " ELSE '' END"
+)
 
 
 def _record(row: tuple[Any, ...]) -> Record:

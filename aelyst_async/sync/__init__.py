@@ -1,10 +1,8 @@
 """A table of contacts → an API: at-least-once sends, at most one create per key, nothing lost.
 
 ===================================  ==============================================================================
-`sources`, `columnar`                where rows come from
-`mapping`, `values`                  which column is which field, and what is wrong with a row
-`duplicates`, `reading`              which rows are worth a request
-`journal`, `lock`, `committer`       what is known of each contact, on disk
+`reading`                            which rows of a table (`aelyst_async.tables`) are worth a request
+`journal`, `database`, `committer`   what is known of each contact, on disk
 `delivery`, `scout`                  one row's way to the vendor
 `engine`, `sizing`, `quota`          all rows' way: how many at once, what waits, how it ends
 `report`, `failures`                 what has become of them
@@ -23,7 +21,7 @@ from aelyst_async.sync.errors import (
     SyncStoppedError,
 )
 from aelyst_async.sync.report import Progress, SyncReport
-from aelyst_async.sync.sources import ContactSource, read_contacts
+from aelyst_async.tables.sources import ContactSource, read_contacts
 
 __all__ = [
     "ContactSource",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,22 @@ from aelyst_async.errors import ContactsError
 from aelyst_async.gateway import ContactGateway
 from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.delivery import Courier, Pauses
-from aelyst_async.sync.duplicates import Duplicates
 from aelyst_async.sync.engine import Deliverer, Engine, ErrorBudget
 from aelyst_async.sync.errors import JournalError, MappingError, SyncError
-from aelyst_async.sync.failures import FailuresFile, beside
+from aelyst_async.sync.failures import FailuresFile, beside, table_of
 from aelyst_async.sync.journal import Journal
-from aelyst_async.sync.mapping import Empty, Key, Mapper, schema_of
+from aelyst_async.sync.process import identity
 from aelyst_async.sync.quota import Traffic
 from aelyst_async.sync.reading import Reader
 from aelyst_async.sync.report import Progress, SyncReport, Tally
 from aelyst_async.sync.scout import LocalScout, RemoteScout
 from aelyst_async.sync.sizing import Sizer
-from aelyst_async.sync.sources import ContactSource, as_source
+from aelyst_async.sync.worker import Worker
+from aelyst_async.tables.duplicates import Duplicates
+from aelyst_async.tables.mapping import Empty, Mapper, schema_of
+from aelyst_async.tables.sources import ContactSource, as_source
 from aelyst_async.transport.settings import LONGEST
+from aelyst_async.waiting import uninterrupted
 
 __all__ = ["ContactSync"]
 
@@ -36,15 +39,18 @@ class ContactSync:
     """Brings a table of contacts into an API: `run` returns a `SyncReport`.
 
     `journal`: the path of the SQLite file that remembers what went in (None: nothing is remembered, every row is
-    sent). `key`: what contacts are matched by. `concurrency`: the most rows in flight; how many there are follows
-    from the quota and the latency. `mapping`, `empty`, `region`: as `Mapper` says. `duplicates`: which of several
-    rows with one key stands (``"last"``, ``"first"``, ``"error"``: none). `failures`: where failed rows are written
-    (None: beside the source, or beside the journal where the rows are no file; ``report.failures`` says where).
+    sent). `key`: what contacts are matched by (``"email,phone"``: the first that a row has). `concurrency`: the most
+    rows in flight; how many there are follows from the quota and the latency. `mapping`, `constants`, `empty`,
+    `region`, `ignore_unknown`, `drop_extensions`, `date_format`, `true`, `false`: as `Mapper` says. `duplicates`: which
+    of several rows with one key stands (``"last"``, ``"first"``, ``"error"``: none). `failures`: where failed rows are
+    written (None: beside the source, or beside the journal where the rows are no file; ``report.failures`` says where).
     `refresh`: send unchanged rows too. `verify`: share (0 to 1) of the unchanged rows that are compared with the
     vendor's data. `max_errors`: a number of failed rows, or a share such as 0.05, that ends the run. `drain`:
     seconds that `stop` gives what is in flight. `max_attempts`: tries of a row. `assume_new`: create what the journal
     does not know without asking whether it exists (for an account known to be empty). `progress`: called with a
-    `Progress` a few times a second. `rebind`: accept that the journal's credential was replaced.
+    `Progress` a few times a second. `rebind`: accept that the journal's credential was replaced. `target` (``target``,
+    ``base_url``, ``instance``) and `settings` (JSON-ready) are kept in the journal, so that another program can
+    repeat the run (`origin_of`); a sandbox with another ``instance`` is another account.
 
     Raises `MappingError` for a setting that cannot work, `SyncError` as its tree says, and `AuthenticationError`.
     """
@@ -54,11 +60,17 @@ class ContactSync:
         gateway: ContactGateway,
         *,
         journal: str | os.PathLike[str] | None = None,
-        key: Key = "email",
+        key: str = "email",
         concurrency: int = 64,
-        mapping: Mapping[str, str] | Iterable[str] | Callable[[Mapping[str, Any]], Any] | None = None,
+        mapping: Mapping[str, Any] | Iterable[str] | Callable[[Mapping[str, Any]], Any] | None = None,
         empty: Empty = "skip",
         region: str | None = None,
+        constants: Mapping[str, Any] | None = None,
+        ignore_unknown: bool = False,
+        drop_extensions: bool = False,
+        date_format: str | None = None,
+        true: Iterable[str] = (),
+        false: Iterable[str] = (),
         duplicates: Duplicates = "last",
         failures: str | os.PathLike[str] | None = None,
         refresh: bool = False,
@@ -70,6 +82,8 @@ class ContactSync:
         pauses: Pauses = Pauses(),  # noqa: B008 - frozen
         progress: Callable[[Progress], None] | None = None,
         rebind: bool = False,
+        target: Mapping[str, str | None] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(gateway, ContactGateway):
             name = getattr(gateway, "provider", type(gateway).__name__)
@@ -87,7 +101,11 @@ class ContactSync:
         if progress is not None and not callable(progress):
             raise MappingError(f"progress is called with a Progress; it cannot be {progress!r}")
         self.gateway = gateway
-        self.mapper = Mapper(schema_of(gateway), key=key, mapping=mapping, empty=empty, region=region)
+        self.mapper = Mapper(
+            schema_of(gateway), key=key, mapping=mapping, constants=constants, empty=empty, region=region,
+            ignore_unknown=ignore_unknown, drop_extensions=drop_extensions, date_format=date_format, true=true,
+            false=false,
+        )  # fmt: skip
         self._journal_path = None if journal is None else Path(journal)
         self._concurrency = concurrency
         self._duplicates: Duplicates = duplicates
@@ -101,19 +119,24 @@ class ContactSync:
         self._pauses = pauses
         self._progress = progress
         self._rebind = rebind
+        self._target = target
+        self._settings = dict(settings or {})
         self._engine: Engine | None = None
+        self._collecting: asyncio.Task[ContactSource] | None = None
         self._asked: str | None = None
         self._look_first = True
 
     def stop(self, reason: str = "interrupted") -> None:
         """End the run: finish what is in flight, save, report. To be called in the loop's thread."""
         self._asked = reason
+        if self._collecting is not None:
+            self._collecting.cancel()
         if self._engine is not None:
             self._engine.stop(reason)
 
     def abort(self) -> None:
         """End the run now: what is in flight is cancelled; the journal knows what may have happened."""
-        self._asked = "interrupted"
+        self.stop()
         if self._engine is not None:
             self._engine.abort()
 
@@ -123,42 +146,82 @@ class ContactSync:
         `dry_run`: decide only, send nothing; with `remote`, one get for each row that the journal cannot decide.
         Raises `SyncError`, `AuthenticationError`; the error's ``report`` attribute is the report so far.
         """
-        async with AsyncExitStack() as stack:
-            source = await as_source(rows)
-            stack.callback(source.close)
-            source.stopped = lambda: self._asked is not None
+        # The thread ends first; only then is closed what it works on.
+        with ExitStack() as resources, Worker("aelyst-sync") as worker:
+            resources.callback(self._forget_stop)
+            source = await self._collect(rows)
+            resources.callback(source.close)
+            source.stopped = lambda: worker.closing or self._asked is not None
             failures = self._failures_path
             if failures is None and not dry_run and (home := source.path or self._journal_path) is not None:
                 failures = beside(home, "failures.jsonl")
             self._check_paths(source, failures)
-            journal = await self._open_journal(dry_run=dry_run)
+            # One that exists is opened before the source is read, since it may be in use; a new one is made after it,
+            # so that a refused source leaves none behind.
+            exists = self._journal_path is not None and self._journal_path.exists()
+            journal = await self._open_journal(worker, resources, dry_run=dry_run) if exists else None
             resumed = False
-            if journal is not None:
-                stack.callback(journal.close)
             reader = Reader(
                 source,
                 self.mapper,
                 duplicates=self._duplicates,
-                look_up=None if journal is None else journal.look_up,
                 refresh=self._refresh,
                 verify=0.0 if dry_run else self._verify,
             )
-            stack.callback(reader.close)
-            await asyncio.get_running_loop().run_in_executor(None, reader.survey)
+            resources.callback(reader.close)
+            await worker.run(reader.survey)
+            if not exists:
+                journal = await self._open_journal(worker, resources, dry_run=dry_run)
+            if journal is not None:
+                reader.look_up = journal.look_up
             if journal is not None and not dry_run:
                 resumed = journal.begin(
                     source=source.name,
                     fingerprint=reader.fingerprint,
-                    arguments={"key": self.mapper.key, "rows": reader.total, "duplicates": self._duplicates},
+                    arguments={
+                        "key": self.mapper.key,
+                        "rows": reader.total,
+                        "duplicates": self._duplicates,
+                        "process": identity(),
+                        "settings": self._settings,
+                    },
                 )
             return await self._run(
-                source, reader, journal, FailuresFile(failures), dry_run=dry_run, remote=remote, resumed=resumed
+                source,
+                reader,
+                worker,
+                journal,
+                FailuresFile(failures, source),
+                dry_run=dry_run,
+                remote=remote,
+                resumed=resumed,
             )
+
+    def _forget_stop(self) -> None:
+        self._asked = None
+
+    async def _collect(self, rows: Any) -> ContactSource:
+        """Return `rows` as a source. An async iterable is read to its end here, unless `stop` is called meanwhile."""
+        if not isinstance(rows, AsyncIterable):
+            return await as_source(rows)
+        if self._asked is not None:
+            return await as_source([])
+        task = self._collecting = asyncio.ensure_future(as_source(rows))
+        try:
+            return await task
+        except asyncio.CancelledError:
+            await uninterrupted(task)
+            if self._asked is None:
+                raise
+            return await as_source([])  # nothing was sent, nothing will be
+        finally:
+            self._collecting = None
 
     async def _run(
         self,
         source: ContactSource,
         reader: Reader,
+        worker: Worker,
         journal: Journal | None,
         failures: FailuresFile,
         *,
@@ -170,7 +233,7 @@ class ContactSync:
         tally = Tally()
         sizer = Sizer(self._concurrency)
         traffic = Traffic(gateway, tally, sizer)
-        error: ContactsError | None = None
+        error: BaseException | None = None
         complete = False
         try:
             async with Committer(None if dry_run else journal) as committer:
@@ -183,23 +246,24 @@ class ContactSync:
                 if dry_run:
                     deliverer = RemoteScout(courier, gateway, self.mapper) if remote else LocalScout()
                 engine = self._engine = Engine(
-                    reader, deliverer, committer=committer, failures=failures, tally=tally, traffic=traffic,
-                    sizer=sizer, drain=self._drain, budget=self._budget, progress=self._progress,
+                    reader, deliverer, worker=worker, committer=committer, failures=failures, tally=tally,
+                    traffic=traffic, sizer=sizer, drain=self._drain, budget=self._budget, progress=self._progress,
                 )  # fmt: skip
                 committer.progress = lambda: attrs.asdict(engine.snapshot())
                 if self._asked is not None:
                     engine.stop(self._asked)
                 try:
                     await engine.run()
-                except ContactsError as reason:
+                except (ContactsError, KeyboardInterrupt, SystemExit) as reason:
                     error = reason
-            if error is None and committer.error is not None:
-                error = JournalError(str(committer.error))
+            if error is None:
+                error = committer.error
             complete = error is None and engine.stopped is None
         finally:
-            self._engine = self._asked = None
+            self._engine = None
             traffic.close()
             path = failures.close(complete=complete and not dry_run)
+        await worker.run(failures.write_table)
         report = tally.report(
             pending=engine.pending,
             dry_run=dry_run,
@@ -212,6 +276,8 @@ class ContactSync:
             quota_used=engine.quota_used,
             stopped=engine.stopped,
             resumed=resumed,
+            notes=_notes(journal),
+            changes=reader.notes,
         )
         if journal is not None and not dry_run:
             try:
@@ -233,18 +299,20 @@ class ContactSync:
 
         return with_retry(RetryPolicy(max_attempts=1, queued=False))
 
-    async def _open_journal(self, *, dry_run: bool) -> Journal | None:
+    async def _open_journal(self, worker: Worker, resources: ExitStack, *, dry_run: bool) -> Journal | None:
         path = self._journal_path
         if path is None or (dry_run and not path.exists()):
             return None
+
+        def opened() -> Journal:
+            journal = Journal.open(path)
+            resources.callback(journal.close)  # on the thread: a sync that is cancelled meanwhile closes it, too
+            return journal
+
         gateway: Any = self.gateway
-        journal = await asyncio.get_running_loop().run_in_executor(None, Journal.open, path)
-        try:
-            name = await gateway.account(journal.salt) if hasattr(gateway, "account") else None
-            journal.bind(self.mapper.schema.provider, name, key=self.mapper.key, rebind=self._rebind)
-        except BaseException:
-            journal.close()
-            raise
+        journal = await worker.run(opened)
+        name = await gateway.account(journal.salt) if hasattr(gateway, "account") else None
+        journal.bind(self.mapper.schema.provider, name, key=self.mapper.key, rebind=self._rebind, target=self._target)
         return journal
 
     def _check_paths(self, source: ContactSource, failures: Path | None) -> None:
@@ -253,13 +321,21 @@ class ContactSync:
             raise SyncError(f"--failures {failures}: no such directory; name another file")
         journal = self._journal_path
         if source.path is not None:
-            for path, option in ((failures, "--failures"), (journal, "--journal")):
+            table = None if failures is None else table_of(failures)
+            for path, option in ((failures, "--failures"), (table, "--failures"), (journal, "--journal")):
                 if path is not None and _same_file(path, source.path):
                     raise SyncError(f"{option} {path} is the source itself; name another file")
         if failures is not None and journal is not None:
-            parts = (journal.with_name(f"{journal.name}{ending}") for ending in ("", "-wal", "-shm", "-lock"))
+            parts = (journal.with_name(f"{journal.name}{ending}") for ending in ("", "-wal", "-shm"))
             if any(_same_file(failures, part) for part in parts):
                 raise SyncError(f"--failures {failures} belongs to the journal; name another file")
+
+
+def _notes(journal: Journal | None) -> tuple[str, ...]:
+    if journal is None or not journal.unreadable:
+        return ()
+    words = f"{journal.unreadable:,} rows of {journal.path.name} do not fit their checksum (is the disk failing?)"
+    return (f"{words}; nothing in them was used, their contacts were looked up",)
 
 
 def _is_number(value: object) -> bool:

@@ -5,14 +5,18 @@ disk before it leaves, and whatever leaves it in doubt (no answer, a reset, a ti
 `settle` seconds later, because a contact that was just created may not be visible yet. Two look-ups have to miss it
 before it is created again. An update may always be repeated.
 
-An answer that says "not now" (429, 449, 503) is no failure of the row: it is parked and costs no attempt.
+An answer that says "not now" (429, 449, 503), or a server that cannot be reached, is no failure of the row: it is
+parked and costs no attempt, for at most `Pauses.patience` seconds.
+
+A 401 ends the run. So does a 403 as the first answer; once a request has succeeded, a 403 is about its row, and only
+several in a row are about the credential.
 """
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import random
-import time
 from typing import Any, NamedTuple
 
 import attrs
@@ -35,12 +39,19 @@ from aelyst_async.errors import (
 )
 from aelyst_async.gateway import ContactGateway
 from aelyst_async.identifiers import ContactId, Identifier
+from aelyst_async.sync.clock import uptime
 from aelyst_async.sync.committer import Committer
-from aelyst_async.sync.journal import Attempt, Dead, Settled
-from aelyst_async.sync.mapping import Mapper
+from aelyst_async.sync.journal import Attempt, Dead, Entry, Settled
 from aelyst_async.sync.reading import Work
+from aelyst_async.tables.mapping import Mapper
 
 __all__ = ["Courier", "Kind", "Pauses", "Verdict"]
+
+_MAX_FORBIDDEN = 5
+"""Answers 403 in a row after which it is the credential that is refused, not each row."""
+
+_CREATED_NOW = 60.0
+"""Seconds, by the vendor's clock, between a contact's creation and its last change within which both are one event."""
 
 
 class Kind(enum.Enum):
@@ -72,7 +83,8 @@ class Pauses:
 
     ``settle``: from a write in doubt to the look-up. ``base`` / ``cap``: the exponential backoff of attempts.
     ``queued`` / ``queued_cap``: of a 449, "try again in a few minutes". ``patience``: for how long a row may be put
-    off ("not now") before it counts as failed.
+    off ("not now", or no connection) before it counts as failed. A row whose server asks for a longer wait
+    (Retry-After) fails at once.
     """
 
     settle: float = 5.0
@@ -105,6 +117,9 @@ class Courier:
         self._max_attempts = max_attempts
         self._assume_new = assume_new
         self._random = random.Random()  # noqa: S311 - jitter
+        self._began = uptime()
+        self._succeeded = False
+        self._forbidden = 0
 
     def first_delay(self, work: Work) -> float:
         """Return the seconds before a row may be tried at all, and mark one whose fate an earlier run left open."""
@@ -116,13 +131,19 @@ class Courier:
             # Of a process that died. When exactly its request left is not known, only that it is over.
             work.ambiguous = True
             return settle
-        since = time.time() - entry.at
-        if entry.state == "AMBIGUOUS":
+        if entry.state in {"AMBIGUOUS", "UNREADABLE"}:
             work.ambiguous = True
-            return min(settle, max(0.0, settle - since))
+            return max(0.0, settle - self._age(entry))
         if entry.state == "DONE" and entry.operation == "create":
-            return min(settle, max(0.0, settle - since))
+            return max(0.0, settle - self._age(entry))
         return 0.0
+
+    def _age(self, entry: Entry) -> float:
+        """Return the seconds for which the entry has existed at least."""
+        now = uptime()
+        if entry.uptime is not None and entry.uptime <= now:
+            return now - entry.uptime
+        return now - self._began  # of another boot: all that is known is that it is older than this run
 
     async def attempt(self, work: Work) -> Verdict:
         """Make one attempt. Raises `JournalError`."""
@@ -130,18 +151,26 @@ class Courier:
         operation = "verify" if work.verify else "look-up" if work.ambiguous else "write"
         try:
             if work.verify:
-                return await self._verify(work, who)
-            if work.ambiguous:
-                return await self._resolve(work, who)
-            return await self._write(work, who)
+                verdict = await self._verify(work, who)
+            elif work.ambiguous:
+                verdict = await self._resolve(work, who)
+            else:
+                verdict = await self._write(work, who)
+            self.succeeded()
+            return verdict
         except ContactsError as error:
             if self._committer.error is not None:
                 raise
             verdict = self._judge(work, error)
             number = work.attempts + work.pauses
-            outcome = f"{type(error).__name__}: {verdict.message or error}"[:500]
+            outcome = f"{type(error).__name__}: {verdict.message or _words(error)}"[:500]
             self._committer.put(Attempt(work.key, number, operation, getattr(error, "status", None), outcome))
             return verdict
+
+    def succeeded(self) -> None:
+        """Note that a request succeeded: the credential is good."""
+        self._succeeded = True
+        self._forbidden = 0
 
     async def _write(self, work: Work, who: Identifier) -> Verdict:
         fields = self._mapper.fields(work.values)
@@ -195,10 +224,15 @@ class Courier:
             await self._intend(work, "create")
             return self._done(work, await self._create(who, fields), None)
         if self.matches(contact, fields):
-            created = self._was_created(work, contact)
-            return self._done(work, WriteReceipt(identifier=who, contact_id=contact.id, created=created), None)
+            if work.entry is not None and work.entry.state == "UNREADABLE":
+                kind = Kind.UNCHANGED
+            else:
+                kind = Kind.CREATED if self._was_created(work, contact) else Kind.UPDATED
+            return self._done(work, WriteReceipt(identifier=who, contact_id=contact.id), kind)
         work.ambiguous = False
-        receipt = await self._update_by_id(work, ContactId(contact.id), fields)
+        receipt = None
+        if (contact_id := _storable(contact.id)) is not None:
+            receipt = await self._update_by_id(work, ContactId(contact_id), fields)
         if receipt is None:
             await self._intend(work, "create")
             receipt = await self._gateway.upsert(who, fields)
@@ -238,11 +272,14 @@ class Courier:
 
     @staticmethod
     def _was_created(work: Work, contact: Contact) -> bool:
+        """Whether a contact that was found in doubt is one that we created."""
         if work.created is not None:
             return work.created
-        if work.entry is None or contact.created_at is None:
+        created, updated = contact.created_at, contact.updated_at
+        if work.entry is None or created is None or updated is None:
             return True
-        return contact.created_at.timestamp() > work.entry.at - 60
+        # Two times of the vendor's clock; ours may be anything. One that was changed later was there before.
+        return (updated - created).total_seconds() < _CREATED_NOW
 
     async def _intend(self, work: Work, operation: str) -> None:
         entry = work.entry
@@ -260,7 +297,7 @@ class Courier:
         status: int | None = None,
     ) -> None:
         confirmed = work.hash if state == "DONE" else None
-        was_dead = work.entry is not None and work.entry.state in {"DEAD", "AMBIGUOUS", "PARKED", "INTENT"}
+        was_dead = work.entry is not None and work.entry.state != "DONE"
         self._committer.put(
             Settled(work.key, state, operation, confirmed, contact_id, work.row, status, work.attempts, was_dead)
         )
@@ -270,7 +307,9 @@ class Courier:
             new = receipt.created or (receipt.created is None and work.entry is None)
             kind = Kind.CREATED if new else Kind.UPDATED
         entry = work.entry
-        contact_id = receipt.contact_id or (None if entry is None or kind is Kind.CREATED else entry.contact_id)
+        contact_id = _storable(receipt.contact_id) or (
+            None if entry is None or kind is Kind.CREATED else entry.contact_id
+        )
         operation = "create" if kind is Kind.CREATED else "update"
         self._settle(work, "DONE", operation, contact_id=contact_id, status=200)
         return Verdict(kind, status=200)
@@ -283,9 +322,13 @@ class Courier:
         """Say what an error means for the row."""
         status = error.status if isinstance(error, ApiError) else None
         if isinstance(error, AuthenticationError):
+            self._forbidden += 1
+            if status == 403 and self._succeeded and self._forbidden < _MAX_FORBIDDEN:
+                work.attempts += 1
+                return self._give_up(work, _rule(error), _words(error), status)
             if not work.ambiguous:
                 self._settle(work, "PARKED", "create", status=status)
-            return Verdict(Kind.STOP, error=error, status=status)
+            return Verdict(Kind.STOP, error=_about(work, error), status=status)
         doubt = _in_doubt(error)
         if doubt:
             work.ambiguous = True
@@ -295,9 +338,7 @@ class Courier:
             return self._put_off(work, error, status)
         if isinstance(error, TransportError) and not error.may_have_been_applied:
             # The network's trouble, not the row's: no attempt is counted, the engine watches over the whole.
-            work.pauses += 1
-            self._settle(work, "AMBIGUOUS" if work.ambiguous else "PARKED", "create")
-            return Verdict(Kind.LATER, delay=self._backoff(work.pauses), error=error, unreachable=True)
+            return self._put_off(work, error, status)
         # Not there for an update, yet there for a create: it is not visible yet. A create that finds no route is final.
         late = isinstance(error, ConflictError) or (isinstance(error, ContactNotFoundError) and error.method != "POST")
         again = doubt or late or isinstance(error, (ServerError, TransportError, ResponseDecodeError))
@@ -313,16 +354,19 @@ class Courier:
                 )
         else:
             work.attempts += 1
-        return self._give_up(work, _rule(error), str(_words(error)), status)
+        return self._give_up(work, _rule(error), _words(error), status)
 
     def _put_off(self, work: Work, error: ContactsError, status: int | None) -> Verdict:
-        loop_now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         if work.parked_since is None:
-            work.parked_since = loop_now
-        elif loop_now - work.parked_since > self._pauses.patience:
-            return self._give_up(
-                work, _rule(error), f"put off for over {self._pauses.patience:g} s: {_words(error)}", status
-            )
+            work.parked_since = now
+        patience = self._pauses.patience
+        asked = getattr(error, "retry_after", None) or 0.0
+        if asked > patience:
+            message = f"asked to wait {asked:g} s, longer than the patience of {patience:g} s: {_words(error)}"
+            return self._give_up(work, _rule(error), message, status)
+        if now - work.parked_since + asked > patience:
+            return self._give_up(work, _rule(error), f"put off for over {patience:g} s: {_words(error)}", status)
         work.pauses += 1
         self._settle(work, "AMBIGUOUS" if work.ambiguous else "PARKED", "create", status=status)
         if isinstance(error, QueuedError):
@@ -332,9 +376,8 @@ class Courier:
             delay = self._backoff(work.pauses)
         if work.ambiguous:
             delay = max(delay, self._pauses.settle)
-        return Verdict(
-            Kind.LATER, delay=max(delay, getattr(error, "retry_after", None) or 0.0), error=error, status=status
-        )
+        unreachable = isinstance(error, TransportError)
+        return Verdict(Kind.LATER, delay=max(delay, asked), error=error, status=status, unreachable=unreachable)
 
     def _give_up(self, work: Work, rule: str, message: str, status: int | None) -> Verdict:
         # A create in doubt stays AMBIGUOUS: the next run looks before it sends.
@@ -353,6 +396,25 @@ def _in_doubt(error: ContactsError) -> bool:
         return False
     # A PUT or DELETE can be sent again without asking; a gateway that does not say what it sent is taken as a POST.
     return getattr(error, "method", "") not in {"PUT", "DELETE", "GET", "HEAD", "PATCH"}
+
+
+def _storable(contact_id: object) -> str | None:
+    """Return an id that the vendor told, if it is one that can be kept and sent again."""
+    if not isinstance(contact_id, str):
+        return None
+    try:
+        contact_id.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can carry
+        return None
+    return contact_id or None
+
+
+def _about(work: Work, error: AuthenticationError) -> AuthenticationError:
+    """Return a 403 with the place of its row: rights may depend on the contact. A 401 is about the credential alone."""
+    if error.status != 403:
+        return error
+    place = f"row {work.row}" if work.line is None else f"row {work.row}, line {work.line}"
+    return attrs.evolve(error, message=f"{error.message}; {place}".removeprefix("; "))
 
 
 def _same(shown: Any, sent: Any) -> bool:

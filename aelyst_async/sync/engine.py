@@ -7,11 +7,12 @@
                                              └──── parked (a heap by time) ◀── not now ───────┘
 
 The dispatcher starts tasks while fewer are in flight than the `Sizer` wants, parked rows that are due first. A row
-that waits holds no slot. A key stands for one row only (`aelyst_async.sync.duplicates`), so no two requests for one
+that waits holds no slot. A key stands for one row only (`aelyst_async.tables.duplicates`), so no two requests for one
 contact are ever in flight together.
 
 `stop` ends the reading, lets what is in flight finish for `drain` seconds, and leaves the rest to the next run;
-`abort` cancels at once. Both are safe at any moment: the journal knows what may have happened.
+`abort` cancels at once. Both are safe at any moment: the journal knows what may have happened. However a run ends,
+`Engine.run` returns only when none of its tasks is left and nothing of it is on a thread.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.delivery import Kind, Verdict
 from aelyst_async.sync.errors import SyncError, SyncStoppedError
 from aelyst_async.sync.failures import FailuresFile
-from aelyst_async.sync.mapping import Problem
 from aelyst_async.sync.quota import Traffic
 from aelyst_async.sync.reading import Chunk, Reader, Work, work_data
 from aelyst_async.sync.report import Progress, Tally
 from aelyst_async.sync.sizing import Sizer
-from aelyst_async.sync.values import REASONS
+from aelyst_async.sync.worker import Worker
+from aelyst_async.tables.model import Problem
+from aelyst_async.tables.values import REASONS
+from aelyst_async.waiting import uninterrupted
 
 __all__ = ["Deliverer", "Engine", "ErrorBudget"]
 
@@ -94,6 +97,7 @@ class Engine:
         reader: Reader,
         deliverer: Deliverer,
         *,
+        worker: Worker,
         committer: Committer,
         failures: FailuresFile,
         tally: Tally,
@@ -105,6 +109,7 @@ class Engine:
     ) -> None:
         self.stopped: str | None = None
         self._reader = reader
+        self._worker = worker
         self._deliverer = deliverer
         self._committer = committer
         self._failures = failures
@@ -123,6 +128,7 @@ class Engine:
         self._exhausted = False
         self._stopping = False
         self._abort = False
+        self._cancelling = False
         self._fatal: BaseException | None = None
         self._timer: asyncio.Handle | None = None
         self._timer_due = 0.0
@@ -145,7 +151,7 @@ class Engine:
 
     def abort(self) -> None:
         """Cancel what is in flight, too."""
-        self._abort = True
+        self._abort = self._cancelling = True
         self.stop("interrupted")
         for task in self._tasks:
             task.cancel()
@@ -165,26 +171,28 @@ class Engine:
             await self._dispatch()
             await self._finish()
         finally:
-            for task in (producer, ticker, *self._tasks):
+            self._cancelling = True
+            tasks = (producer, ticker, *self._tasks)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(producer, ticker, *self._tasks, return_exceptions=True)
             if self._timer is not None:
                 self._timer.cancel()
+            await uninterrupted(asyncio.gather(*tasks, return_exceptions=True))
         self._report_progress()
         if self._fatal is not None:
             raise self._fatal
 
     async def _produce(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while not (self._exhausted or self._stopping):
                 if len(self._ready) >= _LOW_WATER or len(self._parked) >= _MAX_PARKED:
                     self._hungry.clear()
                     await self._hungry.wait()
                     continue
-                chunk = await loop.run_in_executor(None, self._reader.next_chunk)
-                self._take_in(chunk)
-        except Exception as error:  # noqa: BLE001 - ends the run, raised by run()
+                self._take_in(await self._worker.run(self._reader.next_chunk))
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - ends the run, raised by run()
             self._fail(error)
 
     def _take_in(self, chunk: Chunk) -> None:
@@ -194,6 +202,7 @@ class Engine:
         tally.skipped += chunk.skipped
         for refused in chunk.refused:
             tally.failed += 1
+            tally.problems(refused.row, refused.line, refused.problems)
             for problem in refused.problems:
                 words = REASONS.get(problem.rule, problem.message)
                 tally.reason(f"{problem.column}: {words}" if problem.column else words)
@@ -274,8 +283,10 @@ class Engine:
         try:
             verdict = await self._deliverer.attempt(work)
         except asyncio.CancelledError:
+            if not self._cancelling:  # the gateway waited for something that was cancelled
+                self._fail(SyncError("a call of the gateway was cancelled, and not by this run"))
             raise
-        except Exception as error:  # noqa: BLE001 - ends the run, raised by run()
+        except BaseException as error:  # noqa: BLE001 - ends the run, raised by run()
             self._fail(error)
             return
         if not self._traffic.told:
@@ -302,6 +313,9 @@ class Engine:
         else:
             tally.failed += 1
             tally.reason(verdict.message)
+            # The vendor's words are the kind: one status has many reasons.
+            rule = f"{verdict.rule}: {verdict.message}"[:200]
+            tally.problems(work.row, work.line, [Problem(None, rule, verdict.message, work.key)])
             try:
                 self._failures.add(
                     row=work.row, line=work.line, key=work.key,
@@ -339,7 +353,7 @@ class Engine:
         if self._fatal is None:
             self._fatal = error
         if isinstance(error, AuthenticationError):
-            reason = f"the credential was refused ({error.status})"
+            reason = f"the credential was refused ({error.status} {error.message})"
         else:
             reason = str(error) if isinstance(error, ContactsError) else f"a bug: {type(error).__name__}"
         self.stop(reason)
@@ -407,5 +421,16 @@ class Engine:
         )
 
     def _report_progress(self) -> None:
-        if self._progress is not None:
+        if self._progress is None:
+            return
+        try:
             self._progress(self.snapshot())
+        except BaseException as error:  # noqa: BLE001 - ends the run, raised by run()
+            self._progress = None
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                self._fail(error)
+                self.abort()
+                return
+            reason = SyncError(f"the progress callback raised {type(error).__name__}")
+            reason.__cause__ = error
+            self._fail(reason)

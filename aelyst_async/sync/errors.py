@@ -2,33 +2,21 @@
 
 ::
 
-    SyncError (a ContactsError)
+    SyncError (a ContactsError)   also raised itself: the failures file cannot be written, the progress callback raised
     ├── SourceError        the file or stream cannot be read as a table of contacts
     ├── MappingError       a column, a mapping or a setting does not fit the target
     ├── JournalError       the journal cannot be used
-    │   └── JournalLockedError   another process is using it
-    └── SyncStoppedError   the run ended early: the target refused the credential, is gone, or too many rows failed
+    │   └── JournalLockedError   another sync is using it
+    └── SyncStoppedError   the run ended early, because the target does not answer
 
 Every message is one line that says what is wrong, where, and what to do.
 """
 
 from __future__ import annotations
 
-from aelyst_async.errors import ContactsError
+from aelyst_async.tables.errors import MappingError, SourceError, SyncError
 
 __all__ = ["JournalError", "JournalLockedError", "MappingError", "SourceError", "SyncError", "SyncStoppedError"]
-
-
-class SyncError(ContactsError):
-    """The root of what stops a sync."""
-
-
-class SourceError(SyncError, ValueError):
-    """The source cannot be read: not there, not UTF-8, no table, damaged, changed while it was read."""
-
-
-class MappingError(SyncError, ValueError):
-    """A column that the target does not have or take, two columns for one field, a setting that cannot work."""
 
 
 class JournalError(SyncError):
@@ -36,7 +24,7 @@ class JournalError(SyncError):
 
 
 class JournalLockedError(JournalError):
-    """Another process holds the journal; the message names it."""
+    """Another sync holds the journal; the message names its process, where that is known."""
 
 
 class SyncStoppedError(SyncError):

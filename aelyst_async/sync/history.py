@@ -1,36 +1,113 @@
-"""What a journal tells to others: the state of its runs, and the rows that were given up. Reads only."""
+"""What a journal tells other programs: the state of its runs, and the rows that were given up. Reads only."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from aelyst_async.sync.errors import JournalError
-from aelyst_async.sync.journal import connect_read_only, explained
+import attrs
 
-__all__ = ["given_up", "status"]
+from aelyst_async.sync.database import connect_read_only, explained, given_up_rows, read_meta
+from aelyst_async.sync.errors import JournalError
+from aelyst_async.sync.process import lives
+from aelyst_async.tables.model import RawRow
+from aelyst_async.tables.source import ContactSource
+
+__all__ = ["GivenUp", "Origin", "given_up", "given_up_source", "origin_of", "run_of", "status"]
+
+_PLAIN = {"DONE": "sent", "PARKED": "waiting", "AMBIGUOUS": "in_doubt", "INTENT": "in_doubt", "DEAD": "failed"}
+"""A contact's state in the journal → the word for people."""
+
+_RUNS = 100
+"""Runs that are looked at to find the last one that had rows."""
+
+
+@attrs.frozen(kw_only=True)
+class Origin:
+    """What a run was started with, kept in the journal so that another command can repeat it.
+
+    ``target`` and ``base_url`` are what ``--to`` and ``--base-url`` take, ``key`` what contacts are matched by,
+    ``settings`` how rows became contacts (JSON-ready), ``failures`` the last run's failures file.
+    """
+
+    target: str
+    base_url: str | None
+    key: str
+    settings: Mapping[str, Any]
+    failures: str | None = None
+
+
+class GivenUp(ContactSource):
+    """The rows of a journal that were given up, as they were mapped, under the row and line numbers of their source."""
+
+    def __init__(self, name: str, rows: list[tuple[int | None, int | None, dict[str, Any]]]) -> None:
+        self.name = name
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def open(self) -> Iterator[RawRow]:
+        """Yield the rows."""
+        for _, line, record in self._rows:
+            yield line, record
+
+    def row_number(self, position: int) -> int:
+        """Return the number in the source of the row at `position` (from 1)."""
+        return self._rows[position - 1][0] or position
+
+
+@contextmanager
+def _reading(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Yield a read-only connection; what the journal holds and cannot be understood is a `JournalError`."""
+    connection = connect_read_only(path)
+    problem = None
+    try:
+        with explained(path):
+            try:
+                yield connection
+            except JournalError:
+                raise
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+                problem = type(error).__name__
+    finally:
+        connection.close()
+    if problem is not None:
+        raise JournalError(
+            f"{Path(path).name} is damaged: an entry cannot be read ({problem}); sync the file itself again, with "
+            "another --journal"
+        )
 
 
 def given_up(path: str | os.PathLike[str]) -> tuple[str, str, list[dict[str, Any]]]:
     """Return the provider, the key, and the mapped rows that were given up. Raises `JournalError`."""
-    connection = connect_read_only(path)
-    try:
-        with explained(path):
-            meta = dict(connection.execute("SELECT name, value FROM meta"))
-            rows = [
-                _record(json.loads(payload))
-                for (payload,) in connection.execute("SELECT payload FROM dead ORDER BY row, key")
-            ]
-    finally:
-        connection.close()
+    with _reading(path) as connection:
+        meta = read_meta(connection)
     if "provider" not in meta:
-        raise JournalError(f"{path}: no run has been made with this journal")
-    return str(meta["provider"]), str(meta["key"]), rows
+        raise JournalError(f"{Path(path).name}: no run has been made with this journal")
+    return str(meta["provider"]), str(meta["key"]), list(given_up_source(path))
 
 
-def _record(values: list[list[Any]]) -> dict[str, Any]:
+def given_up_source(path: str | os.PathLike[str]) -> GivenUp:
+    """Return the rows that were given up as a source that keeps their numbers. Raises `JournalError`."""
+    with _reading(path) as connection:
+        whole, damaged = given_up_rows(connection)
+        rows = [(one.row, one.line, _record(one.payload)) for one in whole]
+    if damaged:
+        logging.getLogger(__name__).warning(
+            "%s: %d given-up rows do not fit their checksum and are left out; sync their source again", path, damaged
+        )
+    return GivenUp(f"rows given up in {Path(path).name}", rows)
+
+
+def _record(values: Any) -> dict[str, Any]:
     record: dict[str, Any] = {}
     for target, value in values:
         name, dot, custom = target.partition(".")
@@ -41,37 +118,111 @@ def _record(values: list[list[Any]]) -> dict[str, Any]:
     return record
 
 
+def origin_of(path: str | os.PathLike[str]) -> Origin:
+    """Return what the last run of a journal was started with. Raises `JournalError`."""
+    with _reading(path) as connection:
+        meta = read_meta(connection)
+        run = connection.execute("SELECT arguments, report FROM run ORDER BY id DESC LIMIT 1").fetchone()
+        arguments = _object(run and run[0])
+        report = _object(run and run[1])
+        settings = arguments.get("settings") or {}
+        failures = report.get("failures")
+        if "provider" in meta:
+            return Origin(
+                target=str(meta.get("target") or meta["provider"]), base_url=meta.get("base_url"), key=str(meta["key"]),
+                settings=dict(settings), failures=None if failures is None else str(failures),
+            )  # fmt: skip
+    raise JournalError(f"{Path(path).name}: no run has been made with this journal")
+
+
+def run_of(failures: Path, journals: Iterable[Path], target: str) -> tuple[Path, dict[str, Any]] | None:
+    """Return the journal of the newest run that wrote this failures file for `target`, and that run's settings.
+
+    A run that was killed names no file: then the one journal counts that is named after the same source.
+    """
+    names = {failures.name, failures.with_suffix(".jsonl").name}
+    stem = failures.name.partition(".failures")[0]
+    named: list[tuple[Path, dict[str, Any]]] = []
+    for path in journals:
+        with contextlib.suppress(JournalError), _reading(path) as connection:
+            meta = read_meta(connection)
+            if (meta.get("target") or meta.get("provider")) != target:
+                continue
+            runs = connection.execute("SELECT arguments, report FROM run ORDER BY id DESC LIMIT ?", (_RUNS,)).fetchall()
+            for position, (arguments, report) in enumerate(runs):
+                settings = dict(_object(arguments).get("settings") or {})
+                written = _object(report).get("failures")
+                if written is not None and Path(written).name in names:
+                    return path, settings
+                if position == 0 and path.name.startswith(f"{stem}."):
+                    named.append((path, settings))
+    return named[0] if len(named) == 1 else None
+
+
 def status(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the journal's last run and its contacts by state. Raises `JournalError`."""
-    connection = connect_read_only(path)
-    try:
-        with explained(path):
-            meta = dict(connection.execute("SELECT name, value FROM meta"))
-            states = dict(connection.execute("SELECT state, count(*) FROM contact GROUP BY state ORDER BY state"))
-            dead = connection.execute("SELECT count(*) FROM dead").fetchone()[0]
-            reasons = connection.execute(
-                "SELECT message, count(*) FROM dead GROUP BY message ORDER BY count(*) DESC, message LIMIT 10"
-            ).fetchall()
-            run = connection.execute(
-                "SELECT id, started, ended, seen, pid, host, source, exit, report FROM run ORDER BY id DESC LIMIT 1"
-            ).fetchone()
-    finally:
-        connection.close()
-    last: dict[str, Any] | None = None
-    if run is not None:
-        names = ("id", "started", "ended", "seen", "pid", "host", "source", "exit")
-        last = dict(zip(names, run[:8], strict=True))
-        last["report"] = None if run[8] is None else json.loads(run[8])
-        # A run signs every other second.
-        alive = time.time() - run[3] < 15
-        last["state"] = "ended" if run[2] is not None else "running" if alive else "interrupted"
-    return {
-        "version": 1,
-        "journal": str(path),
-        "provider": meta.get("provider"),
-        "key": meta.get("key"),
-        "contacts": states,
-        "given_up": dead,
-        "reasons": [{"reason": reason, "rows": count} for reason, count in reasons],
-        "run": last,
-    }
+    """Return the journal's contacts by state and the last run that had rows. Raises `JournalError`.
+
+    ``counts`` has the states in plain words. ``run["state"]`` is ``ended``, ``running`` (its process lives on this
+    host), ``died`` (it does not, and the run did not end) or ``unknown`` (it ran on another host).
+    """
+    with _reading(path) as connection:
+        meta = read_meta(connection)
+        states = dict(connection.execute("SELECT state, count(*) FROM contact GROUP BY state ORDER BY state"))
+        dead = connection.execute("SELECT count(*) FROM dead").fetchone()[0]
+        reasons = connection.execute(
+            "SELECT message, count(*) FROM dead GROUP BY message ORDER BY count(*) DESC, message LIMIT 10"
+        ).fetchall()
+        found = connection.execute(
+            "SELECT id, started, ended, seen, pid, host, source, exit, report, arguments FROM run "
+            "ORDER BY id DESC LIMIT ?",
+            (_RUNS,),
+        ).fetchall()
+        runs = [_run(row) for row in found]
+        last = next((run for run in runs if run["state"] == "running" or run["rows"]), runs[0] if runs else None)
+        if last is not None:
+            last["sent"] = connection.execute(
+                "SELECT count(*) FROM contact WHERE run = ? AND state = 'DONE'", (last["id"],)
+            ).fetchone()[0]
+            if last["ended"] is None and last["report"] is not None:  # written every other second
+                known = sum(last["report"].get(name, 0) for name in ("unchanged", "failed", "skipped"))
+                last["done"] = max(last["done"], last["sent"] + known)
+            last["later_runs_without_rows"] = runs.index(last)
+        counts: dict[str, int] = dict.fromkeys(("sent", "waiting", "in_doubt", "failed"), 0)
+        for state, count in states.items():
+            counts[_PLAIN[state]] += count
+        return {
+            "version": 1,
+            "journal": str(path),
+            "provider": meta.get("provider"),
+            "target": meta.get("target") or meta.get("provider"),
+            "base_url": meta.get("base_url"),
+            "key": meta.get("key"),
+            "contacts": states,
+            "counts": counts,
+            "given_up": dead,
+            "reasons": [{"reason": str(reason), "rows": count} for reason, count in reasons],
+            "run": last,
+        }
+
+
+def _run(row: tuple[Any, ...]) -> dict[str, Any]:
+    names = ("id", "started", "ended", "seen", "pid", "host", "source", "exit")
+    run: dict[str, Any] = dict(zip(names, row[:8], strict=True))
+    time.localtime(run["started"])  # raises what a damaged one raises
+    report = _object(row[8])
+    run["report"] = report or None
+    outcomes = ("created", "updated", "unchanged", "failed", "skipped")
+    run["done"] = sum(report.get(name, 0) for name in outcomes)
+    run["rows"] = report.get("rows", report.get("read", 0))
+    process = _object(row[9]).get("process") or {"pid": run["pid"], "host": run["host"]}
+    alive = None if run["ended"] is not None else lives(process)
+    run["state"] = "ended" if run["ended"] is not None else {True: "running", False: "died", None: "unknown"}[alive]
+    return run
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    """Return a JSON object of the journal; an absent one is empty. Raises `ValueError`."""
+    value = {} if text is None else json.loads(text)
+    if not isinstance(value, dict):
+        raise TypeError("not an object")
+    return value

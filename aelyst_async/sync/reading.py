@@ -14,11 +14,15 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from aelyst_async.sync.duplicates import Duplicates, DuplicatesIndex
 from aelyst_async.sync.errors import SourceError
 from aelyst_async.sync.journal import Entry
-from aelyst_async.sync.mapping import Layout, Mapped, Mapper, Problem
-from aelyst_async.sync.sources import BadRow, ContactSource, Interrupted
+from aelyst_async.tables.duplicates import Duplicates, DuplicatesIndex
+from aelyst_async.tables.mapping import Mapper
+from aelyst_async.tables.model import BadRow, Interrupted, NoteCount, Problem
+from aelyst_async.tables.plan import Mapped, Plan
+from aelyst_async.tables.preview import Tallies
+from aelyst_async.tables.records import plain
+from aelyst_async.tables.source import ContactSource
 
 __all__ = ["Chunk", "Reader", "Refused", "Work"]
 
@@ -73,7 +77,9 @@ class Chunk:
 
 
 class Reader:
-    """Reads one source for one target. `look_up` asks the journal for many keys at once (None: there is none)."""
+    """Reads one source for one target. ``look_up`` asks the journal for many keys at once (None: there is none)."""
+
+    look_up: Callable[[Sequence[str]], Mapping[str, Entry]] | None = None
 
     def __init__(
         self,
@@ -81,7 +87,6 @@ class Reader:
         mapper: Mapper,
         *,
         duplicates: Duplicates,
-        look_up: Callable[[Sequence[str]], Mapping[str, Entry]] | None,
         refresh: bool,
         verify: float,
     ) -> None:
@@ -90,13 +95,18 @@ class Reader:
         self._mapper = mapper
         self._duplicates = duplicates
         self._index = DuplicatesIndex(duplicates)
-        self._look_up = look_up
         self._refresh = refresh
         self._verify = verify
         self._random = random.Random()  # noqa: S311 - a sample, no secret
         self._rows: Iterator[tuple[int | None, Any]] | None = None
         self._row = 0
         self._fingerprint: str | None = None
+        self._tallies = Tallies()
+
+    @property
+    def notes(self) -> tuple[NoteCount, ...]:
+        """The changes made to values of the rows that are sent or unchanged, counted by column and kind."""
+        return self._tallies.notes
 
     def survey(self) -> int:
         """Do the first reading: count the rows, find the keys that repeat, meet every fault of the file as a whole.
@@ -112,29 +122,29 @@ class Reader:
 
     def _survey(self) -> None:
         mapper, index = self._mapper, self._index
-        layout: Layout | None = None
+        plan: Plan | None = None
         row = 0
         for row, (_, cells) in enumerate(self._source.open(), 1):
             self.total = row
             if not row % _CHUNK and self._source.stopped():
                 return
             columns = self._source.columns
-            if layout is None and row == 1:
+            if plan is None and row == 1:
                 if columns is not None and mapper.transform is None:
-                    layout = mapper.layout(columns)
+                    plan = mapper.plan(columns, None if isinstance(cells, (BadRow, Mapping)) else cells)
                 elif isinstance(cells, Mapping):
                     mapper.check_first(cells)
             if isinstance(cells, BadRow):
                 continue
-            if layout is not None and not isinstance(cells, Mapping):
-                key = layout.key_of(cells)
+            if plan is not None and not isinstance(cells, Mapping):
+                key = plan.key_of(cells)
                 # Only a row that will be sent may stand for its key.
-                if key is not None and index.suspect(key) and isinstance(layout.read(cells), Mapped):
+                if key is not None and index.suspect(key) and isinstance(plan.read(cells), Mapped):
                     index.add(key, row)
             elif isinstance(mapped := mapper.read(columns, cells), Mapped) and index.suspect(mapped.key):
                 index.add(mapped.key, row)
         if row == 0 and self._source.columns is not None and mapper.transform is None:
-            mapper.layout(self._source.columns)
+            mapper.plan(self._source.columns)
 
     @property
     def fingerprint(self) -> str | None:
@@ -160,7 +170,7 @@ class Reader:
             if self._row != self.total or self._source.fingerprint() != self._fingerprint:
                 raise SourceError(f"{self._source.name} was changed while it was read; run the same command again")
         if candidates:
-            known = {} if self._look_up is None else self._look_up([mapped.key for _, _, mapped, _ in candidates])
+            known = {} if self.look_up is None else self.look_up([mapped.key for _, _, mapped, _ in candidates])
             for candidate in candidates:
                 self._compare(candidate, known.get(candidate[2].key), chunk)
         return chunk
@@ -180,22 +190,27 @@ class Reader:
         chunk: Chunk,
         candidates: list[_Candidate],
     ) -> None:
+        number = self._source.row_number(row)
         if isinstance(cells, BadRow):
             data = _as_data(columns, cells.data)
-            chunk.refused.append(Refused(row, line, None, [Problem(None, cells.rule, cells.message)], data))
+            chunk.refused.append(Refused(number, line, None, [Problem(None, cells.rule, cells.message)], data))
             return
         mapped = self._mapper.read(columns, cells)
         if not isinstance(mapped, Mapped):
             key = self._mapper.key_of(columns, cells)
-            chunk.refused.append(Refused(row, line, key, mapped, _as_data(columns, cells)))
+            chunk.refused.append(Refused(number, line, key, mapped, _as_data(columns, cells)))
             return
         rival = self._index.rival(mapped.key, row)
         if rival is None:
+            if mapped.notes:
+                self._tallies.add_notes(number, mapped.notes)
             data = cells if columns is None else (columns, cells)
-            candidates.append((row, line, mapped, data))
+            candidates.append((number, line, mapped, data))
         elif self._duplicates == "error":
-            problem = Problem(self._mapper.key, "duplicate", f"row {rival} has the same {self._mapper.key}")
-            chunk.refused.append(Refused(row, line, mapped.key, [problem], _as_data(columns, cells)))
+            problem = Problem(
+                self._mapper.key, "duplicate", f"row {self._source.row_number(rival)} has the same {self._mapper.key}"
+            )
+            chunk.refused.append(Refused(number, line, mapped.key, [problem], _as_data(columns, cells)))
         else:
             chunk.skipped += 1
 
@@ -205,24 +220,19 @@ class Reader:
         if same and (not self._verify or self._random.random() >= self._verify):
             chunk.unchanged += 1
             return
-        values, problems = self._mapper.confirm(mapped.values)
-        work = Work(row, line, mapped.key, values, mapped.hash, data, entry, verify=same)
-        if problems:
-            chunk.refused.append(Refused(row, line, work.key, problems, work_data(work)))
-        else:
-            chunk.work.append(work)
+        chunk.work.append(Work(row, line, mapped.key, mapped.values, mapped.hash, data, entry, verify=same))
 
 
 def _as_data(columns: tuple[str, ...] | None, cells: Any) -> Any:
     """Return a row as the failures file shows it: column → cell, what is beyond the columns under ``""``."""
     if columns is None or not isinstance(cells, (list, tuple)):
-        return cells
-    data = dict(zip(columns, cells))  # noqa: B905 - a row with too few cells is shown as it is
+        return plain(cells)
+    data = {name: plain(cell) for name, cell in zip(columns, cells)}  # noqa: B905 - a row may have fewer cells
     if len(cells) > len(columns):
-        data[""] = list(cells[len(columns) :])
+        data[""] = plain(cells[len(columns) :])
     return data
 
 
 def work_data(work: Work) -> Any:
     """Return the row of `work` as the failures file shows it."""
-    return _as_data(*work.data) if isinstance(work.data, tuple) else work.data
+    return _as_data(*work.data) if isinstance(work.data, tuple) else plain(work.data)

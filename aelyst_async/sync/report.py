@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
+
+from aelyst_async.tables.model import NoteCount, Problem, ProblemCount
+from aelyst_async.tables.preview import Tallies
 
 __all__ = ["REPORT_VERSION", "Progress", "SyncReport", "Tally"]
 
@@ -28,7 +32,9 @@ class SyncReport:
     (the run ended before it was decided; the same command goes on with it). In a dry run the first two say what would
     be done. Times in seconds: ``waited`` for the quota and ``network`` are sums over requests that ran side by side,
     ``computing`` is processor time. ``quota_used``: share of the learned quota that the requests took, 0 to 1.
-    ``stopped`` says why the run ended early.
+    ``reasons`` are the most frequent ones for which rows failed, ``problems`` the same with the first row, its value
+    and the remedy, ``changes`` what was changed in values before they were sent. ``stopped`` says why the run ended
+    early. ``notes``: what else the user should know, a sentence each.
     """
 
     version: int = REPORT_VERSION
@@ -53,8 +59,11 @@ class SyncReport:
     elapsed: float = 0.0
     quota_used: float | None = None
     reasons: tuple[tuple[str, int], ...] = ()
+    problems: tuple[ProblemCount, ...] = ()
+    changes: tuple[NoteCount, ...] = ()
     stopped: str | None = None
     resumed: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -71,6 +80,8 @@ class SyncReport:
         values = attrs.asdict(self, recurse=False)
         values["failures"] = None if self.failures is None else str(self.failures)
         values["journal"] = None if self.journal is None else str(self.journal)
+        values["problems"] = [attrs.asdict(one) for one in self.problems]
+        values["changes"] = [attrs.asdict(one) for one in self.changes]
         values["reasons"] = [{"reason": reason, "rows": count} for reason, count in self.reasons]
         for name in ("waited", "network", "computing", "elapsed", "quota_used"):
             if values[name] is not None:
@@ -122,6 +133,7 @@ class Tally:
         self.waited = 0.0
         self.network = 0.0
         self._reasons: Counter[str] = Counter()
+        self._tallies = Tallies()
         self._started = time.monotonic()
         self._computing = time.process_time()
 
@@ -148,6 +160,10 @@ class Tally:
         else:
             self._reasons["other reasons"] += 1
 
+    def problems(self, row: int, line: int | None, problems: Sequence[Problem]) -> None:
+        """Count what is wrong with a row, for the examples in the report."""
+        self._tallies.add_problems(row, line, problems)
+
     def report(self, *, pending: int, **facts: Any) -> SyncReport:
         """Return the report; asserts that each row that was read has exactly one outcome."""
         assert self.decided + pending == self.read, (self.decided, pending, self.read)
@@ -165,5 +181,6 @@ class Tally:
             computing=time.process_time() - self._computing,
             elapsed=self.elapsed,
             reasons=tuple(self._reasons.most_common(_REASONS)),
+            problems=self._tallies.problems[:_REASONS],
             **facts,
         )

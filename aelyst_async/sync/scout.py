@@ -6,14 +6,14 @@ from typing import Any
 
 from aelyst_async.errors import ContactNotFoundError, ContactsError
 from aelyst_async.sync.delivery import Courier, Kind, Verdict
-from aelyst_async.sync.mapping import Mapper
 from aelyst_async.sync.reading import Work
+from aelyst_async.tables.mapping import Mapper
 
 __all__ = ["LocalScout", "RemoteScout"]
 
 
 def _known(work: Work) -> bool:
-    return work.entry is not None and (work.entry.state == "DONE" or work.entry.contact_id is not None)
+    return work.entry is not None and (work.entry.state in {"DONE", "UNREADABLE"} or work.entry.contact_id is not None)
 
 
 class LocalScout:
@@ -44,6 +44,7 @@ class RemoteScout:
         """Look the contact up and decide."""
         try:
             contact = await self._gateway.get(self._mapper.identifier(work.values))
+            self._courier.succeeded()
         except ContactNotFoundError:
             return Verdict(Kind.CREATED)
         except ContactsError as error:

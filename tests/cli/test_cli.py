@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -59,7 +60,8 @@ def test_sync_again_status_and_one_contact(url: str, capsys: pytest.CaptureFixtu
     assert "    20 created" in out
     assert "1 failed: people.failures.jsonl" in out
     assert "why rows failed:\n     1 × email: not an e-mail address" in out
-    assert all(json.loads(line)["event"] == "progress" for line in err.splitlines()), "to a program: JSON lines"
+    assert all(" rows · " in line for line in err.splitlines()), "no terminal: plain lines"
+    assert out.startswith(f"people.csv → sandbox {url} (already running)\n")
     assert json.loads(Path("people.failures.jsonl").read_text())["row"] == 21
 
     people("people.csv", 20, prefix="a")
@@ -69,9 +71,9 @@ def test_sync_again_status_and_one_contact(url: str, capsys: pytest.CaptureFixtu
     assert "requests" not in out
     assert not Path("people.failures.jsonl").exists(), "it is of an earlier run"
 
-    code, out, _ = run(capsys, "sync", "status", "people.sandbox.db")
+    code, out, _ = run(capsys, "sync", "status", "people.csv.sandbox.db")
     assert code == 0
-    assert "20 DONE" in out
+    assert "20 sent" in out
     assert "ended with exit code 0" in out
 
     code, out, _ = run(capsys, "get", "email:a3@example.com", "--from", "sandbox", "--base-url", url)
@@ -99,7 +101,7 @@ def test_dry_run(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "dry run: nothing was sent" in out
     assert "5 would be created" in out
     code, _, err = run(capsys, "get", "email:c1@example.com", "--from", "sandbox", "--base-url", url)
-    assert (code, err) == (1, "aelyst get: no such contact (Contact not found)\n")
+    assert (code, err) == (1, "aelyst get: no such contact: email:c1@example.com (Contact not found)\n")
 
 
 def test_the_sandbox_is_told_what_the_sync_has_learned(url: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,12 +165,11 @@ def test_dmchamp(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
         (COLUMNS, [], "--to is missing"),
         ("email,Colour\n", ["--to", "aelyst"], "column 'Colour' is no field of aelyst"),
         ("email,tags\n", ["--to", "aelyst"], "aelyst shows tags but takes no changes"),
-        ("email\n\xff\n", ["--to", "aelyst"], "line 2, byte 1 (0xFF): not UTF-8"),
         (COLUMNS, ["--to", "aelyst", "--max-errors", "x"], "--max-errors x: write a number"),
         (COLUMNS, ["--to", "aelyst", "--mapping", "nope.toml"], "nope.toml: no such file"),
-        (COLUMNS, ["--to", "aelyst", "--journal", "no/such/state.db"], "no/such/state.db-lock"),
+        (COLUMNS, ["--to", "aelyst", "--journal", "no/such/state.db"], "no/such/state.db: no such file or directory"),
         (COLUMNS, ["--to", "aelyst", "--failures", "no/such/f"], "--failures no/such/f: no such directory"),
-        (COLUMNS, ["--to", "aelyst", "--concurrency", "0"], "concurrency must be a whole number from 1"),
+        (COLUMNS, ["--to", "aelyst", "--concurrency", "0"], "--concurrency 0: not a whole number from 1"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(
@@ -183,6 +184,7 @@ def test_bad_input_is_one_line_and_exit_2(
     assert message in err
     assert err.count("\n") == 1
     assert err.startswith("aelyst sync: ")
+    assert not Path("people.csv.aelyst.db").exists(), "a refused file leaves no journal"
     assert out == ""
     assert "secret-token" not in err
 
@@ -229,7 +231,7 @@ def test_toml_mapping_and_standard_input(
         capsys, "sync", "-", "--to", "sandbox", "--base-url", url, "--mapping", "map.toml", "--progress", "none"
     )
     assert code == 0, err
-    assert "standard input → aelyst" in out
+    assert "standard input → sandbox http" in out
     assert "1 created" in out
 
 
@@ -249,9 +251,9 @@ def test_retry_sends_what_was_given_up(url: str, capsys: pytest.CaptureFixture[s
         assert "3 failed" in out
     finally:
         urllib.request.urlopen(urllib.request.Request(f"{url}/_sandbox/faults", method="DELETE"), timeout=5).close()
-    code, out, _ = run(capsys, "sync", "status", "people.sandbox.db")
+    code, out, _ = run(capsys, "sync", "status", "people.csv.sandbox.db")
     assert "3 given up" in out
-    code, out, err = run(capsys, "sync", "retry", "people.sandbox.db", *words)
+    code, out, err = run(capsys, "sync", "retry", "people.csv.sandbox.db", "--progress", "none")
     assert code == 0, err
     assert "3 created" in out
     code, out, _ = run(capsys, "sync", file, *words)
@@ -288,7 +290,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     file = people("people.csv", 3000, prefix=f"g{code}x")
     words = ("sync", file, "--to", "sandbox", "--base-url", url, "--progress", "none")
     process = spawn(*words)
-    wait_for("people.sandbox.db", "DONE", 20)
+    wait_for("people.csv.sandbox.db", "DONE", 20)
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == code, err
@@ -302,13 +304,31 @@ def test_a_signal_saves_and_the_same_command_goes_on(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are of POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_during_a_command_without_handlers_gives_its_exit_code(
+    number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AELYST_TOKEN", "token")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = spawn("get", "email:a@example.com", "--from", "aelyst", "--base-url", address)
+        connection, _ = silent.accept()  # the command waits for an answer now
+        with connection:
+            process.send_signal(number)
+            _, err = process.communicate(timeout=30)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are of POSIX")
 def test_sigterm_twice_during_the_drain(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     import urllib.request
 
     file = people("people.csv", 300, prefix="h")
     words = ("sync", file, "--to", "sandbox", "--base-url", url, "--progress", "none")
     process = spawn(*words, "--drain", "60")
-    wait_for("people.sandbox.db", "DONE", 5)
+    wait_for("people.csv.sandbox.db", "DONE", 5)
     slow = json.dumps({"fault": "latency,seconds:5=100%"}).encode()
     headers = {"Content-Type": "application/json"}
     urllib.request.urlopen(
@@ -336,12 +356,12 @@ def test_two_processes_on_one_journal(url: str, capsys: pytest.CaptureFixture[st
     file = people("people.csv", 3000, prefix="i")
     words = ("sync", file, "--to", "sandbox", "--base-url", url, "--progress", "none")
     process = spawn(*words)
-    wait_for("people.sandbox.db", "DONE", 1)
+    wait_for("people.csv.sandbox.db", "DONE", 1)
     code, _, err = run(capsys, *words)
     assert code == 2
-    assert f"people.sandbox.db is in use by process {process.pid} on" in err
+    assert f"people.csv.sandbox.db is in use by process {process.pid} on" in err
     assert err.count("\n") == 1
-    code, out, _ = run(capsys, "sync", "status", "people.sandbox.db")
+    code, out, _ = run(capsys, "sync", "status", "people.csv.sandbox.db")
     assert f"running (process {process.pid}" in out
     process.terminate()
     process.communicate(timeout=30)

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from aelyst_async.cli import main
+from aelyst_async.sync.journal import Journal
 from tests.cli.test_odd_answers import Serve, serve
 from tests.servers import reply
 
@@ -35,14 +37,16 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_silent_pipe_can_be_interrupted(serve: Serve, source: str, number: signal.Signals, code: int) -> None:
     serve(UPDATED)
     os.mkfifo("pipe")
+    Journal.open("s.db").close()
     process = subprocess.Popen(
         [*SYNC, "-" if source == "-" else "pipe", *QUIET, "--journal", "s.db"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     writer = os.open("pipe", os.O_RDWR) if source == "pipe" else None
     try:
-        while not Path("s.db").exists():  # the journal is opened just before the source is read
+        while not Path("s.db-wal").exists():  # a journal that exists is opened just before the source is read
             assert process.poll() is None
+            time.sleep(0.02)
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
     finally:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -13,9 +14,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aelyst_async import Contact, ContactFields, Outcome, WriteReceipt, errors, get_many, parse_identifier, upsert_many
+from aelyst_async import (
+    Contact,
+    ContactFields,
+    Failure,
+    Success,
+    WriteReceipt,
+    errors,
+    get_many,
+    parse_identifier,
+    upsert_many,
+)
 from aelyst_async.identifiers import Identifier
 from tests.virtual_time import run, virtual
+
+pytestmark = pytest.mark.hostile
+
+
+class Odd(BaseException):
+    """An exception that is no `Exception`."""
+
+
+RAISED: dict[str, BaseException] = {
+    "exit": SystemExit(3), "interrupt": KeyboardInterrupt(), "odd": Odd(), "generator": GeneratorExit(),
+}  # fmt: skip
+if sys.version_info >= (3, 11):
+    RAISED["group"] = BaseExceptionGroup("several", [SystemExit(1), Odd()])  # noqa: F821 - new in 3.11
 
 
 class AirGateway:
@@ -49,6 +73,8 @@ class AirGateway:
             raise ZeroDivisionError("a bug")
         if who.value == "cancelled":
             raise asyncio.CancelledError
+        if who.value in RAISED:
+            raise RAISED[who.value]
         return Contact(id=who.value)
 
     async def create(self, fields: ContactFields, *, identifier: Identifier | str | None = None) -> WriteReceipt:
@@ -291,9 +317,88 @@ def test_what_is_not_many_is_refused_at_once(items: Any) -> None:
 
 
 def test_outcomes_are_values() -> None:
-    assert Outcome("id:1", value=1) == Outcome("id:1", value=1)
+    error = errors.ContactNotFoundError(status=404)
+    success, failure = Success("id:1", 1), Failure("id:1", error)
+    assert (success.ok, success.value, success.error) == (True, 1, None)
+    assert (failure.ok, failure.value, failure.error) == (False, None, error)
+    assert success == Success("id:1", 1)
+    assert len({success, failure}) == 2
+    assert repr(success) == "Success(identifier='id:1', value=1)"
     with pytest.raises(AttributeError):
-        Outcome("id:1").value = 2  # type: ignore[misc,assignment]
+        success.value = 2  # type: ignore[misc]
+    match success:
+        case Success(identifier, value):
+            assert (identifier, value) == ("id:1", 1)
+    match failure:
+        case Failure(identifier, reason):
+            assert (identifier, reason) == ("id:1", error)
+
+
+async def caught(many: AsyncGenerator[Any, None], taken: list[Any]) -> BaseException | None:
+    """Return what ends the iteration: some exceptions would end the loop once they leave the task."""
+    try:
+        async for outcome in many:
+            taken.append(outcome)
+    except BaseException as error:  # noqa: BLE001
+        return error
+    return None
+
+
+@pytest.mark.parametrize("name", RAISED)
+@pytest.mark.parametrize("concurrency", [1, 4, 64])
+@virtual
+async def test_get_many_raises_what_is_no_exception_and_leaves_nothing_behind(name: str, concurrency: int) -> None:
+    gateway = AirGateway()
+
+    def items() -> Iterator[str]:
+        yield from ids(5)
+        yield f"id:{name}"
+        yield from ids(100_000)
+
+    taken: list[Any] = []
+    assert await caught(get_many(gateway, items(), concurrency=concurrency), taken) is RAISED[name]
+    assert gateway.in_flight == 0
+    assert gateway.calls < 200
+    await alone()
+
+
+@pytest.mark.parametrize("name", RAISED)
+@pytest.mark.parametrize("kind", ["async", "sync"])
+@virtual
+async def test_upsert_many_raises_what_is_no_exception_of_its_input(name: str, kind: str) -> None:
+    gateway = AirGateway()
+
+    def plain() -> Iterator[Any]:
+        yield from ((f"id:{number}", ContactFields(first_name="N")) for number in range(20))
+        raise RAISED[name]
+
+    async def one_by_one() -> AsyncIterator[Any]:
+        for item in plain():
+            await asyncio.sleep(0)
+            yield item
+
+    items: Any = plain() if kind == "sync" else one_by_one()
+    assert await caught(upsert_many(gateway, items, concurrency=8), []) is RAISED[name]
+    assert gateway.in_flight == 0
+    await alone()
+
+
+@virtual
+async def test_cancelling_twice_leaves_nothing_behind() -> None:
+    class Slow(AirGateway):
+        async def get(self, identifier: Identifier | str) -> Contact:
+            try:
+                return await super().get(identifier)
+            finally:
+                await asyncio.sleep(1)  # it needs a moment to stop
+
+    gateway = Slow(pause=100)
+    task = asyncio.create_task(caught(get_many(gateway, ids(100), concurrency=8), []))
+    for _ in range(3):
+        await asyncio.sleep(0.3)
+        task.cancel()
+    assert isinstance(await task, asyncio.CancelledError)
+    await alone()
 
 
 @settings(max_examples=60)

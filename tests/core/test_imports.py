@@ -50,6 +50,12 @@ def test_one_provider_does_not_import_the_others() -> None:
     assert "aelyst_providers.aelyst" not in found
 
 
+def test_opening_a_provider_imports_no_other() -> None:
+    code = "import sys, aelyst_async; aelyst_async.open_gateway('callab', token='t')"
+    found = fresh(code + "; print(*sorted(name for name in sys.modules if name.startswith('aelyst_providers.')))")
+    assert set(found.split()) == {f"aelyst_providers.callab{part}" for part in ("", ".gateway", ".models", ".wire")}
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, contextlib, io\nfrom aelyst_async.cli import main\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aelyst_async import Contact, RateLimiter, errors, open_gateway, registry
+from aelyst_async import Contact, ContactReader, RateLimiter, RetryPolicy, errors, open_gateway, registry
 from aelyst_async.identifiers import Identifier
 from aelyst_providers.aelyst import AelystGateway
 from aelyst_providers.callab import CallabGateway
@@ -38,6 +38,28 @@ async def test_from_the_environment(
     assert other.base_url == "https://mine.example"
     assert await other.account() == await kind("mine", base_url="https://mine.example").account()
     assert await gateway.account() == await kind("from-env", base_url="https://elsewhere.example/v2").account()
+
+
+@pytest.mark.parametrize("kind", [AelystGateway, DmChampGateway, CallabGateway])
+def test_a_class_opens_as_its_name_does(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+    with pytest.raises(errors.ConfigurationError, match=f"{kind.provider.upper()}_"):
+        open_gateway(kind)
+    variable = registry.credential_variable(kind.provider, kind)[1]
+    monkeypatch.setenv(variable, "from-env")
+    monkeypatch.setenv(f"{kind.provider.upper()}_BASE_URL", "https://elsewhere.example/v2")
+    gateway = open_gateway(kind, retry=RetryPolicy(max_attempts=1))
+    assert type(gateway) is kind
+    assert gateway.base_url == "https://elsewhere.example/v2"
+    with pytest.raises(errors.ConfigurationError, match="no setting named tokne"):
+        open_gateway(kind, tokne="x")
+
+
+def test_a_subclass_opens_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mine(AelystGateway):
+        provider = "mine"
+
+    monkeypatch.setenv("MINE_TOKEN", "t")
+    assert type(open_gateway(Mine)) is Mine
 
 
 @pytest.mark.parametrize("value", ["", " ", "two words", "line\n"])
@@ -119,6 +141,19 @@ async def test_a_third_partys_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = open_gateway("acme-crm", region="us")
     assert (gateway.api_key, gateway.region) == ("k", "us")
     assert (await gateway.get("id:1")).id == "id:1"
+
+
+async def test_a_third_partys_class_needs_no_publishing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME_CRM_API_KEY", "k")
+    gateway = open_gateway(ThirdPartyGateway, region="us")
+    assert (type(gateway), gateway.api_key, gateway.region) == (ThirdPartyGateway, "k", "us")
+
+
+def test_a_class_without_a_provider_name_is_refused() -> None:
+    kinds: list[Any] = [NoGateway, ContactReader, type("Empty", (ThirdPartyGateway,), {"provider": ""})]
+    for kind in kinds:
+        with pytest.raises(errors.ConfigurationError, match=f"{kind.__name__} needs a class attribute"):
+            open_gateway(kind)
 
 
 @pytest.mark.usefixtures("published")

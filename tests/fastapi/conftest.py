@@ -11,6 +11,9 @@ import pytest
 
 from aelyst_async.fastapi import Jobs
 from tests.fastapi.helpers import MakeJobs
+from tests.fastapi.processes import start
+
+__all__ = ["make", "start"]
 
 
 @pytest.fixture(params=["memory", "journal"])

@@ -31,6 +31,9 @@ from aelyst_async.fastapi.workers import warn_of_split_quota
 from tests.fastapi.apps import client, served
 from tests.fastapi.helpers import MakeJobs, ended, until
 
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup  # pyright: ignore[reportMissingImports]
+
 SECRET = "sk-live-7f3a"
 API: dict[str, Any] = {
     "message": f"vendor words {SECRET}",
@@ -169,8 +172,6 @@ async def test_a_202_names_a_job_whose_status_can_be_asked_and_tells_no_data(mak
         assert answer.status_code == 202
         good = answer.json()
         bad = (await talk.post("/hooks/bob@example.com?value=13")).json()
-        jobs_settings = jobs._settings
-        assert jobs_settings.max_starts == 5
         await ended(jobs, good["job_id"])
         told = await talk.get(f"/jobs/{good['job_id']}")
         assert told.status_code == 200
@@ -271,3 +272,53 @@ def test_the_warning_comes_for_several_workers_with_a_limiter_each_only(
     assert "AelystGateway: 3 worker processes share one account" in caplog.text
     limiter.shared = object()  # type: ignore[attr-defined]
     assert not warn_of_split_quota(limiter, "X")
+
+
+LIMITED = errors.RateLimitedError(status=429, retry_after=7.0)
+DOWN = errors.ServerError(status=503, retry_after=30.0, may_have_been_applied=True)
+
+
+@pytest.mark.parametrize(
+    ("group", "status", "kind", "retry_after", "in_doubt"),
+    [
+        (ExceptionGroup("g", [LIMITED]), 503, "RateLimitedError", "7", False),
+        (ExceptionGroup("g", [LIMITED, DOWN]), 503, "RateLimitedError", "30", True),
+        (ExceptionGroup("g", [LIMITED, ExceptionGroup("h", [errors.ContactNotFoundError(status=404)])]), 404,
+         "ContactNotFoundError", None, False),
+        (ExceptionGroup("g", [errors.BadRequestError(status=400), errors.AuthenticationError(status=401)]), 500, None,
+         None, False),
+        (ExceptionGroup("g", [errors.TransportError("x"), errors.RequestTimeoutError("y")]), 504, "RequestTimeoutError",
+         None, False),
+        (ExceptionGroup("g", [LIMITED, ZeroDivisionError()]), 500, None, None, False),
+    ],
+)  # fmt: skip
+async def test_a_group_is_answered_as_its_gravest_error_with_the_longest_wait(
+    group: ExceptionGroup[Exception], status: int, kind: str | None, retry_after: str | None, in_doubt: bool
+) -> None:
+    app = FastAPI()
+    add_error_handlers(app)
+
+    @app.get("/")
+    async def route() -> None:
+        raise group
+
+    async with client(app) as talk:
+        answer = await talk.get("/")
+    assert answer.status_code == status
+    assert answer.headers.get("Retry-After") == retry_after
+    if not answer.headers["Content-Type"].startswith("text/plain"):
+        assert answer.json().get("error") == kind
+        assert answer.json().get("may_have_been_applied", False) is in_doubt
+
+
+@pytest.mark.parametrize("nonsense", [1.8e9, -1.0, float("inf"), float("nan")])
+async def test_a_nonsensical_retry_after_is_not_passed_on(nonsense: float) -> None:
+    app = FastAPI()
+    add_error_handlers(app)
+
+    @app.get("/")
+    async def route() -> None:
+        raise errors.RateLimitedError(status=429, retry_after=nonsense)
+
+    async with client(app) as talk:
+        assert (await talk.get("/")).headers["Retry-After"] == "5"

@@ -12,13 +12,10 @@ import pytest
 
 from aelyst_async.errors import ConfigurationError
 from aelyst_async.fastapi import InvalidJobError, Jobs, JournalError
+from aelyst_async.fastapi.database import Database
 from aelyst_async.fastapi.journal import Journal
-from aelyst_async.fastapi.store import Outcome, Submission
+from aelyst_async.fastapi.store import Adopted, Outcome, Submission
 from tests.fastapi.helpers import ended, until
-
-
-def owners(tmp_path: Path) -> list[str]:
-    return [path.name for path in tmp_path.glob("*.owner-*")]
 
 
 def modes(tmp_path: Path) -> list[tuple[str, int]]:
@@ -178,9 +175,8 @@ async def test_a_file_of_something_else_is_left_alone_and_said_so(tmp_path: Path
     with pytest.raises(JournalError, match=r"cannot open the journal jobs\.db"):
         async with Jobs(journal=path):
             pass
-    if content.startswith(b"this"):
-        assert path.read_bytes() == content
-    assert not owners(tmp_path)
+    assert path.read_bytes() == content
+    assert [name for name, _ in modes(tmp_path)] == ["jobs.db"]
 
 
 async def test_a_directory_that_cannot_be_is_an_error_that_says_so(tmp_path: Path) -> None:
@@ -202,14 +198,14 @@ async def test_a_look_for_the_dead_that_fails_is_repeated(
     monkeypatch.setattr("aelyst_async.fastapi.runner._ADOPT_EVERY", 0.01)
     looks = 0
 
-    def failing(self: Journal, db: sqlite3.Connection) -> list[str]:
+    def failing(self: Database) -> Adopted:
         nonlocal looks
         looks += 1
         if looks > 1:
             raise PermissionError("the lock file")
-        return []
+        return Adopted()
 
-    monkeypatch.setattr(Journal, "_adopt", failing)
+    monkeypatch.setattr(Database, "adopt", failing)
     async with Jobs(journal=tmp_path / "jobs.db"):
         await until(lambda: looks > 4)
     assert "cannot look for jobs of workers that died: the lock file" in caplog.text
@@ -234,8 +230,9 @@ async def test_a_row_that_cannot_be_read_is_logged_and_stops_no_other_key(
         db.close()
         last = await jobs.submit("c", work)
         gate.set()
-        await ended(jobs, first.id, last.id)
-    assert "JSONDecodeError" in caplog.text
+        statuses = await ended(jobs, first.id, last.id, broken.id)
+    assert [status.state for status in statuses] == ["done", "done", "failed"]
+    assert "damaged in the journal" in caplog.text
 
 
 async def test_a_disk_that_fails_refuses_new_jobs_and_loses_no_finished_one(
@@ -245,13 +242,13 @@ async def test_a_disk_that_fails_refuses_new_jobs_and_loses_no_finished_one(
     broken = False
     carry_out = Journal._carry_out
 
-    def failing(self: Journal, db: sqlite3.Connection, batch: list[object]) -> object:
+    def failing(self: Journal, db: Database, batch: list[object]) -> object:
         if broken:
-            db.execute("PRAGMA query_only = 1")
+            db.connection.execute("PRAGMA query_only = 1")
         try:
             return carry_out(self, db, batch)  # type: ignore[arg-type]
         finally:
-            db.execute("PRAGMA query_only = 0")
+            db.connection.execute("PRAGMA query_only = 0")
 
     monkeypatch.setattr(Journal, "_carry_out", failing)
     runs = 0
@@ -299,7 +296,7 @@ async def test_a_burst_shares_transactions_and_does_not_hold_up_the_loop(tmp_pat
         assert isinstance(journal, Journal)
         carry_out = journal._carry_out
 
-        def counted(db: sqlite3.Connection, batch: list[object]) -> object:
+        def counted(db: Database, batch: list[object]) -> object:
             nonlocal syncs
             syncs += 1
             return carry_out(db, batch)  # type: ignore[arg-type]
@@ -330,7 +327,7 @@ async def test_the_store_keeps_to_its_rules_when_asked_out_of_turn(tmp_path: Pat
     assert await journal.start("a") is not None
     assert await journal.start("a") is None, "it runs already"
     assert await journal.status("unknown") is None
-    assert await journal.adopt() == []
+    assert await journal.adopt() == Adopted()
     with pytest.raises(JournalError):
         await journal.add(job, capacity=10)
     assert journal.open_count == 1, "the refused one took nothing with it"

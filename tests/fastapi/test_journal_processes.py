@@ -6,76 +6,17 @@ import asyncio
 import contextlib
 import random
 import sqlite3
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from tests.fastapi.helpers import until
-
-PROGRAM = Path(__file__).with_name("journal_process.py")
-
-
-class Process:
-    """A running journal_process.py."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    async def submit(self, key: str, value: object, seconds: float = 0.0) -> str:
-        return await self._say(f"submit {key} {value} {seconds}")
-
-    async def _say(self, line: str) -> str:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(line.encode() + b"\n")
-        return (await asyncio.wait_for(self.process.stdout.readline(), 20)).decode().strip()
-
-    async def quit(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"quit\n")
-        assert await asyncio.wait_for(self.process.wait(), 20) == 0
-
-    async def kill(self) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.process.wait()
+from tests.fastapi.processes import Start, lines
 
 
-Start = Callable[..., Awaitable[Process]]
-
-
-@pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    started: list[Process] = []
-
-    async def start_process(name: str, max_starts: int = 3) -> Process:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, str(PROGRAM), str(tmp_path / "jobs.db"), str(tmp_path / "log"), name, str(max_starts),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        process = Process(child)
-        started.append(process)
-        assert child.stdout is not None
-        assert (await asyncio.wait_for(child.stdout.readline(), 20)) == b"open\n"
-        return process
-
-    yield start_process
-    for process in started:
-        await process.kill()
-        # The transport of a killed child's pipes closes on later turns of the loop.
-        process.process._transport.close()  # type: ignore[attr-defined]
-    await asyncio.sleep(0.01)
-
-
-def owners(tmp_path: Path) -> list[str]:
-    return [path.name for path in tmp_path.glob("*.owner-*")]
-
-
-def lines(tmp_path: Path) -> list[str]:
-    log = tmp_path / "log"
-    return log.read_text().splitlines() if log.exists() else []
+def owners(tmp_path: Path) -> list[int]:
+    with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as db:
+        return [slot for (slot,) in db.execute("SELECT slot FROM owner")]
 
 
 async def test_what_was_accepted_survives_kill_9_in_order_and_at_least_once(start: Start, tmp_path: Path) -> None:
@@ -108,7 +49,7 @@ async def test_a_second_process_leaves_the_jobs_of_one_that_lives_and_takes_thos
     assert lines(tmp_path) == ["one long x begin"]
     await one.kill()
     await until(lambda: "two long x begin" in lines(tmp_path))
-    assert len(owners(tmp_path)) == 1, "the dead one's lock file is removed"
+    assert len(owners(tmp_path)) == 1, "the dead one is removed"
     await two.kill()
 
 
@@ -168,7 +109,7 @@ async def torture(start: Start, tmp_path: Path, rounds: int) -> None:
         for _ in range(dice.randrange(20)):
             value += 1
             key = f"k{value % 5}"
-            # One after another and acknowledged, so that the order of a key is known whoever took it.
+            # One after another and acknowledged, so that the order of a key is known, whichever took it.
             assert await running[value % 2].submit(key, value, dice.choice([0, 0, 0.01, 0.05]))
             accepted[key].append(value)
         await asyncio.sleep(dice.uniform(0.0, 0.1))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 import json
+import pickle
 import time as clock
+from collections import deque
+from collections.abc import Iterator
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -14,9 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aelyst_async import Phone, errors
+from aelyst_async import UNSET, Phone, Tag, errors
 from aelyst_providers.aelyst import AelystContact, AelystFields, Assignee, CustomField
-from aelyst_providers.aelyst.wire import SCHEMA, encode_custom_value, read_contact, read_created, read_updated
+from aelyst_providers.aelyst.custom_fields import CustomFields, encode_custom_value
+from aelyst_providers.aelyst.wire import SCHEMA, read_contact, read_created, read_updated
 from tests.providers.reading import answer
 from tests.providers.seeds import AELYST_BODY, AELYST_CONTACT, AELYST_FIELDS
 
@@ -255,22 +261,81 @@ def test_custom_values_are_written_by_the_pages_rules(value: Any, wire: str) -> 
         Decimal("0.1234567890123456789"), Decimal("1E+400"),
     ],
 )  # fmt: skip
-def test_a_custom_value_without_a_rule_is_refused(value: Any) -> None:
-    fields = AelystFields(custom_fields=(CustomField("x", value),))
-    with pytest.raises(errors.UnsupportedFieldError, match="custom_fields"):
-        SCHEMA.encode(fields, "update")
+def test_aelyst_fields_refuse_a_custom_value_without_a_format(value: Any) -> None:
+    for fields in ({"Seats": value}, [CustomField("Seats", value)]):
+        with pytest.raises(errors.UnsupportedFieldError, match="custom_fields: 'Seats': ") as caught:
+            AelystFields(custom_fields=fields)
+        assert isinstance(caught.value, ValueError)
+        assert caught.value.__context__ is None
+    CustomField("Seats", value)  # a server may hold it, so it can be read
 
 
 @pytest.mark.parametrize(
     "fields",
     [
         "text", b"x", 5, ({"name": "x", "value": 1},), (CustomField("", 1),), (CustomField(5, 1),),  # type: ignore[arg-type]
-        (CustomField("x", 1), CustomField("x", 2)), (None,), (CustomField("\ud800", 1),),
+        (CustomField("x", 1), CustomField("x", 2)), (None,), (CustomField("\ud800", 1),), CustomField("x", 1), ["x"],
+        {5: 1}, {"": 1}, {"x": CustomField("x", 1)}, {"x": {"y": 1}}, [("x", 1)], {"x", "y"}, object(),
     ],
 )  # fmt: skip
-def test_custom_fields_that_are_none_are_refused(fields: Any) -> None:
+def test_aelyst_fields_refuse_what_is_no_custom_field(fields: Any) -> None:
     with pytest.raises(errors.UnsupportedFieldError, match="custom_fields"):
-        SCHEMA.encode(AelystFields(custom_fields=fields), "update")
+        AelystFields(custom_fields=fields)
+    other = AelystFields()
+    object.__setattr__(other, "custom_fields", fields)
+    with pytest.raises(errors.UnsupportedFieldError, match="custom_fields"):
+        SCHEMA.encode(other, "update")
+
+
+SEATS, PLAN = CustomField("Seats", 3), CustomField("Plan", "pro")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Seats": 3, "Plan": "pro"}, MappingProxyType({"Seats": 3, "Plan": "pro"}), [SEATS, PLAN], (SEATS, PLAN),
+        deque([SEATS, PLAN]), iter([SEATS, PLAN]), {"a": SEATS, "b": PLAN}.values(),
+    ],
+)  # fmt: skip
+def test_aelyst_fields_store_custom_fields_as_a_tuple(fields: Any) -> None:
+    made = AelystFields(custom_fields=fields)
+    assert made.custom_fields == (SEATS, PLAN)
+    assert attrs.evolve(made, first_name="Ann").custom_fields == (SEATS, PLAN)
+    assert hash(made) == hash(AelystFields(custom_fields=(SEATS, PLAN)))
+    assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made
+
+
+@pytest.mark.parametrize("kind", [set, frozenset, lambda fields: dict.fromkeys(fields).keys()])
+def test_aelyst_fields_sort_a_set_by_name(kind: Any) -> None:
+    names = [f"n{number}" for number in range(40)]
+    made = AelystFields(custom_fields=kind(CustomField(name, 1) for name in names))
+    assert made.custom_fields == tuple(CustomField(name, 1) for name in sorted(names))
+
+
+def test_aelyst_fields_keep_custom_fields_that_are_not_given_or_null() -> None:
+    assert AelystFields().custom_fields is UNSET
+    assert AelystFields(custom_fields=UNSET).custom_fields is UNSET
+    assert AelystFields(custom_fields=None).custom_fields is None
+    empties: list[CustomFields] = [{}, (), set()]
+    for empty in empties:
+        assert AelystFields(custom_fields=empty).custom_fields == ()
+        assert SCHEMA.encode(AelystFields(custom_fields=empty), "update") == {"custom_fields": []}
+
+
+def test_aelyst_fields_do_not_swallow_the_error_of_an_iterator() -> None:
+    def broken() -> Iterator[CustomField]:
+        yield SEATS
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match=r"^mine$"):
+        AelystFields(custom_fields=broken())
+
+
+def test_custom_fields_and_tags_take_their_values_by_position() -> None:
+    assert CustomField("Seats", 3) == CustomField(name="Seats", value=3)
+    assert CustomField("Seats") == CustomField("Seats", None)
+    assert Tag("vip") == Tag(name="vip", description=None)
+    assert Tag("vip", "pays on time").description == "pays on time"
 
 
 @given(
@@ -303,11 +368,34 @@ def test_any_custom_value_is_json_or_refused(value: Any) -> None:
 
 
 def test_all_problems_are_named_at_once() -> None:
-    fields = AelystFields(first_name=None, last_name=5, email=b"x", custom_fields=(CustomField("x", b"y"),))  # type: ignore[arg-type]
+    fields = AelystFields(first_name=None, last_name=5, email=b"x", profile_pic=object())  # type: ignore[arg-type]
     with pytest.raises(errors.UnsupportedFieldError) as caught:
         SCHEMA.encode(fields, "create")
-    for name in ("first_name", "last_name", "email", "custom_fields"):
+    for name in ("first_name", "last_name", "email", "profile_pic"):
         assert name in str(caught.value)
     assert {problem.field for problem in SCHEMA.problems(fields, "create")} == {
-        "first_name", "last_name", "email", "custom_fields",
+        "first_name", "last_name", "email", "profile_pic",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"phone": "012"}, "phone: expected + and digits with the country code"),
+        ({"language": "german"}, "language: expected a language code of ISO 639-1"),
+        ({"country_code": "Malaysia"}, "country_code: expected a country code of ISO 3166-1"),
+        ({"email": "ann"}, "email: expected an e-mail address"),
+    ],
+)
+def test_code_is_held_to_the_rules_of_tables(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(errors.UnsupportedFieldError) as refusal:
+        SCHEMA.encode(AelystFields(first_name="A", **fields), "create")
+    assert words in str(refusal.value)
+    assert "german" not in str(refusal.value), "people's data stay out of the message"
+
+
+def test_code_may_spell_values_as_tables_do() -> None:
+    fields = AelystFields(first_name="A", phone="+44 (0)20 7946 0958", language="MS", country_code="my")
+    assert SCHEMA.encode(fields, "create") == {
+        "firstName": "A", "phone": "+442079460958", "language": "ms", "countryCode": "MY"
     }  # fmt: skip

@@ -20,6 +20,7 @@ def test_each_test_has_a_world_of_its_own_and_gateways_ready_to_use(pytester: py
         import urllib.request
         import pytest
         from aelyst_async import ContactFields, errors
+        from aelyst_async.pytest_plugin import SandboxFixture
 
         @pytest.mark.parametrize("turn", [1, 2])
         async def test_writes(sandbox, turn):
@@ -70,6 +71,13 @@ def test_each_test_has_a_world_of_its_own_and_gateways_ready_to_use(pytester: py
             assert statuses == [500, 404, 429]
             assert sandbox.counters.refused == 1
 
+        def test_its_type_is_public_and_it_says_where_it_is(sandbox: SandboxFixture) -> None:
+            assert isinstance(sandbox, SandboxFixture)
+            assert repr(sandbox).startswith("<SandboxFixture 'test_its_type_is_public")
+            assert sandbox.url in repr(sandbox)
+            assert "sandbox-token" not in repr(sandbox)
+            assert {"aelyst", "environment", "fail_next", "counters", "contacts"} <= set(dir(sandbox))
+
         def test_a_mistake_is_raised_in_the_test(sandbox):
             with pytest.raises(ValueError, match="no switch"):
                 sandbox.assume(nonsense=1)
@@ -77,7 +85,7 @@ def test_each_test_has_a_world_of_its_own_and_gateways_ready_to_use(pytester: py
                 sandbox.nonsense
         """
     )
-    _run(pytester).assert_outcomes(passed=6)
+    _run(pytester).assert_outcomes(passed=7)
 
 
 def test_a_loop_of_the_whole_session_and_xdist(pytester: pytest.Pytester) -> None:

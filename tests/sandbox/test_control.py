@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from aelyst_async.sandbox import LoggedRequest, Sandbox
+from aelyst_async.sandbox import DEFAULT_TOKEN, LoggedRequest, Sandbox
 from aelyst_async.sandbox.curl import as_curl
 from aelyst_async.sandbox.guard import Guard
 from aelyst_async.sandbox.seeding import add_csv
+from aelyst_async.sandbox.vendors import VENDORS
 from tests.sandbox.plain_http import Http
 
 SECRET = "s3cret-token"
@@ -28,7 +29,7 @@ async def test_a_day_at_the_control_api(http: Http, sandbox: Sandbox) -> None:
     ids = (await http.control("POST", "contacts/aelyst", [{"email": "a@b.c"}, {"email": "A@b.c"}])).json["ids"]
     listing = (await http.control("GET", "contacts/aelyst?duplicates=1&search=@b")).json
     assert (listing["total"], [one["id"] for one in listing["items"]]) == (2, ids[::-1])
-    assert all(one["duplicate"] for one in listing["items"])
+    assert [(one["duplicate"], one["original"]) for one in listing["items"]] == [(True, False), (True, True)]
     assert (await http.control("GET", "counters")).json["duplicates"]["aelyst"] == 1
 
     number = (await http.control("POST", "faults", {"kind": "status", "status": 503, "first": 1})).json["number"]
@@ -149,6 +150,25 @@ async def test_no_credential_leaves_the_log(http: Http, sandbox: Sandbox) -> Non
     assert len(shown) == 8
     assert not [one for one in shown if SECRET.encode() in one]
     assert b"apiKey=***" in shown[0]
+
+
+async def test_the_state_shows_the_well_known_token_and_no_other(http: Http, sandbox: Sandbox) -> None:
+    assert (await http.control("GET", "state")).json["tokens"] == dict.fromkeys(VENDORS, DEFAULT_TOKEN)
+    sandbox.set_tokens("dmchamp", SECRET)
+    sandbox.set_tokens("callab", DEFAULT_TOKEN, SECRET)
+    expected = {"aelyst": DEFAULT_TOKEN, "dmchamp": None, "callab": DEFAULT_TOKEN}
+    assert (await http.control("GET", "state")).json["tokens"] == expected
+
+
+@pytest.mark.parametrize("kind", [list, tuple, set, frozenset])
+async def test_contacts_are_put_in_with_any_series_of_tags(http: Http, sandbox: Sandbox, kind: Any) -> None:
+    tags = ["vip", "new_customer, sales", "b"]
+    aelyst = sandbox.add_contact("aelyst", {"email": "a@b.c", "tags": kind(tags)})
+    shown = (await http("aelyst", "GET", f"/contact/id:{aelyst}")).json["tags"]
+    dmchamp = sandbox.add_contact("dmchamp", {"phoneNumber": "+601", "tags": kind(tags), "lists": kind(["l1", "l2"])})
+    listed = [tag["name"] for tag in (await http("dmchamp", "GET", f"/contacts/tags/{dmchamp}")).json]
+    assert shown == listed == (tags if kind in {list, tuple} else sorted(tags))
+    assert sandbox.members("dmchamp", "l2") == [dmchamp]
 
 
 # --- who may talk to it --------------------------------------------------------------------------------------------

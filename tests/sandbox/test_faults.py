@@ -8,12 +8,13 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
+from typing import Any, get_args
 
 import aiohttp
 import pytest
 
 from aelyst_async.sandbox import Fault, Sandbox, parse_fault
-from aelyst_async.sandbox.faults import KINDS, FaultPlan
+from aelyst_async.sandbox.faults import KINDS, FaultPlan, Kind
 from tests.sandbox.plain_http import Http
 
 CREATE = ("aelyst", "POST", "/contact/email:a@b.c", {"firstName": "Ann"})
@@ -134,6 +135,24 @@ ON_THE_WIRE: dict[str, Callable[[Http, Sandbox], Awaitable[None]]] = {
 
 def test_every_kind_is_in_the_table() -> None:
     assert set(ON_THE_WIRE) == set(KINDS)
+    assert tuple(KINDS) == get_args(Kind)
+
+
+OPTIONS: dict[str, Any] = {
+    "status": 418, "retry_after": 1, "retry_after_form": "date", "applied": True, "seconds": 1, "sigma": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_takes_the_options_of_its_kind_and_no_others(kind: Any) -> None:
+    assert set(OPTIONS) == {option for facts in KINDS.values() for option in facts.options}
+    for option, value in OPTIONS.items():
+        if option in KINDS[kind].options:
+            assert getattr(Fault(kind, **{option: value}), option) == value
+        else:
+            with pytest.raises(ValueError, match=f"^{option}: the kind '{kind}' takes "):
+                Fault(kind, **{option: value})
+    assert (KINDS[kind].seconds is not None) == ("seconds" in KINDS[kind].options)
 
 
 @pytest.mark.parametrize("kind", ON_THE_WIRE)

@@ -18,6 +18,9 @@ from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 from aelyst_async import ContactFields, RetryPolicy, upsert_many
 from aelyst_async.sandbox import Sandbox, report_limiter
+from aelyst_async.sandbox.account import all_behaviours
+from aelyst_async.sandbox.faults import KINDS
+from aelyst_async.sandbox.vendors import VENDORS
 from aelyst_providers.aelyst import AelystGateway
 from tests.sandbox.plain_http import Http
 
@@ -116,6 +119,57 @@ async def test_rows_appear_while_a_sync_runs_and_one_can_be_opened(page: Page, s
     await expect(page.locator("#request-rows .open")).to_be_focused()
 
 
+async def test_base_urls_and_token_are_at_hand_in_every_view(page: Page, http: Http, sandbox: Sandbox) -> None:
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await http("aelyst", "GET", "/contact/id:1")
+    for view in ("Requests", "Contacts", "Quotas", "Faults", "Rules"):
+        await page.get_by_role("tab", name=view).click()
+        for name, text in [
+            ("Aelyst", sandbox.base_url("aelyst")),
+            ("DM Champ", sandbox.base_url("dmchamp")),
+            ("Callab AI", sandbox.base_url("callab")),
+            ("Token", sandbox.token("aelyst")),
+        ]:
+            await expect(page.locator("#begin")).to_contain_text(text)
+            button = page.get_by_role("button", name=f"Copy: {name}")
+            await button.click()
+            await expect(page.locator("#said")).to_have_text(f"Copied: {name}")
+            assert await page.evaluate("navigator.clipboard.readText()") == text
+    await page.locator("#connect summary").click()
+    await expect(page.locator("#begin")).to_be_hidden()
+
+
+async def test_base_urls_are_those_of_the_address_in_use_and_of_the_account(page: Page, sandbox: Sandbox) -> None:
+    sandbox.account("ci")
+    other = f"http://localhost:{sandbox.port}"
+    opened = await page.context.new_page()
+    await opened.goto(f"{other}/?account=ci")
+    await expect(opened.locator("#begin")).to_contain_text(f"{other}/@ci/aelyst/v1")
+    await opened.close()
+
+
+async def test_a_token_that_a_user_has_set_is_not_shown(page: Page, sandbox: Sandbox) -> None:
+    await expect(page.locator("#begin")).to_contain_text("Token")
+    sandbox.set_tokens("dmchamp", "s3cret-key")
+    await expect(page.locator("#begin")).to_contain_text("Token of DM Champ")
+    await expect(page.locator("#begin")).to_contain_text("sandbox-token")
+    assert "s3cret-key" not in await page.content()
+    for vendor in ("aelyst", "callab"):
+        sandbox.set_tokens(vendor, "s3cret-key")
+    await expect(page.locator("#begin")).to_contain_text("Token of Aelyst, DM Champ, Callab AI")
+    await expect(page.locator("#begin")).not_to_contain_text("sandbox-token")
+
+
+async def test_the_peak_in_flight_is_that_of_the_clients_concurrency(page: Page, http: Http, sandbox: Sandbox) -> None:
+    opened = [await asyncio.open_connection("127.0.0.1", sandbox.port) for _ in range(12)]
+    for _, writer in opened:
+        writer.write(b"GET /aelyst/v1/contact/id:1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    await expect(page.locator("#counters")).to_contain_text("In flight0 (peak 12)")
+    for _, writer in opened:
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_a_fault_is_switched_on_and_seen_and_switched_off(page: Page, sandbox: Sandbox) -> None:
     await page.get_by_role("tab", name="Faults").click()
     switch = page.get_by_role("switch", name="Server errors 10% of the calls answer 503")
@@ -154,6 +208,39 @@ async def test_a_fault_of_ones_own_a_mistake_in_it_and_the_clock(page: Page, htt
     await page.get_by_role("button", name="+1 h").click()
     await expect(page.locator("#fault-list")).to_have_text("Nothing goes wrong.")
     assert 3600 <= sandbox.clock.now() - before < 3700
+
+
+async def test_the_form_shows_the_options_of_a_fault_kind_and_sends_no_others(page: Page, sandbox: Sandbox) -> None:
+    await page.get_by_role("tab", name="Faults").click()
+    shown = page.locator("#fault-form [data-option]:visible")
+    typed = {"status": 202, "retry_after": 3, "retry_after_form": "date", "applied": True, "seconds": 4, "sigma": 0.5}
+    for kind, facts in KINDS.items():  # what was typed for the kinds before is still there, and is not sent
+        await page.select_option("#fault-kind", kind)
+        await expect(page.locator("#fault-summary")).to_contain_text(facts.summary)
+        names = await shown.evaluate_all("(labels) => labels.map((one) => one.dataset.option)")
+        assert names == list(facts.options)
+        for name in facts.options:
+            if name == "retry_after_form":
+                await page.select_option(f"#fault-form [name={name}]", "date")
+            elif name == "applied":
+                await page.check(f"#fault-form [name={name}]")
+            else:
+                await page.fill(f"#fault-form [name={name}]", str(typed[name]))
+        await page.get_by_role("button", name="Switch on", exact=True).click()
+        await expect(page.locator("#fault-list")).to_contain_text(kind)
+        ((fault, number),) = sandbox.plan.armed()
+        assert fault.as_json() == {"kind": kind, "rate": 0.1, **{name: typed[name] for name in facts.options}}
+        sandbox.remove_fault(number)
+        await expect(page.locator("#fault-list")).to_have_text("Nothing goes wrong.")
+
+
+async def test_a_duplicate_is_told_from_the_contact_that_it_repeats(page: Page, sandbox: Sandbox) -> None:
+    people = [("a@b.c", "+1"), ("A@b.c", "+2"), ("d@b.c", "+2"), ("e@b.c", "+3")]
+    sandbox.add_contacts("aelyst", ({"firstName": phone, "email": email, "phone": phone} for email, phone in people))
+    await page.get_by_role("tab", name="Contacts").click()
+    shown = page.locator("#contact-rows tr td:nth-child(2)")
+    await expect(shown).to_have_text(["+3", "+2duplicate", "+2duplicate", "+1has a duplicate"])
+    await expect(page.locator("#counters")).to_contain_text("Duplicates2")
 
 
 async def test_what_strangers_typed_is_shown_as_text_wherever_it_appears(
@@ -217,12 +304,37 @@ async def test_a_rule_is_changed_and_a_wrong_value_is_named(page: Page, sandbox:
     await expect(page.locator("#problem")).to_contain_text("not a quota")
 
 
+async def test_rules_are_filtered_by_vendor_and_documented_ones_link_to_their_page(
+    page: Page, sandbox: Sandbox
+) -> None:
+    await page.get_by_role("tab", name="Rules").click()
+    rows = page.locator("#rules [data-rule]")
+    await expect(rows).to_have_count(len(all_behaviours()))
+    for vendor in VENDORS.values():
+        await page.select_option("#rule-vendor", vendor.name)
+        await expect(rows).to_have_count(len(vendor.behaviours))
+        names = await rows.evaluate_all("(rows) => rows.map((row) => row.dataset.rule)")
+        assert set(names) == {one.name for one in vendor.behaviours}
+        documented = page.locator("#documented [data-rule]")
+        expected = [one.url for one in vendor.behaviours if one.basis == "documented"]
+        links = await documented.locator("a").evaluate_all("(links) => links.map((link) => link.href)")
+        assert links == expected
+    await page.select_option("#rule-vendor", "")
+    await page.check("#rule-changed")
+    await expect(rows).to_have_count(1)  # the quota, which is "none" in these tests
+    await expect(page.locator("#documented")).to_have_text("None.")
+    sandbox.assume({"aelyst.put_missing": 400})
+    await expect(rows).to_have_count(2)
+    await expect(page.locator("#rule-note")).to_have_text(f"2 of {len(all_behaviours())} rules shown · 2 changed")
+
+
 def _bucket(**changes: Any) -> dict[str, Any]:
     return {
         "endpoint": "GET /contact/{identifier}",
         "scope": "endpoint",
         "scope_reason": "it is taken to be so",
-        "state": "fixed",
+        "state": "known",
+        "source": "learned",
         "limit": 10,
         "remaining": 4,
         "rate": 10.05,
@@ -261,13 +373,32 @@ async def test_what_a_client_has_learned_appears_while_it_runs_and_stays_when_it
     await expect(panel.locator("li")).to_have_count(2)
 
 
+async def test_an_ended_run_is_folded_once(page: Page, http: Http, sandbox: Sandbox) -> None:
+    sandbox.assume({"aelyst.quota": "10/s"})
+    await page.get_by_role("tab", name="Quotas").click()
+    buckets = [_bucket(), _bucket(endpoint="PUT /contact/{identifier}", rate=5.0)]
+    await http.control("PUT", "limiters/a", {"name": "first run", "ended": True, "buckets": buckets})
+    await http.control("PUT", "limiters/b", {"name": "second run", "buckets": buckets})
+    old, new = (page.locator("details.client").filter(has_text=name) for name in ("first run", "second run"))
+    await expect(new.locator("li").first).to_be_visible()
+    await expect(old.locator("li").first).to_be_hidden()
+    await expect(old.locator("summary")).to_contain_text("learned right: 1, differs: 1")
+    await http.control("PUT", "limiters/b", {"name": "second run", "ended": True, "buckets": buckets})
+    await expect(new.locator("li").first).to_be_hidden()
+    # A run that a person opens stays open, whatever is reported.
+    await old.locator("summary").click()
+    await http.control("PUT", "limiters/c", {"name": "other", "buckets": buckets})
+    await expect(page.locator("details.client")).to_have_count(3)
+    await expect(old.locator("li").first).to_be_visible()
+
+
 async def test_one_sees_whether_it_has_learned_right(page: Page, http: Http, sandbox: Sandbox) -> None:
     sandbox.assume({"aelyst.quota": "10/s"})
     buckets = [
         _bucket(),
-        _bucket(endpoint="PUT /contact/{identifier}", state="smooth", window=2.0, rate=5.0),
-        _bucket(endpoint="POST /contact/{identifier}", state="scouting", window=None, rate=None),
-        _bucket(endpoint="GET /contacts"),
+        _bucket(endpoint="PUT /contact/{identifier}", state="shared", window=2.0, rate=5.0, source="server"),
+        _bucket(endpoint="POST /contact/{identifier}", state="learning", window=None, rate=None, source=None),
+        _bucket(endpoint="GET /contacts", source="user", state="paused"),
         _bucket(endpoint="GET /elsewhere", limit=None, remaining=None, window=None, rate=0.5, state="blind"),
     ]
     await http.control("PUT", "limiters/a", {"name": "ci", "more": 3, "buckets": buckets})
@@ -280,23 +411,22 @@ async def test_one_sees_whether_it_has_learned_right(page: Page, http: Http, san
     await expect(cards.nth(0)).to_contain_text("Why per endpoint: it is taken to be so.")
     rows = [
         ["Limit1010", "Window995 ms1 s", "Rate10.1 per s10 per s", "Left4 last told10 in fact"],
-        ["Limit1010", "Window2 s ≠1 s", "Rate5 per s ≠10 per s", "Left4 last told10 in fact"],
+        ["Limit1010", "Window2 s, told by the server ≠1 s", "Rate5 per s ≠10 per s", "Left4 last told10 in fact"],
         ["Limit1010", "Windownot known1 s", "Ratenot known10 per s", "Left4 last told10 in fact"],
-        ["Limit10–", "Window995 ms–", "Rate10.1 per s–", "Left4 last told–"],
+        ["Limit10–", "Window995 ms, set by you–", "Rate10.1 per s–", "Left4 last told–"],
         ["Limitnot known–", "Windownot known–", "Rate30 per min–", "Leftnot known–"],
     ]
     states = [
-        "fixed: all at once",
-        "smooth: one by one ≠",
-        "scouting: no window yet",
-        "fixed: all at once",
-        "blind: no headers",
+        "window known",
+        "shared: others spend the quota too",
+        "learning: no window known yet",
+        "paused by a refusal",
+        "blind: no quota headers",
     ]
     for number, (figures, state) in enumerate(zip(rows, states, strict=True)):
-        scope, rule = ("endpoint", "fixed window") if number < 3 else ("–", "–")
-        await expect(cards.nth(number).locator("tbody tr")).to_have_text(
-            [*figures, f"Counted perendpoint{scope}", f"State{state}{rule}"]
-        )
+        counted = "endpoint, fixed window" if number < 3 else "–"
+        await expect(cards.nth(number).locator("tbody tr")).to_have_text([*figures, f"Counted perendpoint{counted}"])
+        await expect(cards.nth(number)).to_contain_text(f"{state} · 20 sent · 1 refused")
     await expect(page.locator("#learned")).to_contain_text("It has 3 more buckets.")
     # Once it counts by paths, what the endpoint's own bucket said is past and no mistake; credentials are told apart.
     paths = [_bucket(account=name, path="/contact/a%40b.c", scope="path") for name in ("one", "two")]
@@ -354,7 +484,7 @@ async def test_what_a_stranger_reports_is_text(page: Page, http: Http) -> None:
     panel = page.locator("#learned")
     await expect(panel.locator("h3")).to_have_text(f"{HOSTILE} reports")
     card = panel.locator("li").first
-    for text in (f"{HOSTILE} · credential ", f"Why per {HOSTILE}: {HOSTILE}."):
+    for text in (f"{HOSTILE} · credential ", f"Why per {HOSTILE}: {HOSTILE}.", f"{HOSTILE} · 20 sent"):
         await expect(card).to_contain_text(text)
     await expect(card.locator(".path")).to_have_text(HOSTILE)
     assert await page.title() == "Sandbox · aelyst-async"
@@ -381,8 +511,9 @@ async def test_nothing_is_cut_off_in_any_view(
         await http("aelyst", "GET", path)
     long = _bucket(path="/contact/email:" + "x" * 400, scope="path", scope_reason="4 fresh paths " + "y" * 200)
     settled = _bucket(waiting=0, in_flight=0, paused_for=0)
-    blind = _bucket(endpoint="PUT /contact/{identifier}", state="scouting", window=None, rate=None)
+    blind = _bucket(endpoint="PUT /contact/{identifier}", state="learning", window=None, rate=None)
     await http.control("PUT", "limiters/a", {"name": "my import", "buckets": [settled, blind]})
+    await http.control("PUT", "limiters/c", {"name": "an earlier import", "ended": True, "buckets": [settled]})
     if not folder:
         await http.control("PUT", "limiters/b", {"name": "z" * 300, "buckets": [long, settled]})
     context = await browser.new_context(

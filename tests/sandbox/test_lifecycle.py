@@ -215,6 +215,18 @@ def _command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
     return code, out, err
 
 
+async def test_a_repr_says_where_it_is_and_shows_no_token() -> None:
+    sandbox = Sandbox()
+    sandbox.set_tokens("dmchamp", "s3cret-key")
+    other = sandbox.account("ci")
+    assert repr(sandbox) == "<Sandbox not running (aelyst, dmchamp, callab)>"
+    async with sandbox:
+        assert repr(sandbox) == f"<Sandbox {sandbox.url} (aelyst, dmchamp, callab)>"
+        assert repr(other) == f"<Account 'ci' {sandbox.url}/@ci (aelyst, dmchamp, callab)>"
+        assert "token" not in repr(sandbox) + repr(other)
+    assert "not running" in repr(sandbox)
+
+
 def test_explain_prints_every_behaviour_and_what_is_set(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = _command(capsys, "explain", "--assume", "put_missing=400", "--quota", "7/s")
     assert code == 0
@@ -225,6 +237,8 @@ def test_explain_prints_every_behaviour_and_what_is_set(capsys: pytest.CaptureFi
     rows = json.loads(out)
     assert {row["basis"] for row in rows} == {"documented", "assumed"}
     assert all(row["source"] for row in rows)
+    (page,) = {row["url"] for row in rows if row["name"].startswith("dmchamp.") and row["url"]}
+    assert f"page:   {page}" in _command(capsys, "explain")[1]
 
 
 @pytest.mark.parametrize(

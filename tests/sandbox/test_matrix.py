@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aelyst_async import ContactFields, RetryPolicy, errors
-from aelyst_async.sandbox import Sandbox
+from aelyst_async.sandbox import Account, Sandbox
 from aelyst_async.sandbox.vendors import VENDORS
 from aelyst_providers.aelyst import AelystGateway
 from aelyst_providers.callab import CallabGateway
@@ -117,11 +117,19 @@ async def test_whatever_the_quota_every_call_is_answered_in_the_end(sandbox: San
         account = sandbox.account(f"{form}-{window}-{headers}")
         account.assume(quota="5/0.3s", quota_window=window, quota_headers=headers, retry_after=form)
         account.add_contact("aelyst", {"email": "a@b.c"})
+        account.clock.freeze()  # until the quota is spent, so that a slow machine meets it too
+        resumed = asyncio.create_task(resume_when_refused(account))
         retry = RetryPolicy(max_attempts=8, base=0.1, cap=0.5)
         async with AelystGateway(account.token("aelyst"), base_url=account.base_url("aelyst"), retry=retry) as gateway:
             for _ in range(7):
                 await gateway.get("email:a@b.c")
+        await resumed
         assert account.counters.count(status=200) == 7
+
+    async def resume_when_refused(account: Account) -> None:
+        while not account.evidence.counters({}, {}).refused:  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0.02)
+        account.clock.resume()
 
     forms, windows, headers = (
         next(rule for rule in VENDORS["aelyst"].behaviours if rule.name == f"aelyst.{name}").values
@@ -130,4 +138,3 @@ async def test_whatever_the_quota_every_call_is_answered_in_the_end(sandbox: San
     cases = list(itertools.product(forms, windows, headers))
     assert len(cases) == 36
     await asyncio.gather(*(one(*case) for case in cases))
-    assert sum(account.counters.refused for account in sandbox.accounts()) > 0

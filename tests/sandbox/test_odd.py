@@ -112,3 +112,34 @@ async def test_a_full_disk_is_a_500_with_its_reason_in_the_log_and_goes_by(
     sandbox.store.db.execute("PRAGMA max_page_count = 1000000")
     assert (await http("aelyst", "POST", "/contact/email:big@b.c", big)).status == 200
     assert sandbox.counters.contacts["aelyst"] == 2
+
+
+@pytest.mark.parametrize("together", [1, 2, 25])
+async def test_the_peak_in_flight_counts_requests_that_arrived_together(sandbox: Sandbox, together: int) -> None:
+    """Sent at one go on connections that are open: all are there before the first is answered."""
+    request = "GET /aelyst/v1/contact/id:{} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer sandbox-token\r\n\r\n"
+    opened = [await asyncio.open_connection("127.0.0.1", sandbox.port) for _ in range(together)]
+    for turn in range(3):
+        sandbox.evidence.clear()
+        for number, (_, writer) in enumerate(opened):
+            writer.write(request.format(number).encode())
+        for reader, _ in opened:
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
+        counters = sandbox.counters
+        assert (counters.requests, counters.in_flight, counters.in_flight_peak) == (together, 0, together), turn
+    for _, writer in opened:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_the_peak_in_flight_of_requests_one_after_another_is_one(http: Http, sandbox: Sandbox) -> None:
+    for number in range(5):
+        await http("aelyst", "POST", f"/contact/email:p{number}@b.c", {"firstName": "A"})
+    assert (sandbox.counters.requests, sandbox.counters.in_flight_peak) == (5, 1)
+
+
+async def test_the_peak_in_flight_counts_requests_that_a_fault_delays(http: Http, sandbox: Sandbox) -> None:
+    sandbox.add_fault("latency,seconds:0.05=100%")
+    await asyncio.gather(*(http("aelyst", "GET", f"/contact/id:{number}") for number in range(12)))
+    assert sandbox.counters.in_flight_peak == 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
 
@@ -273,10 +274,14 @@ async def test_the_switch_does_what_it_says(http: Http, sandbox: Sandbox, name: 
     assert await check(http, sandbox, value) == expected[value]
 
 
+def vendor_of(name: str) -> str:
+    return name.partition(".")[0]
+
+
 def test_every_switch_and_every_value_has_a_test_above() -> None:
     for behaviour in all_behaviours():
         if behaviour.switch:
-            vendor, _, bare = behaviour.name.partition(".")
+            vendor, bare = vendor_of(behaviour.name), behaviour.name.partition(".")[2]
             _, tested = TABLE.get(behaviour.name) or TABLE[bare]
             assert behaviour.parse or set(behaviour.values) == set(tested), behaviour.name
             assert behaviour.basis == "assumed"
@@ -284,7 +289,15 @@ def test_every_switch_and_every_value_has_a_test_above() -> None:
             assert behaviour.check(behaviour.default) == behaviour.default
         else:
             assert behaviour.basis == "documented"
+            assert behaviour.url, f"{behaviour.name} is documented: on which page?"
         assert behaviour.source
+        assert not behaviour.url or re.fullmatch(
+            rf"https://[a-z]+\.{vendor_of(behaviour.name)}\.[a-z]+/\S*", behaviour.url
+        )
+        # A source that speaks of a page of the vendor says where it is.
+        assert behaviour.url or not re.search(r"^page|\bpage (says|lists|marks|shows)", behaviour.source), (
+            behaviour.name
+        )
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ TROUBLE = (
     "--fault", "status,code:500=0.03", "--fault", "reset=0.03", "--fault", "status,code:503=0.02",
 )  # fmt: skip
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is of POSIX")
+pytestmark = [pytest.mark.hostile, pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is of POSIX")]
 
 
 def write(path: Path, version: int, rows: int = ROWS) -> None:

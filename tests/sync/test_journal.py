@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from aelyst_async.sync import ContactSync, JournalError, JournalLockedError
+import aelyst_async.sync.journal as journal_module
+from aelyst_async.locks import LockFile
+from aelyst_async.sync import ContactSync, JournalError, JournalLockedError, database
 from aelyst_async.sync.committer import Committer
+from aelyst_async.sync.database import VERSION
 from aelyst_async.sync.history import given_up, status
-from aelyst_async.sync.journal import VERSION, Attempt, Dead, Journal, Settled
+from aelyst_async.sync.journal import Attempt, Dead, Journal, Settled
 from tests.sync.fakes import FakeGateway
+
+pytestmark = pytest.mark.hostile
 
 ROWS = [{"email": f"p{number}@example.com", "first_name": f"P{number}"} for number in range(5)]
 
@@ -90,9 +99,201 @@ def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
 def test_the_lock_of_a_dead_process_is_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     code = f"import os\nfrom aelyst_async.sync.journal import Journal\nJournal.open({str(path)!r})\nos._exit(9)"
-    subprocess.run([sys.executable, "-c", code], check=False)
-    assert (tmp_path / "state.db-lock").exists()
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
     Journal.open(path).close()
+
+
+def test_open_names_no_dead_process_as_the_holder(tmp_path: Path) -> None:
+    """The next holder has the lock for a moment before it signs."""
+    path = tmp_path / "state.db"
+    code = f"import os\nfrom aelyst_async.sync.journal import Journal\nJournal.open({str(path)!r})\nos._exit(9)"
+    subprocess.run([sys.executable, "-c", code], check=False)
+    with contextlib.closing(LockFile(path)) as lock:
+        assert lock.try_lock()
+        with pytest.raises(JournalLockedError, match=r"state\.db is in use by another process; wait for it"):
+            Journal.open(path)
+
+
+def alias(path: Path, kind: str) -> Path:
+    """Return another name of the file."""
+    other = path.parent / "elsewhere" / "other.db"
+    other.parent.mkdir()
+    if kind == "symlink":
+        other.symlink_to(path)
+    else:
+        other.hardlink_to(path)
+    return other
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link", "side files deleted"])
+async def test_a_second_sync_of_one_journal_is_refused_by_any_name(tmp_path: Path, kind: str) -> None:
+    """In this process and in another one; a name beside the database is no lock."""
+    path = tmp_path / "state.db"
+    gateway = FakeGateway()
+    gateway.latency = 0.02
+    rows = [{"email": f"p{number}@example.com", "first_name": "P"} for number in range(100)]
+    running = asyncio.create_task(ContactSync(gateway, journal=path, concurrency=4).run(rows))
+    while len(gateway.contacts) < 5:  # noqa: ASYNC110 - the fake has no event to wait for
+        await asyncio.sleep(0.01)
+    if kind == "side files deleted":
+        other = path
+        for side in ("state.db-lock", "state.db-shm"):
+            (tmp_path / side).unlink(missing_ok=True)
+    else:
+        other = alias(path, kind)
+    with pytest.raises(JournalLockedError, match=f"in use by process {os.getpid()} on") as refusal:
+        await ContactSync(gateway, journal=other).run(rows)
+    assert "\n" not in str(refusal.value)
+    code = f"from aelyst_async.sync.journal import Journal\nJournal.open({str(other)!r})"
+    run = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert f"in use by process {os.getpid()} on" in run.stderr
+    assert (await running).created == 100
+    assert set(gateway.emails().values()) == {1}
+
+
+@pytest.mark.parametrize("what", ["journal removed", "journal replaced", "-wal removed"])
+async def test_a_journal_that_is_removed_or_replaced_ends_the_run(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "state.db"
+    gateway = FakeGateway()
+    gateway.latency = 0.005
+    rows = [{"email": f"p{number}@example.com", "first_name": "P"} for number in range(3000)]
+    running = asyncio.create_task(ContactSync(gateway, journal=path, concurrency=4).run(rows))
+    while len(gateway.contacts) < 20:  # noqa: ASYNC110 - the fake has no event to wait for
+        await asyncio.sleep(0.01)
+    if what == "-wal removed":
+        (tmp_path / "state.db-wal").unlink()
+    else:
+        path.unlink()
+    if what == "journal replaced":
+        path.write_bytes(b"something else")
+    with pytest.raises(JournalError, match=r"state\.db or its -wal file was removed or replaced while the run"):
+        await running
+    assert len(gateway.contacts) < 200, "it was noticed at the next commit"
+    if what == "journal replaced":
+        assert path.read_bytes() == b"something else"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOLCK, r"cannot be locked \(no locks available\): keep the journal on a local disk"),
+     (errno.EINVAL, r"cannot be locked \(invalid argument\): keep the journal on a local disk")],
+)  # fmt: skip
+def test_open_says_that_the_file_system_has_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("aelyst_async.locks._lock", refuse)
+    with pytest.raises(JournalError, match=words) as refusal:
+        Journal.open(tmp_path / "state.db")
+    assert not isinstance(refusal.value, JournalLockedError)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_open_refuses_what_is_no_regular_file(tmp_path: Path) -> None:
+    for path in ("/dev/full", "/dev/null"):
+        with pytest.raises(JournalError, match="is no regular file; name another one with --journal"):
+            Journal.open(path)
+    with pytest.raises(JournalError, match="is a directory"):
+        Journal.open(tmp_path)
+    with pytest.raises(JournalError, match="null"):
+        Journal.open("state\0.db")
+
+
+def test_open_says_that_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("aelyst_async.locks.os.open", full)
+        with pytest.raises(JournalError, match=r"cannot open .*state\.db: no space left on device; free some space"):
+            Journal.open(tmp_path / "state.db")
+    # The file could be made, but not filled.
+    connect = database.connect
+
+    def small(file: Path, **options: Any) -> sqlite3.Connection:
+        connection = connect(file, **options)
+        connection.execute("PRAGMA max_page_count = 2")
+        return connection
+
+    monkeypatch.setattr(journal_module, "connect", small)
+    with pytest.raises(JournalError, match=r"state\.db: cannot be written \(database or disk is full\): free some"):
+        Journal.open(tmp_path / "state.db")
+    monkeypatch.undo()
+    Journal.open(tmp_path / "state.db").close()
+
+
+@pytest.mark.parametrize("application", [0, 0x61656C79, 0x61656C4A])
+def test_a_database_of_something_else_is_refused_and_not_called_damaged(tmp_path: Path, application: int) -> None:
+    """The jobs' database among them: to move it away would lose jobs."""
+    path = tmp_path / "jobs.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            f"PRAGMA application_id = {application}; PRAGMA user_version = 2; CREATE TABLE job (id); "
+            "CREATE TABLE meta (name, value)"
+        )
+    for busy in (False, True):
+        with contextlib.closing(LockFile(path)) as lock:
+            assert lock.try_lock() or not busy
+            if not busy:
+                lock.unlock()
+            with pytest.raises(JournalError, match="but no journal of a sync; name another one with --journal") as no:
+                Journal.open(path)
+        assert "move" not in str(no.value)
+
+
+KILLED = """
+import os, sys
+from aelyst_async.sync.journal import Journal, Settled
+journal = Journal.open(sys.argv[1])
+journal.begin(source="a", fingerprint=None, arguments={})
+journal.apply([Settled("email:a", "INTENT", "create", None, None, 1, None, 0)])
+os._exit(9)
+"""
+
+
+@pytest.mark.parametrize("kind", ["hard link", "moved alone", "moved together", "copy"])
+def test_the_newest_rows_of_a_killed_run_are_not_missed_by_another_name(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "state.db"
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert (tmp_path / "state.db-wal").stat().st_size
+    other = tmp_path / "other.db"
+    if kind == "hard link":
+        other.hardlink_to(path)
+    elif kind == "copy":
+        shutil.copy(path, other)
+    else:
+        path.rename(other)
+    if kind == "moved together":
+        (tmp_path / "state.db-wal").rename(tmp_path / "other.db-wal")
+    if kind in {"hard link", "moved alone"}:
+        with pytest.raises(
+            JournalError, match=r"other\.db was last used as .*/state\.db, and its newest rows are still"
+        ):
+            Journal.open(other)
+    else:
+        with contextlib.closing(Journal.open(other)) as journal:
+            assert len(journal.look_up(["email:a"])) == (kind == "moved together")
+    if kind == "hard link":
+        with contextlib.closing(Journal.open(path)) as journal:
+            assert journal.look_up(["email:a"])["email:a"].state == "INTENT"
+
+
+def test_a_journal_of_an_older_version_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "PRAGMA application_id = 0x61656C79; PRAGMA user_version = 1; CREATE TABLE meta (name, value); "
+            "CREATE TABLE run (id); CREATE TABLE contact (key); CREATE TABLE attempt (id); CREATE TABLE dead (key)"
+        )
+    with pytest.raises(JournalError, match=r"written by an older version of aelyst-async.*name another one") as refusal:
+        Journal.open(path)
+    assert "\n" not in str(refusal.value)
+    with pytest.raises(JournalError, match="written by an older version"):
+        status(path)
 
 
 def test_newer_foreign_damaged(tmp_path: Path) -> None:

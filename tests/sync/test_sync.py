@@ -277,6 +277,16 @@ async def test_stop_drains_and_the_next_run_goes_on(tmp_path: Path) -> None:
     assert not rest.resumed, "the first run ended by itself"
 
 
+async def test_a_stop_is_for_one_run_however_it_ends(tmp_path: Path) -> None:
+    sync = ContactSync(FakeGateway(), journal=tmp_path / "state.db")
+    sync.stop("before it began")
+    assert (await sync.run(people(3))).stopped == "before it began"
+    sync.stop()
+    with pytest.raises(SyncError):
+        await sync.run(tmp_path / "state.db")  # the journal itself
+    assert (await sync.run(people(3))).created == 3
+
+
 async def test_abort_during_the_drain_is_safe(tmp_path: Path, pauses: Pauses) -> None:
     gateway = FakeGateway()
     gateway.latency = 0.3

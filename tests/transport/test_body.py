@@ -21,6 +21,8 @@ from aelyst_providers.aelyst import AelystFields
 from tests.servers import Answer, Connection, RawServer, Seen, head, raw, reply
 from tests.transport.conftest import ONCE, Opener
 
+pytestmark = pytest.mark.hostile
+
 CONTACT = json.dumps({"id": 1, "firstName": "Ann"}).encode()
 
 

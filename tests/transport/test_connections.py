@@ -22,6 +22,8 @@ from tests.doubles import free_limiter
 from tests.servers import Connection, RawServer, Seen, hang, head, raw, reply, stop
 from tests.transport.conftest import ONCE, Opener
 
+pytestmark = pytest.mark.hostile
+
 ANN = AelystFields(first_name="Ann")
 
 

@@ -28,6 +28,8 @@ from aelyst_providers.dmchamp import DmChampGateway
 from tests.doubles import free_limiter
 from tests.servers import Answer, RawServer, hang, head, raw
 
+pytestmark = pytest.mark.hostile
+
 modern: Any = asyncio  # with what Python 3.11 adds
 
 SECRET = "hunter2hunter2/+%41"

@@ -32,6 +32,8 @@ from aelyst_providers.dmchamp import DmChampFields, DmChampGateway
 from tests.doubles import free_limiter
 from tests.servers import Answer, Connection, RawServer, Seen, hang, head, raw, reply, reset, stop
 
+pytestmark = pytest.mark.hostile
+
 CORE = "hunter2hunter2"
 SECRET = f"{CORE}/+=\"'&<>\\?#%41~{CORE}"
 

@@ -7,9 +7,21 @@ from typing import Literal
 
 from typing_extensions import assert_type
 
-from aelyst_async import UNSET, Contact, ContactFields, Outcome, WriteReceipt, get_many, upsert_many
+from aelyst_async import (
+    UNSET,
+    Contact,
+    ContactFields,
+    ContactGateway,
+    Failure,
+    Outcome,
+    Success,
+    WriteReceipt,
+    get_many,
+    upsert_many,
+)
 from aelyst_async.contacts import Unset
 from aelyst_async.errors import ApiError, ContactsError, ServerError, TransportError
+from aelyst_async.identifiers import Identifier
 from aelyst_providers.aelyst import AelystContact, AelystGateway, Assignee, CustomField
 from aelyst_providers.callab import CallabContact, CallabGateway
 from aelyst_providers.dmchamp import DmChampContact, DmChampGateway
@@ -44,13 +56,41 @@ async def what_gateways_return(aelyst: AelystGateway, dmchamp: DmChampGateway, c
     assert_type(aelyst.with_retry(aelyst._retry), AelystGateway)
 
 
-async def outcomes(aelyst: AelystGateway) -> None:
+async def outcomes(aelyst: AelystGateway, callab: CallabGateway, any_gateway: ContactGateway) -> None:
     async for outcome in get_many(aelyst, ["id:1"]):
-        assert_type(outcome, Outcome[Contact])
-        assert_type(outcome.value, Contact | None)
-        assert_type(outcome.error, ContactsError | None)
+        assert_type(outcome, Success[AelystContact] | Failure)
+        if outcome.ok:
+            assert_type(outcome.value, AelystContact)
+            assert_type(outcome.value.custom_fields, tuple[CustomField, ...])
+        else:
+            assert_type(outcome.error, ContactsError)
+        if not outcome.ok:
+            assert_type(outcome.error, ContactsError)
+            continue
+        assert_type(outcome.value, AelystContact)
+    async for again in get_many(aelyst, ["id:1"]):
+        if again.ok is True:
+            assert_type(again, Success[AelystContact])
+        if isinstance(again, Failure):
+            assert_type(again.error, ContactsError)
+        else:
+            assert_type(again, Success[AelystContact])
+    async for other in get_many(callab, ["id:1"]):
+        match other:
+            case Success(identifier, contact):
+                assert_type(identifier, Identifier | str)
+                assert_type(contact, CallabContact)
+            case Failure(identifier, error):
+                assert_type(error, ContactsError)
+    async for base in get_many(any_gateway, ["id:1"]):
+        assert_type(base, Success[Contact] | Failure)
     async for written in upsert_many(aelyst, [("id:1", ContactFields())]):
-        assert_type(written.value, WriteReceipt | None)
+        if written.ok:
+            assert_type(written.value, WriteReceipt)
+
+
+def first_name(outcome: Outcome[AelystContact]) -> str | None:
+    return outcome.value.first_name if outcome.ok else str(outcome.error)
 
 
 def what_errors_hold(error: ContactsError) -> None:

@@ -1,45 +1,13 @@
-// The inspector page. It shows what strangers typed, so one rule holds throughout: text reaches the document only as
-// text (`textContent` and text nodes); the Content-Security-Policy forbids every other way as well.
+// The inspector page. It shows untrusted data, so one rule holds throughout: text enters the document only as text
+// (`textContent` and text nodes). The Content-Security-Policy forbids every other way as well.
 
+import { $, account, act, api, copyButton, later, load, problem, say } from "./api.js";
 import { el, pathText, typed } from "./dom.js";
 import { drawLearned } from "./learned.js";
+import { loadRules } from "./rules.js";
 
 const KEPT = 2000;   // requests kept for the filter
-const SHOWN = 300;   // rows in the table: more would cost time and be read by nobody
-const account = new URLSearchParams(location.search).get("account") || "default";
-const $ = (id) => document.getElementById(id);
-
-function problem(text) {
-  $("problem").hidden = !text;
-  $("problem").textContent = text || "";
-}
-function say(text) { $("said").textContent = text; }
-
-async function api(method, path, body) {
-  const url = new URL(`/_sandbox/${path}`, location.origin);
-  url.searchParams.set("account", account);
-  let answer;
-  try {
-    answer = await fetch(url, { method, body: body === undefined ? undefined : JSON.stringify(body) });
-  } catch {
-    throw new Error("The sandbox does not answer. Is it still running?");
-  }
-  const value = await answer.json();
-  if (!answer.ok) throw new Error(value.message || `${method} ${path}: ${answer.status}`);
-  return value;
-}
-// Run what a control does; an error is shown, not swallowed. It stays until the next thing that a person does succeeds.
-async function act(work) {
-  try { const value = await work(); problem(""); return value; } catch (error) { problem(error.message); return undefined; }
-}
-async function load(path) {
-  try { return await api("GET", path); } catch (error) { problem(error.message); return undefined; }
-}
-function later(work, delay) {
-  let timer = 0;
-  return () => { clearTimeout(timer); timer = setTimeout(work, delay); };
-}
-
+const SHOWN = 300;   // rows in the table
 const time = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
 const stamp = (seconds) => new Date(seconds * 1000).toLocaleString([], { hour12: false });
 const tone = (status) => (status == null || status >= 500 ? "bad" : status === 429 || status === 449 ? "warn" : status >= 400 ? "warn" : "good");
@@ -166,11 +134,10 @@ function drawRequests() {
 }
 function noteRequests(found) {
   const parts = [];
-  $("begin").hidden = kept.length > 0;
-  if (!kept.length) parts.push("No requests yet. Point a client here: its requests appear as they come.");
+  if (!kept.length) parts.push("No requests yet. Give a client one of the base URLs above: its requests appear here as they come.");
   else if (!found) parts.push("No request matches the filter.");
   else if (found > SHOWN) parts.push(`The newest ${SHOWN} of ${found} are shown.`);
-  if (lost) parts.push(`${lost} came faster than the page reads and are not listed here.`);
+  if (lost) parts.push(`${lost} more came faster than this page reads; they are counted and not listed.`);
   $("request-note").textContent = parts.join(" ");
 }
 function addRequests(fresh, skipped) {
@@ -190,12 +157,8 @@ async function openRequest(number, row, opener) {
   row.classList.add("chosen");
   chosen = number;
   cameFrom = opener;
-  const copy = el("button", { onclick: async () => {
-    try { await navigator.clipboard.writeText(full.curl); copy.textContent = "Copied"; say("Copied as curl"); }
-    catch { getSelection().selectAllChildren(command); say("Selected; copy it with the keyboard"); }
-    setTimeout(() => { copy.textContent = "Copy as curl"; }, 1500);
-  } }, "Copy as curl");
   const command = el("pre", { tabindex: "0" }, full.curl);
+  const copy = copyButton("Copy as curl", `request ${full.number}`, full.curl, command);
   openDetail("request-detail",
     [el("span", { class: "method" }, full.method), typed(full.path)],
     el("p", {}, el("strong", { class: tone(full.status) }, full.status ?? "no answer"), ` · ${full.endpoint || "no such route"} · ${(full.duration * 1000).toFixed(1)} ms · ${time(full.at)}`,
@@ -210,8 +173,8 @@ $("request-filter").addEventListener("input", later(drawRequests, 80));
 $("request-status").addEventListener("change", drawRequests);
 $("pause").addEventListener("click", () => {
   paused = !paused;
-  $("pause").setAttribute("aria-pressed", paused);
-  $("pause").textContent = paused ? "Go on" : "Pause";
+  $("pause").classList.toggle("on", paused);
+  $("pause").textContent = paused ? "Resume" : "Pause";
   if (!paused) drawRequests();
 });
 $("clear-log").addEventListener("click", () => act(() => api("DELETE", "requests")));
@@ -246,7 +209,7 @@ function contactRow(vendor, item) {
   const open = el("button", { class: "open", "data-contact": item.id, "aria-label": `Open contact ${item.id}` }, item.id);
   const row = el("tr", {},
     el("td", { class: "id" }, open),
-    el("td", {}, typed(name), item.duplicate ? el("span", { class: "badge soft" }, "duplicate") : null),
+    el("td", {}, typed(name), item.duplicate ? el("span", { class: item.original ? "badge quiet" : "badge soft" }, item.original ? "has a duplicate" : "duplicate") : null),
     el("td", { class: "wide" }, typed(first(c, ["email"]))),
     el("td", { class: "wide" }, typed(first(c, ["phone", "phoneNumber", "phone_number"]))),
     el("td", { class: "wide" }, time(item.updated_at)));
@@ -285,23 +248,24 @@ function drawGauges() {
     return el("li", {}, typed(pathText(label)),
       el("meter", { min: 0, max: gauge.limit, low: gauge.limit * 0.2, high: gauge.limit * 0.5, optimum: gauge.limit, value: gauge.remaining, "aria-label": label }),
       el("div", { class: "note" }, `${gauge.remaining} of ${gauge.limit} left`, gauge.retry_after ? ` · refused for ${gauge.retry_after.toFixed(1)} s` : ""));
-  }) : [el("li", { class: "empty" }, "No quota was asked yet.")]));
+  }) : [el("li", { class: "empty" }, "No request has met a quota yet.")]));
 }
 function drawCounters(counters) {
   const sum = (numbers) => Object.values(numbers).reduce((a, b) => a + b, 0);
   const rows = [["Requests", counters.requests], ["Refused (429)", counters.refused, counters.refused], ["Peak in 1 s", counters.peak],
-    ["In flight", `${counters.in_flight} (most ${counters.in_flight_peak})`], ["Contacts", sum(counters.contacts)],
+    ["In flight", `${counters.in_flight} (peak ${counters.in_flight_peak})`], ["Contacts", sum(counters.contacts)],
     ["Duplicates", sum(counters.duplicates), sum(counters.duplicates)]];
   $("counters").replaceChildren(...rows.map(([name, value, alarm]) => el("div", { class: alarm ? "alarm" : "" }, el("dt", {}, name), el("dd", {}, value))));
 }
 function drawClock(clock) {
-  $("clock").textContent = `${stamp(clock.now)}${clock.frozen ? " (stands still)" : ""}`;
-  $("freeze").setAttribute("aria-pressed", clock.frozen);
+  $("clock").textContent = `${stamp(clock.now)}${clock.frozen ? " (stopped)" : ""}`;
+  $("freeze").classList.toggle("on", clock.frozen);
+  $("freeze").textContent = clock.frozen ? "Start the clock" : "Stop the clock";
 }
 for (const button of document.querySelectorAll("[data-advance]")) {
   button.addEventListener("click", () => act(async () => drawClock(await api("POST", "clock", { advance: Number(button.dataset.advance) }))));
 }
-$("freeze").addEventListener("click", () => act(async () => drawClock(await api("POST", "clock", { frozen: $("freeze").getAttribute("aria-pressed") !== "true" }))));
+$("freeze").addEventListener("click", () => act(async () => drawClock(await api("POST", "clock", { frozen: !$("freeze").classList.contains("on") }))));
 $("reset").addEventListener("click", () => {
   if (confirm(`Delete everything in the account ${account}?`)) act(() => api("POST", "reset"));
 });
@@ -309,11 +273,11 @@ $("reset").addEventListener("click", () => {
 // --- faults --------------------------------------------------------------------------------------------------------------
 const QUICK = [
   ["Server errors", "10% of the calls answer 503", { kind: "status", status: 503, rate: 0.1 }],
-  ["Answers get lost", "10% of the calls take effect, then the connection breaks", { kind: "reset-after", rate: 0.1 }],
+  ["Lost answers", "10% of the calls are applied, then the connection breaks", { kind: "reset-after", rate: 0.1 }],
   ["Slow network", "every answer takes about 0.3 s", { kind: "latency", seconds: 0.3, sigma: 0.5 }],
   ["Too many requests", "20% of the calls answer 429 with Retry-After: 2", { kind: "status", status: 429, retry_after: 2, rate: 0.2 }],
-  ["Connections break", "10% of the calls are cut before they take effect", { kind: "reset", rate: 0.1 }],
-  ["Rubbish", "5% of the answers are no JSON", { kind: "garbage", rate: 0.05 }],
+  ["Broken connections", "10% of the calls break before they are applied", { kind: "reset", rate: 0.1 }],
+  ["Broken JSON", "5% of the answers are not JSON", { kind: "garbage", rate: 0.05 }],
 ];
 let faults = [];
 const same = (fault, wanted) => Object.keys(wanted).every((key) => fault[key] === wanted[key]) && Object.keys(fault).every((key) => key in wanted || ["number", "calls", "fired"].includes(key));
@@ -336,14 +300,14 @@ function drawFaults() {
     button.textContent = on ? "On" : "Off";
   }
   $("clear-faults").hidden = !faults.length;
-  // Rows are kept while they stand for the same fault, so that a button does not lose the focus under the finger.
+  // Rows are kept while they show the same fault, so that a button does not lose the focus.
   const list = $("fault-list");
   const old = new Map([...list.children].map((item) => [item.dataset.number, item]));
   list.replaceChildren(...(faults.length ? faults.map((fault) => {
     const item = old.get(String(fault.number)) || el("li", { "data-number": fault.number },
       el("span", {}, typed(faultText(fault)), el("small", {})),
       el("button", { "aria-label": `Switch off ${faultText(fault)}`, onclick: () => act(() => api("DELETE", `faults/${fault.number}`).then(refreshFaults)) }, "Switch off"));
-    item.querySelector("small").textContent = `${whenText(fault)} · hit ${fault.fired} of ${fault.calls}`;
+    item.querySelector("small").textContent = `${whenText(fault)} · hit ${fault.fired} of ${fault.calls} calls`;
     return item;
   }) : [el("li", { class: "empty" }, "Nothing goes wrong.")]));
 }
@@ -355,52 +319,47 @@ $("quick").append(...QUICK.map(([name, text], index) => el("li", {},
     await (on ? api("DELETE", `faults/${on.number}`) : api("POST", "faults", QUICK[index][2]));
     await refreshFaults();
   }) }, "Off"))));
+// Only the options that the chosen kind takes are shown, and only those are sent.
+const NUMBERS = { rate: "Percent", first: "How many", nth: "Which one", every: "How many" };
+let kinds = {};
+function drawFaultForm() {
+  const facts = kinds[$("fault-kind").value];
+  if (!facts) return;
+  $("fault-summary").textContent = `What the client sees: ${facts.summary}.`;
+  $("fault-number").textContent = NUMBERS[$("fault-when").value];
+  for (const label of $("fault-form").querySelectorAll("[data-option]")) {
+    const taken = facts.options.includes(label.dataset.option);
+    label.hidden = !taken;
+    label.querySelector("input, select").disabled = !taken;
+  }
+  $("fault-form").elements.seconds.placeholder = facts.seconds ?? "";
+  $("fault-form").elements.status.placeholder = $("fault-kind").value === "html" ? "502" : "500";
+}
+$("fault-kind").addEventListener("change", drawFaultForm);
+$("fault-when").addEventListener("change", () => {
+  const number = $("fault-form").elements.number;
+  number.value = $("fault-when").value === "rate" ? 10 : 1;
+  drawFaultForm();
+});
 $("fault-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  const form = new FormData(event.target);
+  const form = new FormData(event.target);   // leaves out what is disabled
   const fault = { kind: form.get("kind") };
   const number = Number(form.get("number"));
   fault[form.get("when")] = form.get("when") === "rate" ? number / 100 : number;
   const [vendor, ...endpoint] = form.get("where").split(" ");
   if (vendor) fault.vendor = vendor;
   if (endpoint.length) fault.endpoint = endpoint.join(" ");
-  for (const name of ["status", "seconds", "retry_after"]) if (form.get(name) !== "") fault[name] = Number(form.get(name));
+  for (const name of ["status", "seconds", "sigma", "retry_after"]) if (form.get(name)) fault[name] = Number(form.get(name));
+  if (form.get("retry_after_form") === "date") fault.retry_after_form = "date";
+  if (form.get("applied")) fault.applied = true;
   act(async () => { await api("POST", "faults", fault); await refreshFaults(); say("Fault switched on"); });
 });
 $("clear-faults").addEventListener("click", () => act(async () => { await api("DELETE", "faults"); await refreshFaults(); }));
 
-// --- rules ---------------------------------------------------------------------------------------------------------------
-let rulesSeen = -1;
-const ruleRows = new Map();
-// Rows are kept and brought up to date: drawn anew, they would take a value away from under the hand that types it.
-function ruleRow(rule) {
-  let row = ruleRows.get(rule.name);
-  if (!row) {
-    const set = ({ target: { value } }) => act(async () => { await api("PATCH", "switches", { [rule.name]: value }); say(`${rule.name} is ${value} now`); }).then(loadRules);
-    let control = null;
-    if (rule.free) control = el("input", { "aria-label": rule.name, title: rule.values[0], onchange: set });
-    else if (rule.values.length) {
-      control = el("select", { "aria-label": rule.name, onchange: set },
-        ...rule.values.map((value) => el("option", { value }, value + (value === rule.default ? " (default)" : ""))));
-    }
-    row = { control, element: el("div", {}, el("span", {}, el("code", {}, rule.name), ` ${rule.summary}`, el("small", {}, rule.source)), control) };
-    ruleRows.set(rule.name, row);
-  }
-  if (row.control && row.control !== document.activeElement) row.control.value = rule.value;
-  row.element.className = rule.value !== rule.default ? "changed" : "";
-  return row.element;
-}
-async function loadRules() {
-  const table = await load("switches");
-  if (!table) return;
-  for (const basis of ["assumed", "documented"]) {
-    const rows = table.filter((rule) => rule.basis === basis).map(ruleRow);
-    if ($(basis).childElementCount !== rows.length) $(basis).replaceChildren(...rows);
-  }
-}
-
 // --- live ----------------------------------------------------------------------------------------------------------------
 let generation = 0;
+let rulesSeen = -1;
 function receive(event) {
   const news = JSON.parse(event.data);
   if (generation && news.generation !== generation) { kept = []; lost = 0; drawRequests(); }
@@ -412,6 +371,7 @@ function receive(event) {
   drawGauges();
   faults = news.faults;
   drawFaults();
+  drawConnect(news.tokens);
   drawClock(news.clock);
   if (news.contacts_revision !== contactsSeen) { contactsSeen = news.contacts_revision; reloadContacts(); }
   if (news.switches_revision !== rulesSeen) {
@@ -420,14 +380,35 @@ function receive(event) {
     if (again) loadRules();
   }
 }
+// Base URLs and token, to copy. A token that a user has set is not shown: the page is not told it.
+let vendors = {};
+let connectDrawn = "";
+function drawConnect(tokens) {
+  if (connectDrawn === JSON.stringify(tokens)) return;
+  connectDrawn = JSON.stringify(tokens);
+  const row = (title, text, note) => {
+    const value = el("code", {}, text);
+    return el("div", {}, el("dt", {}, title), el("dd", {}, value, note ?? copyButton("Copy", title, text, value)));
+  };
+  const well = Object.keys(tokens).filter((name) => tokens[name]);
+  const own = Object.keys(tokens).filter((name) => !tokens[name]).map((name) => vendors[name].title);
+  $("begin").replaceChildren(
+    // At the address under which this page was reached: it may be another one than the server knows of itself.
+    ...Object.values(vendors).map((vendor) => row(vendor.title, location.origin + new URL(vendor.base_url).pathname)),
+    ...(well.length ? [row("Token", tokens[well[0]])] : []),
+    ...(own.length ? [row(`Token of ${own.join(", ")}`, "the one that you have set", "")] : []));
+}
 async function start() {
   const state = await act(() => api("GET", "state"));
   if (!state) { setTimeout(start, 2000); return; }
   $("account").replaceChildren(...state.accounts.map((name) => el("option", { selected: name === account }, name)));
   $("contact-vendor").replaceChildren(...Object.entries(state.vendors).map(([name, vendor]) => el("option", { value: name }, vendor.title)));
-  $("begin").replaceChildren(...Object.values(state.vendors).flatMap((vendor) => [el("dt", {}, vendor.title), el("dd", {}, el("code", {}, vendor.base_url))]),
-    el("dt", {}, "Credential"), el("dd", {}, el("code", {}, "sandbox-token"), " unless you set another"));
-  $("fault-kind").replaceChildren(...state.fault_kinds.map((kind) => el("option", {}, kind)));
+  vendors = state.vendors;
+  drawConnect(state.tokens);
+  kinds = state.fault_kinds;
+  $("fault-kind").replaceChildren(...Object.keys(kinds).map((kind) => el("option", {}, kind)));
+  drawFaultForm();
+  $("rule-vendor").replaceChildren(el("option", { value: "" }, "all"), ...Object.entries(vendors).map(([name, vendor]) => el("option", { value: name }, vendor.title)));
   $("fault-where").replaceChildren(el("option", { value: "" }, "everywhere"),
     ...Object.entries(state.vendors).flatMap(([name, vendor]) => [el("option", { value: name }, `${vendor.title}: everything`), ...vendor.endpoints.map((endpoint) => el("option", { value: `${name} ${endpoint}` }, `${vendor.title}: ${endpoint}`))]));
   const log = await load("requests?limit=300");
@@ -441,5 +422,9 @@ async function start() {
   source.onerror = () => { $("live").textContent = "not connected, trying again…"; $("live").classList.remove("on"); };
   source.onmessage = receive;
 }
+$("connect").open = matchMedia("(min-width: 40rem)").matches;
+// What sticks below the header has to know its height, which changes as the base URLs are folded.
+const header = document.querySelector("header");
+new ResizeObserver(() => document.documentElement.style.setProperty("--header", `${header.offsetHeight}px`)).observe(header);
 $("account").addEventListener("change", () => { location.search = `?account=${encodeURIComponent($("account").value)}`; });
 start();

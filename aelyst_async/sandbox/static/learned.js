@@ -5,11 +5,11 @@ import { el, pathText, place, typed, write } from "./dom.js";
 
 const CLOSE = 0.1;   // share by which a learned rate may be off and still be right
 const QUIET = 5;     // seconds without a report that are worth a word; a client with no news reports every 3 s
-const RULES = { fixed: ["fixed"], smooth: ["sliding", "token"] };   // a limiter's state → the rules it means
 const STATES = {
-  learning: "learning: no answer yet", blind: "blind: no headers", scouting: "scouting: no window yet",
-  fixed: "fixed: all at once", smooth: "smooth: one by one",
+  learning: "learning: no window known yet", known: "window known", shared: "shared: others spend the quota too",
+  blind: "blind: no quota headers", paused: "paused by a refusal",
 };
+const SOURCES = { user: "set by you", server: "told by the server" };   // a window that was not learned
 const COUNTED = { fixed: "fixed window", sliding: "sliding log", token: "token bucket" };
 const clients = new Map();
 let empty = null;
@@ -24,12 +24,10 @@ const near = (ours, theirs) => Math.max(ours / theirs, theirs / ours) <= 1 + CLO
 const both = (ours, theirs, agree) => (ours == null || theirs == null ? null : agree(ours, theirs));
 const ROWS = [
   ["Limit", (b) => b.limit, (e) => e.limit, whole, whole, (ours, theirs) => ours === theirs],
-  ["Window", (b) => b.window, (e) => e.window, seconds, seconds, near],
+  ["Window", (b) => b.window, (e) => e.window, (window, b) => [seconds(window), SOURCES[b.source]].filter(Boolean).join(", "), seconds, near],
   ["Rate", (b) => b.rate, (e) => e.rate, perSecond, perSecond, near],
   ["Left", (b) => b.remaining, (e) => e.remaining, (left) => `${whole(left)} last told`, (left) => `${whole(left)} in fact`, () => null],
-  ["Counted per", (b) => b.scope || null, (e) => e.scope, String, String, (ours, theirs) => ours === theirs],
-  ["State", (b) => b.state || null, (e) => e.rule, (state) => STATES[state] ?? state, (rule) => COUNTED[rule] ?? rule,
-    (ours, theirs) => RULES[ours]?.includes(theirs) ?? null],
+  ["Counted per", (b) => b.scope || null, (e) => e.scope, String, (scope, e) => `${scope}, ${COUNTED[e.rule] ?? e.rule}`, (ours, theirs) => ours === theirs],
 ];
 const DECISIVE = ["Limit", "Window", "Rate"];
 
@@ -56,8 +54,8 @@ function drawCard(card, bucket, several, perPath) {
     differs ||= right === false;
     open ||= right === null && DECISIVE.includes(name);
     const [mine, its] = card.cells[at];
-    write(mine, (ours == null ? "not known" : ourText(ours)) + (right === false ? " ≠" : ""), ours == null ? "unknown" : right === false ? "warn" : "");
-    write(its, theirs != null ? theirText(theirs) : quota ? "not told apart" : "–", theirs == null ? "unknown" : "");
+    write(mine, (ours == null ? "not known" : ourText(ours, bucket)) + (right === false ? " ≠" : ""), ours == null ? "unknown" : right === false ? "warn" : "");
+    write(its, theirs != null ? theirText(theirs, enforced) : quota ? "not told apart" : "–", theirs == null ? "unknown" : "");
   });
   const [verdict, tone] = old ? ["not used any more: each path has its own", ""] : !enforced ? ["no such endpoint here", ""] : !quota ? ["no quota here", ""]
     : differs ? ["differs", "warn"] : open ? ["still learning", ""] : ["learned right", "good"];
@@ -65,20 +63,28 @@ function drawCard(card, bucket, several, perPath) {
   write(card.title, `${bucket.vendor ? `${bucket.vendor} · ` : ""}${bucket.endpoint}${several ? ` · credential ${bucket.account || "none"}` : ""}`);
   write(card.path, bucket.path == null ? "" : pathText(bucket.path));
   card.path.hidden = bucket.path == null;
-  write(card.traffic, [`${whole(bucket.sent)} sent`, `${whole(bucket.refused)} refused`, `${whole(bucket.in_flight)} in flight`,
-    `${whole(bucket.waiting)} waiting`, ""].join(" · "));
+  write(card.traffic, [STATES[bucket.state] ?? bucket.state, `${whole(bucket.sent)} sent`, `${whole(bucket.refused)} refused`, `${whole(bucket.in_flight)} in flight`,
+    `${whole(bucket.waiting)} waiting`, ""].join(" · ").replace(/^ · /, ""));
   write(card.pause, bucket.paused_for ? `paused for ${bucket.paused_for.toFixed(1)} s` : "not paused", bucket.paused_for ? "warn" : "");
   write(card.why, bucket.scope_reason ? `Why per ${old ? "path" : bucket.scope}: ${bucket.scope_reason}.` : "");
 }
 function newClient() {
-  const client = { name: typed(""), state: el("span"), list: el("ul", { class: "gauges" }), note: el("p", { class: "note" }), cards: new Map() };
-  client.element = el("section", { class: "client" }, el("h3", {}, client.name, " ", client.state), client.list, client.note);
+  const client = { name: typed(""), state: el("span"), result: el("span", { class: "note" }), list: el("ul", { class: "gauges" }), note: el("p", { class: "note" }), cards: new Map(), ended: null };
+  client.element = el("details", { class: "client" }, el("summary", {}, el("h3", {}, client.name, " ", client.state), client.result), client.list, client.note);
   return client;
+}
+// The verdicts of the buckets, for the line of a folded run: "learned right: 2, differs: 1".
+function resultOf(cards) {
+  const verdicts = new Map();
+  for (const card of cards) verdicts.set(card.verdict.textContent, (verdicts.get(card.verdict.textContent) ?? 0) + 1);
+  return [...verdicts].map(([verdict, count]) => `${verdict}: ${count}`).join(", ");
 }
 const ago = (silent) => (silent < 60 ? `${Math.floor(silent)} s` : `${Math.floor(silent / 60)} min`);
 function drawClient(client, told) {
   write(client.name, told.name);
-  const [state, tone] = told.ended ? [`ended ${ago(told.silent)} ago; what it knew by then:`, ""]
+  // Folded when the run ends, and not again: a person may have opened it.
+  if (client.ended !== told.ended) { client.ended = told.ended; client.element.open = !told.ended; }
+  const [state, tone] = told.ended ? [`ended ${ago(told.silent)} ago`, ""]
     : told.silent > QUIET ? [`silent for ${ago(told.silent)}`, "warn"] : ["reports", "good"];
   write(client.state, state, tone);
   const credentials = new Map();
@@ -96,6 +102,7 @@ function drawClient(client, told) {
     drawCard(card, bucket, credentials.get(bucket.endpoint).size > 1, perPath.has(`${bucket.account} ${bucket.endpoint}`));
   }
   place(client.list, [...client.cards.values()].map((card) => card.element));
+  write(client.result, told.ended && told.buckets.length ? ` · ${resultOf(client.cards.values())}` : "");
   write(client.note, told.more ? `It has ${whole(told.more)} more ${told.more === 1 ? "bucket" : "buckets"}.` : told.buckets.length ? "" : "It has sent no request yet.");
   client.note.hidden = !client.note.textContent;
 }
@@ -108,7 +115,7 @@ export function drawLearned(root, told, address) {
     drawClient(clients.get(one.client), one);
   }
   empty ??= el("p", { class: "empty" }, "No client reports. ",
-    el("code", {}, `aelyst sync FILE --to sandbox${address === "http://127.0.0.1:8787" ? "" : ` --base-url ${address}`}`), " does; so does your own code inside of ",
+    el("code", {}, `aelyst sync FILE --to sandbox${address === "http://127.0.0.1:8787" ? "" : ` --base-url ${address}`}`), " does, and so does your own code inside ",
     el("code", {}, `async with report_limiter(gateway.limiter, ${JSON.stringify(address)})`), ", from ", el("code", {}, "aelyst_async.sandbox"), ".");
   place(root, told.length ? told.map((one) => clients.get(one.client).element) : [empty]);
 }

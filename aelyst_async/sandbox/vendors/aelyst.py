@@ -1,4 +1,4 @@
-"""Aelyst: get, create and update a contact at ``/contact/{identifier}`` (the three seed pages).
+"""Aelyst: get, create and update a contact at ``/contact/{identifier}`` (the vendor's three pages).
 
 Identifiers carry a prefix: ``id:123``, ``email:a@b.c``, ``phone:+60…``. Ids are numbers. An account may hold
 several contacts with one e-mail address; the first is the one that is read and written.
@@ -15,7 +15,13 @@ from aelyst_async.sandbox.vendors.base import Call, Refusal, Reply, Route, Vendo
 
 __all__ = ["AELYST"]
 
+_FRONT = "https://developers.aelyst.ai/"
 _GET, _CREATE, _UPDATE = "Get a contact", "Create a contact", "Update a contact"
+_URLS = {
+    _GET: f"{_FRONT}api/operations/getcontact/",
+    _CREATE: f"{_FRONT}api/operations/createcontact/",
+    _UPDATE: f"{_FRONT}api/operations/updatecontact/",
+}
 _MESSAGES = {
     400: "Validation error.",
     401: "UN_AUTHORIZED",
@@ -191,12 +197,13 @@ def _mint(number: int, seed: int) -> str:  # noqa: ARG001
     return str(100_000 + number)
 
 
-def _documented(name: str, summary: str, source: str) -> Behaviour:
-    return Behaviour(name=f"aelyst.{name}", summary=summary, source=f"seed page '{source}'", basis="documented")
+def _documented(name: str, summary: str, page: str) -> Behaviour:
+    source = f"page '{page}'"
+    return Behaviour(name=f"aelyst.{name}", summary=summary, source=source, url=_URLS[page], basis="documented")
 
 
-def _assumed(name: str, summary: str, source: str, *values: str) -> Behaviour:
-    return Behaviour(name=f"aelyst.{name}", summary=summary, source=source, values=values, default=values[0])
+def _assumed(name: str, summary: str, source: str, *values: str, url: str = "") -> Behaviour:
+    return Behaviour(name=f"aelyst.{name}", summary=summary, source=source, url=url, values=values, default=values[0])
 
 
 AELYST = Vendor(
@@ -228,14 +235,16 @@ AELYST = Vendor(
             "404",
             "400",
             "200",
+            url=_URLS[_UPDATE],
         ),
         _assumed(
             "create_existing",
             "POST with an identifier that a contact has",
-            "the update page knows duplicates, the create page no conflict",
+            "the update page mentions duplicates, the create page lists no conflict",
             "duplicate",
             "400",
             "409",
+            url=_URLS[_CREATE],
         ),
         _assumed(
             "put_first_name",
@@ -243,6 +252,7 @@ AELYST = Vendor(
             "the update page marks it required and calls the update partial",
             "optional",
             "required",
+            url=_URLS[_UPDATE],
         ),
         _assumed(
             "custom_fields",
@@ -250,18 +260,33 @@ AELYST = Vendor(
             "'only the contact fields that are included' may mean either",
             "merge",
             "replace",
+            url=_URLS[_UPDATE],
         ),
-        _assumed("unknown_fields", "a field that the pages do not name", "not told", "ignore", "400"),
-        _assumed("bare_identifier", "an identifier without a prefix", "not told", "400", "404"),
-        _assumed("email_case", "whether the case of an e-mail address matters", "not told", "any", "exact"),
-        _assumed("id_form", "the id as a number or as a numeric string", "seen in code [wild]", "number", "text"),
+        _assumed("unknown_fields", "a field that the pages do not name", "not documented", "ignore", "400"),
+        _assumed("bare_identifier", "an identifier without a prefix", "not documented", "400", "404"),
+        _assumed("email_case", "whether the case of an e-mail address matters", "not documented", "any", "exact"),
+        _assumed(
+            "id_form",
+            "the id as a number or as a numeric string",
+            "both were seen by clients of the API",
+            "number",
+            "text",
+        ),
         _assumed(
             "invisible_as",
             "what a contact answers that was created and is not visible yet",
             "404 and 449 are both documented errors",
             "404",
             "449",
+            url=_URLS[_UPDATE],
         ),
-        *common_behaviours("aelyst", quota="10/s", seed_page=f"seed page '{_GET}': the example's limit is 10"),
+        *common_behaviours(
+            "aelyst",
+            quota="10/s",
+            page=f"page '{_GET}': the example's limit is 10",
+            url=_URLS[_GET],
+            front_url=_FRONT,
+            create_url=_URLS[_CREATE],
+        ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Callab AI: one contact by its id (the seed page *Get Contact by ID*).
+"""Callab AI: one contact by its id (the vendor's page *Get Contact by ID*).
 
 Answers come in an envelope ``{status, message, data}``; by the vendor's newer pages an error comes as HTTP 200 with
 ``status: "error"``. The API only reads, so contacts are put in by `Account.add_contact` or the control API.
@@ -17,7 +17,7 @@ from aelyst_async.sandbox.vendors.base import Call, Reply, Route, Vendor, phrase
 
 __all__ = ["CALLAB"]
 
-_PAGE = "seed page 'Get Contact by ID' (Callab AI)"
+_PAGE_URL = "https://docs.callab.ai/api-reference/Contacts/get-by-id"
 _FIELDS = (
     "id",
     "company_id",
@@ -75,12 +75,12 @@ def _get(call: Call, template: str) -> Reply:
 
 
 def get_contact(call: Call) -> Reply:
-    """GET /contact/{id}, as the seed page has it."""
+    """GET /contact/{id}, as the older page has it."""
     return _get(call, "contact")
 
 
 def get_contact_new_path(call: Call) -> Reply:
-    """GET /contacts/{id}, as newer pages have it."""
+    """GET /contacts/{id}, as the newer page has it."""
     return _get(call, "contacts")
 
 
@@ -102,11 +102,12 @@ def _mint(number: int, seed: int) -> str:
 
 
 def _documented(name: str, summary: str) -> Behaviour:
-    return Behaviour(name=f"callab.{name}", summary=summary, source=_PAGE, basis="documented")
+    source = "page 'Get Contact by ID'"
+    return Behaviour(name=f"callab.{name}", summary=summary, source=source, url=_PAGE_URL, basis="documented")
 
 
-def _assumed(name: str, summary: str, source: str, *values: str) -> Behaviour:
-    return Behaviour(name=f"callab.{name}", summary=summary, source=source, values=values, default=values[0])
+def _assumed(name: str, summary: str, source: str, *values: str, url: str = "") -> Behaviour:
+    return Behaviour(name=f"callab.{name}", summary=summary, source=source, url=url, values=values, default=values[0])
 
 
 CALLAB = Vendor(
@@ -127,20 +128,28 @@ CALLAB = Vendor(
         _assumed(
             "error_status",
             "the HTTP status of 'not found'",
-            "the vendor's newer pages say 200 with status 'error'",
+            "the vendor's newer page says 200 with status 'error'",
             "200",
             "404",
+            url=_PAGE_URL,
         ),
-        _assumed("unauthorized", "the HTTP status of a wrong token", "not on the seed page", "401", "200"),
+        _assumed("unauthorized", "the HTTP status of a wrong token", "not on the page", "401", "200"),
         _assumed(
             "path",
             "which paths exist",
-            "the seed page says /contact, newer pages /contacts",
+            "the older page says /contact, the newer one /contacts",
             "both",
             "contact",
             "contacts",
+            url=_PAGE_URL,
         ),
-        _assumed("timestamps", "time stamps with Z or without a zone", "both were seen", "zone", "naive"),
-        *common_behaviours("callab", quota="none", seed_page=None),
+        _assumed(
+            "timestamps",
+            "time stamps with Z or without a zone",
+            "both were seen by clients of the API",
+            "zone",
+            "naive",
+        ),
+        *common_behaviours("callab", quota="none"),
     ),
 )

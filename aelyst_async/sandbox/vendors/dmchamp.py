@@ -1,6 +1,6 @@
-"""DM Champ: contacts found by phone or e-mail, lists, tags, messages (the seed page *Contacts*).
+"""DM Champ: contacts found by phone or e-mail, lists, tags, messages (the vendor's page *Contacts*).
 
-The key stands in the query (``?apiKey=``). Ids are opaque text. The seed page describes the requests and leaves the
+The key stands in the query (``?apiKey=``). Ids are opaque text. The page describes the requests and leaves the
 answers' bodies out, so most of their shape is assumed, and switchable.
 """
 
@@ -252,17 +252,20 @@ def _mint(number: int, seed: int) -> str:
     return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest)
 
 
+_PAGE_URL = "https://help.dmchamp.com/contacts"
+
+
 def _documented(name: str, summary: str) -> Behaviour:
     return Behaviour(
-        name=f"dmchamp.{name}", summary=summary, source="seed page 'Contacts' (DM Champ)", basis="documented"
+        name=f"dmchamp.{name}", summary=summary, source="page 'Contacts'", url=_PAGE_URL, basis="documented"
     )
 
 
-def _assumed(name: str, summary: str, source: str, *values: str) -> Behaviour:
-    return Behaviour(name=f"dmchamp.{name}", summary=summary, source=source, values=values, default=values[0])
+def _assumed(name: str, summary: str, source: str, *values: str, url: str = "") -> Behaviour:
+    return Behaviour(name=f"dmchamp.{name}", summary=summary, source=source, url=url, values=values, default=values[0])
 
 
-_NO_BODY = "the seed page shows no bodies of answers"
+_NO_BODY = "the page shows no response bodies"
 
 DMCHAMP = Vendor(
     name="dmchamp",
@@ -290,7 +293,7 @@ DMCHAMP = Vendor(
         _assumed(
             "create_existing",
             "POST with a phone number that a contact has (200: success false and error_code 409)",
-            "409, 200 and the existing contact were all seen in code [wild]",
+            "409, 200 and the existing contact were all seen by clients of the API",
             "existing",
             "duplicate",
             "400",
@@ -304,11 +307,12 @@ DMCHAMP = Vendor(
             "404",
             "400",
             "200",
+            url=_PAGE_URL,
         ),
         _assumed(
             "id_field",
             "where an answer holds the contact's id",
-            "all were seen in code [wild]",
+            "all were seen by clients of the API",
             "contactId",
             "contact_id",
             "contact.id",
@@ -316,15 +320,38 @@ DMCHAMP = Vendor(
             "_id",
             "data.contactId",
         ),
-        _assumed("get_answer", "GET /contacts tells the id, or the whole contact", _NO_BODY, "id", "contact"),
-        _assumed("tags_answer", "tags as a bare array or in an envelope", _NO_BODY, "array", "envelope"),
-        _assumed("messages_answer", "messages in an envelope or as a bare array", _NO_BODY, "envelope", "array"),
-        _assumed("bad_request_body", "the body of 400", "both are in the vendor's documents", "object", "string"),
-        _assumed("unauthorized", "the status of a wrong key", "both are in the vendor's documents", "401", "403"),
         _assumed(
-            "unknown_fields", "a field that the page does not list for the operation", "not told", "ignore", "400"
+            "get_answer", "GET /contacts tells the id, or the whole contact", _NO_BODY, "id", "contact", url=_PAGE_URL
         ),
-        _assumed("remove_not_listed", "DELETE of a contact that is not on the list", "not told", "200", "404"),
-        *common_behaviours("dmchamp", quota="none", seed_page=None),
+        _assumed("tags_answer", "tags as a bare array or in an envelope", _NO_BODY, "array", "envelope", url=_PAGE_URL),
+        _assumed(
+            "messages_answer",
+            "messages in an envelope or as a bare array",
+            _NO_BODY,
+            "envelope",
+            "array",
+            url=_PAGE_URL,
+        ),
+        _assumed(
+            "bad_request_body",
+            "the body of 400",
+            "the vendor's documentation has both",
+            "object",
+            "string",
+            url=_PAGE_URL,
+        ),
+        _assumed(
+            "unauthorized",
+            "the status of a wrong key",
+            "the vendor's documentation has both",
+            "401",
+            "403",
+            url=_PAGE_URL,
+        ),
+        _assumed(
+            "unknown_fields", "a field that the page does not list for the operation", "not documented", "ignore", "400"
+        ),
+        _assumed("remove_not_listed", "DELETE of a contact that is not on the list", "not documented", "200", "404"),
+        *common_behaviours("dmchamp", quota="none"),
     ),
 )

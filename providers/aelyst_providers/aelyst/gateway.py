@@ -25,7 +25,7 @@ from aelyst_async.errors import (
 )
 from aelyst_async.identifiers import ContactId, Email, Identifier, Phone, encode_segment, parse_identifier
 from aelyst_async.ratelimit import RateLimiter
-from aelyst_async.schema import ContactSchema
+from aelyst_async.schema import ContactSchema, check_fields
 from aelyst_async.transport.credentials import BearerAuth, CredentialSource, sealed
 from aelyst_async.transport.messages import Request
 from aelyst_async.transport.retry import RetryPolicy
@@ -96,8 +96,9 @@ class AelystGateway(HttpGateway):
         Raises `UnsupportedFieldError`, `InvalidIdentifierError`; `RequestTimeoutError` if it was created but could
         not be read within a minute.
         """
-        body = self.schema.encode(fields, "create")
+        check_fields(fields, self.provider)
         who = _creatable(fields, identifier)
+        body = self.schema.encode(fields, "create")
         request = Request(
             method="POST", endpoint=_ENDPOINT, path=f"/contact/{who.prefix}:{encode_segment(who.value)}", json=body
         )

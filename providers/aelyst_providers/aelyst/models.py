@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import date, time
-from decimal import Decimal
-from typing import Any, TypeAlias
-
 import attrs
 
 from aelyst_async.contacts import UNSET, Contact, ContactFields, Unset
+from aelyst_providers.aelyst.custom_fields import CustomField, to_tuple
 
-__all__ = ["AelystContact", "AelystFields", "Assignee", "CustomField", "CustomValue"]
-
-CustomValue: TypeAlias = str | int | float | Decimal | bool | date | time | None
-
-
-@attrs.frozen
-class CustomField:
-    """A custom field: ``CustomField("Company Website", "https://example.com")``.
-
-    Read, ``value`` is a `str`, a number, a boolean or None, as it came. Written, it may also be a `datetime.date`
-    (sent as ``yyyy-mm-dd``), a `datetime.time` (``HH:MM``) or a `decimal.Decimal`.
-    """
-
-    name: str
-    value: CustomValue = None
+__all__ = ["AelystContact", "AelystFields", "Assignee"]
 
 
 @attrs.frozen(kw_only=True)
@@ -56,16 +38,16 @@ class AelystContact(Contact):
     is_blocked: bool | None = None
 
 
-def _as_tuple(value: Any) -> Any:
-    # A generator could be read only once, yet an upsert may send twice. What is no series is refused when it is sent.
-    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)) else value
-
-
 @attrs.frozen(kw_only=True)
 class AelystFields(ContactFields):
-    """What Aelyst's create and update take. ``first_name`` cannot be None; create requires it."""
+    """What Aelyst's create and update take. ``first_name`` cannot be None; create requires it.
+
+    ``custom_fields`` takes a mapping of names to values (``{"Seats": 3}``) or any iterable of `CustomField`: a list, a
+    tuple, a set, a generator. The attribute is always a tuple of `CustomField`, `UNSET` or `None`. Raises
+    `UnsupportedFieldError`, naming the custom field, for a value that Aelyst has no format for.
+    """
 
     language: str | Unset | None = UNSET
     profile_pic: str | Unset | None = UNSET
     country_code: str | Unset | None = UNSET
-    custom_fields: tuple[CustomField, ...] | Unset | None = attrs.field(default=UNSET, converter=_as_tuple)
+    custom_fields: tuple[CustomField, ...] | Unset | None = attrs.field(default=UNSET, converter=to_tuple)

@@ -5,85 +5,23 @@ the id may be a string of digits, ``status`` is an open set, unknown keys are ke
 split: the page's own example ``"new_customer, sales"`` is one tag. Create answers ``{"code": "200", "message": …}``
 with the code as a string and no id; update answers ``{"contactId": 1}``.
 
-Writing is strict, by the formatting rules for custom values on the seed pages *Create* and *Update a contact*.
+Writing is strict; the rules for custom values are in `aelyst_providers.aelyst.custom_fields`.
 """
 
 from __future__ import annotations
 
-import math
-from datetime import date, datetime, time
-from decimal import Decimal
 from typing import Any
 
 from aelyst_async.codec import Reader, as_id, kind_of
 from aelyst_async.contacts import WriteReceipt
 from aelyst_async.errors import ApiError, error_class_for
 from aelyst_async.identifiers import ContactId, Identifier
-from aelyst_async.schema import ContactSchema, FieldRule, text
+from aelyst_async.schema import ContactSchema, FieldRule
 from aelyst_async.transport.messages import Response
-from aelyst_providers.aelyst.models import AelystContact, AelystFields, Assignee, CustomField
+from aelyst_providers.aelyst.custom_fields import CustomField, encode_custom_fields
+from aelyst_providers.aelyst.models import AelystContact, AelystFields, Assignee
 
 __all__ = ["SCHEMA", "read_contact", "read_created", "read_error", "read_updated"]
-
-
-def encode_custom_value(value: Any) -> Any:
-    """Return a custom value as the seed pages format it. Raises `ValueError` for one that has no rule.
-
-    Text and booleans as they are, numbers unquoted, a date as ``yyyy-mm-dd``, a time as ``HH:MM`` (24 h).
-    """
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return text(value)
-    if isinstance(value, int):
-        if abs(value) >= 10**300:  # Python would not write it, and no reader would keep it
-            raise ValueError("a number of more than 300 digits")
-        return value
-    if isinstance(value, datetime):  # before date, whose subclass it is
-        raise ValueError(  # noqa: TRY004 - encoders raise one kind
-            "a datetime has no rule (its day depends on a time zone); pass its .date() or .time()"
-        )
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, time):
-        if value.second or value.microsecond or value.tzinfo is not None:
-            raise ValueError("a time is sent as HH:MM: no seconds, no time zone")
-        return value.strftime("%H:%M")
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError("a number must be finite")
-        return value
-    if isinstance(value, Decimal):
-        if not value.is_finite():
-            raise ValueError("a number must be finite")
-        whole = value == value.to_integral_value()
-        if whole and abs(value) < 10**15:
-            return int(value)
-        if Decimal(repr(float(value))) != value:
-            raise ValueError("a Decimal of more digits than JSON numbers keep; pass it as text")
-        return float(value)
-    raise ValueError(f"a custom value of type {type(value).__name__} has no rule")
-
-
-def encode_custom_fields(value: Any) -> list[dict[str, Any]]:
-    """Return custom fields as ``[{"name": …, "value": …}]``. Raises `ValueError`."""
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
-        raise ValueError(f"expected CustomField objects, got {type(value).__name__}")
-    encoded: list[dict[str, Any]] = []
-    names: set[str] = set()
-    for item in value:
-        if not isinstance(item, CustomField):
-            raise ValueError(f"expected CustomField objects, got {type(item).__name__}")  # noqa: TRY004
-        if not isinstance(item.name, str) or not item.name:
-            raise ValueError("a custom field needs a name")
-        if item.name in names:
-            raise ValueError(f"the custom field {item.name!r} is given twice")
-        names.add(item.name)
-        try:
-            encoded.append({"name": text(item.name), "value": encode_custom_value(item.value)})
-        except ValueError as refusal:
-            raise ValueError(f"{item.name!r}: {refusal}") from None
-    return encoded
 
 
 SCHEMA = ContactSchema(

@@ -1,0 +1,393 @@
+"""The SQLite file of a jobs journal: its tables, its owners, and every step of a job as SQL.
+
+A job belongs to the process that runs it, its *owner*. An owner has a row in ``owner`` and holds a lock on one byte of
+the file itself (`aelyst_async.locks`), numbered by the row's ``slot``. The operating system drops the lock when the
+process ends, however it ends, so a row without its lock names a dead owner. Owners come, and are judged, only within a
+write transaction, which one process has at a time. A slot is free again once the jobs of its owner are adopted.
+
+When an owner died, one of the jobs that it ran may have killed it. `adopt` keeps account of that:
+
+* ``deaths``: how often the process died while the job ran and nothing explained it. Above 0 the job is a *suspect*;
+  `trials` runs suspects one at a time. A job that ends, in whatever way, is no suspect any more.
+* ``trial``: the points of blame that the job gets if its process dies now: `ALONE` while nothing else may begin,
+  `IN_TURN` while only other suspects must wait, else 0.
+* ``blame``: the points so far. A death while a job is alone is its own doing: no other job is suspected. A job that is
+  begun and dies alone again and again is given up after ``max_starts`` starts.
+
+All methods block, and all but `open` and `close` belong in a transaction of the caller's.
+"""
+
+# ruff: noqa: S608 - statements are put together of constants only
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import socket
+import sqlite3
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from aelyst_async.fastapi.store import (
+    ALONE,
+    Added,
+    Adopted,
+    FailedJob,
+    Head,
+    InvalidJobError,
+    JobStatus,
+    JournalError,
+    Outcome,
+    Started,
+    Submission,
+    merge_arguments,
+    moment,
+)
+from aelyst_async.locks import LockFile
+
+__all__ = ["Database", "concerns_all", "encode", "explain"]
+
+_APPLICATION_ID = 0x61656C6A
+"""``aelj``: marks an SQLite file as a journal of jobs."""
+
+_SYNC_APPLICATION_ID = 0x61656C79
+"""``aely``: marks the journal of a sync."""
+
+_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE owner (
+    slot INTEGER PRIMARY KEY,
+    pid INTEGER NOT NULL,
+    host TEXT NOT NULL,
+    closed INTEGER NOT NULL DEFAULT 0       -- it ended in order
+);
+CREATE TABLE job (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order within a key
+    id TEXT NOT NULL UNIQUE,
+    key TEXT NOT NULL,
+    name TEXT NOT NULL,
+    arguments TEXT NOT NULL,                -- JSON
+    state TEXT NOT NULL,
+    owner INTEGER NOT NULL,                 -- a slot
+    submissions INTEGER NOT NULL DEFAULT 1,
+    starts INTEGER NOT NULL DEFAULT 0,
+    retries INTEGER NOT NULL DEFAULT 0,     -- temporary failures since the latest submission
+    waited REAL NOT NULL DEFAULT 0,         -- seconds that those took, with the pauses after them
+    deaths INTEGER NOT NULL DEFAULT 0,
+    trial INTEGER NOT NULL DEFAULT 0,
+    blame INTEGER NOT NULL DEFAULT 0,
+    submitted_at REAL NOT NULL,
+    finished_at REAL,
+    error TEXT,
+    message TEXT,
+    error_status INTEGER
+);
+CREATE INDEX job_key ON job (key, seq) WHERE state IN ('waiting', 'running');
+CREATE INDEX job_owner ON job (owner, key, seq) WHERE state IN ('waiting', 'running');
+CREATE INDEX job_finished ON job (finished_at) WHERE state IN ('done', 'failed');
+"""
+
+_OPEN = "state IN ('waiting', 'running')"
+
+_BUSY_SECONDS = 10.0
+"""How long SQLite waits for another program's transaction."""
+
+
+class Database:
+    """An open journal. `open_count`: unfinished jobs of this owner, the steps of the transaction under way included.
+
+    `keep`: seconds for which finished jobs are remembered. `max_starts`: see the module.
+    """
+
+    def __init__(self, path: Path, *, keep: float, max_starts: int) -> None:
+        self.open_count = 0
+        self._keep = keep
+        self._blame_limit = ALONE * max(1, max_starts - 1)  # the first death is not blamed on anybody
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Opens before SQLite does and closes after it, and makes the file readable for its user only; SQLite's -wal
+        # and -shm take over the mode.
+        self._locks = LockFile(path)
+        try:
+            self.connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            try:
+                self._me = self._set_up()
+            except BaseException:
+                self.connection.close()
+                raise
+        except BaseException:
+            self._locks.close()
+            raise
+
+    def _set_up(self) -> int:
+        execute = self.connection.execute
+        if self._locks.path.stat().st_nlink > 1:  # SQLite finds its -wal by name: each name is a journal of its own
+            raise JournalError("it has more than one name (a hard link): remove the others, or use a symlink")
+        self._is_new()  # before anything is written into a file of something else
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = FULL")  # a 202 must survive a power cut too
+        execute("PRAGMA secure_delete = FAST")
+        execute("BEGIN IMMEDIATE")
+        if not self._is_new():
+            problem = str(execute("PRAGMA quick_check(1)").fetchone()[0])
+            if problem != "ok":
+                raise sqlite3.DatabaseError(f"malformed: {problem.splitlines()[-1]}")
+        else:
+            for statement in _SCHEMA.split(";"):
+                execute(statement)
+            execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            execute(f"PRAGMA user_version = {_VERSION}")
+        taken = {slot for (slot,) in execute("SELECT slot FROM owner")}
+        slot = next(slot for slot in itertools.count() if slot not in taken and self._locks.try_lock(slot))
+        execute("INSERT INTO owner (slot, pid, host) VALUES (?, ?, ?)", (slot, os.getpid(), socket.gethostname()))
+        execute("COMMIT")
+        return slot
+
+    def _is_new(self) -> bool:
+        application = self.connection.execute("PRAGMA application_id").fetchone()[0]
+        version = self.connection.execute("PRAGMA user_version").fetchone()[0]
+        if application == _APPLICATION_ID and version == _VERSION:
+            return False
+        if application == _APPLICATION_ID:
+            raise JournalError(
+                f"it has format {version}, and this version of aelyst-async reads format {_VERSION}; "
+                "run the version that wrote it, or give Jobs another file"
+            )
+        if application == _SYNC_APPLICATION_ID:
+            raise JournalError("it is the journal of `aelyst sync`; give Jobs a file of its own, such as jobs.db")
+        if application or version or self.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise JournalError("it is the database of another program; give Jobs a file of its own")
+        return True
+
+    def close(self) -> None:
+        """Leave unfinished jobs to others, close the file, release the lock. Raises nothing."""
+        try:
+            with self.connection:
+                self.connection.execute("BEGIN IMMEDIATE")
+                # A job that did not heed its cancellation is no suspect when the process ends.
+                self._run(f"UPDATE job SET state = 'waiting', trial = 0 WHERE owner = ? AND {_OPEN}", self._me)
+                self._run("UPDATE owner SET closed = 1 WHERE slot = ?", self._me)
+                if not self.count():
+                    self._run("DELETE FROM owner WHERE slot = ?", self._me)
+        except sqlite3.Error:
+            pass  # then the next owner finds a dead one
+        finally:
+            try:
+                self.connection.close()
+            finally:
+                self._locks.close()
+
+    def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
+        return self.connection.execute(statement, values)
+
+    def count(self) -> int:
+        """Count the unfinished jobs of this owner."""
+        return self._count_of(self._me)
+
+    def _count_of(self, owner: int) -> int:
+        found: int = self._run(f"SELECT count(*) FROM job WHERE owner = ? AND {_OPEN}", owner).fetchone()[0]
+        return found
+
+    def add(self, job: Submission, arguments: str, capacity: int) -> Added | None:
+        """See `Store.add`; `arguments` is what `encode` returned."""
+        last = self._run(
+            f"SELECT id, owner, state, name, arguments FROM job WHERE key = ? AND {_OPEN} ORDER BY seq DESC LIMIT 1",
+            job.key,
+        ).fetchone()
+        owner = self._me
+        if last is not None:
+            last_id, owner, state, name, older = last
+            old = _decode(older)
+            if job.merge is not None and state == "waiting" and name == job.name and old is not None:
+                merged = encode(merge_arguments(job.merge, old, json.loads(arguments)))
+                self._run(
+                    "UPDATE job SET arguments = ?, submissions = submissions + 1, retries = 0, waited = 0 WHERE id = ?",
+                    merged, last_id,
+                )  # fmt: skip
+                return Added(last_id, merged=True, mine=owner == self._me, head=False)
+        mine = owner == self._me
+        if (self.open_count if mine else self._count_of(owner)) >= capacity:
+            return None
+        self._run(
+            "INSERT INTO job (id, key, name, arguments, state, owner, submitted_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            job.id, job.key, job.name, arguments, "waiting", owner, time.time(),
+        )  # fmt: skip
+        self.open_count += mine
+        return Added(job.id, merged=False, mine=mine, head=last is None)
+
+    def start(self, job_id: str, trial: int) -> Started | None:
+        """See `Store.start`."""
+        row = self._run(
+            "SELECT key, name, arguments, starts, retries, waited FROM job "
+            "WHERE id = ? AND owner = ? AND state = 'waiting'",
+            job_id, self._me,
+        ).fetchone()  # fmt: skip
+        if row is None:
+            return None
+        self._run("UPDATE job SET state = 'running', starts = starts + 1, trial = ? WHERE id = ?", trial, job_id)
+        key, name, arguments, starts, retries, waited = row
+        found = _decode(arguments)
+        problem = "its arguments are damaged in the journal" if found is None else None
+        return Started(key, name, found or {}, starts + 1, retries=retries, waited=waited, problem=problem)
+
+    def watch(self, job_id: str, trial: int) -> None:
+        """See `Store.watch`."""
+        self._run("UPDATE job SET trial = ? WHERE id = ?", trial, job_id)
+
+    def finish(self, job_id: str, outcome: Outcome) -> str | None:
+        """See `Store.finish`."""
+        row = self._run("SELECT key FROM job WHERE id = ? AND state = 'running'", job_id).fetchone()
+        if row is None:
+            return None
+        forget = ", key = '', arguments = '{}'" if outcome.state == "done" else ""
+        self._run(
+            f"UPDATE job SET state = ?, error = ?, message = ?, error_status = ?, finished_at = ?{forget} WHERE id = ?",
+            outcome.state, outcome.error, outcome.message, outcome.error_status, time.time(), job_id,
+        )  # fmt: skip
+        following = self._run(
+            f"SELECT id FROM job WHERE key = ? AND owner = ? AND {_OPEN} ORDER BY seq LIMIT 1", row[0], self._me
+        ).fetchone()
+        return None if following is None else str(following[0])
+
+    def put_back(self, job_id: str, *, uncounted: bool, waited: float) -> None:
+        """See `Store.put_back`."""
+        change = (
+            "starts = starts - 1" if uncounted else "retries = retries + 1, waited = waited + ?, deaths = 0, blame = 0"
+        )
+        values = () if uncounted else (waited,)
+        self._run(
+            f"UPDATE job SET state = 'waiting', trial = 0, {change} WHERE id = ? AND state = 'running' AND owner = ?",
+            *values, job_id, self._me,
+        )  # fmt: skip
+
+    def adopt(self) -> Adopted:
+        """See `Store.adopt`."""
+        adopted = Adopted()
+        for slot, pid, host, closed in self._run("SELECT * FROM owner WHERE slot != ?", self._me).fetchall():
+            if self._locks.is_locked(slot):
+                continue
+            given_up = self._accuse(slot)
+            adopted.given_up.extend(given_up)
+            # All unfinished jobs of a key have one owner, so none of these keys has a job of this one.
+            heads = self._run(
+                f"SELECT min(seq), id, deaths, blame FROM job WHERE owner = ? AND {_OPEN} GROUP BY key", slot
+            ).fetchall()
+            adopted.heads.extend(Head(*row) for row in heads)
+            if heads or given_up:
+                adopted.owners.append(f"process {pid} on {host}, which {'ended' if closed else 'died'}")
+            self._run(
+                f"UPDATE job SET owner = ?, state = 'waiting', trial = 0 WHERE owner = ? AND {_OPEN}", self._me, slot
+            )
+            self._run("DELETE FROM owner WHERE slot = ?", slot)
+        adopted.heads.sort()
+        return adopted
+
+    def _accuse(self, owner: int) -> list[tuple[str, str, str]]:
+        """Account for the death of `owner`; return id, name and problem of each job that is given up."""
+        ran = "owner = ? AND state = 'running'"
+        if self._run(f"SELECT 1 FROM job WHERE {ran} AND trial = ?", owner, ALONE).fetchone() is None:
+            self._run(f"UPDATE job SET deaths = deaths + 1 WHERE {ran}", owner)
+        self._run(f"UPDATE job SET blame = blame + trial WHERE {ran}", owner)
+        given_up: list[tuple[str, str, str]] = []
+        for job_id, name, starts in self._run(
+            f"SELECT id, name, starts FROM job WHERE {ran} AND blame >= ?", owner, self._blame_limit
+        ).fetchall():
+            problem = f"its process died each time that it ran alone ({starts} starts)"
+            self.finish(job_id, Outcome("failed", "ProcessDied", None, problem))
+            given_up.append((job_id, name, problem))
+        return given_up
+
+    def status(self, job_id: str) -> JobStatus | None:
+        """See `Store.status`."""
+        row = self._run(
+            "SELECT id, name, state, submissions, starts, submitted_at, finished_at, error, message, error_status "
+            "FROM job WHERE id = ?",
+            job_id,
+        ).fetchone()
+        return None if row is None else JobStatus(**_named(JobStatus, row))
+
+    def failed(self, job_id: str) -> Started | None:
+        """See `Store.failed`."""
+        row = self._run(
+            "SELECT key, name, arguments, starts FROM job WHERE id = ? AND state = 'failed'", job_id
+        ).fetchone()
+        if row is None:
+            return None
+        key, name, arguments, starts = row
+        found = _decode(arguments)
+        return None if found is None else Started(key, name, found, starts)
+
+    def failures(self, limit: int) -> list[FailedJob]:
+        """See `Store.failures`."""
+        rows = self._run(
+            "SELECT id, name, state, submissions, starts, submitted_at, finished_at, error, message, error_status, key "
+            "FROM job WHERE state = 'failed' ORDER BY finished_at DESC, seq DESC LIMIT ?",
+            limit,
+        )
+        return [FailedJob(**_named(FailedJob, row)) for row in rows]
+
+    def prune(self) -> None:
+        """Delete the jobs that finished longer ago than they are kept."""
+        before = time.time() - self._keep
+        self._run("DELETE FROM job WHERE state IN ('done', 'failed') AND finished_at < ?", before)
+
+
+def _named(kind: type[attrs.AttrsInstance], row: tuple[Any, ...]) -> dict[str, Any]:
+    cells = dict(zip((field.name for field in attrs.fields(kind)), row, strict=True))
+    for name in ("submitted_at", "finished_at"):
+        cells[name] = None if cells[name] is None else moment(cells[name])
+    return cells
+
+
+def encode(arguments: Mapping[str, Any]) -> str:
+    """Return the arguments as JSON. Raises `InvalidJobError`."""
+    try:
+        return json.dumps(arguments, allow_nan=False, separators=(",", ":"))
+    except BaseException as error:  # a mapping of the caller's may raise anything
+        raise InvalidJobError(
+            f"the arguments of the job cannot be kept: a journal takes JSON only ({type(error).__name__})"
+        ) from error
+
+
+def _decode(arguments: str) -> dict[str, Any] | None:
+    """Return the arguments; None if they are damaged."""
+    try:
+        found = json.loads(arguments)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def concerns_all(error: BaseException) -> bool:
+    """Return whether the disk or the file is at fault, rather than one request."""
+    return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
+
+
+def explain(error: BaseException) -> str:
+    """Say in one line what is wrong with the journal ("it") and what to do about it."""
+    words = " ".join(str(error).split())
+    if isinstance(error, JournalError):
+        return words
+    if isinstance(error, OSError) and error.errno in {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}:
+        return "its file system has no file locks; put the journal on a local disk"
+    if isinstance(error, OSError):
+        return (error.strerror or type(error).__name__).lower()
+    if not isinstance(error, sqlite3.Error):
+        return f"{type(error).__name__}: {words}"
+    if "full" in words or "disk I/O" in words:
+        return f"it cannot be written ({words}): free some space, and accepted jobs go on"
+    if "locked" in words or "busy" in words:
+        return f"another program locks it ({words}): close that program, and accepted jobs go on"
+    if "not a database" in words:
+        return "it is not an SQLite file; give Jobs a file of its own"
+    if any(sign in words for sign in ("malformed", "no such table", "no such column")):
+        return (
+            f"it is damaged ({words}): stop all its processes, copy it with its -wal file, and save the accepted jobs "
+            "in the copy with SQLite's .recover"
+        )
+    return words

@@ -1,0 +1,128 @@
+"""What all rules of cells share: how one refuses, how one tells of a change, invisible characters, several in a cell.
+
+A rule takes a cell (a `str` from CSV, a typed value from workbooks, JSON, data frames and code) and returns the value
+to send, or a `Changed` that says what was done to it, or raises `CellError`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+__all__ = [
+    "TAKE_FIRST",
+    "CellError",
+    "Changed",
+    "Rule",
+    "cleaned",
+    "parts_of",
+    "refuse_line_break",
+    "refuse_missing",
+    "several",
+    "shown",
+    "trimmed",
+]
+
+Rule: TypeAlias = "Callable[[Any], Any]"
+
+TAKE_FIRST = "map the column with :first"
+"""The remedy for several values in a cell. A table's `Plan` replaces it by the flag."""
+
+_ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!", "#ERROR!", "#SPILL!"})
+_SEPARATORS = re.compile(r"\s*(?::::|[;,|]|(?<=\s)/(?=\s)|/(?=\+)|(?<=\s)(?:or|and|&)(?=\s)|\s(?=\+))\s*")
+
+
+class CellError(ValueError):
+    """A cell breaks a rule. ``remedy`` says what to do; it is part of the message too."""
+
+    def __init__(self, message: str, remedy: str | None = None) -> None:
+        super().__init__(message if remedy is None else f"{message}; {remedy}")
+        self.remedy = remedy
+
+
+class Changed(NamedTuple):
+    """A value that is not what stands in the cell, and what was done, in a few words that hold no data."""
+
+    value: Any
+    change: str
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message: its repr, cut short."""
+    try:
+        text = str(value)
+    except Exception:  # noqa: BLE001 - an object of the caller's, or a number of too many digits
+        return f"a {type(value).__name__}"
+    return repr(text if len(text) <= 60 else text[:57] + "…")
+
+
+def refuse_missing(value: Any) -> None:
+    """Raise `CellError` for NaN and its kin (pandas' NaT), which stand for a missing value and equal nothing."""
+    try:
+        missing = bool(value != value)
+    except Exception:  # noqa: BLE001 - an object of the caller's
+        return
+    if missing:
+        raise CellError(f"{shown(value)} stands for a missing value", "leave it out, or give None")
+
+
+def trimmed(value: Any, what: str) -> str:
+    """Return a `str` without blanks around it. Raises `CellError` for another type and a spreadsheet's error."""
+    if not isinstance(value, str):
+        raise CellError(f"expected {what} as text, got {type(value).__name__}")
+    text = value.strip()
+    if text[:1] == "#" and text in _ERRORS:
+        raise CellError(f"{text} is an error of the spreadsheet, not {what}", "correct the cell and export again")
+    return text
+
+
+def refuse_line_break(text: str, what: str) -> None:
+    """Raise `CellError` for a line break in a cell that cannot have one: then two rows became one."""
+    if "\n" in text or "\r" in text:
+        raise CellError(
+            f"{shown(text)}: {what} with a line break, so a quote before it is probably not closed",
+            "look at the quotes in this line and in those after it",
+        )
+
+
+def _name(character: str) -> str:
+    return f"U+{ord(character):04X} {unicodedata.name(character, 'without a name')}"
+
+
+def cleaned(text: str) -> tuple[str, str | None]:
+    """Return `text` without invisible characters (category Cf) at its ends, and what was removed.
+
+    Raises `CellError` for one inside: two values that look the same would be two contacts.
+    """
+    if text.isascii() or text.isprintable():
+        return text, None
+    start, end = 0, len(text)
+    while start < end and _stripped(text[start]):
+        start += 1
+    while end > start and _stripped(text[end - 1]):
+        end -= 1
+    kept = text[start:end]
+    found = next((character for character in kept if unicodedata.category(character) == "Cf"), None)
+    if found is not None:
+        raise CellError(f"{shown(text)} holds the invisible character {_name(found)}", "remove it")
+    removed = dict.fromkeys(c for c in text[:start] + text[end:] if unicodedata.category(c) == "Cf")
+    return kept, f"invisible characters removed ({', '.join(map(_name, removed))})" if removed else None
+
+
+def _stripped(character: str) -> bool:
+    return character.isspace() or unicodedata.category(character) == "Cf"
+
+
+def several(text: str, sign: Callable[[str], bool]) -> bool:
+    """Whether a cell holds several values, each of which has the `sign` of one."""
+    return sum(map(sign, parts_of(text))) > 1
+
+
+def parts_of(text: str) -> list[str]:
+    """Return the values in a cell, however they are separated."""
+    parts = [part.strip() for part in _SEPARATORS.split(text) if part.strip()]
+    if len(parts) == 1 and text.count("@") > 1:  # addresses with nothing but a blank or a slash between them
+        parts = re.split(r"[\s/]+", parts[0])
+    return parts

@@ -1,0 +1,138 @@
+"""Where a table of text begins and what separates its cells, told from the whole head of the file.
+
+Each candidate delimiter splits the head into cells; the right one gives the same number of cells, more than one, in
+nearly every row. Lines above the header (a title, a date of export) are never skipped unasked: the error names the
+number for ``--skip-lines``. A first line ``sep=;``, which Excel writes and reads, is an instruction and not a row.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+
+import attrs
+
+from aelyst_async.tables.errors import SourceError
+from aelyst_async.tables.layouts import bare, near_names
+
+__all__ = ["DELIMITERS", "Dialect", "check_header", "clean_header", "detect", "lines_above_header"]
+
+DELIMITERS = (",", ";", "\t", "|")
+_UNUSUAL = ":^~\x01\x1f"
+"""Further characters that the error for a table of one column proposes."""
+
+MAX_COLUMNS = 2_000
+"""Excel takes 16,384 columns; the widest exports of CRM tools have some hundred."""
+
+_SEP = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
+_DATA = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+|\+?\d[\d ()\-.]{6,}")
+_ADDED = re.compile(r" \(\d+\)")
+
+
+@attrs.frozen
+class Dialect:
+    """The delimiter, how it was told, and whether the first line is ``sep=``."""
+
+    delimiter: str
+    told_by: str
+    sep_line: bool = False
+    spaced: bool = False
+    """A blank stands after every delimiter of the header, so blanks after delimiters are part of it."""
+
+
+def detect(head: Sequence[str], told: str | None, *, prefer: str | None = None) -> Dialect:
+    """Return the dialect of the lines at the begin of a file. `prefer`: the delimiter that the file's name suggests."""
+    found = _detect(head, told, prefer)
+    lines = [line for line in head[found.sep_line :] if line.strip()]
+    count = lines[0].count(found.delimiter) if lines and found.delimiter != " " else 0
+    return attrs.evolve(found, spaced=count > 0 and lines[0].count(found.delimiter + " ") == count)
+
+
+def _detect(head: Sequence[str], told: str | None, prefer: str | None) -> Dialect:
+    match = _SEP.fullmatch(head[0]) if head else None
+    if told is not None:
+        return Dialect(told, "flag", match is not None)
+    if match is not None:
+        return Dialect(match[1], "sep=", sep_line=True)
+    ranked = [(_consistency(head, delimiter), delimiter == prefer, delimiter) for delimiter in DELIMITERS]
+    best, _, delimiter = max(ranked, key=lambda item: item[:2])
+    if best == (False, 0.0, 0):
+        return Dialect(prefer or ",", "name" if prefer else "content")
+    return Dialect(delimiter, "content")
+
+
+def _consistency(head: Sequence[str], delimiter: str) -> tuple[bool, float, int]:
+    """Return whether most rows have one width above 1, the share of those that do, and the width."""
+    widths = [len(row) for row in csv.reader(head, delimiter=delimiter) if any(row)]
+    if not widths:
+        return False, 0.0, 0
+    width, count = Counter(widths).most_common(1)[0]
+    widest = max(widths[:3])
+    if width == 1 and widest > 1 and len(widths) <= 3:  # a header and one or two rows that are short
+        width, count = widest, widths.count(widest)
+    if width == 1:
+        return False, 0.0, 0
+    share = count / len(widths)
+    return share >= 0.5, round(share, 1), width
+
+
+def lines_above_header(rows: Sequence[Sequence[str]]) -> int:
+    """Return how many of the first rows are a title rather than the header: rows with one or two cells filled, above
+    a row that fills most of the table's columns. 0 where there are none.
+    """
+    filled = [sum(1 for cell in row if cell.strip()) for row in rows]
+    wide = sorted(count for count in filled if count > 1)
+    if not wide or 2 * len(wide) < sum(map(bool, filled)):
+        return 0
+    typical = wide[len(wide) // 2]
+    for index, count in enumerate(filled[:20]):
+        named = any(bare(cell) in near_names() for cell in rows[index])
+        if count >= max(2, 0.6 * typical) or (named and count):
+            return index
+    return 0
+
+
+def clean_header(cells: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the columns: trimmed, without empty ones at the end, each one once.
+
+    A column without a name is called ``column N``; of two with one name, the second one is called ``NAME (2)``.
+    """
+    names = [cell.strip().strip("\ufeff\u200b").strip() for cell in cells]
+    while names and not names[-1]:
+        names.pop()
+    seen: Counter[str] = Counter()
+    unique: list[str] = []
+    for position, name in enumerate(names, 1):
+        said = name or f"column {position}"
+        seen[said] += 1
+        unique.append(said if seen[said] == 1 else f"{said} ({seen[said]})")
+    return tuple(unique)
+
+
+def base_name(column: str, columns: Sequence[str]) -> str:
+    """Return the name that a column has in the file: without the number that `clean_header` added."""
+    match = _ADDED.search(column, len(column) - 5) if column.endswith(")") else None
+    return column[: match.start()] if match and column[: match.start()] in columns else column
+
+
+def check_header(columns: Sequence[str], name: str, *, told: bool = True) -> None:
+    """Raise `SourceError` for a first line that does not name columns. `told`: the delimiter was named."""
+    if not columns:
+        raise SourceError(f"{name} is empty: the first line must name the columns")
+    if len(columns) > MAX_COLUMNS:
+        raise SourceError(f"{name}: {len(columns):,} columns; at most {MAX_COLUMNS:,} are read")
+    if len(columns) == 1 and not told:
+        other = next(
+            (one for one in _UNUSUAL if any(bare(part) in near_names() for part in columns[0].split(one)[1:])), None
+        )
+        if other is not None:
+            raise SourceError(f"{name}: the columns look separated by {other!r}; add --delimiter {shlex.quote(other)}")
+    data = next((column for column in columns if _DATA.fullmatch(column)), None)
+    if data is not None and not any(bare(column) in near_names() for column in columns):
+        raise SourceError(
+            f"{name}: the first line looks like a row, not like a header ({data!r}); "
+            "put a line with the names of the columns above it, such as email,first_name,phone"
+        )

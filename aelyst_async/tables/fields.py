@@ -1,0 +1,124 @@
+"""The fields that an API has, as names that a column or a mapping may give: ours, the vendor's, custom fields."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Literal
+
+import attrs
+
+from aelyst_async.contacts import ContactFields
+from aelyst_async.schema import ContactSchema, FieldRule
+from aelyst_async.tables.cells import CellError, Rule
+from aelyst_async.tables.errors import MappingError
+from aelyst_async.tables.layouts import folded
+from aelyst_async.tables.values import CUSTOM_TYPES, Rules
+
+__all__ = ["CUSTOM", "UNTYPED", "Field", "Fields", "UnknownFieldError", "schema_of"]
+
+CUSTOM = "custom_fields"
+UNTYPED = "any"
+"""The "type" of a custom field whose name comes from a nested object: its value has a type already."""
+
+_PERSON = frozenset({"first_name", "last_name"})
+
+
+@attrs.frozen
+class Field:
+    """A field that a value can be sent to: its name, its rule, the kind of value, whether null clears it."""
+
+    name: str
+    rule: Rule
+    kind: str
+    nullable: bool
+
+
+class UnknownFieldError(MappingError):
+    """The API has no such field; ``near`` is the name that was perhaps meant, ``read_only`` says that it shows it."""
+
+    def __init__(self, name: str, words: str, *, near: str | None = None, read_only: bool = False) -> None:
+        super().__init__(f"{name!r}: {words}" if read_only else f"{name!r} {words}")
+        self.words = words
+        self.near = near
+        self.read_only = read_only
+
+
+def schema_of(gateway: Any) -> ContactSchema:
+    """Return the gateway's schema; for one that has none, the four fields that every provider knows."""
+    schema = getattr(gateway, "schema", None)
+    if isinstance(schema, ContactSchema):
+        return schema
+    kinds: dict[str, Literal["email", "phone"]] = {"email": "email", "phone": "phone"}
+    return ContactSchema(
+        provider=str(getattr(gateway, "provider", "") or type(gateway).__name__),
+        fields_type=ContactFields,
+        rules=tuple(
+            FieldRule(name=field.name, wire=field.name, kind=kinds.get(field.name, "text"))
+            for field in attrs.fields(ContactFields)
+        ),
+    )
+
+
+class Fields:
+    """Finds the `Field` that a name means."""
+
+    def __init__(self, schema: ContactSchema, rules: Rules) -> None:
+        self.schema = schema
+        self._rules = rules
+        custom = schema.rule(CUSTOM)
+        self.has_custom = custom is not None and custom.item is not None
+
+    def find(self, name: str, *, loose: bool = False, date_format: str | None = None) -> Field:
+        """Return the field. `loose`: ``First Name`` is first_name too. Raises `UnknownFieldError`, `MappingError`."""
+        head, dot, custom = name.partition(".")
+        if dot and head in {CUSTOM, "customFields"}:
+            return self._custom(custom, date_format)
+        rule = self.schema.rule(name)
+        if rule is None and loose:
+            rule = self.schema.rule(folded(name).replace(" ", "_").replace("-", "_"))
+            if rule is None:
+                rule = next((one for one in self.schema.rules if one.wire.lower() == name.strip().lower()), None)
+        if rule is None:
+            raise self._unknown(name)
+        if rule.kind == "custom_fields":
+            return Field(CUSTOM, _no_whole, CUSTOM, nullable=True)
+        kind = "name" if rule.name in _PERSON and rule.kind == "text" else rule.kind
+        check = self._rules.of_field(kind)
+        return Field(rule.name, check, rule.kind, rule.nullable)
+
+    def names(self) -> list[str]:
+        """Return the names of all fields."""
+        known = [rule.name for rule in self.schema.rules if rule.kind != "custom_fields"]
+        return [*known, f"{CUSTOM}.NAME"] if self.has_custom else known
+
+    def _unknown(self, name: str) -> UnknownFieldError:
+        provider = self.schema.provider
+        if name in {*self.schema.read_only, *self.schema.read_only.values()}:
+            return UnknownFieldError(name, f"{provider} shows {name} but takes no changes to it", read_only=True)
+        near = difflib.get_close_matches(folded(name).replace(" ", "_"), self.names(), 1, 0.75)
+        guess = f" (did you mean {near[0]}?)" if near else ""
+        return UnknownFieldError(name, f"is no field of {provider}{guess}", near=near[0] if near else None)
+
+    def _custom(self, custom: str, date_format: str | None) -> Field:
+        if not self.has_custom:
+            words = f"{self.schema.provider} has no custom fields"
+            raise UnknownFieldError(f"{CUSTOM}.{custom}", words, read_only=True)
+        name, colon, kind = custom.rpartition(":")
+        typed: str | None = "text"
+        if colon and kind in CUSTOM_TYPES:
+            custom, typed = name, kind
+        elif colon and kind == UNTYPED:
+            custom, typed = name, None
+        elif colon and kind.isalpha() and name:
+            raise MappingError(
+                f"{kind!r} is no type of a custom field; there are {', '.join(CUSTOM_TYPES)} "
+                "(for a name with a colon, add :text)"
+            )
+        if not custom.strip():
+            raise MappingError("the custom field has no name")
+        check = self._rules.of_custom(typed, date_format)
+        return Field(f"{CUSTOM}.{custom}", check, typed or "text", nullable=True)
+
+
+def _no_whole(_: Any) -> Any:
+    raise CellError("give each custom field its own column: custom_fields.NAME")

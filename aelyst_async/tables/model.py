@@ -1,0 +1,204 @@
+"""The values that the package hands out: attrs classes without behaviour, safe to print as text or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+__all__ = [
+    "BadRow",
+    "Column",
+    "Found",
+    "Header",
+    "HeaderProblem",
+    "Interrupted",
+    "Match",
+    "Note",
+    "NoteCount",
+    "Preview",
+    "Problem",
+    "ProblemCount",
+    "RawRow",
+    "Row",
+]
+
+Match: TypeAlias = Literal["exact", "layout", "near", "mapped", "ignored", "index", "unknown"]
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """The sync was asked to end while a source waited for its data."""
+
+
+@attrs.frozen
+class BadRow:
+    """A row that cannot be read: the rule it breaks, in one word, and the reason in words."""
+
+    rule: str
+    message: str
+    data: Any = None
+
+
+RawRow: TypeAlias = "tuple[int | None, Sequence[Any] | Mapping[str, Any] | BadRow]"
+"""Line number in the file (None where there are no lines) and the cells: a list in the order of the columns for a
+table, a mapping for a source of records, a `BadRow` where the row cannot be read."""
+
+
+@attrs.frozen(kw_only=True)
+class Found:
+    """What was found of a file. An attribute is None where it has no meaning for the format.
+
+    ``encoding_from`` and ``delimiter_from`` say how they were told: ``"BOM"``, ``"UTF-8"``, ``"guess"`` or ``"flag"``;
+    ``"sep="``, ``"name"``, ``"content"`` or ``"flag"``. ``spaced``: blanks after a delimiter are part of it.
+    ``skipped_lines``: lines above the header that were skipped.
+    """
+
+    name: str
+    format: str
+    compression: str | None = None
+    member: str | None = None
+    encoding: str | None = None
+    encoding_from: str | None = None
+    delimiter: str | None = None
+    delimiter_from: str | None = None
+    spaced: bool = False
+    sheet: str | None = None
+    sheets: tuple[str, ...] = ()
+    skipped_lines: int = 0
+
+    def __str__(self) -> str:
+        parts = [self.format.upper()]
+        if self.compression:
+            parts.append(self.compression + (f" ({self.member})" if self.member else ""))
+        if self.encoding:
+            said = {"guess": " (guessed; --encoding sets it)", "BOM": " (by its byte order mark)", "flag": " (as told)"}
+            parts.append(self.encoding + said.get(self.encoding_from or "", ""))
+        if self.delimiter:
+            name = {"\t": "tab"}.get(self.delimiter, repr(self.delimiter))
+            parts.append(f"delimiter {name}" + (" and blanks" if self.spaced else ""))
+        if self.sheet is not None:
+            parts.append(f"sheet {self.sheet!r}" + (f" of {len(self.sheets)}" if len(self.sheets) > 1 else ""))
+        if self.skipped_lines:
+            parts.append(f"{self.skipped_lines} line{'s' * (self.skipped_lines > 1)} above the header skipped")
+        return ", ".join(parts)
+
+
+@attrs.frozen(kw_only=True)
+class Column:
+    """One column of a table and what becomes of it.
+
+    ``field`` is the target (``email``, ``custom_fields.Seats``; several are joined with ``,``), or None where the
+    column is not sent. ``match`` says how it was told: ``exact``, ``layout``, ``near``, ``mapped``, ``ignored``
+    (left out by a mapping or --ignore-unknown), ``index`` (the row numbers that pandas adds) or ``unknown``.
+    ``transforms`` are applied in order, ``kind`` is the type that is expected, ``sample`` the first value found.
+    """
+
+    name: str
+    field: str | None = None
+    match: Match = "unknown"
+    layout: str | None = None
+    transforms: tuple[str, ...] = ()
+    kind: str | None = None
+    sample: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class HeaderProblem:
+    """What is wrong with a header, and the command-line flags that would solve it, each ready to paste.
+
+    The ``flags`` are alternatives where ``choice`` is true, else all of them are needed.
+    """
+
+    columns: tuple[str, ...]
+    message: str
+    flags: tuple[str, ...] = ()
+    choice: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Header:
+    """All columns and all problems of a table. ``layout`` names the tool whose export it was recognised as."""
+
+    columns: tuple[Column, ...]
+    problems: tuple[HeaderProblem, ...] = ()
+    layout: str | None = None
+
+
+@attrs.frozen
+class Problem:
+    """What is wrong with a row: the column (None: the row as a whole), the rule in one word, and words for people.
+
+    ``message`` is complete by itself. ``value`` is the offending value as text, ``remedy`` the part of the message
+    that says what to do; both may be None.
+    """
+
+    column: str | None
+    rule: str
+    message: str
+    value: str | None = attrs.field(default=None, eq=False)
+    remedy: str | None = attrs.field(default=None, eq=False)
+
+
+@attrs.frozen
+class Note:
+    """A change to a value: the column, what was done, and the value before and after."""
+
+    column: str
+    change: str
+    before: str
+    after: str
+
+
+@attrs.frozen(kw_only=True)
+class ProblemCount:
+    """One kind of problem: how many rows have it, and the first of them as an example."""
+
+    column: str | None
+    rule: str
+    count: int
+    row: int
+    line: int | None
+    value: str | None
+    message: str
+    remedy: str | None
+
+
+@attrs.frozen(kw_only=True)
+class NoteCount:
+    """One kind of change: how many values it was made to, and the first of them as an example."""
+
+    column: str
+    change: str
+    count: int
+    row: int
+    before: str
+    after: str
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """One row: the values as they would be sent (by field), or the problems. ``row`` 1 is the first data row."""
+
+    row: int
+    line: int | None
+    values: Mapping[str, Any]
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Preview:
+    """What a sync would read: the file, its columns, the first rows, and counts over all rows.
+
+    Where ``header.problems`` is not empty, no row was read by the mapping: ``rows`` and the counts are empty.
+    ``total`` rows are in the source, ``valid`` of them fit.
+    """
+
+    found: Found | None
+    header: Header
+    rows: tuple[Row, ...] = ()
+    total: int = 0
+    valid: int = 0
+    problems: tuple[ProblemCount, ...] = ()
+    notes: tuple[NoteCount, ...] = ()

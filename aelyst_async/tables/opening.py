@@ -1,0 +1,217 @@
+"""From a path, a stream or standard input to bytes that can be read again and again, unpacked.
+
+What can be read once only (a pipe, standard input, a stream) is copied to a temporary file. gzip, and a zip archive
+with one file in it, are unpacked while they are read. A workbook is a zip archive too, and stays one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import os
+import select
+import stat
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import attrs
+
+from aelyst_async.tables.errors import SourceError
+from aelyst_async.tables.model import Interrupted
+
+__all__ = ["Opening", "display_name", "is_pipe", "reason"]
+
+_DOCUMENTS = (
+    ("word/", "a Word document"),
+    ("ppt/", "a presentation"),
+    ("Index/", "a document of Numbers or Pages"),
+    ("META-INF/container.xml", "a book"),
+)
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile)
+
+
+def display_name(name: object) -> str:
+    """Return a file name as text that UTF-8 can carry: other bytes become a backslash, ``x`` and two digits."""
+    text = os.fsdecode(name) if isinstance(name, (bytes, os.PathLike)) else str(name)
+    return os.fsencode(text).decode("utf-8", "backslashreplace") if not text.isascii() else text
+
+
+def reason(error: OSError) -> str:
+    """Return the system's words for an error."""
+    return (error.strerror or type(error).__name__).lower()
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether `path` can be read once only: a named pipe, a socket, or the shell's ``<(…)``."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)
+
+
+@attrs.define
+class Opening:
+    """Where the bytes are. ``path`` is None for what is copied from ``stream`` (None: standard input)."""
+
+    name: str
+    path: Path | None
+    stream: IO[bytes] | Path | None = None
+    stopped: Callable[[], bool] = bool
+    compression: str | None = None
+    member: str | None = None
+    _copy: IO[bytes] | None = None
+
+    def fingerprint(self) -> str | None:
+        """Return a string that changes when the file changes, or None for a copy. Raises `SourceError`."""
+        if self.path is None:
+            return None
+        try:
+            found = self.path.stat()
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from None
+        return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}"
+
+    def close(self) -> None:
+        """Remove the copy. Idempotent."""
+        if self._copy is not None:
+            self._copy.close()
+            self._copy = None
+
+    @contextlib.contextmanager
+    def packed(self) -> Iterator[io.BufferedReader]:
+        """Open the bytes as they are on the disk. Raises `SourceError`, also for what fails while they are read."""
+        with contextlib.ExitStack() as stack:
+            try:
+                yield stack.enter_context(self._opened())
+            except gzip.BadGzipFile:  # an OSError too
+                raise
+            except OSError as error:
+                raise self._unreadable(error) from None
+
+    def _opened(self) -> io.BufferedReader:
+        if self.path is None:
+            if self._copy is None:
+                self._copy = self._copied()
+            self._copy.seek(0)
+            # A second descriptor, so that closing the reader leaves the copy open.
+            return open(os.dup(self._copy.fileno()), "rb")  # noqa: PTH123 - a descriptor
+        try:
+            if self.path.is_dir():
+                raise SourceError(f"{self.name} is a directory; name a file in it")
+            return self.path.open("rb")
+        except ValueError as error:  # a NUL in the name
+            if isinstance(error, SourceError):
+                raise
+            raise self._unreadable(error) from None
+
+    @contextlib.contextmanager
+    def unpacked(self) -> Iterator[io.BufferedReader]:
+        """Open the bytes, unpacked. Raises `SourceError`, also for what fails while they are read."""
+        with self.packed() as file, contextlib.ExitStack() as stack:
+            try:
+                head = file.peek(4)[:4]
+                if head[:2] == b"\x1f\x8b":
+                    self.compression = "gzip"
+                    inner: Any = stack.enter_context(gzip.GzipFile(fileobj=file))
+                    yield stack.enter_context(io.BufferedReader(inner, 1 << 16))
+                elif head == b"PK\x03\x04" and (member := self._one_member(file)) is not None:
+                    self.compression, self.member = "zip", display_name(member.filename)
+                    archive = stack.enter_context(zipfile.ZipFile(file))
+                    inner = stack.enter_context(archive.open(member))
+                    yield stack.enter_context(io.BufferedReader(inner, 1 << 16))
+                else:
+                    yield file
+            except _DAMAGED:
+                words = f"the {self.compression or 'zip'} data is damaged or cut off; fetch the file again"
+                raise SourceError(f"{self.name}: {words}") from None
+
+    def _one_member(self, file: IO[bytes]) -> zipfile.ZipInfo | None:
+        """Return the one file in a zip archive; None if the archive is a document such as a workbook."""
+        with zipfile.ZipFile(file) as archive:
+            names = set(archive.namelist())
+            for sign, what in _DOCUMENTS:
+                if any(name.startswith(sign) for name in names):
+                    raise SourceError(f"{self.name} is {what}; export the table as CSV")
+            if "[Content_Types].xml" in names or "mimetype" in names:
+                file.seek(0)
+                return None
+            members = [
+                member
+                for member in archive.infolist()
+                if not member.is_dir()
+                and not member.filename.startswith("__MACOSX/")
+                and not member.filename.rpartition("/")[2].startswith(".")
+            ]
+        file.seek(0)
+        if len(members) != 1:
+            inside = ", ".join(display_name(member.filename) for member in members[:5]) or "nothing"
+            raise SourceError(f"{self.name} is a zip archive of {len(members)} files ({inside}); unpack it, name one")
+        if members[0].flag_bits & 1:
+            raise SourceError(f"{self.name} is a zip archive with a password; unpack it first")
+        if members[0].compress_type not in {0, 8, 12, 14}:
+            raise SourceError(f"{self.name} is a zip archive with a compression that Python lacks; unpack it first")
+        return members[0]
+
+    def _unreadable(self, error: Exception) -> SourceError:
+        where = self.name if self.path is None else display_name(self.path)
+        if isinstance(error, FileNotFoundError):
+            return SourceError(f"{where}: no such file")
+        return SourceError(f"{where}: {reason(error) if isinstance(error, OSError) else error}")
+
+    def _copied(self) -> IO[bytes]:
+        """Return a copy of the stream, which can be read once only. Raises `Interrupted`."""
+        copy = tempfile.TemporaryFile(prefix="aelyst-")  # noqa: SIM115 - closed by close()
+        try:
+            with contextlib.ExitStack() as stack:
+                stream: Any = self.stream or getattr(sys.stdin, "buffer", io.BytesIO())
+                if isinstance(stream, Path):
+                    stream = stack.enter_context(_opened_pipe(stream))
+                for piece in _pieces(stream, self.stopped):
+                    copy.write(piece)
+            copy.flush()
+        except TypeError:
+            copy.close()
+            raise SourceError(f"{self.name} is open for text; open it for bytes (mode 'rb')") from None
+        except BaseException:
+            copy.close()
+            raise
+        return copy
+
+
+def _opened_pipe(path: Path) -> IO[bytes]:
+    # Opened as usual, a named pipe blocks the thread until something writes to it.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    os.set_blocking(descriptor, True)
+    return open(descriptor, "rb")  # noqa: PTH123 - a descriptor
+
+
+def _pieces(stream: Any, stopped: Callable[[], bool]) -> Iterator[bytes]:
+    """Yield what `stream` holds. Raises `Interrupted` once `stopped` says so: a thread that reads from a silent pipe
+    could not be interrupted otherwise.
+    """
+    read = getattr(stream, "read1", stream.read)
+    poll = None
+    # A stream without a descriptor is not waited for.
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        if sys.platform != "win32":
+            descriptor = stream.fileno()
+            poll = select.poll()  # select() takes no descriptor above 1,023
+            poll.register(descriptor, select.POLLIN | select.POLLHUP)
+    while True:
+        while poll is not None and not stopped():
+            if poll.poll(200):
+                break
+        if stopped():
+            raise Interrupted
+        piece = read(1 << 16)
+        if piece is not None:  # None: a stream that does not block, and has nothing yet
+            if not piece:
+                return
+            yield piece

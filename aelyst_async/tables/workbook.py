@@ -1,0 +1,90 @@
+"""Workbooks (.xlsx, .xlsb, .xls, .ods) by python-calamine: typed cells, one sheet. Needs the extra ``excel``.
+
+Cells keep their types: dates, times, true and false, numbers. A whole number becomes an `int`; the rules of the cells
+say where a number stands in place of text, since Excel drops leading zeros and plus signs. The sheet is held in memory
+while it is read: a workbook cannot be streamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO, Any
+
+from aelyst_async.tables.dialect import check_header, clean_header, lines_above_header
+from aelyst_async.tables.errors import SourceError
+from aelyst_async.tables.model import BadRow, RawRow
+
+__all__ = ["Sheet"]
+
+
+class Sheet:
+    """The header and the rows of one sheet: the one named, else the only visible one that has cells.
+
+    Raises `SourceError`.
+    """
+
+    def __init__(self, file: IO[bytes], name: str, *, sheet: str | None, skip: int | None) -> None:
+        try:
+            import python_calamine
+        except ImportError:
+            raise SourceError(
+                f"{name} is a workbook: pip install 'aelyst-async[excel]', or export the sheet as CSV"
+            ) from None
+        try:
+            workbook = python_calamine.CalamineWorkbook.from_filelike(file)
+            self.sheets = tuple(workbook.sheet_names)
+            self.sheet = self._chosen(workbook, sheet, name, python_calamine.SheetVisibleEnum.Visible)
+            rows = workbook.get_sheet_by_name(self.sheet).to_python(skip_empty_area=False)
+        except python_calamine.PasswordError:
+            raise SourceError(f"{name} is a workbook with a password; save it without one") from None
+        except python_calamine.CalamineError as error:
+            words = (str(error).splitlines() or [type(error).__name__])[0]
+            raise SourceError(f"{name}: not readable as a workbook ({words})") from None
+        rows = [[_cell(value) for value in row] for row in rows]
+        self.skipped = skip or 0
+        rows = rows[self.skipped :]
+        first = next((number for number, row in enumerate(rows) if any(value != "" for value in row)), None)
+        if first is None:
+            raise SourceError(f"{name}, sheet {self.sheet!r} is empty: its first row must name the columns")
+        if skip is None:
+            head = [[str(value) for value in row] for row in rows[first : first + 50]]
+            above = lines_above_header(head)
+            if above:
+                title = next(value for value in head[0] if value.strip())
+                raise SourceError(
+                    f"{name}: the first row is not the header but a title ({title[:60]!r}); "
+                    f"add --skip-lines {first + above}"
+                )
+        self.columns = clean_header([str(value) for value in rows[first]])
+        check_header(self.columns, name)
+        self._rows = rows[first + 1 :]
+        self._line = self.skipped + first + 2
+
+    @staticmethod
+    def _chosen(workbook: Any, sheet: str | None, name: str, visible: Any) -> str:
+        names = list(workbook.sheet_names)
+        listed = ", ".join(map(repr, names[:20])) or "none"
+        if sheet is not None:
+            if sheet not in names:
+                raise SourceError(f"{name} has no sheet {sheet!r}; there are {listed}")
+            return sheet
+        shown = [one.name for one in workbook.sheets_metadata if one.visible == visible]
+        filled = [one for one in shown if workbook.get_sheet_by_name(one).height] or shown or names
+        if len(filled) != 1:
+            choices = " or ".join(f"--sheet {one!r}" for one in filled[:5])
+            raise SourceError(f"{name} has several sheets; choose one: {choices}" if filled else f"{name} has no sheet")
+        return str(filled[0])
+
+    def rows(self) -> Iterator[RawRow]:
+        """Yield the rows below the header. The line is the number of the row in the sheet."""
+        width = len(self.columns)
+        for line, cells in enumerate(self._rows, self._line):
+            if any(value != "" for value in cells[width:]):
+                more = next(value for value in cells[width:] if value != "")
+                yield line, BadRow("cells", f"{str(more)[:40]!r} stands beyond the last column that has a name", cells)
+            elif any(value != "" for value in cells):
+                yield line, cells[:width] + [""] * (width - len(cells))
+
+
+def _cell(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value

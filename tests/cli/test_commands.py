@@ -1,0 +1,211 @@
+"""The commands around a sync: their help, what they list, and errors in the words of the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aelyst_async.registry import provider_names
+from tests.cli.running import Cli, url
+
+__all__ = ["url"]
+
+
+@pytest.fixture
+def cli(url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    monkeypatch.chdir(tmp_path)
+    for name in ("AELYST_TOKEN", "AELYST_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return Cli(url, capsys)
+
+
+@pytest.mark.parametrize("form", ["status", "retry"])
+def test_the_forms_of_sync_have_their_own_help(cli: Cli, form: str) -> None:
+    code, out, _ = cli("sync", form, "--help")
+    assert (code, out.startswith(f"usage: aelyst sync {form}")) == (0, True)
+    assert "JOURNAL" in out
+    assert "--map" not in out
+    code, _, err = cli("sync", form)
+    assert (code, err) == (
+        2, f"aelyst sync {form}: the following arguments are required: JOURNAL; see aelyst sync {form} --help\n"
+    )  # fmt: skip
+
+
+def test_help_shows_percent_signs_as_they_are_typed(cli: Cli) -> None:
+    for words in (("sandbox",), ("sync",), ("sync", "retry")):
+        out = cli(*words, "--help")[1]
+        assert "%%" not in out
+        assert "%" in out
+
+
+def test_writes_offer_only_providers_that_write(cli: Cli) -> None:
+    readers = {"callab"}
+    assert readers < set(provider_names())
+    for command in ("create", "update", "upsert", "sync"):
+        out = " ".join(cli(command, "--help")[1].split())
+        assert "aelyst, dmchamp, sandbox, or sandbox:NAME" in out
+    assert "aelyst, callab, dmchamp, sandbox" in " ".join(cli("get", "--help")[1].split())
+    code, _, err = cli("create", "email:a@example.com", "first_name=A", "--to", "callab")
+    assert (code, err) == (
+        2, "aelyst create: callab only reads contacts, so it cannot create a contact; these can: aelyst, dmchamp\n"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "message"),
+    [
+        ({}, (), "aelyst: no credential; set AELYST_TOKEN in the environment"),
+        ({"AELYST_TOKEN": "a b"}, (), "AELYST_TOKEN holds a blank"),
+        ({"AELYST_TOKEN": "t"}, ("--base-url", "x"), "--base-url must begin with https://"),
+        ({"AELYST_TOKEN": "t", "AELYST_BASE_URL": "x"}, (), "AELYST_BASE_URL must begin with https://"),
+        ({"AELYST_TOKEN": "t"}, ("--base-url", "http://a.example"), "--base-url: http:// would send the credential"),
+        ({"AELYST_TOKEN": "t"}, ("--base-url", "https://u:p@a.example"), "the credential goes into AELYST_TOKEN"),
+    ],
+)
+def test_errors_speak_of_flags_and_variables(
+    cli: Cli, environment: dict[str, str], words: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    Path("people.csv").write_text("email\na@example.com\n")
+    for command in (
+        ("get", "id:1", "--from"),
+        ("update", "id:1", "first_name=A", "--to"),
+        ("sync", "people.csv", "--to"),
+    ):
+        code, out, err = cli(*command, "aelyst", *words)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert message in err
+        for argument in ("token=", "base_url", "allow_insecure", "AelystGateway"):
+            assert argument not in err
+
+
+def test_a_wrong_credential_names_its_own_variable(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DMCHAMP_API_KEY", "wrong")
+    code, _, err = cli("get", "email:a@example.com", "--from", "dmchamp", "--base-url", f"{cli.url}/dmchamp/v1")
+    assert (code, err.endswith("check DMCHAMP_API_KEY\n")) == (2, True)
+
+
+def test_no_such_contact_says_whom(cli: Cli) -> None:
+    for words in (
+        ("get", "email:nope@example.com", "--from"),
+        ("update", "phone:+60123456700", "first_name=A", "--to"),
+    ):
+        code, _, err = cli(*words, "sandbox", "--base-url", cli.url)
+        assert (code, f"no such contact: {words[1]} (" in err) == (1, True)
+
+
+def test_the_identifier_keeps_its_kind_in_json(cli: Cli) -> None:
+    words = ("upsert", "phone:+60123456789", "first_name=A", "--to", "sandbox", "--base-url", cli.url, "--json")
+    assert json.loads(cli(*words)[1])["identifier"] == "phone:+60123456789"
+
+
+def test_json_escapes_control_and_bidirectional_characters(cli: Cli) -> None:
+    name = "A\u202eB\x9b\u2028\u200f\U000e0001Zoë"
+    cli.control("contacts/aelyst", {"firstName": name, "email": "bidi@example.com"}, "POST")
+    _, out, _ = cli("get", "email:bidi@example.com", "--from", "sandbox", "--base-url", cli.url, "--json")
+    assert json.loads(out)["first_name"] == name
+    assert r"A\u202eB\u009b\u2028\u200f\udb40\udc01Zoë" in out
+    _, out, _ = cli("get", "email:bidi@example.com", "--from", "sandbox", "--base-url", cli.url)
+    assert "A\\u202eB\\x9b\\u2028\\u200f\\U000e0001Zoë" in out
+
+
+def test_other_apis_of_a_sandbox_for_one_contact(cli: Cli) -> None:
+    at = ("sandbox:dmchamp", "--base-url", cli.url)
+    assert cli("create", "phone:+60123450001", "first_name=A", "--to", *at)[0] == 0
+    assert cli("get", "phone:+60123450001", "--from", *at)[0] == 0
+    cli.control("contacts/callab", {"id": "c1", "firstname": "C"}, "POST")
+    assert "C" in cli("get", "id:c1", "--from", "sandbox:callab", "--base-url", cli.url)[1]
+    code, _, err = cli("get", "id:1", "--from", "sandbox", "--base-url", f"{cli.url}/aelyst/v1")
+    assert (code, "named by its root" in err) == (2, True)
+
+
+def test_accounts_of_a_sandbox_are_named_by_their_address(cli: Cli) -> None:
+    cli.control("accounts", {"name": "mine"}, "POST")
+    at = ("--base-url", f"{cli.url}/@mine")
+    assert cli("create", "email:only@example.com", "first_name=A", "--to", "sandbox", *at)[0] == 0
+    assert cli("get", "email:only@example.com", "--from", "sandbox", *at)[0] == 0
+    assert cli("get", "email:only@example.com", "--from", "sandbox", "--base-url", cli.url)[0] == 1
+    assert "no account 'yours'" in cli("get", "id:1", "--from", "sandbox", "--base-url", f"{cli.url}/@yours")[2]
+
+
+def test_lists_of_providers_and_fields(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AELYST_TOKEN", "secret")
+    found = {one["name"]: one for one in json.loads(cli("providers", "--json")[1])}
+    assert found["aelyst"]["credential"] == "AELYST_TOKEN"
+    assert found["aelyst"]["credential_is_set"] is True
+    assert found["callab"]["can"] == ["read"]
+    out = cli("providers")[1]
+    assert "AELYST_TOKEN (set)" in out
+    assert "secret" not in out
+    out = cli("fields", "aelyst")[1]
+    assert "first_name     firstName" in out
+    assert "custom_fields.NAME:TYPE" in out
+    assert "phoneNumber" in cli("fields", "sandbox:dmchamp")[1]
+    names = [one["field"] for one in json.loads(cli("fields", "sandbox", "--json")[1])["fields"]]
+    assert "country_code" in names
+    assert cli("fields", "nope")[0] == 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion(cli: Cli, shell: str) -> None:
+    code, out, _ = cli("completion", shell)
+    assert code == 0
+    for word in ("sync", "--suggest-mapping", "sandbox", "dmchamp"):
+        assert word in out
+
+
+def test_completion_without_shtab_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    code, out, err = cli("completion", "bash")
+    assert (code, out, err) == (2, "", "aelyst completion: shtab is missing: pip install 'aelyst-async[cli]'\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_the_sandbox_opens_with_a_panel_on_a_terminal_only(words: list[str]) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aelyst_async.cli", "sandbox", "--port", "0", *words],
+        stdout=theirs, stderr=subprocess.DEVNULL, env={**os.environ, "COLUMNS": "60", "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(theirs)
+    text = b""
+    end = b"\n" if words else b"Ctrl-C"
+    try:
+        while end not in text:
+            text += os.read(ours, 4096)
+    finally:
+        process.terminate()
+        process.wait(10)
+        os.close(ours)
+    assert (b"inspector" in text, b"sandbox-token" in text) == (True, True)
+    assert text.lstrip().startswith(b"{") is bool(words)
+
+
+def test_the_sandbox_reads_contacts_as_a_sync_reads_its_file(cli: Cli, tmp_path: Path) -> None:
+    from aelyst_async.cli.sandbox import _seed
+    from aelyst_async.sandbox import Sandbox
+
+    text = "E-mail Address;First Name;id;tags;custom_fields.Seats:number\nann@example.com;Zoë;7;vip;3\n"
+    (tmp_path / "seed.csv").write_bytes(text.encode("utf-16"))
+    (tmp_path / "bad.csv").write_text("email,Colour\na@example.com,red\n")
+
+    async def seeded() -> list[dict[str, object]]:
+        async with Sandbox() as sandbox:
+            _seed(sandbox, ["seed.csv"])
+            with pytest.raises(ValueError, match=r"bad.csv: no field of aelyst for the columns 'Colour'"):
+                _seed(sandbox, ["bad.csv"])
+            return sandbox.contacts("aelyst")
+
+    import asyncio
+
+    (contact,) = asyncio.run(seeded())
+    assert (str(contact["id"]), contact["firstName"], contact["email"]) == ("7", "Zoë", "ann@example.com")
+    assert (contact["tags"], contact["custom_fields"]) == (["vip"], [{"name": "Seats", "value": 3}])

@@ -1,0 +1,38 @@
+"""A sync that is interrupted at a random moment ends as promised, and never takes its process with it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("interrupts.py")
+
+pytestmark = [pytest.mark.hostile, pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals are of POSIX")]
+
+
+def interrupts(count: int, seed: int, rows: int = 10_000) -> dict[str, int]:
+    """Return how many ended how. A separate process, because a fault here would end the tests."""
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--count", str(count), "--seed", str(seed), "--rows", str(rows)],
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
+    return dict(json.loads(done.stdout))
+
+
+def test_interrupts_at_random_moments_end_as_promised() -> None:
+    assert sum(interrupts(15, seed=1, rows=4_000).values()) == 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 7))
+def test_five_hundred_interrupts_end_as_promised(seed: int) -> None:
+    ends = interrupts(100, seed)
+    assert sum(ends.values()) == 100
+    interrupted = sum(number for end, number in ends.items() if not end.endswith("complete"))
+    assert interrupted > 50, "most came while the sync was at work"

@@ -1,0 +1,124 @@
+"""Encodings: told by marks and shape, guessed where the names leave no doubt, refused with readings elsewhere."""
+
+from __future__ import annotations
+
+import io
+import random
+
+import pytest
+
+from aelyst_async.tables import Mapper, SourceError, inspect, read_contacts
+from aelyst_async.tables.encoding import Encoding, detect
+from aelyst_providers.aelyst import AelystGateway
+
+WESTERN = [("Jürgen", "Müller"), ("Zoë", "François"), ("José", "Núñez"), ("Anaïs", "Lefèvre"), ("Björn", "Ångström")]
+CZECH = [("Jiří", "Dvořák"), ("Šárka", "Nováková"), ("Tomáš", "Černý"), ("Zdeněk", "Kříž")]
+POLISH = [("Łukasz", "Wójcik"), ("Małgorzata", "Dąbrowska"), ("Zbigniew", "Żółkiewski"), ("Paweł", "Świątek")]
+RUSSIAN = [("Иван", "Петров"), ("Мария", "Кузнецова"), ("Ольга", "Сидорова"), ("Дмитрий", "Щербаков")]
+GREEK = [("Γιώργος", "Παπαδόπουλος"), ("Ελένη", "Ιωάννου"), ("Νίκος", "Δημητρίου")]
+TURKISH = [("Şükrü", "Yıldız"), ("Gökhan", "Çağlar"), ("Ayşe", "Öztürk")]
+ARABIC = [("محمد", "الهاشمي"), ("فاطمة", "المنصوري"), ("خالد", "العلي")]
+HEBREW = [("יוסי", "כהן"), ("שרה", "לוי"), ("דוד", "מזרחי")]
+THAI = [("สมชาย", "ใจดี"), ("สมหญิง", "รักไทย"), ("กมล", "ศรีสุข")]
+JAPANESE = [("太郎", "山田"), ("花子", "佐藤"), ("さくら", "鈴木"), ("ケンイチ", "高橋")]
+CHINESE = [("伟", "王"), ("芳", "李"), ("秀英", "张"), ("敏", "刘"), ("静", "陈")]
+KOREAN = [("민수", "김"), ("지영", "이"), ("서연", "박"), ("현우", "최")]
+
+CASES = [
+    ("cp1252", WESTERN), ("cp1250", CZECH), ("cp1250", POLISH), ("cp1251", RUSSIAN), ("koi8_r", RUSSIAN),
+    ("cp1253", GREEK), ("cp1254", TURKISH), ("cp1256", ARABIC), ("cp1255", HEBREW), ("cp874", THAI),
+    ("shift_jis", JAPANESE), ("euc_jp", JAPANESE), ("gb18030", CHINESE), ("euc_kr", KOREAN), ("mac_roman", WESTERN),
+    ("cp850", WESTERN), ("cp866", RUSSIAN), ("iso8859_2", POLISH), ("latin_1", WESTERN),
+]  # fmt: skip
+
+
+def table(names: list[tuple[str, str]]) -> str:
+    rows = "".join(f"p{index}@example.com;{first};{last}\r\n" for index, (first, last) in enumerate(names))
+    return f"email;first_name;last_name\r\n{rows}"
+
+
+def told(data: bytes, encoding: str | None = None) -> Encoding:
+    return detect(io.BufferedReader(io.BytesIO(data)), "people.csv", encoding)
+
+
+@pytest.mark.parametrize(("encoding", "names"), CASES)
+def test_names_are_read_as_they_were_written_or_not_at_all(encoding: str, names: list[tuple[str, str]]) -> None:
+    text = table(names)
+    found = told(text.encode(encoding))
+    assert text.encode(encoding).decode(found.codec) == text
+    assert found.told_by == "guess"
+
+
+@pytest.mark.parametrize(("encoding", "names"), CASES)
+def test_few_names_are_never_read_wrong_where_the_guess_is_made(encoding: str, names: list[tuple[str, str]]) -> None:
+    dice = random.Random(encoding)
+    wrong = 0
+    for _ in range(6):
+        text = table(dice.sample(names, 2))
+        try:
+            found = told(text.encode(encoding))
+        except SourceError:
+            continue
+        wrong += text.encode(encoding).decode(found.codec) != text
+    assert wrong == 0
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name", "by"),
+    [
+        ("utf-8", "UTF-8", "UTF-8"), ("utf-8-sig", "UTF-8", "BOM"), ("utf-16", "UTF-16", "BOM"),
+        ("utf-32", "UTF-32", "BOM"),        ("utf-16-le", "UTF-16LE", "guess"), ("utf-16-be", "UTF-16BE", "guess"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("names", [WESTERN, RUSSIAN, JAPANESE])
+def test_unicode(encoding: str, name: str, by: str, names: list[tuple[str, str]]) -> None:
+    found = told(table(names).encode(encoding))
+    assert (found.name, found.told_by) == (name, by)
+
+
+def test_a_weak_guess_is_refused_and_shows_the_readings() -> None:
+    data = "email;first_name\r\np@example.com;João\r\n".encode("cp1252")
+    with pytest.raises(SourceError) as refusal:
+        told(data)
+    words = str(refusal.value)
+    assert "line 2, byte 17 (0xE3): not UTF-8" in words
+    assert "--encoding windows-1252: 'João'" in words
+    assert "--encoding windows-1250: 'Joăo'" in words
+    assert told(data, "windows-1252").codec == "cp1252"
+
+
+def test_the_guess_is_made_from_the_whole_file() -> None:
+    ascii_rows = "".join(f"p{number}@example.com;Ann;Lee\r\n" for number in range(40_000))
+    data = (table([]) + ascii_rows + table(CZECH).partition("\n")[2]).encode("cp1250")
+    assert told(data).codec == "cp1250"
+
+
+def test_a_few_wrong_bytes_in_utf8_cost_their_cells() -> None:
+    data = table(WESTERN).encode().replace("Zoë".encode(), b"Zo\xeb")
+    source = read_contacts(io.BytesIO(data))
+    assert [row["first_name"] for row in source][1] == "Zo\udceb"
+    assert source.found is not None
+    assert source.found.encoding == "UTF-8"
+    source.close()
+
+
+def test_an_encoding_that_is_named_wins() -> None:
+    assert told(table(WESTERN).encode(), "latin-1").codec == "iso8859-1"
+    assert told(table(WESTERN).encode("utf-16"), "utf-16").codec == "utf-16"
+    assert told(table(WESTERN).encode("utf-8-sig"), "utf-8").codec == "utf-8-sig"
+
+
+def test_a_wrong_name_of_an_encoding_is_said() -> None:
+    source = read_contacts(io.BytesIO(table(WESTERN).encode("cp1252")), encoding="utf-16")
+    with pytest.raises(SourceError, match="--encoding"):
+        list(source)
+    source.close()
+
+
+def test_a_byte_that_the_named_encoding_lacks_costs_its_row() -> None:
+    data = table(WESTERN).encode("cp1252").replace(b"Zo\xeb", b"Zo\x81")
+    source = read_contacts(io.BytesIO(data), encoding="windows-1252")
+    preview = inspect(source, Mapper(AelystGateway.schema))
+    assert (preview.total, preview.valid) == (5, 4)
+    assert "the byte 0x81 is not text in the file's encoding; see --encoding" in preview.problems[0].message
+    source.close()

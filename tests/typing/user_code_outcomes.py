@@ -1,0 +1,41 @@
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+"""Read by mypy --strict and pyright, never run: what a new user does with the outcomes of many contacts."""
+
+from __future__ import annotations
+
+from typing_extensions import assert_type
+
+from aelyst_async import Failure, Outcome, Success, WriteReceipt, get_many, open_gateway, upsert_many
+from aelyst_async.errors import ContactsError
+from aelyst_providers.aelyst import AelystContact, AelystFields, CustomField
+
+
+async def an_outcome_narrows_by_ok() -> list[str]:
+    names: list[str] = []
+    async with open_gateway("aelyst") as gateway:
+        async for outcome in get_many(gateway, ["email:ann@example.com", "id:2"]):
+            if outcome.ok:
+                assert_type(outcome.value, AelystContact)
+                assert_type(outcome.value.custom_fields, tuple[CustomField, ...])
+                names.append(outcome.value.first_name or "")
+                names.append(outcome.value.frist_name)  # type: ignore[attr-defined]
+            else:
+                assert_type(outcome.error, ContactsError)
+                names.append(str(outcome.error))
+    return names
+
+
+async def an_outcome_narrows_by_match() -> None:
+    async with open_gateway("aelyst") as gateway:
+        pairs = [(f"email:{number}@example.com", AelystFields(custom_fields={"Seats": number})) for number in range(9)]
+        async for outcome in upsert_many(gateway, pairs):
+            match outcome:
+                case Success(_, receipt):
+                    assert_type(receipt, WriteReceipt)
+                    receipt.craeted  # type: ignore[attr-defined]  # noqa: B018
+                case Failure(_, error):
+                    assert_type(error, ContactsError)
+
+
+def an_outcome_in_a_signature(outcome: Outcome[AelystContact]) -> str | None:
+    return outcome.value.email if outcome.ok else None
