@@ -32,7 +32,8 @@ _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _BLANKS = " \u00a0\u2007\u202f"
 _PHONE_PADDING = re.compile(rf"[{_BLANKS}\-\u2010-\u2015.()\[\]/]")
 _is_plain = re.compile(r"[A-Za-z0-9_.~:@-]*").fullmatch
-_PHONE = re.compile(r"\+[0-9]{1,32}")
+is_bare_phone = re.compile(r"\+[0-9]{1,32}").fullmatch
+"""Whether a `str` is ``+`` and digits, so that `Phone` keeps it as it is."""
 _TRUNK_ZERO = re.compile(rf"(\+([0-9]{{1,3}})[{_BLANKS}.)\]\-/]*[(\[])0(?=[0-9]*[)\]])")
 _ZERO_IS_DIALLED = frozenset({"39", "378", "379", "225", "242"})
 """Country codes (Italy, San Marino, Vatican, Ivory Coast, Congo) whose numbers keep their leading 0 from abroad."""
@@ -92,7 +93,7 @@ def phone_number(text: str) -> tuple[str, bool]:
     if trunk is not None and removed:
         bare = trunk[1] + bare[trunk.end() :]
     digits = _PHONE_PADDING.sub("", bare)
-    if not (bare.startswith("+") and _PHONE.fullmatch(digits)):
+    if not (bare.startswith("+") and is_bare_phone(digits)):
         raise ValueError("not + and digits with the country code")
     return digits, removed
 

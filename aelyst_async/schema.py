@@ -17,7 +17,7 @@ import attrs
 from aelyst_async.codes import COUNTRIES, LANGUAGES
 from aelyst_async.contacts import UNSET, ContactFields
 from aelyst_async.errors import InvalidIdentifierError, UnsupportedFieldError
-from aelyst_async.identifiers import Email, Phone
+from aelyst_async.identifiers import Email, Phone, is_bare_phone
 
 __all__ = ["ContactSchema", "FieldProblem", "FieldRule", "Operation", "boolean", "check_fields", "json_object", "text"]
 
@@ -69,6 +69,8 @@ def email(value: Any) -> str:
 
 def phone(value: Any) -> str:
     """Encode a phone number as ``+`` and digits."""
+    if isinstance(value, str) and is_bare_phone(value):
+        return value
     try:
         return Phone(text(value)).value
     except InvalidIdentifierError:
@@ -77,6 +79,8 @@ def phone(value: Any) -> str:
 
 def language(value: Any) -> str:
     """Encode a language code of ISO 639-1, in lower case."""
+    if isinstance(value, str) and value in LANGUAGES:
+        return value
     code = text(value).strip().lower()
     if code not in LANGUAGES:
         raise ValueError("expected a language code of ISO 639-1 such as ms")
@@ -85,6 +89,8 @@ def language(value: Any) -> str:
 
 def country(value: Any) -> str:
     """Encode a country code of ISO 3166-1 alpha-2, in upper case."""
+    if isinstance(value, str) and value in COUNTRIES:
+        return value
     code = text(value).strip().upper()
     if code not in COUNTRIES:
         raise ValueError("expected a country code of ISO 3166-1 alpha-2 such as MY")

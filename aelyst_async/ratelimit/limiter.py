@@ -425,12 +425,8 @@ class Permit(Sent):
             self._bucket = None
             bucket.lost(self)
             self._ended()
-        slots = self._slots
-        if slots is not None:
-            if slots.waiting:
-                slots.give_back()
-            else:
-                slots.free += 1
+        if self._slots is not None:
+            self._slots.give_back()
 
     def observe(self, status: int, headers: Mapping[str, str]) -> None:
         """Tell what the server answered. Only the first call of `observe` or `unsent` counts.

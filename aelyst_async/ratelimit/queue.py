@@ -136,24 +136,23 @@ class Slots:
     Lanes whose first permit waits for nothing but a slot stand in line here; each lets one go in its turn.
     """
 
-    __slots__ = ("free", "waiting")
+    __slots__ = ("_waiting", "free")
 
     def __init__(self, number: int) -> None:
         """Raises `ConfigurationError` for anything but a whole number from 1."""
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise ConfigurationError(f"Slots: the number must be a whole number from 1, not {number!r}")
         self.free = number
-        self.waiting: dict[Lane, Callable[[Lane], None]] = {}
-        """The lanes in line, with what to call."""
+        self._waiting: dict[Lane, Callable[[Lane], None]] = {}
 
     def wait(self, lane: Lane, wake: Callable[[Lane], None]) -> None:
         """No slot is free: call `wake` with `lane` when one is."""
-        self.waiting.setdefault(lane, wake)
+        self._waiting.setdefault(lane, wake)
 
     def give_back(self) -> None:
         """A slot is free again."""
         self.free += 1
-        waiting = self.waiting
+        waiting = self._waiting
         while self.free > 0 and waiting:
             lane = next(iter(waiting))
             waiting.pop(lane)(lane)
