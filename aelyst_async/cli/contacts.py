@@ -19,7 +19,7 @@ from aelyst_async.cli.target import check_name, open_target
 if TYPE_CHECKING:
     from aelyst_async.contacts import ContactFields
 
-__all__ = ["add_parser", "jsonable", "show"]
+__all__ = ["add_parser", "plain", "show"]
 
 
 def add_parser(subparsers: Any) -> None:
@@ -77,8 +77,7 @@ async def _write(arguments: argparse.Namespace, operation: str) -> int:
         else:
             receipt = await gateway.upsert(who, fields)
     if arguments.json:
-        # The identifier keeps its kind: "email:ann@example.com" can be given to the next command as it is.
-        print(to_json({**jsonable(receipt), "identifier": str(receipt.identifier)}, indent=2))
+        print(to_json(plain(receipt), indent=2))
     else:
         done = "written" if receipt.created is None else "created" if receipt.created else "updated"
         contact_id = f" (id {printable(receipt.contact_id)})" if receipt.contact_id else ""
@@ -105,37 +104,25 @@ def _fields(gateway: Any, pairs: list[str]) -> ContactFields:
     return mapper.fields(read)
 
 
-def jsonable(value: Any) -> Any:
-    """Return a model as JSON-ready values, without the raw answer."""
-    import attrs
+def plain(model: Any) -> dict[str, Any]:
+    """Return a model as JSON-ready values, without the raw response."""
+    from aelyst_async.converter import make_converter  # imports cattrs
 
-    if attrs.has(type(value)):
-        return {
-            field.name: jsonable(getattr(value, field.name))
-            for field in attrs.fields(type(value))
-            if field.name != "raw"
-        }
-    if isinstance(value, (list, tuple)):
-        return [jsonable(item) for item in value]
-    if isinstance(value, dict):
-        return {str(name): jsonable(item) for name, item in value.items()}
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    isoformat = getattr(value, "isoformat", None)
-    return isoformat() if isoformat is not None else str(value)
+    values: dict[str, Any] = make_converter().unstructure(model)
+    return values
 
 
 def show(value: Any, *, as_json: bool = False) -> None:
     """Print a model: JSON, or a line for each field that has a value."""
-    plain = jsonable(value)
+    values = plain(value)
     if as_json:
-        print(to_json(plain, indent=2))
+        print(to_json(values, indent=2))
         return
     rows: list[tuple[str, str]] = []
-    for name, item in plain.items():
+    for name, item in values.items():
         if name == "custom_fields":
             rows += [(f"{name}.{custom['name']}", str(custom["value"])) for custom in item or ()]
-        elif item is not None and item != []:
+        elif item is not None and item not in ([], ()):
             rows.append((name, item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)))
     width = max((len(name) for name, _ in rows), default=0)
     for name, text in rows:

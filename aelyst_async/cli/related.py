@@ -39,7 +39,7 @@ def _run(arguments: argparse.Namespace, name: str) -> int:
 
 
 async def _read(arguments: argparse.Namespace, what: str) -> int:
-    from aelyst_async.cli.contacts import jsonable
+    from aelyst_async.cli.contacts import plain
     from aelyst_async.identifiers import parse_identifier
 
     who = parse_identifier(arguments.identifier)
@@ -49,7 +49,7 @@ async def _read(arguments: argparse.Namespace, what: str) -> int:
         items: tuple[Any, ...] = await (gateway.tags(who) if what == "tags" else gateway.messages(who))
     if arguments.json:
         # An API may tell more of a message than the model has: then the item as it came says it.
-        print(to_json([_whole(item, jsonable(item)) for item in items], indent=2))
+        print(to_json([_whole(item, plain(item)) for item in items], indent=2))
         return 0
     for item in items:
         print(printable(_line(item)))

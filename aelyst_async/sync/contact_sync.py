@@ -16,7 +16,7 @@ from aelyst_async.gateway import ContactGateway
 from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.delivery import Courier, Pauses
 from aelyst_async.sync.engine import Deliverer, Engine, ErrorBudget
-from aelyst_async.sync.errors import JournalError, MappingError, SyncError
+from aelyst_async.sync.errors import JournalError, MappingError, SourceError, SyncError
 from aelyst_async.sync.failures import FailuresFile, beside, table_of
 from aelyst_async.sync.journal import Journal
 from aelyst_async.sync.process import identity
@@ -169,7 +169,13 @@ class ContactSync:
                 verify=0.0 if dry_run else self._verify,
             )
             resources.callback(reader.close)
-            await worker.run(reader.survey)
+            try:
+                await worker.run(reader.survey)
+            except SourceError:
+                # Ctrl-C ends both ends of a shell's pipe: what looks like a bad file is one whose writer has gone.
+                await asyncio.sleep(0)  # the signal may be a turn of the loop behind the end of the pipe
+                if self._asked is None:
+                    raise
             if not exists:
                 journal = await self._open_journal(worker, resources, dry_run=dry_run)
             if journal is not None:

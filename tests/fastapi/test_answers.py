@@ -7,7 +7,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fastapi import FastAPI
@@ -28,6 +28,7 @@ from aelyst_async.fastapi import (
     worker_count,
 )
 from aelyst_async.fastapi.workers import warn_of_split_quota
+from aelyst_async.ratelimit import SharedQuota
 from tests.fastapi.apps import client, served
 from tests.fastapi.helpers import MakeJobs, ended, until
 
@@ -270,7 +271,7 @@ def test_the_warning_comes_for_several_workers_with_a_limiter_each_only(
     with caplog.at_level(logging.WARNING):
         assert warn_of_split_quota(limiter, "AelystGateway")
     assert "AelystGateway: 3 worker processes share one account" in caplog.text
-    limiter.shared = object()  # type: ignore[attr-defined]
+    limiter = RateLimiter(shared=cast(SharedQuota, object()))
     assert not warn_of_split_quota(limiter, "X")
 
 

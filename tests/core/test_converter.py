@@ -1,0 +1,67 @@
+"""`make_converter`: every model as JSON and back."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from aelyst_async import UNSET, Contact, ContactFields, ContactId, Email, Message, Phone, Tag, WriteReceipt, errors
+from aelyst_async.converter import make_converter
+from aelyst_providers.aelyst import AelystContact, AelystFields, Assignee, CustomField
+from aelyst_providers.callab import CallabContact
+from aelyst_providers.dmchamp import DmChampContact, DmChampFields
+
+NOON = datetime(2026, 11, 27, 12, tzinfo=timezone.utc)
+
+MODELS: list[Any] = [
+    Contact(id="1"),
+    Contact(id="1", first_name="Ann", tags=("a, b", "c"), created_at=NOON),
+    AelystContact(
+        id="1", custom_fields=(CustomField("Seats", 3), CustomField("Plan", None), CustomField("VIP", True)),
+        assignee=Assignee(id=7, email="x@example.com"), is_blocked=False,
+    ),
+    CallabContact(id="c", metadata={"a": [1, {"b": None}]}, last_call_duration=1.5, last_call_at=NOON),
+    DmChampContact(id="d", current_campaign_data={"x": 1}, is_bot_active=True),
+    Tag("vip", "pays"),
+    Message(id="m", text="hello", created_at=NOON),
+    ContactFields(),
+    ContactFields(first_name="Ann", last_name=None),
+    AelystFields(email="a@example.com", custom_fields={"Seats": 3}, language=None),
+    DmChampFields(is_bot_active=False, current_campaign_data=None),
+    WriteReceipt(identifier=Email("a@example.com"), created=None, not_applied=("phone",)),
+    WriteReceipt(identifier=Phone("+60123456789"), contact_id="9"),
+    WriteReceipt(identifier=ContactId("9")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
+def test_models_survive_a_round_trip_through_json(model: Any) -> None:
+    converter = make_converter()
+    stored = json.loads(json.dumps(converter.unstructure(model)))
+    assert converter.structure(stored, type(model)) == model
+
+
+def test_unstructure_leaves_out_raw_and_what_is_unset_but_not_none() -> None:
+    converter = make_converter()
+    assert "raw" not in converter.unstructure(Contact(id="1", raw={"secret": 1}))
+    assert converter.unstructure(ContactFields(first_name=None)) == {"first_name": None}
+    assert converter.structure({}, ContactFields).first_name is UNSET
+
+
+def test_unstructure_writes_identifiers_and_moments_as_strings_and_decimals_as_numbers() -> None:
+    converter = make_converter()
+    assert converter.unstructure(WriteReceipt(identifier=Email("a@example.com")))["identifier"] == "email:a@example.com"
+    assert converter.unstructure(Contact(id="1", created_at=NOON))["created_at"] == "2026-11-27T12:00:00+00:00"
+    fields = AelystFields(custom_fields={"Born": date(1990, 5, 1), "Price": Decimal("1.5"), "Seats": Decimal(3)})
+    assert [one["value"] for one in converter.unstructure(fields)["custom_fields"]] == ["1990-05-01", 1.5, 3]
+
+
+def test_structure_refuses_an_identifier_that_is_none() -> None:
+    with pytest.raises(BaseException) as caught:
+        make_converter().structure({"identifier": "nobody"}, WriteReceipt)
+    inner = getattr(caught.value, "exceptions", [caught.value])
+    assert any(isinstance(error, errors.InvalidIdentifierError) for error in inner)
