@@ -234,4 +234,7 @@ class Window:
 
     def _usual(self, most: float) -> float:
         """Return the longest usual length between the bounds, up to `most`; `most`, if there is none."""
-        return next((one for one in reversed(USUAL) if self.low <= one <= most), most)
+        for one in reversed(USUAL):
+            if self.low <= one <= most:
+                return one
+        return most

@@ -24,7 +24,7 @@ from yarl import URL
 
 from aelyst_async.transport.connector import Connector
 
-__all__ = ["REQUEST", "head_of", "message_of", "template"]
+__all__ = ["REQUEST", "head_of", "template"]
 
 REQUEST: Any = aiohttp.ClientSession._request  # noqa: SLF001 - only to see whether it is still the same
 
@@ -63,14 +63,3 @@ def head_of(url: URL, headers: Mapping[str, str]) -> bytes:
     if any("\r" in line or "\n" in line for line in lines):
         raise ValueError("a header contains a line break")
     return "".join(f"{line}\r\n" for line in lines).encode("ascii")
-
-
-def message_of(method: str, target: str, head: bytes, body: bytes | None) -> bytes:
-    """Return a request as it is sent. Raises `ValueError` for a target that is not encoded."""
-    line = f"{method} {target}"
-    if line.count(" ") != 1 or not line.isprintable():  # a line break would begin a header
-        raise ValueError("the path is not encoded")
-    start = b"%b HTTP/1.1\r\n%b" % (line.encode("ascii"), head)
-    if body is not None:
-        return b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (start, len(body), body)
-    return start + (b"\r\n" if method == "GET" else b"Content-Length: 0\r\n\r\n")

@@ -30,7 +30,7 @@ from aelyst_async.errors import ConfigurationError, ContactsError, RequestTimeou
 from aelyst_async.transport.body import ACCEPT_ENCODING, MAX_BODY, read_body
 from aelyst_async.transport.connector import PROGRESS, Progress
 from aelyst_async.transport.credentials import Auth, Secret, bare
-from aelyst_async.transport.direct import REQUEST, head_of, message_of, template
+from aelyst_async.transport.direct import REQUEST, head_of, template
 from aelyst_async.transport.events import Watch, logger
 from aelyst_async.transport.messages import Request, Response, encode_query
 from aelyst_async.transport.redaction import Redactor
@@ -184,7 +184,14 @@ class HttpClient:
         end: Callable[[], object] | None = None
         try:
             if direct:
-                message = message_of(request.method, self._prefix + target, self._head, body)
+                line = f"{request.method} {self._prefix}{target} HTTP/1.1"
+                if line.count(" ") != 2 or not line.isprintable():  # a line break would begin a header
+                    raise ValueError("the path is not encoded")
+                message = b"%b\r\n%b" % (line.encode("ascii"), self._head)
+                if body is not None:
+                    message += b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+                else:
+                    message += b"\r\n" if request.method == "GET" else b"Content-Length: 0\r\n\r\n"
                 connection = await session.connector.connect(self._template, [], timeout)  # type: ignore[union-attr, arg-type]
                 end, release = connection.close, connection.release
                 protocol = connection.protocol
