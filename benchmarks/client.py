@@ -152,7 +152,7 @@ def _figures(taken: list[float], seconds: float, computing: float) -> dict[str, 
 
 
 def measure(*, quick: bool) -> list[Row]:
-    rounds, seconds = (5, 0.25) if quick else (9, 0.5)
+    rounds, seconds = (5, 0.25) if quick else (7, 0.4)
     in_flight = (1, 64) if quick else IN_FLIGHT
     loops = ("asyncio",) if quick else ("asyncio", "uvloop")
     rows: list[Row] = []
