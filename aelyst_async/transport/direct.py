@@ -24,9 +24,12 @@ from yarl import URL
 
 from aelyst_async.transport.connector import Connector
 
-__all__ = ["REQUEST", "head_of", "template"]
+__all__ = ["METHODS", "REQUEST", "head_of", "template"]
 
 REQUEST: Any = aiohttp.ClientSession._request  # noqa: SLF001 - only to see whether it is still the same
+
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+"""A response to HEAD has a length and no body, which a session knows."""
 
 
 def template(session: aiohttp.ClientSession, base_url: str) -> aiohttp.ClientRequest | None:

@@ -30,7 +30,7 @@ from aelyst_async.errors import ConfigurationError, ContactsError, RequestTimeou
 from aelyst_async.transport.body import ACCEPT_ENCODING, MAX_BODY, read_body
 from aelyst_async.transport.connector import PROGRESS, Progress
 from aelyst_async.transport.credentials import Auth, Secret, bare
-from aelyst_async.transport.direct import REQUEST, head_of, template
+from aelyst_async.transport.direct import METHODS, REQUEST, head_of, template
 from aelyst_async.transport.events import Watch, logger
 from aelyst_async.transport.messages import Request, Response, encode_query
 from aelyst_async.transport.redaction import Redactor
@@ -133,7 +133,9 @@ class HttpClient:
         sent = True
         if sessions.own and session is not self._session:
             self._session, self._template = session, template(session, self._base_url)
-        direct = self._template is not None and aiohttp.ClientSession._request is REQUEST  # noqa: SLF001
+        direct = (
+            self._template is not None and request.method in METHODS and aiohttp.ClientSession._request is REQUEST  # noqa: SLF001
+        )
         if not direct:
             PROGRESS.set(progress)
         try:

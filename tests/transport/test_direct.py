@@ -113,3 +113,11 @@ async def test_a_call_without_a_body_says_so() -> None:
     async with RawServer(FOUND) as server, opened(server) as gateway:
         await gateway._call(Request(method="POST", endpoint="/x", path="/x"), lambda response: response.json())
         assert server.requests[0].headers["content-length"] == "0"
+
+
+async def test_head_has_no_body_to_wait_for() -> None:
+    answer = raw(head(200, [("Content-Length", "9")]))
+    async with RawServer(answer) as server, opened(server, timeout=5.0) as gateway:
+        request = Request(method="HEAD", endpoint="/x", path="/x")
+        assert await gateway._call(request, lambda response: (response.status, response.body)) == (200, b"")
+        assert server.requests[0].method == "HEAD"
