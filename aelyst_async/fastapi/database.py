@@ -55,8 +55,8 @@ __all__ = ["Database", "concerns_all", "encode", "explain"]
 _APPLICATION_ID = 0x61656C6A
 """``aelj``: marks an SQLite file as a journal of jobs."""
 
-_SYNC_APPLICATION_ID = 0x61656C79
-"""``aely``: marks the journal of a sync."""
+_SYNC_APPLICATION_ID = 0x61656C53
+"""``aelS``: marks the journal of a sync (`aelyst_async.sync.database`)."""
 
 _VERSION = 1
 

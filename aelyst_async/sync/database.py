@@ -123,7 +123,8 @@ def check_kind(connection: sqlite3.Connection, file: Path) -> None:
                 f"{file.name} was written by an older version of aelyst-async, which this one cannot read; {other} "
                 "(each row is then looked up or sent anew)"
             )
-        raise OtherKindError(f"{file.name} is an SQLite file but no journal of a sync; {other}")
+        what = "the journal of background jobs" if "job" in tables else "an SQLite file"
+        raise OtherKindError(f"{file.name} is {what} but no journal of a sync; {other}")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != VERSION:
         what = "upgrade aelyst-async, or " if version > VERSION else ""

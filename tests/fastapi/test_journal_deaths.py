@@ -204,6 +204,7 @@ async def test_a_job_that_kills_its_process_takes_no_innocent_one_with_it(
     assert sum(f"{poison} begin" in line for line in lines(tmp_path)) <= 4
 
 
+@pytest.mark.slow
 async def test_kills_from_outside_fail_no_job(start: Start, tmp_path: Path) -> None:
     process = await start("first", 3)
     ids = [await process.submit(f"k{number}", number, 1.0) for number in range(11)]
@@ -217,6 +218,7 @@ async def test_kills_from_outside_fail_no_job(start: Start, tmp_path: Path) -> N
     assert {found[job_id] for job_id in ids} == {("done", None)}
 
 
+@pytest.mark.slow
 async def test_a_slow_job_survives_kills_while_others_finish(start: Start, tmp_path: Path) -> None:
     process = await start("first", 2)
     slow = await process.submit("slow", "slow", 60)

@@ -48,7 +48,7 @@ async def test_a_jobs_journal_has_an_application_id_of_its_own(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("statements", "said"),
     [
-        (["PRAGMA application_id = 0x61656C79", "CREATE TABLE contact (x)"], "it is the journal of `aelyst sync`"),
+        (["PRAGMA application_id = 0x61656C53", "CREATE TABLE contact (x)"], "it is the journal of `aelyst sync`"),
         (["PRAGMA application_id = 0x61656C6A", "PRAGMA user_version = 9"], "it has format 9"),
         (["CREATE TABLE mine (x)"], "it is the database of another program"),
         (["PRAGMA application_id = 7"], "it is the database of another program"),

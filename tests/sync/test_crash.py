@@ -68,7 +68,7 @@ def check(sandbox: OtherSandbox, version: int) -> None:
 @pytest.mark.parametrize(
     ("point", "number"),
     [
-        pytest.param(point, number, marks=() if number == 1 else pytest.mark.slow)
+        pytest.param(point, number, marks=() if (point, number) == (POINTS[3], 1) else pytest.mark.slow)
         for point in POINTS
         for number in (1, 2, 5)
     ],
@@ -102,6 +102,7 @@ def killed_at_random(sandbox: OtherSandbox, folder: Path, dice: random.Random, k
         child.communicate(timeout=10)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(tmp_path: Path, start_sandbox: Callable[..., OtherSandbox]) -> None:
     sandbox = start_sandbox(*TROUBLE)
     dice = random.Random(5)
