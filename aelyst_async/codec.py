@@ -107,12 +107,12 @@ class Reader:
 
     def strings(self, key: str) -> tuple[str, ...]:
         """Return the strings of an array."""
-        items = self._get(key)
-        if items.__class__ is not list:
+        items: Any = self._get(key)
+        if not isinstance(items, list):
             if items is not None:
                 self.odd.append(key)
             return ()
-        found = tuple(filter(_is_string, items))
+        found: tuple[str, ...] = tuple(filter(_is_string, items))
         if len(found) != len(items):
             self.odd.append(key)
         return found

@@ -153,6 +153,15 @@ class FieldProblem:
     message: str
 
 
+def _by_name(rules: tuple[FieldRule, ...]) -> dict[str, FieldRule]:
+    """Return the rules by our names and by the vendor's; of rules with the same name the first."""
+    names: dict[str, FieldRule] = {}
+    for rule in rules:
+        names.setdefault(rule.name, rule)
+        names.setdefault(rule.wire, rule)
+    return names
+
+
 @attrs.frozen(kw_only=True)
 class ContactSchema:
     """The writable fields of one API, and the names of those that it only shows.
@@ -165,15 +174,9 @@ class ContactSchema:
     fields_type: type[ContactFields]
     rules: tuple[FieldRule, ...]
     read_only: Mapping[str, str] = attrs.field(factory=dict)
-    _by_name: Mapping[str, FieldRule] = attrs.field(init=False, repr=False, eq=False)
-
-    @_by_name.default
-    def _index(self) -> dict[str, FieldRule]:
-        names: dict[str, FieldRule] = {}
-        for rule in self.rules:
-            names.setdefault(rule.name, rule)
-            names.setdefault(rule.wire, rule)
-        return names
+    _by_name: Mapping[str, FieldRule] = attrs.field(
+        default=attrs.Factory(lambda self: _by_name(self.rules), takes_self=True), init=False, repr=False, eq=False
+    )
 
     def rule(self, name: str) -> FieldRule | None:
         """Return the rule of the field `name`, ours or the vendor's."""
