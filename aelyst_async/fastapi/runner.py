@@ -60,6 +60,9 @@ _ADOPT_EVERY = 2.0
 _JOURNAL_PAUSE = 1.0
 """Seconds before a journal that failed is tried again."""
 
+_SHORTEST_PAUSE = 0.001
+"""Seconds. Sums of floats leave less than that of ``give_up_after``, which no loop can wait for."""
+
 _CANCEL_GRACE = 2.0
 """Seconds that jobs cut off at the end of the drain get for their ``finally``."""
 
@@ -341,7 +344,7 @@ class Runner:
         delay = min(backoff.full_jitter(ceiling), left)  # the last try comes when the time is over
         if left > 0 and told is not None and min(told, LONGEST_WAIT) > left:
             return f"the server asks for a pause of {told:.0f} s, and {left:.0f} s are left of give_up_after; "
-        if left <= 0:
+        if left < _SHORTEST_PAUSE:
             return f"given up after {started.retries} retries in {started.waited + waited:.0f} s (give_up_after); "
         if told is not None:
             delay = max(delay, min(told, left))

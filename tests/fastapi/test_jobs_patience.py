@@ -98,6 +98,22 @@ async def test_retry_after_is_obeyed() -> None:
 
 
 @virtual
+async def test_a_rest_of_patience_that_no_clock_can_measure_is_none() -> None:
+    """Sums of pauses may leave 1e-13 s: a pause that ends in the same instant, again and again."""
+    vendor = Vendor(2000 * DAY)
+
+    async def ask() -> None:
+        if len(vendor.asked) > 50_000:
+            raise ValueError("asked without end")
+        await vendor.write()
+
+    async with Jobs(capacity=1000, give_up_after=600.1) as jobs:
+        ids = [(await jobs.submit(str(number), ask)).id for number in range(300)]
+        ended = await over(jobs, *ids, within=700.0, every=10.0)
+    assert {job.error for job in ended} == {"ServerError"}
+
+
+@virtual
 async def test_a_retry_after_beyond_the_patience_fails_at_once_and_says_so() -> None:
     vendor = Vendor(DAY, retry_after=900.0)
     async with Jobs(give_up_after=600.0) as jobs:
