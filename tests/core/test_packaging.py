@@ -82,6 +82,8 @@ def test_the_wheel_passes_the_tests_without_the_sources(built: Path, tmp_path: P
     where = run(python, "-c", "import aelyst_async, aelyst_providers; print(aelyst_async.__file__)", cwd=tmp_path)
     assert str(tmp_path) in where
     shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    # tests/transport/test_cost.py counts what benchmarks/profile.py counts.
+    shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path / "pyproject.toml")
     chosen = [
         "tests/core/test_contacts.py",
