@@ -195,6 +195,8 @@ class Bucket:
             return law
         if self._rate < math.inf:
             return self._in_turn(limit)
+        if window.told and window.believed >= COMMON:
+            return law  # responses add nothing, and mislead where requests overtake each other
         if own < limit:
             if window.known:
                 return law if credit >= 1 or not unproven else math.inf

@@ -46,6 +46,16 @@ def test_a_told_window_is_used_whole(kind: str, limit: int, window: float, how: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("limit", "window"), [(60, 1.0), (200, 1.0), (100, 10.0)])
+def test_a_told_window_stands_requests_that_overtake_each_other(kind: str, limit: int, window: float) -> None:
+    told = {ENDPOINT: Quota(limit, per=window)}
+    latency = Latency(jitter=0.005)
+    result = run(kind, limit, window, latency=latency, limiter=lambda: RateLimiter(quotas=told))
+    assert result.late >= 0.95
+    assert result.refused <= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("limit", "window"), [(39, 1.88), (482, 6.29), (54, 5.19), (20, 0.9)])
 def test_windows_of_unusual_length_are_learned_in_time(kind: str, limit: int, window: float) -> None:
     """They are approached in steps, a few windows each; so the runs are longer."""
