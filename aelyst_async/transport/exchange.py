@@ -228,7 +228,7 @@ class HttpClient:
             if (
                 isinstance(content, aiohttp.StreamReader)
                 and content.is_eof()
-                and content.total_bytes <= MAX_BODY
+                and getattr(content, "total_bytes", 0) <= MAX_BODY  # an empty one of aiohttp 3.11 has none
                 and CONTENT_ENCODING not in headers
             ):  # nearly always: it came in the packet of its headers
                 received = content.read_nowait()

@@ -220,6 +220,12 @@ async def test_a_shared_quota_is_told_of_refusals_and_survives_cancelled_callers
 # -- as aiohttp middleware -------------------------------------------------------------------------------------------
 
 
+middlewares = pytest.mark.skipif(
+    not hasattr(aiohttp, "ClientMiddlewareType"), reason="client middlewares came with aiohttp 3.12"
+)
+
+
+@middlewares
 async def test_any_session_waits_its_turn_through_the_middleware() -> None:
     limiter = RateLimiter(quotas={"GET /thing/{id}": Quota(10, per=60.0)})
     app = web.Application()
@@ -252,6 +258,7 @@ async def test_any_session_waits_its_turn_through_the_middleware() -> None:
         await runner.cleanup()
 
 
+@middlewares
 async def test_a_request_that_cannot_connect_takes_nothing_from_the_quota() -> None:
     limiter = RateLimiter()
     async with aiohttp.ClientSession(middlewares=[limiter.middleware("GET /x")]) as session:
@@ -262,6 +269,6 @@ async def test_a_request_that_cannot_connect_takes_nothing_from_the_quota() -> N
 
 
 def test_the_middleware_needs_a_newer_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(aiohttp, "ClientMiddlewareType")
+    monkeypatch.delattr(aiohttp, "ClientMiddlewareType", raising=False)
     with pytest.raises(ConfigurationError, match=r"3\.12"):
         RateLimiter().middleware()
