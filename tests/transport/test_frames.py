@@ -140,7 +140,7 @@ async def test_a_call_that_is_cut_off_leaves_without_the_frames_that_saw_the_cre
             if server.requests:
                 break
             after *= 3
-    if cut == "cancel":
+    if cut == "cancel" and sys.version_info >= (3, 11):  # before, asyncio itself loses the message
         assert caught.value.args == ("from outside",)
 
 
