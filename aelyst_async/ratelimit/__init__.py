@@ -6,7 +6,7 @@
 `bucket`     when one more request may be sent: one law; pure, no clock, no asyncio
 `quota`      what a quota is and whose: the endpoint's, the full path's or the account's; pure
 `blind`      the same without quota headers; pure
-`queue`      who waits for a bucket, and for a connection
+`queue`      the callers that wait for a bucket, and for a connection
 `shared`     the seam for a quota that several processes share
 `limiter`    who goes when: permits and one timer per bucket
 ===========  ====================================================================================================

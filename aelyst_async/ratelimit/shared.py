@@ -5,7 +5,7 @@ Whatever reserves requests implements `SharedQuota`. What happens:
 - **A request may go by its bucket, and limit and window are known**: it takes the next reserved time. If none is left,
   as many are reserved as wait, up to a tenth of a second ahead, in one call.
 - **A request is refused**: the others are told to pause.
-- **The shared quota cannot be asked**: the process goes by its own bucket for a second, then asks again.
+- **The shared quota cannot be asked**: the process uses its own bucket for a second, then asks again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Reserver:
         bucket, quota = lane.bucket, lane.bucket.quota
         bucket.reserved = quota is not None and now >= lane.local_until
         if quota is None or not bucket.reserved:
-            return now  # there is nothing to share yet: the bucket goes by itself
+            return now  # there is nothing to share yet: the bucket alone decides
         while lane.reserved and lane.reserved[0] < now - quota.per:
             lane.reserved.popleft()  # too old: another process may have it again
         if lane.reserved:
@@ -86,7 +86,7 @@ class Reserver:
             granted, wait, every = await self._shared.reserve(_name(lane), want, quota)
             lane.reserved.extend(loop.time() + wait + every * number for number in range(granted))
         except Exception:
-            logger.warning("the shared quota cannot be asked; this process goes by itself", exc_info=True)
+            logger.warning("the shared quota cannot be asked; this process uses its own limiter", exc_info=True)
             lane.local_until = loop.time() + _RETRY
         if not lane.reserved and loop.time() >= lane.local_until:
             await asyncio.sleep(max(wait, 0.001))
