@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -72,6 +73,7 @@ class Sender:
         self.accepted: dict[str, dict[str, Any]] = {}
         self.job_ids: set[str] = set()
         self.refusals: Counter[object] = Counter()
+        self._sending: list[asyncio.Task[None]] = []
 
     async def send(self, person: dict[str, Any]) -> None:
         while True:
@@ -97,6 +99,16 @@ class Sender:
 
         await asyncio.gather(*[one_after_another() for _ in range(40)])
 
+    def start(self, people: list[dict[str, Any]]) -> asyncio.Task[None]:
+        """Begin to send; `stop` ends it, so that a test that fails leaves no task behind."""
+        self._sending.append(asyncio.create_task(self.send_all(people)))
+        return self._sending[-1]
+
+    async def stop(self) -> None:
+        for task in self._sending:
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+
     async def ask(self, path: str) -> Any:
         async with self._session.get(self._service.url + path) as answer:
             return await answer.json()
@@ -121,7 +133,9 @@ async def sender(service: Service) -> AsyncIterator[Sender]:
     # A connection each: what a stopping server does to idle ones is not what these tests are about.
     connector = aiohttp.TCPConnector(force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=20)) as session:
-        yield Sender(service, session)
+        sender = Sender(service, session)
+        yield sender
+        await sender.stop()
 
 
 def people(count: int) -> list[dict[str, Any]]:
@@ -172,7 +186,7 @@ async def interrupted(sandbox: Sandbox, service: Service, sender: Sender, count:
     await alive(sender)
     everybody = people(count)
     early, late = everybody[: count - _LATE] + everybody[count:], everybody[count - _LATE : count]
-    sending = asyncio.create_task(sender.send_all(early))
+    sending = sender.start(early)
     await until(lambda: len(sandbox.contacts("aelyst")) > count // 5, within=60)
     if how == "SIGTERM":
         await service.stop(within=16)  # 3 s for requests, 8 s for jobs, 2 s of grace
@@ -181,7 +195,7 @@ async def interrupted(sandbox: Sandbox, service: Service, sender: Sender, count:
     accepted, arrived = len(sender.accepted), len(sandbox.contacts("aelyst"))
     assert arrived < count, "the interruption came too late to show anything"
     # A slow machine accepts all of the early ones before it writes a fifth: somebody must be sending now.
-    sending_late = asyncio.create_task(sender.send_all(late))
+    sending_late = sender.start(late)
     await asyncio.sleep(0.3)
     assert len(sandbox.contacts("aelyst")) <= arrived + 16, "it is gone"
     await service.start()
@@ -223,8 +237,12 @@ async def test_a_quota_holds_up_the_jobs_not_the_answers_and_the_drain_is_bounde
 
 
 def worker_processes(parent: int) -> list[int]:
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    found = []
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        with contextlib.suppress(FileNotFoundError):  # it has ended
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(int(child))
+    return found
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
@@ -234,12 +252,13 @@ async def test_two_workers_share_a_journal_and_one_of_them_is_killed(
 ) -> None:
     await service.start("--workers", "2")
     await alive(sender)
-    sending = asyncio.create_task(sender.send_all(people(count)))
-    await until(lambda: len(sandbox.contacts("aelyst")) > count // 5, within=60)
     assert service.process is not None
-    workers = worker_processes(service.process.pid)
-    assert len(workers) == 2
-    os.kill(workers[0], signal.SIGKILL)
+    supervisor = service.process.pid
+    await until(lambda: len(worker_processes(supervisor)) == 2, within=60)
+    sending = sender.start(people(count))
+    await until(lambda: len(sandbox.contacts("aelyst")) > count // 5, within=60)
+    # uvicorn replaces a worker that is too busy to answer its ping, so there may be one or two at this moment.
+    os.kill(worker_processes(supervisor)[0], signal.SIGKILL)
     await asyncio.wait_for(sending, 100)
     await everything_is_written_once(sandbox, sender, count)
     await service.stop(within=20)
