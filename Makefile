@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow test-hostile test-oldest lint check bench clean
+.PHONY: help demo test test-slow test-hostile test-oldest lint check bench docs clean
 
 help:
 	@echo "make demo       sync examples/people.csv into a sandbox on this machine, and read one contact back"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-oldest  the tests with the oldest dependencies that are permitted"
 	@echo "make lint       ruff, mypy --strict, pyright"
 	@echo "make bench      the benchmarks, all or PARTS=\"client codec\", with the libraries they compare against"
+	@echo "make docs       the documentation site, in build/docs/index.html; a warning is an error"
 	@echo "make clean      remove .venv and caches"
 
 # One stamp per set of extras, remade when pyproject.toml changes.
@@ -54,6 +55,10 @@ check: lint test
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(PARTS)
+
+# Reads every file again (-E), reports names and links that lead nowhere (-n), and fails on a warning (-W).
+docs: $(VENV)/.test
+	$(BIN)/python -m sphinx -E -n -W --keep-going -j 2 -q docs build/docs
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

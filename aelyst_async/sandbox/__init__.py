@@ -6,7 +6,7 @@ counts requests and fails on demand::
     async with Sandbox() as sandbox:
         gateway = AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst"))
 
-How a request goes through, one module a step:
+How a request goes through, one module a step::
 
     http.py      bytes in: Host and origin (guard.py), the account by path prefix, the vendor, the route
     account.py   one customer's account: contacts (store.py), switches (assumptions.py), quota (quota.py),
