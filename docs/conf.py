@@ -56,9 +56,7 @@ def names_in_source() -> frozenset[str]:
     return frozenset(word for file in files for word in re.findall(r"\w+", file.read_text("utf-8")))
 
 
-def resolve(
-    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
-) -> nodes.Element | None:
+def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement) -> nodes.Element | None:
     """Link a short name of a docstring (`Quota`) to its entry, however deep its module is.
 
     Parameters, private names and other libraries' classes have no entry here and stay plain text. The build needs no

@@ -1,15 +1,18 @@
-"""The code blocks of the README, docs/ and examples/ run as they stand.
+"""The code blocks of the README, docs/, examples/ and providers/ run as they stand.
 
-- ``python``: runs by itself. A block whose first line is ``# continues`` shares the names of the block before it.
-- a block with a ``:caption:``: is written to the file of that name, in a folder that all blocks of the page share.
-- ``console``: each line after ``$`` runs in that folder. The output is compared where the page shows one;
-  ``…`` stands for any text. The variables of `open_gateway` name a sandbox.
-- ``sh``: commands for the reader (installing, starting a server). They do not run here.
+- ``python``: runs by itself. A block whose first line is ``# continues`` shares the names of the blocks before it.
+- ``python3``: a notebook's cells. They share names and an event loop, and may use ``await``.
+- ``{code-block}`` with a ``:caption:``: is written to the file of that name, in a folder that the page's blocks share.
+  A project's ``pyproject.toml`` is also installed.
+- ``console``: the commands after ``$`` run in that folder. Their output has to contain what the page shows, where ``…``
+  stands for any text. A command without output has to succeed. The variables of `open_gateway` name a sandbox.
+- ``sh``: commands for the reader, such as installing and starting a server. They do not run here.
 
-The pages are parsed with sybil as a library and not through its pytest plugin, because the blocks of a page share a
-folder and pytest-xdist would send them to different processes.
+The pages are parsed with sybil as a library and not by its pytest plugin: the blocks of a page share a folder, and
+pytest-xdist would send them to different processes.
 """
 
+import ast
 import asyncio
 import os
 import re
@@ -17,16 +20,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
+from typing import Any
 
 import pytest
 from sybil import Document, Example
 from sybil.evaluators.python import PythonEvaluator
-from sybil.parsers.myst import CodeBlockParser
+from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 from sybil.parsers.myst.lexers import DirectiveLexer
 from sybil.region import Region
 
-from aelyst_async.sandbox import Sandbox
+from aelyst_async.pytest_plugin import SandboxFixture
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -45,71 +53,76 @@ def evaluate_python(example: Example) -> None:
     run_python(example)
 
 
+def evaluate_cell(example: Example) -> None:
+    if "loop" not in example.namespace:
+        example.namespace["loop"] = asyncio.new_event_loop()
+    code = compile(str(example.parsed), example.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    result = eval(code, example.namespace)  # a coroutine where the cell awaits
+    if asyncio.iscoroutine(result):
+        example.namespace["loop"].run_until_complete(result)
+
+
 def evaluate_console(example: Example) -> None:
     for command, expected in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", example.parsed, re.MULTILINE):
         done = subprocess.run(
-            ["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", check=False
+            ["bash", "-c", command],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", check=False, timeout=60,
+        )  # fmt: skip
+        shown = expected or f"exit code {done.returncode}" * (done.returncode != 0)
+        pattern = ".*".join(re.escape(part.strip("\n")) for part in shown.split("…"))
+        if not re.search(pattern, done.stdout, re.DOTALL):
+            pytest.fail(f"{example.path}:{example.line}: {command} printed\n{done.stdout}", pytrace=False)
+
+
+def install(settings: dict[str, Any]) -> None:
+    """Write the metadata that ``pip install -e .`` would write, so that the page's entry points are found."""
+    if project := settings.get("project"):
+        folder = Path(f"{project['name'].replace('-', '_')}-{project['version']}.dist-info")
+        folder.mkdir()
+        (folder / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
         )
-        pattern = ".*".join(re.escape(part) for part in expected.strip().split("…"))
-        assert not expected or re.fullmatch(pattern, done.stdout.strip(), re.DOTALL), (
-            f"{example.path}:{example.line}: {command} printed\n{done.stdout}"
-        )
-        assert expected or done.returncode == 0, f"{command}: {done.stdout}"
+        groups = project["entry-points"].items()
+        lines = [line for group, names in groups for line in (f"[{group}]", *(f"{n} = {v}" for n, v in names.items()))]
+        (folder / "entry_points.txt").write_text("\n".join(lines))
 
 
-def captioned_files(document: Document) -> Iterator[Region]:
-    def write(example: Example) -> None:
-        path = Path(example.parsed[0])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(example.parsed[1], encoding="utf-8")
-
-    for region in DirectiveLexer(directive="code-block")(document):
-        if caption := region.lexemes["options"].get("caption"):
-            region.parsed, region.evaluator = (caption, str(region.lexemes["source"])), write
-            yield region
+def write_file(example: Example) -> None:
+    path = Path(example.region.lexemes["options"]["caption"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(example.parsed), encoding="utf-8")
+    if path.name == "pyproject.toml":
+        install(tomllib.loads(example.parsed))
 
 
-PARSERS = (
-    CodeBlockParser("python", evaluate_python),
-    CodeBlockParser("console", evaluate_console),
-    captioned_files,
-)
-DOCUMENTS = {str(page.relative_to(ROOT)): Document.parse(str(page), *PARSERS) for page in PAGES}
+EVALUATORS = {"python": evaluate_python, "python3": evaluate_cell, "console": evaluate_console}
 
 
-@pytest.fixture(scope="module")
-def environment() -> Iterator[dict[str, str]]:
-    """Serve a sandbox from a thread, since blocks run their own event loops and commands run in other processes."""
-    loop = asyncio.new_event_loop()
-    thread = Thread(target=loop.run_forever)
-    thread.start()
-    sandbox = Sandbox()
-    asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result()
-    try:
-        yield {
-            "AELYST_TOKEN": sandbox.token("aelyst"),
-            "AELYST_BASE_URL": sandbox.base_url("aelyst"),
-            "DMCHAMP_API_KEY": sandbox.token("dmchamp"),
-            "DMCHAMP_BASE_URL": sandbox.base_url("dmchamp"),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "COLUMNS": "100",
-        }
-    finally:
-        asyncio.run_coroutine_threadsafe(sandbox.__aexit__(None, None, None), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+def parse(document: Document) -> Iterator[Region]:
+    for region in FencedCodeBlockLexer("python3?|console")(document):
+        region.parsed, region.evaluator = region.lexemes["source"], EVALUATORS[region.lexemes["language"]]
+        yield region
+    for region in DirectiveLexer("code-block")(document):
+        region.parsed, region.evaluator = region.lexemes["source"], write_file
+        yield region
+
+
+DOCUMENTS = {str(page.relative_to(ROOT)): Document.parse(str(page), parse) for page in PAGES}
 
 
 @pytest.mark.parametrize("name", [name for name, document in DOCUMENTS.items() if document.regions])
-def test_blocks_run(
-    name: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_blocks_run(name: str, sandbox: SandboxFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    for variable, value in environment.items():
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("COLUMNS", "100")
+    for variable, value in sandbox.environment().items():
         monkeypatch.setenv(variable, value)
-    for example in DOCUMENTS[name].examples():
+    document = DOCUMENTS[name]
+    for example in document.examples():
         example.evaluate()
+    if "loop" in document.namespace:
+        document.namespace["loop"].close()
 
 
 def test_pages_have_blocks() -> None:
