@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.mark import ParameterSet
 from sybil import Document, Example
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
@@ -110,7 +111,14 @@ def parse(document: Document) -> Iterator[Region]:
 DOCUMENTS = {str(page.relative_to(ROOT)): Document.parse(str(page), parse) for page in PAGES}
 
 
-@pytest.mark.parametrize("name", [name for name, document in DOCUMENTS.items() if document.regions])
+def pages() -> Iterator[ParameterSet]:
+    for name, document in DOCUMENTS.items():
+        if document.regions:
+            commands = any(region.evaluator is evaluate_console for _, region in document.regions)
+            yield pytest.param(name, marks=pytest.mark.slow if commands else ())  # each command is a new process
+
+
+@pytest.mark.parametrize("name", [*pages()])
 def test_blocks_run(name: str, sandbox: SandboxFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
