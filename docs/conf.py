@@ -19,7 +19,6 @@ author = "The aelyst-async maintainers"
 release = version = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
-suppress_warnings = ["toc.empty_glob"]
 
 html_theme = "furo"
 html_title = f"aelyst-async {release}"
