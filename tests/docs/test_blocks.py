@@ -6,6 +6,7 @@
   A project's ``pyproject.toml`` is also installed.
 - ``console``: the commands after ``$`` run in that folder. Their output has to contain what the page shows, where ``…``
   stands for any text. A command without output has to succeed. The variables of `open_gateway` name a sandbox.
+- A block after ``<!-- not run: reason -->`` needs something that is not here, such as another framework.
 - ``sh``: commands for the reader, such as installing and starting a server. They do not run here.
 
 The pages are parsed with sybil as a library and not by its pytest plugin: the blocks of a page share a folder, and
@@ -102,7 +103,8 @@ EVALUATORS = {"python": evaluate_python, "python3": evaluate_cell, "console": ev
 def parse(document: Document) -> Iterator[Region]:
     for region in FencedCodeBlockLexer("python3?|console")(document):
         region.parsed, region.evaluator = region.lexemes["source"], EVALUATORS[region.lexemes["language"]]
-        yield region
+        if not re.search(r"<!-- not run: .{10,}-->\s*$", document.text[: region.start]):
+            yield region
     for region in DirectiveLexer("code-block")(document):
         region.parsed, region.evaluator = region.lexemes["source"], write_file
         yield region
