@@ -25,6 +25,9 @@ html_title = f"aelyst-async {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_extra_path = ["llms.txt"]
+html_theme_options = {"top_of_page_buttons": []}
+html_show_sourcelink = False
+html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
 

@@ -12,6 +12,8 @@ from urllib.parse import unquote
 
 import pytest
 
+import aelyst_async
+
 ROOT = Path(__file__).resolve().parents[2]
 # Markdown files that GitHub and PyPI show, outside the site.
 OTHERS = [*ROOT.glob("*.md"), *(ROOT / "providers").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
@@ -48,6 +50,12 @@ def broken(site: Path) -> Iterator[str]:
             file = (path.parent / address.partition("?")[0]).resolve() if address else path
             if not file.exists() or (anchor and file in pages and anchor not in pages[file].anchors):
                 yield f"{path.relative_to(site)}: {target}"
+
+
+def test_reference_has_every_public_name() -> None:
+    text = (ROOT / "docs" / "reference" / "client.md").read_text("utf-8")
+    missing = {name for name in aelyst_async.__all__ if not re.search(rf":: aelyst_async\.{name}$", text, re.MULTILINE)}
+    assert missing == {"RateLimiter", "Quota", "errors"}  # described on pages of their own
 
 
 @pytest.mark.slow
