@@ -42,7 +42,7 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
-autodoc_default_options = {"members": True, "show-inheritance": True, "exclude-members": "model_config"}
+autodoc_default_options = {"members": True, "exclude-members": "model_config"}
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 toc_object_entries_show_parents = "hide"
@@ -81,7 +81,15 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nod
     return None
 
 
+def simplify_signature(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returns: str | None
+) -> tuple[str, None] | None:
+    """Leave out the constructor's arguments of a protocol, which nobody calls."""
+    return ("", None) if what == "class" and signature == "(*args, **kwargs)" else None
+
+
 def setup(app: Sphinx) -> None:
-    """Register the resolver."""
+    """Register the hooks."""
     app.add_config_value("source_names", names_in_source(), "", frozenset)
     app.connect("missing-reference", resolve)
+    app.connect("autodoc-process-signature", simplify_signature)
