@@ -107,8 +107,8 @@ class WriteReceipt:
     """The answer of an API to a write.
 
     ``contact_id`` is `None` if the API does not return it. ``created`` is `True`, `False`, or `None` if it is
-    unknown. ``message`` is the vendor's text. ``raw`` is the whole decoded JSON. ``not_applied`` names the fields of an upsert that the API takes only when it
-    creates a contact and that were left out because the contact existed.
+    unknown. ``message`` is the vendor's text. ``raw`` is the whole decoded JSON. ``not_applied`` names the fields of an
+    upsert that the API accepts only in a create, and that were left out because the contact existed.
     """
 
     identifier: Identifier

@@ -49,6 +49,7 @@ toc_object_entries_show_parents = "hide"
 
 
 ROOT = Path(__file__).resolve().parents[1]
+ANY_KIND = ("attribute", "class", "data", "exception", "function", "method", "module", "property", "type")
 PACKAGES = (ROOT / "aelyst_async", ROOT / "providers" / "aelyst_providers")
 
 
@@ -70,7 +71,10 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nod
     target = node["reftarget"].lstrip(".~")
     objects = env.domains.python_domain.objects
     last = target if not target.startswith(("aelyst_async.", "aelyst_providers.")) else target.rpartition(".")[2]
-    found = min((name for name in objects if f".{name}".endswith(f".{last}")), key=len, default=None)
+    # A single word in lower case is a parameter more often than somebody's attribute.
+    kinds = {"function", "module"} if re.fullmatch(r"[a-z_]+", last) else set(ANY_KIND)
+    matches = (name for name, entry in objects.items() if f".{name}".endswith(f".{last}") and entry.objtype in kinds)
+    found = min(matches, key=len, default=None)
     if found is not None:
         entry = objects[found]
         return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, found)
