@@ -92,8 +92,14 @@ def simplify_signature(
     return ("", None) if what == "class" and signature == "(*args, **kwargs)" else None
 
 
+def skip_tuple_fields(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+    """Leave out the fields of a named tuple, whose docstrings are Python's own; the signature has them."""
+    return True if str(obj.__doc__).startswith("Alias for field number") else None
+
+
 def setup(app: Sphinx) -> None:
     """Register the hooks."""
     app.add_config_value("source_names", names_in_source(), "", frozenset)
     app.connect("missing-reference", resolve)
+    app.connect("autodoc-skip-member", skip_tuple_fields)
     app.connect("autodoc-process-signature", simplify_signature)
