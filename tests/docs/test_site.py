@@ -60,7 +60,18 @@ def test_reference_has_every_public_name() -> None:
 
 @pytest.mark.slow
 def test_site_builds_strictly_and_has_no_broken_link(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sphinx", "-E", "-n", "-W", "--keep-going", "-q", ROOT / "docs", tmp_path]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-E",
+        "-n",
+        "-W",
+        "--keep-going",
+        "-q",
+        ROOT / "docs",
+        tmp_path,
+    ]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert list(broken(tmp_path)) == []
