@@ -225,9 +225,8 @@ async def soak(url: str, seconds: float, seed: int) -> int:
     await asyncio.sleep(0.1)
     after = count([], os.getpid())
 
-    print(
-        f"{sum(warm.values()) + sum(seen.values()):,} calls in {seconds:g} s over {sum(n for *_, n in VENDORS)} gateways"
-    )
+    calls = sum((warm + seen).values())
+    print(f"{calls:,} calls in {seconds:g} s over {sum(number for *_, number in VENDORS)} gateways")
     print(f"  {sum(vault.rotations for vault in vaults.values())} credentials rotated")
     print("  " + ", ".join(f"{number:,} {name}" for name, number in (warm + seen).most_common()))
     print("  faults that struck: " + ", ".join(f"{name} {number:,}" for name, number in struck.items()))
