@@ -174,7 +174,7 @@ class Settings:
         self._behaviours = {one.name: one for one in behaviours}
         self._values = {one.name: one.default for one in self._behaviours.values() if one.switch}
         self._values.update(values or {})
-        self.revision = 0
+        self.revision: int = 0
 
     def __getitem__(self, name: str) -> str:
         return self._values[name]

@@ -237,7 +237,7 @@ class FaultPlan:
         self._armed: list[_Armed] = []
         self._number = 0
         self._queued: dict[str, float] = {}
-        self.revision = 0
+        self.revision: int = 0
         """Grows when a fault is switched on or off, or fires."""
         for fault in faults:
             self.add(fault)

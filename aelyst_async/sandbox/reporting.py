@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["report_limiter"]
 
-logger = logging.getLogger("aelyst_async.sandbox.reporting")
+logger: logging.Logger = logging.getLogger("aelyst_async.sandbox.reporting")
 
 _EVERY = 0.5
 """Seconds between two looks at the limiter, at least."""

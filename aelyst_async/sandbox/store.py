@@ -122,7 +122,7 @@ class Store:
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = path
         self._db: sqlite3.Connection | None = None
-        self.revision = 0
+        self.revision: int = 0
         """Grows with each change of a contact: a page that shows them knows when to look again."""
 
     def open(self) -> None:
