@@ -49,14 +49,9 @@ from aelyst_async.fastapi.store import (
     moment,
 )
 from aelyst_async.locks import LockFile
+from aelyst_async.sqlite import JOBS_FILE, SYNC_FILE, trouble_of
 
 __all__ = ["Database", "concerns_all", "encode", "explain"]
-
-_APPLICATION_ID = 0x61656C6A
-"""``aelj``: marks an SQLite file as a journal of jobs."""
-
-_SYNC_APPLICATION_ID = 0x61656C53
-"""``aelS``: marks the journal of a sync (`aelyst_async.sync.database`)."""
 
 _VERSION = 1
 
@@ -140,7 +135,7 @@ class Database:
         else:
             for statement in _SCHEMA.split(";"):
                 execute(statement)
-            execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            execute(f"PRAGMA application_id = {JOBS_FILE}")
             execute(f"PRAGMA user_version = {_VERSION}")
         taken = {slot for (slot,) in execute("SELECT slot FROM owner")}
         slot = next(slot for slot in itertools.count() if slot not in taken and self._locks.try_lock(slot))
@@ -151,14 +146,14 @@ class Database:
     def _is_new(self) -> bool:
         application = self.connection.execute("PRAGMA application_id").fetchone()[0]
         version = self.connection.execute("PRAGMA user_version").fetchone()[0]
-        if application == _APPLICATION_ID and version == _VERSION:
+        if application == JOBS_FILE and version == _VERSION:
             return False
-        if application == _APPLICATION_ID:
+        if application == JOBS_FILE:
             raise JournalError(
                 f"it has format {version}, and this version of aelyst-async reads format {_VERSION}; "
                 "run the version that wrote it, or give Jobs another file"
             )
-        if application == _SYNC_APPLICATION_ID:
+        if application == SYNC_FILE:
             raise JournalError("it is the journal of `aelyst sync`; give Jobs a file of its own, such as jobs.db")
         if application or version or self.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise JournalError("it is the database of another program; give Jobs a file of its own")
@@ -220,8 +215,8 @@ class Database:
         self.open_count += mine
         return Added(job.id, merged=False, mine=mine, head=last is None)
 
-    def start(self, job_id: str, trial: int) -> Started | None:
-        """See `Store.start`."""
+    def start(self, job_id: str, trial: int = 0) -> Started | None:
+        """See `Table.start`."""
         row = self._run(
             "SELECT key, name, arguments, starts, retries, waited FROM job "
             "WHERE id = ? AND owner = ? AND state = 'waiting'",
@@ -236,11 +231,11 @@ class Database:
         return Started(key, name, found or {}, starts + 1, retries=retries, waited=waited, problem=problem)
 
     def watch(self, job_id: str, trial: int) -> None:
-        """See `Store.watch`."""
+        """See `Table.watch`."""
         self._run("UPDATE job SET trial = ? WHERE id = ?", trial, job_id)
 
     def finish(self, job_id: str, outcome: Outcome) -> str | None:
-        """See `Store.finish`."""
+        """See `Table.finish`."""
         row = self._run("SELECT key FROM job WHERE id = ? AND state = 'running'", job_id).fetchone()
         if row is None:
             return None
@@ -254,8 +249,8 @@ class Database:
         ).fetchone()
         return None if following is None else str(following[0])
 
-    def put_back(self, job_id: str, *, uncounted: bool, waited: float) -> None:
-        """See `Store.put_back`."""
+    def put_back(self, job_id: str, *, uncounted: bool, waited: float = 0.0) -> None:
+        """See `Table.put_back`."""
         change = (
             "starts = starts - 1" if uncounted else "retries = retries + 1, waited = waited + ?, deaths = 0, blame = 0"
         )
@@ -266,7 +261,7 @@ class Database:
         )  # fmt: skip
 
     def adopt(self) -> Adopted:
-        """See `Store.adopt`."""
+        """See `Table.adopt`."""
         adopted = Adopted()
         for slot, pid, host, closed in self._run("SELECT * FROM owner WHERE slot != ?", self._me).fetchall():
             if self._locks.is_locked(slot):
@@ -303,7 +298,7 @@ class Database:
         return given_up
 
     def status(self, job_id: str) -> JobStatus | None:
-        """See `Store.status`."""
+        """See `Table.status`."""
         row = self._run(
             "SELECT id, name, state, submissions, starts, submitted_at, finished_at, error, message, error_status "
             "FROM job WHERE id = ?",
@@ -312,7 +307,7 @@ class Database:
         return None if row is None else JobStatus(**_named(JobStatus, row))
 
     def failed(self, job_id: str) -> Started | None:
-        """See `Store.failed`."""
+        """See `Table.failed`."""
         row = self._run(
             "SELECT key, name, arguments, starts FROM job WHERE id = ? AND state = 'failed'", job_id
         ).fetchone()
@@ -323,7 +318,7 @@ class Database:
         return None if found is None else Started(key, name, found, starts)
 
     def failures(self, limit: int) -> list[FailedJob]:
-        """See `Store.failures`."""
+        """See `Table.failures`."""
         rows = self._run(
             "SELECT id, name, state, submissions, starts, submitted_at, finished_at, error, message, error_status, key "
             "FROM job WHERE state = 'failed' ORDER BY finished_at DESC, seq DESC LIMIT ?",
@@ -379,13 +374,14 @@ def explain(error: BaseException) -> str:
         return (error.strerror or type(error).__name__).lower()
     if not isinstance(error, sqlite3.Error):
         return f"{type(error).__name__}: {words}"
-    if "full" in words or "disk I/O" in words:
+    trouble = trouble_of(words)
+    if trouble == "unwritable":
         return f"it cannot be written ({words}): free some space, and accepted jobs go on"
-    if "locked" in words or "busy" in words:
+    if trouble == "locked":
         return f"another program locks it ({words}): close that program, and accepted jobs go on"
-    if "not a database" in words:
+    if trouble == "not a database":
         return "it is not an SQLite file; give Jobs a file of its own"
-    if any(sign in words for sign in ("malformed", "no such table", "no such column")):
+    if trouble == "damaged":
         return (
             f"it is damaged ({words}): stop all its processes, copy it with its -wal file, and save the accepted jobs "
             "in the copy with SQLite's .recover"

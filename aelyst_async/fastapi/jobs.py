@@ -182,7 +182,7 @@ class Jobs:
         registered any more, and what `submit` raises.
         """
         self._check_intake()
-        found = await self._call(lambda life: life.store.failed(job_id))
+        found = await self._call(lambda life: life.store.ask(lambda jobs: jobs.failed(job_id)))
         if found is None:
             raise InvalidJobError("there is no failed job with this id")
         registered = self._registered.get(found.name)
@@ -193,7 +193,7 @@ class Jobs:
 
     async def status(self, job_id: str) -> JobStatus | None:
         """Return what is known of a job, or None. Raises `JobsClosedError`, `JournalError`."""
-        return await self._call(lambda life: life.store.status(job_id))
+        return await self._call(lambda life: life.store.ask(lambda jobs: jobs.status(job_id)))
 
     async def failed(self, *, limit: int = 100) -> list[FailedJob]:
         """Return the jobs that failed and are still remembered, the newest first, at most `limit`.
@@ -202,7 +202,7 @@ class Jobs:
         """
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
             raise ConfigurationError(f"Jobs.failed: limit must be a whole number from 1, not {limit!r}")
-        return await self._call(lambda life: life.store.failures(limit))
+        return await self._call(lambda life: life.store.ask(lambda jobs: jobs.failures(limit)))
 
     def stats(self) -> JobsStats:
         """Return the counters; after the end, as they stood then."""

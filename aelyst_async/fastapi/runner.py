@@ -47,6 +47,7 @@ from aelyst_async.fastapi.store import (
     Started,
     Store,
     Submission,
+    Table,
 )
 from aelyst_async.fastapi.trials import Trials
 
@@ -158,7 +159,7 @@ class Runner:
         """Open the store and begin with what an earlier process left."""
         await self.store.open()
         try:
-            self._take_over(await self.store.adopt())
+            self._take_over(await self.store.ask(lambda jobs: jobs.adopt()))
         except BaseException:
             await self.store.close()
             raise
@@ -267,7 +268,7 @@ class Runner:
         run.task.add_done_callback(partial(after, run))
 
     async def _work(self, run: _Run) -> None:
-        run.started = started = await self._insist(lambda: self.store.start(run.job_id, run.trial))
+        run.started = started = await self._insist(lambda jobs: jobs.start(run.job_id, run.trial))
         run.began = self.loop.time()
         if started is None:
             return
@@ -308,7 +309,7 @@ class Runner:
         try:
             cut_off = self._cutting and isinstance(failure, asyncio.CancelledError)
             if cut_off or (started is None and failure is not None):
-                await self._insist(lambda: self.store.put_back(run.job_id, uncounted=True))
+                await self._insist(lambda jobs: jobs.put_back(run.job_id, uncounted=True))
                 if not self._stopped:
                     self._pauses.add(run.job_id, "", _JOURNAL_PAUSE)
                 return
@@ -324,7 +325,7 @@ class Runner:
                 _log(run.job_id, started, outcome, failure)
         finally:
             del failure  # or frame, traceback and error hold each other until the garbage collector comes
-        following = await self._insist(lambda: self.store.finish(run.job_id, outcome))
+        following = await self._insist(lambda jobs: jobs.finish(run.job_id, outcome))
         self._failed_at.pop(run.job_id, None)
         self._counted["failed" if outcome.state == "failed" else "done"] += 1
         if outcome.state == "done":
@@ -352,7 +353,7 @@ class Runner:
             "job %s (%s) met %s%s: %s; retry %d in %.1f s",
             run.job_id, started.name, outcome.error, _in_brackets(outcome), outcome.message, started.retries + 1, delay,
         )  # fmt: skip
-        await self._insist(lambda: self.store.put_back(run.job_id, uncounted=False, waited=waited))
+        await self._insist(lambda jobs: jobs.put_back(run.job_id, uncounted=False, waited=waited))
         self._counted["retried"] += 1
         self._contexts.setdefault(run.job_id, run.context)
         if not self._stopped:
@@ -374,11 +375,11 @@ class Runner:
         if not self._closed:
             self._launch(run, self._settle(run), self._settled)
 
-    async def _insist(self, operation: Callable[[], Awaitable[T]]) -> T:
-        """Return the result of a store's operation; a journal that fails (a full disk) is tried until it works."""
+    async def _insist(self, work: Callable[[Table], T]) -> T:
+        """Return the result of `Store.ask`; a journal that fails (a full disk) is tried until it works."""
         while True:
             try:
-                result = await operation()
+                result = await self.store.ask(work)
             except JournalError as error:
                 if self._closed:
                     raise asyncio.CancelledError from None  # a job that has outlived the drain
@@ -396,7 +397,7 @@ class Runner:
         while True:
             await asyncio.sleep(_ADOPT_EVERY)
             try:
-                self._take_over(await self._insist(self.store.adopt))
+                self._take_over(await self._insist(lambda jobs: jobs.adopt()))
             except Exception as error:  # noqa: BLE001 - one look that fails must not end the looking
                 logger.error("cannot look for jobs of workers that died: %s", error)
 

@@ -22,7 +22,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from itertools import islice
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import attrs
 
@@ -49,10 +49,12 @@ __all__ = [
     "Started",
     "Store",
     "Submission",
+    "Table",
     "merge_arguments",
     "union",
 ]
 
+T = TypeVar("T")
 JobState: TypeAlias = Literal["waiting", "running", "done", "failed"]
 
 ALONE = 10
@@ -225,6 +227,49 @@ class Adopted:
     owners: list[str] = attrs.Factory(list)
 
 
+class Table(Protocol):
+    """The operations on stored jobs. They may block for the disk, so call them by `Store.ask`."""
+
+    def start(self, job_id: str, trial: int = 0) -> Started | None:
+        """Mark a waiting job as running and return it; None if it is not there to be run.
+
+        `trial`: the blame that it gets if the process dies now.
+        """
+        ...
+
+    def watch(self, job_id: str, trial: int) -> None:
+        """Change the blame that a running job gets if the process dies."""
+        ...
+
+    def finish(self, job_id: str, outcome: Outcome) -> str | None:
+        """Mark a job as over and return the next one of its key."""
+        ...
+
+    def put_back(self, job_id: str, *, uncounted: bool, waited: float = 0.0) -> None:
+        """Let a running job wait again.
+
+        `uncounted`: it was cut off, and this start does not count. Else it failed temporarily: that is counted,
+        `waited` seconds are added, and it is no suspect any more.
+        """
+        ...
+
+    def adopt(self) -> Adopted:
+        """Take over the jobs of processes that died."""
+        ...
+
+    def status(self, job_id: str) -> JobStatus | None:
+        """Return what is known of a job."""
+        ...
+
+    def failed(self, job_id: str) -> Started | None:
+        """Return a failed job with its arguments, to submit it again."""
+        ...
+
+    def failures(self, limit: int) -> list[FailedJob]:
+        """Return the `limit` jobs that failed last, the newest first."""
+        ...
+
+
 class Store(Protocol):
     """A place for jobs. Every method may raise `JournalError`."""
 
@@ -247,43 +292,8 @@ class Store(Protocol):
         """
         ...
 
-    async def start(self, job_id: str, trial: int = 0) -> Started | None:
-        """Mark a waiting job as running and return it; None if it is not there to be run.
-
-        `trial`: the blame that it gets if the process dies now.
-        """
-        ...
-
-    async def watch(self, job_id: str, trial: int) -> None:
-        """Change the blame that a running job gets if the process dies."""
-        ...
-
-    async def finish(self, job_id: str, outcome: Outcome) -> str | None:
-        """Mark a job as over and return the next one of its key."""
-        ...
-
-    async def put_back(self, job_id: str, *, uncounted: bool, waited: float = 0.0) -> None:
-        """Let a running job wait again.
-
-        `uncounted`: it was cut off, and this start does not count. Else it failed temporarily: that is counted,
-        `waited` seconds are added, and it is no suspect any more.
-        """
-        ...
-
-    async def adopt(self) -> Adopted:
-        """Take over the jobs of processes that died."""
-        ...
-
-    async def status(self, job_id: str) -> JobStatus | None:
-        """Return what is known of a job."""
-        ...
-
-    async def failed(self, job_id: str) -> Started | None:
-        """Return a failed job with its arguments, to submit it again."""
-        ...
-
-    async def failures(self, limit: int) -> list[FailedJob]:
-        """Return the `limit` jobs that failed last, the newest first."""
+    async def ask(self, work: Callable[[Table], T]) -> T:
+        """Return the result of `work`, which calls one method of the table, once it is kept."""
         ...
 
     async def close(self) -> None:
@@ -344,6 +354,10 @@ class MemoryStore:
     async def open(self) -> None:
         """Nothing is to be done."""
 
+    async def ask(self, work: Callable[[Table], T]) -> T:
+        """See `Store`."""
+        return work(self)
+
     async def add(self, job: Submission, *, capacity: int) -> Added | None:
         """See `Store`."""
         queue = self._queues.get(job.key)
@@ -360,8 +374,8 @@ class MemoryStore:
         self._queues.setdefault(job.key, deque()).append(job.id)
         return Added(job.id, merged=False, mine=True, head=not queue)
 
-    async def start(self, job_id: str, trial: int = 0) -> Started | None:  # noqa: ARG002 - it dies with the process
-        """See `Store`."""
+    def start(self, job_id: str, trial: int = 0) -> Started | None:  # noqa: ARG002 - it dies with the process
+        """See `Table`."""
         record = self._open.get(job_id)
         if record is None or record.state != "waiting":
             return None
@@ -373,11 +387,11 @@ class MemoryStore:
             retries=record.retries, waited=record.waited,
         )  # fmt: skip
 
-    async def watch(self, job_id: str, trial: int) -> None:
+    def watch(self, job_id: str, trial: int) -> None:
         """Nothing is to be done."""
 
-    async def finish(self, job_id: str, outcome: Outcome) -> str | None:
-        """See `Store`."""
+    def finish(self, job_id: str, outcome: Outcome) -> str | None:
+        """See `Table`."""
         record = self._open.pop(job_id, None)
         if record is None:
             return None
@@ -395,8 +409,8 @@ class MemoryStore:
             self._finished.popitem(last=False)
         return queue[0] if queue else None
 
-    async def put_back(self, job_id: str, *, uncounted: bool, waited: float = 0.0) -> None:
-        """See `Store`."""
+    def put_back(self, job_id: str, *, uncounted: bool, waited: float = 0.0) -> None:
+        """See `Table`."""
         record = self._open[job_id]
         if record.state == "running":
             record.state = "waiting"
@@ -404,24 +418,24 @@ class MemoryStore:
             record.retries += not uncounted
             record.waited += waited
 
-    async def adopt(self) -> Adopted:
+    def adopt(self) -> Adopted:
         """Nothing outlives a process here."""
         return Adopted()
 
-    async def status(self, job_id: str) -> JobStatus | None:
-        """See `Store`."""
+    def status(self, job_id: str) -> JobStatus | None:
+        """See `Table`."""
         record = self._open.get(job_id) or self._finished.get(job_id)
         return None if record is None else JobStatus(**record.told())
 
-    async def failed(self, job_id: str) -> Started | None:
-        """See `Store`."""
+    def failed(self, job_id: str) -> Started | None:
+        """See `Table`."""
         record = self._finished.get(job_id)
         if record is None or record.state != "failed":
             return None
         return Started(record.job.key, record.job.name, record.arguments, record.starts, record.job.function)
 
-    async def failures(self, limit: int) -> list[FailedJob]:
-        """See `Store`."""
+    def failures(self, limit: int) -> list[FailedJob]:
+        """See `Table`."""
         failed = (record for record in reversed(self._finished.values()) if record.state == "failed")
         return [FailedJob(key=record.job.key, **record.told()) for record in islice(failed, limit)]
 

@@ -75,12 +75,12 @@ class Trials:
         await asyncio.sleep(alone)
         if whole > alone:
             with contextlib.suppress(JournalError):
-                await self._store.watch(head.id, IN_TURN)
+                await self._store.ask(lambda jobs: jobs.watch(head.id, IN_TURN))
             self.alone = False
             self._go()
             await asyncio.sleep(whole - alone)
         with contextlib.suppress(JournalError):
-            await self._store.watch(head.id, 0)
+            await self._store.ask(lambda jobs: jobs.watch(head.id, 0))
         self._end()
 
     def ended(self, job_id: str) -> None:
