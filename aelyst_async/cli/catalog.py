@@ -122,10 +122,9 @@ def _completion(arguments: argparse.Namespace) -> int:
     except ImportError:
         complain("completion", "shtab is missing: pip install 'aelyst-async[cli]'")
         return 2
-    from aelyst_async.cli import make_parser
     from aelyst_async.cli.target import providers_that
 
-    parser = make_parser()
+    parser = arguments.parser
     commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001 - as shtab does
     for command in commands.choices.values():
         for action in command._actions:  # noqa: SLF001

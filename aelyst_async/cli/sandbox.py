@@ -188,9 +188,9 @@ def _print_panel(sandbox: Sandbox) -> None:
 
 def _elsewhere(sandbox: Sandbox) -> str:
     """Return what a command needs in order to find a sandbox that is not at the default address."""
-    from aelyst_async.cli.target import _SANDBOX_URL
+    from aelyst_async.cli.target import SANDBOX_URL
 
-    return "" if sandbox.url == _SANDBOX_URL else f" --base-url {sandbox.url}"
+    return "" if sandbox.url == SANDBOX_URL else f" --base-url {sandbox.url}"
 
 
 def _seed(sandbox: Sandbox, files: Sequence[str]) -> None:

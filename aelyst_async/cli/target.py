@@ -20,7 +20,7 @@ from aelyst_async.cli.output import CommandError, printable
 
 __all__ = ["Target", "canonical", "check_name", "open_target", "providers_that", "schema_for", "variables"]
 
-_SANDBOX_URL = "http://127.0.0.1:8787"
+SANDBOX_URL = "http://127.0.0.1:8787"
 _EMBEDDED_QUOTA = "1000/s"
 _SANDBOX_HEADER = "X-Sandbox"
 _NOBODY = "no sandbox answers there"
@@ -167,7 +167,7 @@ async def _open_sandbox(
 ) -> Target:
     from aelyst_async.registry import credential_variable, gateway_class
 
-    root = (base_url or _SANDBOX_URL).rstrip("/")
+    root = (base_url or SANDBOX_URL).rstrip("/")
     found = await _probe(root)
     started, why = False, ""
     if isinstance(found, str):

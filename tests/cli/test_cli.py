@@ -115,7 +115,7 @@ def test_the_sandbox_is_told_what_the_sync_has_learned(url: str, capsys: pytest.
 
 
 def test_an_embedded_sandbox_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aelyst_async.cli.target._SANDBOX_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("aelyst_async.cli.target.SANDBOX_URL", "http://127.0.0.1:9")
     file = people("people.csv", 5, prefix="d")
     code, out, err = run(capsys, "sync", file, "--to", "sandbox", "--progress", "none")
     assert code == 0

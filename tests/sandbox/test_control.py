@@ -82,7 +82,7 @@ async def test_ids_go_on_after_a_restore_and_history_comes_back(http: Http, sand
     ("method", "path", "body", "status"),
     [
         ("GET", "nothing", None, 404),
-        ("POST", "state", None, 404),
+        ("POST", "state", None, 405),
         ("GET", "state?account=nobody", None, 404),
         ("GET", "requests/999", None, 404),
         ("GET", "requests/x", None, 404),
@@ -113,7 +113,9 @@ async def test_ids_go_on_after_a_restore_and_history_comes_back(http: Http, sand
         ("GET", "%FF", None, 400),
     ],
 )
-async def test_a_wrong_order_is_a_message(http: Http, method: str, path: str, body: Any, status: int) -> None:
+async def test_control_answers_a_wrong_request_with_a_message(
+    http: Http, method: str, path: str, body: Any, status: int
+) -> None:
     answer = await http.control(method, path, body)
     assert (answer.status, type(answer.json["message"])) == (status, str)
     assert answer.json["message"]
