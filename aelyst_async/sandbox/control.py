@@ -19,8 +19,7 @@ from aiohttp import web
 from aelyst_async.sandbox import mishaps
 from aelyst_async.sandbox.account import DEFAULT_ACCOUNT, Account
 from aelyst_async.sandbox.assumptions import table
-from aelyst_async.sandbox.curl import as_curl
-from aelyst_async.sandbox.evidence import LoggedRequest
+from aelyst_async.sandbox.evidence import as_curl
 from aelyst_async.sandbox.faults import KINDS, Fault
 from aelyst_async.sandbox.guard import SECURITY_HEADERS
 from aelyst_async.sandbox.http import MARK, read_body
@@ -228,7 +227,7 @@ class Control:
             "body": _text(found.body),
             "answer_headers": dict(found.answer_headers),
             "answer": _text(found.answer),
-            "curl": _curl(found, request.account),
+            "curl": as_curl(found, request.account.base_url(found.vendor)),
         }
 
     # --- contacts ----------------------------------------------------------------------------------------------
@@ -450,10 +449,6 @@ def _vendor(request: _Request) -> str:
     if name not in vendors():
         raise _NotFoundError(f"no vendor named {name!r}; the sandbox has {', '.join(vendors())}")
     return name
-
-
-def _curl(request: LoggedRequest, account: Account) -> str:
-    return as_curl(request, account.base_url(request.vendor))
 
 
 def _text(body: bytes) -> str:
