@@ -1,19 +1,19 @@
-"""Jobs in SQLite: what was accepted survives ``kill -9``.
+"""The store in SQLite: accepted jobs survive ``kill -9``.
 
-A submission is answered once it is committed and synced to disk. A job is marked as running before it runs and as
-over after; a process that dies between the two leaves it behind, and it runs again. So a job runs *at least once*,
-and its function must be idempotent: an upsert is.
+A submission is accepted once it is committed and synced to disk. A job is marked as running before it runs and as
+finished afterwards. If the process dies in between, the job runs again. So a job runs *at least once*, and its
+function must be idempotent, as an upsert is.
 
-The loop never waits for the disk: a thread owns the `Database` and commits requests in groups
+The event loop does not wait for the disk: a thread owns the `Database` and commits requests in groups
 (`aelyst_async.sqlite.GroupCommit`).
 
-Several processes on one host may use one journal, as the workers of ``uvicorn --workers 2`` do. All rules of `store`
-hold across them, because each is one transaction: a submission goes to the owner who has unfinished jobs of its key,
-may be merged into a job there that waits, and is found by that owner when it finishes the job before. What a dead
-process has left is adopted by the next that looks.
+Several processes on one host may use one journal, such as the workers of ``uvicorn --workers 2``. The rules of `store`
+hold across processes, because each change is one transaction: a submission goes to the owner of the unfinished jobs of
+its key, may be merged into a waiting job there, and is found by that owner after the preceding job. The jobs of a dead
+process are adopted by the next process that checks.
 
-The file holds people's data: it is readable by its user only, a job that succeeded loses its key and arguments at
-once, and finished jobs are deleted after a while.
+The file holds personal data: only its user can read it, the key and the arguments of a successful job are deleted at
+once, and finished jobs are deleted after `keep` seconds.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Journal(GroupCommit[_Work]):
         return JournalError(f"the journal failed ({self._path.name}): {explain(cause)}")
 
     def _died(self, cause: BaseException) -> None:
-        logger.critical("%s; jobs go on when the app is started again", self._failure(cause))
+        logger.critical("%s; jobs continue when the app is restarted", self._failure(cause))
 
     def _commit(self, works: Sequence[_Work]) -> list[Any]:
         assert self._db is not None
@@ -112,4 +112,4 @@ class Journal(GroupCommit[_Work]):
 def _refusal(error: BaseException) -> Exception:
     if isinstance(error, Exception) and not isinstance(error, (sqlite3.Error, StopIteration)):
         return error
-    return JournalError(f"the journal refuses: {type(error).__name__}: {error}")
+    return JournalError(f"the journal refused the request: {type(error).__name__}: {error}")

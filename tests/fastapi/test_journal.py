@@ -209,7 +209,7 @@ async def test_a_look_for_the_dead_that_fails_is_repeated(
     monkeypatch.setattr(Database, "adopt", failing)
     async with Jobs(journal=tmp_path / "jobs.db"):
         await until(lambda: looks > 4)
-    assert "cannot look for jobs of workers that died: the lock file" in caplog.text
+    assert "cannot check for jobs of dead workers: the lock file" in caplog.text
 
 
 async def test_a_row_that_cannot_be_read_is_logged_and_stops_no_other_key(

@@ -219,7 +219,7 @@ async def test_a_thread_that_dies_fails_what_waits_for_it_with_the_cause(
         assert all(f"the journal failed (jobs.db): {type(error).__name__}" in str(result) for result in results)
         with pytest.raises(JournalError, match=type(error).__name__):
             await asyncio.wait_for(jobs.status(job.id), 5)
-    assert "jobs go on when the app is started again" in caplog.text
+    assert "jobs continue when the app is restarted" in caplog.text
     jobs = Jobs(journal=tmp_path / "jobs.db")
     jobs.register(name="work")(_quick)
     async with jobs:

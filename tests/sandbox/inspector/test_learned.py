@@ -21,14 +21,14 @@ async def test_quotas_view_shows_a_running_client_and_keeps_it_after_its_end(pag
     await page.get_by_role("tab", name="Quotas").click()
     panel = page.locator("#learned")
     await expect(panel).to_contain_text(
-        f"No client reports. aelyst sync FILE --to sandbox --base-url {sandbox.url} does"
+        f"No client reports yet. Use aelyst sync FILE --to sandbox --base-url {sandbox.url} or, in your own code,"
     )
     await expect(panel).to_contain_text(f'report_limiter(gateway.limiter, "{sandbox.url}")')
     async with (
         AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst"), settle=0) as gateway,
         report_limiter(gateway.limiter, sandbox.url, name="my import"),
     ):
-        await expect(panel).to_contain_text("It has sent no request yet.")
+        await expect(panel).to_contain_text("No request sent yet.")
         await gateway.upsert("email:a@b.c", ContactFields(first_name="Ann"))
         await expect(panel.locator("h3")).to_have_text("my import reports")
         card = panel.locator("li").filter(has_text="aelyst · PUT /contact/{identifier}")
@@ -76,29 +76,29 @@ async def test_quotas_view_compares_learned_and_enforced_quotas(page: Page, http
     await expect(cards.nth(0)).to_contain_text("1,234 waiting · paused for 0.5 s")
     await expect(cards.nth(0)).to_contain_text("Why per endpoint: it is taken to be so.")
     rows = [
-        ["Limit1010", "Window995 ms1 s", "Rate10.1 per s10 per s", "Left4 last told10 in fact"],
-        ["Limit1010", "Window2 s, told by the server ≠1 s", "Rate5 per s ≠10 per s", "Left4 last told10 in fact"],
-        ["Limit1010", "Windownot known1 s", "Ratenot known10 per s", "Left4 last told10 in fact"],
-        ["Limit10–", "Window995 ms, set by you–", "Rate10.1 per s–", "Left4 last told–"],
-        ["Limitnot known–", "Windownot known–", "Rate30 per min–", "Leftnot known–"],
+        ["Limit1010", "Window995 ms1 s", "Rate10.1 per s10 per s", "Remaining4 last reported10 now"],
+        ["Limit1010", "Window2 s, from the server ≠1 s", "Rate5 per s ≠10 per s", "Remaining4 last reported10 now"],
+        ["Limit1010", "Windownot known1 s", "Ratenot known10 per s", "Remaining4 last reported10 now"],
+        ["Limit10–", "Window995 ms, set by you–", "Rate10.1 per s–", "Remaining4 last reported–"],
+        ["Limitnot known–", "Windownot known–", "Rate30 per min–", "Remainingnot known–"],
     ]
     states = [
         "window known",
-        "shared: others spend the quota too",
+        "shared: others use the quota too",
         "learning: no window known yet",
-        "paused by a refusal",
+        "paused after a 429",
         "blind: no quota headers",
     ]
     for number, (figures, state) in enumerate(zip(rows, states, strict=True)):
         counted = "endpoint, fixed window" if number < 3 else "–"
         await expect(cards.nth(number).locator("tbody tr")).to_have_text([*figures, f"Counted perendpoint{counted}"])
         await expect(cards.nth(number)).to_contain_text(f"{state} · 20 sent · 1 refused")
-    await expect(page.locator("#learned")).to_contain_text("It has 3 more buckets.")
+    await expect(page.locator("#learned")).to_contain_text("3 more buckets not shown.")
     # Once it counts by paths, what the endpoint's own bucket said is past and no mistake; credentials are told apart.
     paths = [bucket(account=name, path="/contact/a%40b.c", scope="path") for name in ("one", "two")]
     old = bucket(account="one", rate=99.0)
     await http.control("PUT", "limiters/a", {"name": "ci", "buckets": [old, *paths]})
-    await expect(cards.nth(0).locator(".verdict")).to_have_text("not used any more: each path has its own")
+    await expect(cards.nth(0).locator(".verdict")).to_have_text("outdated: each path has its own")
     await expect(cards.nth(0)).not_to_contain_text("≠")
     await expect(cards.nth(1)).to_contain_text("/contact/a@b.c")
     await expect(cards.nth(1)).to_contain_text("path ≠")
@@ -115,7 +115,7 @@ async def test_quotas_view_marks_a_silent_client_and_then_drops_it(page: Page, h
     sandbox.limiters._clock = lambda: time.monotonic() + 8
     await expect(heading).to_contain_text("ci silent for ")
     sandbox.limiters._clock = lambda: time.monotonic() + 16
-    await expect(page.locator("#learned")).to_contain_text("No client reports.")
+    await expect(page.locator("#learned")).to_contain_text("No client reports yet.")
 
 
 async def test_new_reports_keep_selection_focus_and_typed_text(page: Page, http: Http, sandbox: Sandbox) -> None:
