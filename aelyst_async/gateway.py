@@ -1,8 +1,8 @@
 """What a provider can do, as protocols: code against these and any provider fits.
 
 `ContactReader` is what all providers have; `ContactGateway` adds writing; deleting, listing, lists, tags and messages
-are separate because not every API has them. All are ``runtime_checkable``: ``isinstance(gateway, ListGateway)`` asks whether a
-provider can.
+are separate because not every API has them. All are ``runtime_checkable``: ``isinstance(gateway, ListGateway)`` asks
+whether a provider can.
 
 Every ``contact`` and ``identifier`` argument takes an identifier object or its text (``"email:ann@example.com"``).
 Every method may raise any `aelyst_async.errors.ContactsError`; what each one adds is said below.

@@ -15,7 +15,6 @@ from typing import Generic, TypeVar
 import attrs
 
 from aelyst_async.contacts import Contact
-from aelyst_async.errors import ContactsError
 from aelyst_async.transport.events import logger
 from aelyst_async.waiting import uninterrupted
 
