@@ -11,8 +11,18 @@ if TYPE_CHECKING:
     from aelyst_async import errors
     from aelyst_async.bulk import Failure, Outcome, Success, get_many, upsert_many
     from aelyst_async.contacts import UNSET, Contact, ContactFields, Message, Tag, Unset, WriteReceipt
-    from aelyst_async.gateway import ContactGateway, ContactReader, ListGateway, MessageGateway, TagGateway
+    from aelyst_async.gateway import (
+        ContactGateway,
+        ContactReader,
+        DeletingGateway,
+        ListGateway,
+        ListingGateway,
+        MessageGateway,
+        TagGateway,
+        TaggingGateway,
+    )
     from aelyst_async.identifiers import ContactId, Email, Phone, parse_identifier
+    from aelyst_async.listing import Page
     from aelyst_async.ratelimit import Quota, RateLimiter
     from aelyst_async.registry import open_gateway
     from aelyst_async.transport import RetryPolicy
@@ -24,12 +34,15 @@ __all__ = [
     "ContactGateway",
     "ContactId",
     "ContactReader",
+    "DeletingGateway",
     "Email",
     "Failure",
     "ListGateway",
+    "ListingGateway",
     "Message",
     "MessageGateway",
     "Outcome",
+    "Page",
     "Phone",
     "Quota",
     "RateLimiter",
@@ -37,6 +50,7 @@ __all__ = [
     "Success",
     "Tag",
     "TagGateway",
+    "TaggingGateway",
     "Unset",
     "WriteReceipt",
     "errors",
@@ -46,7 +60,7 @@ __all__ = [
     "upsert_many",
 ]
 
-_HOMES = ("contacts", "identifiers", "gateway", "transport", "ratelimit", "registry", "bulk")
+_HOMES = ("contacts", "identifiers", "gateway", "transport", "ratelimit", "registry", "bulk", "listing")
 """Where the names live, the quickest to import first."""
 
 
