@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aelyst_async import errors
-    from aelyst_async.bulk import Failure, Outcome, Success, get_many, upsert_many
+    from aelyst_async.bulk import (
+        Failure,
+        Outcome,
+        Success,
+        add_tags_many,
+        delete_many,
+        get_many,
+        update_many,
+        upsert_many,
+    )
     from aelyst_async.contacts import UNSET, Contact, ContactFields, Message, Tag, Unset, WriteReceipt
     from aelyst_async.gateway import (
         ContactGateway,
@@ -53,10 +62,13 @@ __all__ = [
     "TaggingGateway",
     "Unset",
     "WriteReceipt",
+    "add_tags_many",
+    "delete_many",
     "errors",
     "get_many",
     "open_gateway",
     "parse_identifier",
+    "update_many",
     "upsert_many",
 ]
 
