@@ -68,7 +68,7 @@ def state(error: ContactsError) -> dict[str, Any]:
 
 def test_a_partial_change_says_what_went_through_and_names_no_person() -> None:
     error = example(errors.PartialChangeError)
-    assert str(error).startswith("applied in part: 1 went through ('a'), 1 did not (…): 449 no")
+    assert str(error).startswith("applied in part: 1 went through ('a'), 1 did not ('…'): 449 no")
     assert error.may_have_been_applied is True
 
 
@@ -102,7 +102,7 @@ def test_errors_survive(kind: type[ContactsError], again: Any) -> None:
     other: Any = again(error)
     assert type(other) is kind
     assert other is not error
-    assert (str(other), repr(other), other.args) == (str(error), repr(error), error.args)
+    assert (str(other), repr(other), repr(other.args)) == (str(error), repr(error), repr(error.args))
     assert state(other) == state(error)
     assert vars(other)["__notes__"] == ["row 7"]
     assert other.__cause__ is None

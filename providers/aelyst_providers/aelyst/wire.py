@@ -3,8 +3,8 @@
 Reading is strict about the id only (`aelyst_async.codec`): every other field may be null, absent or of another type,
 the id may be a string of digits, ``status`` is an open set, unknown keys are kept in ``raw`` only. A tag is never
 split: the page's own example ``"new_customer, sales"`` is one tag. Create answers ``{"code": "200", "message": …}``
-with the code as a string and no id; a change of the lifecycle answers ``{"code": 200, "message": …}``; every other write
-answers ``{"contactId": 1}``.
+with the code as a string and no id; a change of the lifecycle answers ``{"code": 200, "message": …}``; every other
+write answers ``{"contactId": 1}``.
 
 Writing is strict; the rules for custom values are in `aelyst_providers.aelyst.custom_fields`.
 """
