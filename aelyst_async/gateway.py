@@ -73,8 +73,8 @@ class DeletingGateway(Protocol):
     async def delete(self, identifier: Identifier | str) -> WriteReceipt:
         """Delete the contact. Raises `ContactNotFoundError` where there is none.
 
-        A delete that was repeated after a lost answer may raise `ContactNotFoundError` although the contact was
-        deleted by this call: then ``attempts`` is above 1.
+        A delete is repeated where its answer was lost. The repeat may then raise `ContactNotFoundError` for the contact
+        that the first request deleted; ``may_have_been_applied`` of that error is True.
         """
         ...
 

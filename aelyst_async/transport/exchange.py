@@ -327,7 +327,14 @@ def _translate(
             sent = progress.sent
         applied = sent and request.changes
         message = redactor.scrub(message)
-        error = kind(message, may_have_been_applied=applied, method=request.method, url=url, endpoint=request.endpoint)
+        error = kind(
+            message,
+            may_have_been_applied=applied,
+            repeatable=request.repeatable,
+            method=request.method,
+            url=url,
+            endpoint=request.endpoint,
+        )
         return error, sent
 
     if isinstance(error, aiohttp.ConnectionTimeoutError):

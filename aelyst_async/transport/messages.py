@@ -61,7 +61,8 @@ class Request:
 
     ``endpoint`` is the route template (``/contact/{identifier}``), safe to log and the key of the rate limit;
     ``path`` is the same with its segments filled in and percent-encoded, relative to the base URL. ``json`` is the
-    body, `UNSET` for none.
+    body, `UNSET` for none. ``semantics``: the method whose semantics (RFC 9110, 9.2) the call has, where they are not
+    those of its own: a POST that only reads is a GET, one that has the same effect twice is a PUT.
     """
 
     method: str
@@ -69,16 +70,17 @@ class Request:
     path: str
     query: tuple[tuple[str, str], ...] = ()
     json: Any | Unset = UNSET
+    semantics: str = ""
 
     @property
     def repeatable(self) -> bool:
         """Whether sending it again is safe even if it may have been applied."""
-        return self.method in _REPEATABLE
+        return (self.semantics or self.method) in _REPEATABLE
 
     @property
     def changes(self) -> bool:
         """Whether it can change anything at the server."""
-        return self.method not in {"GET", "HEAD"}
+        return (self.semantics or self.method) not in {"GET", "HEAD"}
 
     @property
     def target(self) -> str:
@@ -243,6 +245,7 @@ class Response:
             attempts=self.attempts,
             # A 5xx or a 408 says nothing about what was done before it; other errors are refusals.
             may_have_been_applied=self.request.changes and (issubclass(kind, ServerError) or self.status == 408),
+            repeatable=self.request.repeatable,
         )
 
     def _shown_headers(self) -> Mapping[str, str]:
@@ -274,6 +277,7 @@ class Response:
             request_id=request_id(self.headers, self.redactor),
             attempts=self.attempts,
             may_have_been_applied=self.request.changes,
+            repeatable=self.request.repeatable,
         )
 
 

@@ -34,7 +34,9 @@ ALL = [
     MessageGateway,
 ]
 CAN: dict[Any, set[Any]] = {
-    AelystGateway: {ContactReader, ContactGateway, TagGateway},
+    AelystGateway: {
+        *(ContactReader, ContactGateway, DeletingGateway, ListingGateway, TagGateway, TaggingGateway),
+    },
     DmChampGateway: {ContactReader, ContactGateway, ListGateway, TagGateway, MessageGateway},
     CallabGateway: {ContactReader},
 }
