@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options about columns, values and the file."""
     add = parser.add_argument_group("columns").add_argument
     add("--key", metavar="email|phone|email,phone", help="what contacts are matched by; the first of several that a "
-        "row has (default: email)")  # fmt: skip
+        "row has (default: the journal's, else email)")  # fmt: skip
     add("--map", action="append", default=[], metavar="COLUMN=FIELD", help="a column's field; nothing after = leaves "
         "the column out; may be repeated")  # fmt: skip
     add("--mapping", metavar="TOML", help="a file that says what each column is, as --suggest-mapping writes it")

@@ -22,7 +22,7 @@ from aelyst_async.cli.explain import explain
 from aelyst_async.cli.output import CommandError, complain, printable, say, to_json
 from aelyst_async.cli.parser import VALUE, CommandParser, add_target, bounded, provider_help
 from aelyst_async.cli.settings import add_options, read_settings
-from aelyst_async.cli.target import canonical, check_name, open_target, schema_for
+from aelyst_async.cli.target import canonical, check_name, journal_of, open_target, schema_for
 
 if TYPE_CHECKING:
     from aelyst_async.cli.target import Target
@@ -176,6 +176,8 @@ async def _sync(arguments: argparse.Namespace) -> int:
     failed = failures_file(source)
     again = None if failed is None else _original(source, arguments)
     settings = read_settings(arguments, None if again is None else again[1])
+    if "key" not in settings.rows and (known := _known_key(arguments, source)) is not None:
+        settings.rows["key"] = known
     rows = (
         read_contacts(arguments.file, **settings.source)
         if failed is None
@@ -192,7 +194,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
     async with AsyncExitStack() as stack:
         stack.callback(interrupted.close)
         target = await open_target(arguments.provider, arguments.base_url, stack, embed=True, report="aelyst sync")
-        journal: Path | None = source.with_name(f"{source.name}.{target.name.replace(':', '-')}.db")
+        journal: Path | None = journal_of(source, target.name)
         if arguments.journal is not None:
             journal = None if arguments.journal == "none" else Path(arguments.journal)
         elif again is not None:
@@ -209,6 +211,20 @@ async def _sync(arguments: argparse.Namespace) -> int:
         return await _run(
             arguments, interrupted, target, rows, journal=journal, failures=failures, settings=settings.rows
         )
+
+
+def _known_key(arguments: argparse.Namespace, source: Path) -> str | None:
+    """Return what the journal matches contacts by, where there is one: an export or an earlier sync has chosen it."""
+    from aelyst_async.sync.errors import JournalError
+    from aelyst_async.sync.history import origin_of
+
+    journal = journal_of(source, canonical(arguments.provider))
+    if arguments.journal is not None:
+        journal = Path(arguments.journal)
+    if journal.is_file():
+        with contextlib.suppress(JournalError):  # opening it will say what is wrong
+            return origin_of(journal).key
+    return None
 
 
 def _check_head(rows: ContactSource, mapper: Mapper, show: bool) -> None:

@@ -8,13 +8,14 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from aelyst_async.errors import ApiError
 from aelyst_async.export.columns import Spool, Values
 from aelyst_async.export.writers import ExportError, Writer, check_libraries, make_writer
 from aelyst_async.gateway import ListingGateway
@@ -34,7 +35,10 @@ _BATCH = 2_000
 
 @attrs.frozen(kw_only=True)
 class ExportProgress:
-    """How far an export is. ``done`` contacts were listed, in ``elapsed`` seconds; an API does not tell the total."""
+    """How far an export is: ``done`` contacts were listed, in ``elapsed`` seconds.
+
+    An API does not tell how many there are: ``total`` is 0 until the last one is listed.
+    """
 
     done: int
     elapsed: float
@@ -112,14 +116,15 @@ async def export_contacts(
     with ExitStack() as stack, Worker("aelyst-export") as worker:
         book = None if journal is None else await _opened(Path(journal), gateway, mapper, worker, stack, target)
         spool = stack.enter_context(Spool(mapper.schema))
-        definitions: Any = getattr(gateway, CUSTOM, None)
-        if definitions is not None:
-            spool.define(await definitions())
+        spool.define(await _definitions(gateway))
         async for contacts in _pages(gateway, search, where):
             for contact in contacts:
                 spool.add(contact)
             if progress is not None:
                 progress(ExportProgress(done=spool.count + spool.empty, elapsed=time.monotonic() - started))
+        if progress is not None:
+            listed = spool.count + spool.empty
+            progress(ExportProgress(done=listed, total=listed, elapsed=time.monotonic() - started))
         part = _part(file)
         stack.callback(part.unlink, missing_ok=True)
         written = _Written(spool, mapper, book, lambda: worker.closing)
@@ -148,6 +153,19 @@ async def export_contacts(
             journal=None if book is None else book.path,
             elapsed=time.monotonic() - started,
         )
+
+
+async def _definitions(gateway: Any) -> Iterable[Any]:
+    """Return the account's custom fields; none where the API does not show them to this credential."""
+    if not hasattr(gateway, CUSTOM):
+        return ()
+    try:
+        found: Iterable[Any] = await gateway.custom_fields()
+    except ApiError as error:
+        if error.status not in {403, 404, 405, 501}:
+            raise
+        return ()
+    return found
 
 
 async def _pages(gateway: Any, search: str | None, where: Any) -> AsyncIterator[Any]:

@@ -191,7 +191,7 @@ async def test_export_passes_the_selection_on_and_tells_progress(tmp_path: Path)
     seen: list[ExportProgress] = []
     await export_contacts(account, tmp_path / "p.jsonl", search="ann", where="w", progress=seen.append)
     assert account.asked == [("ann", "w")]
-    assert [one.done for one in seen] == [3, 6, 7]
+    assert [(one.done, one.total) for one in seen] == [(3, 0), (6, 0), (7, 0), (7, 7)]
 
 
 async def test_export_is_for_its_owner_only(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ async def test_with_raw_response_holds_the_last_answer_of_several(aelyst: Opener
     async with RawServer(
         reply(404, {"code": 404, "message": "Contact not found"}), reply(200, {"code": "200", "message": "created"})
     ) as server:
-        found = await aelyst(server.url).with_raw_response.upsert("email:a@x.com", AelystFields(first_name="Ann"))
+        gateway = aelyst(server.url, upsert="compose")
+        found = await gateway.with_raw_response.upsert("email:a@x.com", AelystFields(first_name="Ann"))
         assert (found.status, found.value.created) == (200, True)
         assert b"created" in found.body
 

@@ -139,6 +139,16 @@ class AelystGateway(HttpGateway):
         request = Request(method="GET", endpoint=_ENDPOINT, path=f"/contact/{who.prefix}:{encode_segment(who.value)}")
         return await self._call(request, partial(wire.read_contact, who=who, types=self._types), about=who)
 
+    @staticmethod
+    def condition(said: str) -> Condition:
+        """Return the condition for `contacts` that a text such as ``email contains @example.com`` means.
+
+        Raises `ConfigurationError`.
+        """
+        from aelyst_providers.aelyst.where import parse_condition
+
+        return parse_condition(said)
+
     def contacts(
         self,
         search: str | None = None,
