@@ -215,16 +215,12 @@ async def _sync(arguments: argparse.Namespace) -> int:
 
 def _known_key(arguments: argparse.Namespace, source: Path) -> str | None:
     """Return what the journal matches contacts by, where there is one: an export or an earlier sync has chosen it."""
-    from aelyst_async.sync.errors import JournalError
-    from aelyst_async.sync.history import origin_of
+    from aelyst_async.sync.history import key_of
 
     journal = journal_of(source, canonical(arguments.provider))
     if arguments.journal is not None:
         journal = Path(arguments.journal)
-    if journal.is_file():
-        with contextlib.suppress(JournalError):  # opening it will say what is wrong
-            return origin_of(journal).key
-    return None
+    return key_of(journal) if journal.is_file() else None
 
 
 def _check_head(rows: ContactSource, mapper: Mapper, show: bool) -> None:
