@@ -282,7 +282,7 @@ class ContactSync:
             quota_used=engine.quota_used,
             stopped=engine.stopped,
             resumed=resumed,
-            notes=_notes(journal),
+            notes=_notes(journal, tally.untold),
             changes=reader.notes,
         )
         if journal is not None and not dry_run:
@@ -337,11 +337,15 @@ class ContactSync:
                 raise SyncError(f"--failures {failures} belongs to the journal; name another file")
 
 
-def _notes(journal: Journal | None) -> tuple[str, ...]:
-    if journal is None or not journal.unreadable:
-        return ()
-    words = f"{journal.unreadable:,} rows of {journal.path.name} do not fit their checksum (is the disk failing?)"
-    return (f"{words}; nothing in them was used, their contacts were looked up",)
+def _notes(journal: Journal | None, untold: int) -> tuple[str, ...]:
+    notes = []
+    if journal is not None and journal.unreadable:
+        words = f"{journal.unreadable:,} rows of {journal.path.name} do not fit their checksum (is the disk failing?)"
+        notes.append(f"{words}; nothing in them was used, their contacts were looked up")
+    if untold:
+        who = "1 of the created contacts" if untold == 1 else f"{untold:,} of the created contacts"
+        notes.append(f"{who} may have been there before: the API does not tell whether an upsert created or updated")
+    return tuple(notes)
 
 
 def _is_number(value: object) -> bool:

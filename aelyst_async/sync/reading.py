@@ -35,7 +35,11 @@ _CHUNK = 1_000
 
 @attrs.define
 class Work:
-    """A row to be sent, and what has become of it so far."""
+    """A row to be sent, and what has become of it so far.
+
+    ``ambiguous``: a create may have happened, so the contact is looked up first. ``upserted``: an upsert that may be
+    repeated may have created the contact; the next run looks it up.
+    """
 
     row: int
     line: int | None
@@ -48,6 +52,7 @@ class Work:
     looks: int = 0
     verify: bool = False
     ambiguous: bool = False
+    upserted: bool = False
     parked_since: float | None = None
     pauses: int = 0
     created: bool | None = None

@@ -120,11 +120,12 @@ class Progress:
 
 
 class Tally:
-    """The counters of a run."""
+    """The counters of a run. ``untold``: of the created contacts, those that the API did not call new."""
 
     def __init__(self) -> None:
         self.read = 0
         self.created = 0
+        self.untold = 0
         self.updated = 0
         self.unchanged = 0
         self.failed = 0
