@@ -190,7 +190,7 @@ def _check(concurrency: int) -> int:
 
 
 async def each(work: Callable[[T], Awaitable[V]], items: Items[T], concurrency: int) -> AsyncGenerator[V, None]:
-    """Yield what `work` returns for each item, as it finishes, at most `concurrency` at a time."""
+    """Yield what `work` returns for each item, never None, as it finishes, at most `concurrency` at a time."""
     source = _Source(items)
     done: asyncio.Queue[V | None] = asyncio.Queue(maxsize=1)
     failures: list[BaseException] = []

@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aelyst_async.cli import mirror
 from aelyst_async.cli.explain import explain
 from aelyst_async.cli.output import CommandError, complain, printable, say, to_json
 from aelyst_async.cli.parser import VALUE, CommandParser, add_target, bounded, provider_help
@@ -74,6 +75,7 @@ def add_parser(subparsers: Any) -> None:
         help="compare this share of the unchanged rows with the vendor's data")  # fmt: skip
     add("--assume-new", action="store_true", help="create unknown contacts without asking: for an empty account")
     add("--rebind", action="store_true", help="the journal's token was replaced, the account is the same")
+    mirror.add_options(parser)
     _add_run_options(run, parser.add_argument_group("output"), "FILE.failures.jsonl and .csv")
     parser.set_defaults(run=lambda arguments: _command(arguments, lambda: _sync(arguments)), name="sync")
     parser.forms = {"retry": _retry_parser(), "status": _status_parser()}
@@ -103,7 +105,10 @@ def _retry_parser() -> CommandParser:
     add_target(parser, "--to", can="upsert", required=False)
     run = parser.add_argument_group("run")
     _add_run_options(run, parser.add_argument_group("output"), "JOURNAL.failures.jsonl")
-    unused = {"dry_run": False, "remote": False, "refresh": False, "verify": 0.0, "assume_new": False, "rebind": False}
+    unused: dict[str, Any] = {
+        "dry_run": False, "remote": False, "refresh": False, "verify": 0.0, "assume_new": False, "rebind": False,
+        **mirror.UNUSED,
+    }  # fmt: skip
     parser.set_defaults(
         run=lambda arguments: _command(arguments, lambda: _retry(arguments)), name="sync retry", **unused
     )
@@ -174,6 +179,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
     schema = schema_for(arguments.provider, "upsert", "be the target of a sync")
     source = _home(arguments.file)
     failed = failures_file(source)
+    mirror.check(arguments, failures=failed is not None)
     again = None if failed is None else _original(source, arguments)
     settings = read_settings(arguments, None if again is None else again[1])
     if "key" not in settings.rows and (known := _known_key(arguments, source)) is not None:
@@ -321,6 +327,7 @@ async def _run(
             progress=view,
             target={"target": target.name, "base_url": target.base_url, "instance": target.instance},
             settings=json.loads(json.dumps(settings if recorded is None else recorded, default=str)),
+            **mirror.settings(arguments, view.close),
             **settings,
         )
         mapper = sync.mapper
@@ -356,8 +363,9 @@ def _tell(
         message, code = explain(trouble, provider=target.name)[0], 2
         if isinstance(trouble, SyncStoppedError):
             message += "; check --base-url and the network"
-    elif arguments.signal is not None and report is not None and not report.complete:
-        code = 128 + arguments.signal
+    elif arguments.signal is not None and report is not None:
+        interrupted = not report.complete or report.not_deleted is not None
+        code = 128 + arguments.signal if interrupted else code
     resume = shlex.join(["aelyst", *arguments.words])
     if report is not None and (trouble is None or arguments.json or not _nothing_written(report)):
         if arguments.json:

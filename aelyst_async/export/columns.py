@@ -115,12 +115,12 @@ class Spool:
             column = Column(f"{CUSTOM}.{name}", name, frozenset(kinds))
             kind = self._type(name, kinds)
             # A blank at the end or a colon would be taken for something else than a part of the name.
-            plain = kind == "text" and name == name.strip() and ":" not in name
+            plain = (kind == "text" or kinds == {"text"}) and name == name.strip() and ":" not in name
             made.append(column if plain else column.retyped(kind))
         return made
 
     def _type(self, name: str, kinds: set[str]) -> str:
-        if not kinds:
+        if kinds <= {"text"}:
             defined = self._defined.get(name, "text")
             return defined if defined in CUSTOM_TYPES else "text"
         if kinds == {"bool"}:

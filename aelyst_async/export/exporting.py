@@ -127,7 +127,8 @@ async def export_contacts(
             progress(ExportProgress(done=listed, total=listed, elapsed=time.monotonic() - started))
         part = _part(file)
         stack.callback(part.unlink, missing_ok=True)
-        written = _Written(spool, mapper, book, lambda: worker.closing)
+        selection = bool(search) or where is not None
+        written = _Written(spool, mapper, book, lambda: worker.closing, selection=selection)
         try:
             await worker.run(written.write, part, kind, file.name)
         except OSError as error:
@@ -192,7 +193,9 @@ async def _opened(
 class _Written:
     """Writes the rows, and notes what a sync will make of each. Runs on a thread."""
 
-    def __init__(self, spool: Spool, mapper: Mapper, journal: Journal | None, stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self, spool: Spool, mapper: Mapper, journal: Journal | None, stopped: Callable[[], bool], *, selection: bool
+    ) -> None:
         self.columns: tuple[str, ...] | None = None
         self.refused = self.changed = self.formulas = 0
         self.reasons: Counter[str] = Counter()
@@ -200,6 +203,7 @@ class _Written:
         self._mapper = mapper
         self._journal = journal
         self._stopped = stopped
+        self._selection = selection
         self._writes: list[Settled] = []
 
     def write(self, part: Path, kind: str, name: str) -> None:
@@ -207,7 +211,7 @@ class _Written:
         if self._journal is not None:
             arguments = {
                 "key": self._mapper.key, "rows": self._spool.count, "process": identity(),
-                "settings": {"key": self._mapper.key},
+                "settings": {"key": self._mapper.key}, "selection": self._selection,
             }  # fmt: skip
             self._journal.begin(source=name, fingerprint=None, arguments=arguments)
         with part.open("wb") as file:
