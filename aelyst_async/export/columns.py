@@ -86,9 +86,10 @@ class Spool:
     def define(self, definitions: Iterable[Any]) -> None:
         """Add the custom fields that the account has, in their order: objects with ``name`` and ``data_type``."""
         for one in definitions:
-            if one.name.strip():
-                self._kinds.setdefault(one.name, set())
-                self._defined[one.name] = str(getattr(one, "data_type", "text"))
+            name = _storable(one.name)
+            if name.strip():
+                self._kinds.setdefault(name, set())
+                self._defined[name] = str(getattr(one, "data_type", "text"))
 
     def add(self, contact: Any) -> None:
         """Append a contact."""

@@ -26,6 +26,7 @@ from aelyst_async.sync.worker import Worker
 from aelyst_async.tables.fields import CUSTOM
 from aelyst_async.tables.mapping import Mapped, Mapper, schema_of
 from aelyst_async.tables.model import Interrupted
+from aelyst_async.tables.opening import display_name
 
 __all__ = ["ExportError", "ExportProgress", "ExportReport", "export_contacts"]
 
@@ -133,8 +134,6 @@ async def export_contacts(
             await worker.run(written.write, part, kind, file.name)
         except OSError as error:
             raise _unwritable(file, error) from None
-        if book is not None:
-            await worker.run(written.end_run)
         _check_place(file, force=force)  # it may have been made meanwhile
         try:
             part.replace(file)
@@ -173,6 +172,8 @@ async def _pages(gateway: Any, search: str | None, where: Any) -> AsyncIterator[
     async with aclosing(gateway.contacts(search, where).pages()) as pages:
         async for page in pages:
             yield page.items
+            if not page.complete:
+                raise ExportError("the server repeated a cursor, so the rest of the account could not be listed")
             await asyncio.sleep(0)
 
 
@@ -213,7 +214,18 @@ class _Written:
                 "key": self._mapper.key, "rows": self._spool.count, "process": identity(),
                 "settings": {"key": self._mapper.key}, "selection": self._selection,
             }  # fmt: skip
-            self._journal.begin(source=name, fingerprint=None, arguments=arguments)
+            self._journal.begin(source=display_name(name), fingerprint=None, arguments=arguments)
+        ended = False
+        try:
+            self._write(part, kind)
+            ended = True
+        finally:
+            if self._journal is not None:
+                rows = self._spool.count
+                report = SyncReport(rows=rows, total=rows, unchanged=rows - self.refused, failed=self.refused)
+                self._journal.end(0 if ended else 1, report.to_dict())
+
+    def _write(self, part: Path, kind: str) -> None:
         with part.open("wb") as file:
             with contextlib.closing(make_writer(kind, file, self._spool.columns())) as writer:
                 self.columns = writer.columns
@@ -246,13 +258,6 @@ class _Written:
         if self._journal is not None and self._writes:
             self._journal.apply(self._writes)
             self._writes = []
-
-    def end_run(self) -> None:
-        """Close the run in the journal."""
-        assert self._journal is not None
-        rows = self._spool.count
-        report = SyncReport(rows=rows, total=rows, unchanged=rows - self.refused, failed=self.refused)
-        self._journal.end(0, report.to_dict())
 
 
 def _same(mapped: Mapped, values: Values) -> bool:

@@ -259,6 +259,10 @@ class Mirror:
                 await self._gateway.get(ContactId(contact_id))
             except ContactNotFoundError:
                 gone += 1
+            except ContactsError as error:
+                if isinstance(error, AuthenticationError) and error.status == 401:
+                    raise
+                continue  # it stays open; if it is listed, it is deleted again
             journal.apply([Forgotten((_ID + contact_id,))])  # one that is still there will be listed
         return gone
 

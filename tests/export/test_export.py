@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from aelyst_async import errors
 from aelyst_async.export import ExportError, ExportProgress, export_contacts
+from aelyst_async.listing import Listing, Page
 from aelyst_async.sync import ContactSync, SyncReport, read_contacts
 from aelyst_providers.aelyst import AelystContact, CustomField
 from tests.export.fakes import Account, Definition, aelyst_contact
@@ -267,3 +268,44 @@ async def test_export_writes_an_empty_account(tmp_path: Path, kind: str) -> None
     report = await export_contacts(Account(), tmp_path / f"p.{kind}")
     assert report.rows == 0
     assert (tmp_path / f"p.{kind}").exists()
+
+
+async def test_export_refuses_an_incomplete_listing(tmp_path: Path) -> None:
+    account = Account([aelyst_contact(number) for number in range(1, 9)])
+
+    async def fetch(cursor: str | None) -> Page[AelystContact]:
+        return Page((aelyst_contact(1),), "again")
+
+    account.contacts = lambda *_, **__: Listing(fetch)  # type: ignore[method-assign]
+    with pytest.raises(ExportError, match="repeated a cursor"):
+        await export_contacts(account, tmp_path / "p.csv")
+    assert left_in(tmp_path) == []
+
+
+async def test_export_that_fails_ends_its_run_in_the_journal(tmp_path: Path) -> None:
+    account = Account([aelyst_contact(1, custom_fields=(CustomField("Note", "x" * 40_000),))])
+    with pytest.raises(ExportError):
+        await export_contacts(account, tmp_path / "p.xlsx", journal=tmp_path / "j.db")
+    report = await ContactSync(account, journal=tmp_path / "j.db", key="email,phone").run([])
+    assert not report.resumed
+
+
+async def test_export_replaces_what_the_journal_knew(tmp_path: Path) -> None:
+    account = Account([aelyst_contact(1), aelyst_contact(2)])
+    file, journal = tmp_path / "p.csv", tmp_path / "j.db"
+    await export_contacts(account, file, journal=journal)
+    account.contacts_by_id["1"] = aelyst_contact(1, first_name="Changed there")
+    await export_contacts(account, file, journal=journal, force=True)
+    account.calls.clear()
+    report = await ContactSync(account, journal=journal, key="email,phone").run(read_contacts(file))
+    assert (report.unchanged, account.calls) == (2, {})
+
+
+async def test_export_works_where_the_definitions_are_not_shown(tmp_path: Path) -> None:
+    account = Account([aelyst_contact(1)])
+
+    async def refused() -> list[Definition]:
+        raise errors.AuthenticationError(status=403)
+
+    account.custom_fields = refused  # type: ignore[method-assign]
+    assert (await export_contacts(account, tmp_path / "p.csv")).rows == 1

@@ -33,12 +33,15 @@ from aelyst_async import (
     errors,
     open_gateway,
 )
+from aelyst_async.export import ExportReport, export_contacts
 from aelyst_async.fastapi import AppGateway
 from aelyst_async.identifiers import Identifier
 from aelyst_async.pytest_plugin import SandboxFixture
 from aelyst_async.sandbox import Account, Counters, LoggedRequest, Sandbox
+from aelyst_async.sync import ContactSync
+from aelyst_async.sync.mirror import MirrorPlan
 from aelyst_async.transport.raw import RawResponse
-from aelyst_providers.aelyst import AelystContact, AelystFields, AelystGateway, CustomField, CustomFields
+from aelyst_providers.aelyst import AelystContact, AelystFields, AelystGateway, CustomField, CustomFields, Field
 from aelyst_providers.callab import CallabContact, CallabGateway
 from aelyst_providers.dmchamp import DmChampContact, DmChampFields, DmChampGateway
 
@@ -234,3 +237,21 @@ async def options_and_raw_responses(gateway: AelystGateway) -> None:
     unchecked: RawResponse[AelystContact] = await gateway.with_raw_response.get("id:1")
     assert_type(unchecked.value, AelystContact)
     assert_type(errors.ServerError(status=500).request_id, str | None)
+
+
+# --- export and mirror -----------------------------------------------------------------------------------------------
+
+
+async def export_and_mirror(gateway: AelystGateway, reader: CallabGateway) -> None:
+    report = await export_contacts(gateway, "people.csv", search="ann", where=Field("email").exists(), journal="j.db")
+    assert_type(report, ExportReport)
+    assert_type(report.columns, tuple[str, ...] | None)
+    await export_contacts(reader, "people.csv")  # type: ignore[arg-type]
+    await export_contacts(gateway)  # type: ignore[call-arg]
+
+    async def confirm(plan: MirrorPlan) -> bool:
+        return plan.missing < 10
+
+    sync = ContactSync(gateway, journal="j.db", delete_missing=True, max_deletes=0.05, confirm=confirm)
+    assert_type((await sync.run("people.csv")).deleted, int)
+    ContactSync(gateway, confirm=lambda: True)  # type: ignore[misc, arg-type]
