@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aelyst_async import errors
+    from aelyst_async.blocking import BlockingGateway
     from aelyst_async.bulk import (
         Failure,
         Outcome,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNSET",
+    "BlockingGateway",
     "Contact",
     "ContactFields",
     "ContactGateway",
@@ -72,7 +74,7 @@ __all__ = [
     "upsert_many",
 ]
 
-_HOMES = ("contacts", "identifiers", "gateway", "transport", "ratelimit", "registry", "bulk", "listing")
+_HOMES = ("contacts", "identifiers", "gateway", "transport", "ratelimit", "registry", "bulk", "listing", "blocking")
 """Where the names live, the quickest to import first."""
 
 

@@ -46,6 +46,8 @@ from aelyst_async.transport.transport import Transport
 if TYPE_CHECKING:
     from aiohttp import ClientSession, ClientTimeout
 
+    from aelyst_async.blocking import BlockingGateway
+
 __all__ = ["HttpGateway"]
 
 T = TypeVar("T")
@@ -179,6 +181,12 @@ class HttpGateway(ABC):
     def _error_in(self, response: Response) -> ApiError | None:
         """Return the error that an answer is. An adapter whose API hides errors in other statuses overrides it."""
         return None if response.ok else response.error()
+
+    def blocking(self) -> BlockingGateway[Self]:
+        """Return a facade whose methods block, for code without an event loop. It opens and closes this gateway."""
+        from aelyst_async.blocking import BlockingGateway
+
+        return BlockingGateway(self)
 
     def subscribe(
         self,
