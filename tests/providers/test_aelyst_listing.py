@@ -186,7 +186,7 @@ async def test_next_page_that_cannot_be_found_is_an_error_not_the_end(following:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ([], r"\$\.items"), ({}, r"\$\.items"), ({"items": {}}, r"\$\.items"), ({"items": [{"id": 1}, {}]}, r"s\[1\]\.id"),
+        ([], r"\$\.items"), ({}, r"\$\.items"), ({"items": {}}, r"\$\.items"), ({"items": [{"id": 1}, {}]}, r"\[1\]"),
         ({"items": [5]}, r"items\[0\]\.id"), ("x", r"\$\.items"),
     ],
 )  # fmt: skip
