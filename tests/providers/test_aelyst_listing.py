@@ -30,6 +30,9 @@ def tag(operator: str, *names: str) -> dict[str, Any]:
 VIP = tag("hasAnyOf", "vip")
 
 
+EMAIL: Any
+SEATS: Any
+CREATED: Any
 EMAIL, SEATS, CREATED = Field("email"), Field("custom_fields.Seats"), Field("created_at")
 
 

@@ -64,7 +64,8 @@ async def test_upsert_is_repeated_without_a_look_up(lost: Any) -> None:
     session, gateway = play([lost])
     with pytest.raises((errors.TransportError, errors.ServerError)) as caught:
         await gateway.upsert(WHO, ANN)
-    assert (caught.value.may_have_been_applied, caught.value.repeatable) == (True, True)
+    failure: Any = caught.value
+    assert (failure.may_have_been_applied, failure.repeatable) == (True, True)
 
 
 @pytest.mark.parametrize("native", NO_ROUTE)

@@ -150,7 +150,8 @@ async def test_merge_is_never_repeated_and_says_that_it_may_have_happened(lost: 
     session, gateway = play([lost, DONE], retry=RetryPolicy())
     with pytest.raises((errors.TransportError, errors.ServerError)) as caught:
         await gateway.merge("id:7", "id:8")
-    assert (caught.value.may_have_been_applied, caught.value.repeatable) == (True, False)
+    failure: Any = caught.value
+    assert (failure.may_have_been_applied, failure.repeatable) == (True, False)
     assert len(session.sent) == 1
 
 
