@@ -83,7 +83,7 @@ async def test_list_goes_on_where_it_was_after_contacts_were_deleted(http: Http,
     assert [str(item["id"]) for item in rest["items"]] == made[3:5]
 
 
-def condition(field: str | None, operator: str, value: Any, category: str = "contactField") -> dict[str, Any]:
+def condition(field: str | None, operator: Any, value: Any, category: str = "contactField") -> dict[str, Any]:
     return {"category": category, "field": field, "operator": operator, "value": value}
 
 

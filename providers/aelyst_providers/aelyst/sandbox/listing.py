@@ -65,9 +65,10 @@ def _matcher(call: Call, body: dict[str, Any]) -> Callable[[Record], bool]:
 
 
 def _test(call: Call, condition: Any) -> Callable[[Record], bool]:
-    if not isinstance(condition, dict) or not isinstance(condition.get("operator"), str):
+    operator = condition.get("operator") if isinstance(condition, dict) else None
+    if not isinstance(operator, str):
         raise Refusal(error(400, "filter: a condition is an object with an operator"))
-    category, field, operator = condition.get("category"), condition.get("field"), condition.get("operator")
+    category, field = condition.get("category"), condition.get("field")
     value = condition.get("value")
     if category == "contactTag" and operator in _OF_TAGS:
         if not isinstance(value, list) or not value or not all(isinstance(tag, str) for tag in value):
