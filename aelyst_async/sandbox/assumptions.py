@@ -1,8 +1,8 @@
 """What the sandbox does, and how it knows: each behaviour is *documented* or *assumed*.
 
 A documented behaviour is described on a page of the vendor, and carries that page's address. Where the pages say
-nothing, a real server still does something, and a client that was tested against one guess may depend on it. So every
-assumed behaviour is a switch with all its plausible values, and a client's tests can run over all of them.
+nothing, a real server still does something, and a client that was tested against one guess may depend on it. So an
+assumed behaviour with several plausible values is a switch, and a client's tests can run over all of them.
 
 A switch is named ``vendor.name``; `Settings.set` also takes the bare name and sets it for every vendor that has it.
 ``aelyst sandbox explain`` prints the table.

@@ -90,7 +90,12 @@ class Fields:
     def names(self) -> list[str]:
         """Return the names of all fields."""
         known = [rule.name for rule in self.schema.rules if rule.kind != "custom_fields"]
-        return [*known, f"{CUSTOM}.NAME"] if self.has_custom else known
+        if not self.has_custom:
+            return known
+        rule = self.schema.rule(CUSTOM)
+        if rule is None or rule.items is None:
+            return [*known, f"{CUSTOM}.NAME"]
+        return [*known, *(f"{CUSTOM}.{name}" for name in sorted({item.name for item in rule.items.values()}))]
 
     def _unknown(self, name: str) -> UnknownFieldError:
         provider = self.schema.provider

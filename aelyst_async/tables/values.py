@@ -156,8 +156,8 @@ def option(value: Any) -> Any:
 
 def one_of(rule: Rule, options: Iterable[str]) -> Rule:
     """Return `rule` with a check that what it gives is one of the options."""
-    known = {option.casefold(): option for option in options}
-    exact = frozenset(options)
+    exact = tuple(options)
+    known = {option.casefold(): option for option in exact}
 
     def check(value: Any) -> Any:
         made = rule(value)

@@ -221,7 +221,7 @@ def _value(value: Any, name: str, kind: Any = object) -> str:
     """Return a value as the API takes it: every value is a string. Raises `ConfigurationError`."""
     if isinstance(value, bool) and kind is object:
         return "true" if value else "false"
-    problem = f"where: {name}: a {type(value).__name__} cannot be compared here"
+    problem = f"where: {name}: a value of type {type(value).__name__} cannot be compared here"
     if isinstance(value, kind) and not isinstance(value, bool):
         if isinstance(value, str) and value:
             try:

@@ -65,9 +65,10 @@ def _matcher(call: Call, body: dict[str, Any]) -> Callable[[Record], bool]:
 
 
 def _test(call: Call, condition: Any) -> Callable[[Record], bool]:
-    if not isinstance(condition, dict):
-        raise Refusal(error(400, "filter: a condition is not an object"))
-    category, field, operator = condition.get("category"), condition.get("field"), condition.get("operator")
+    operator = condition.get("operator") if isinstance(condition, dict) else None
+    if not isinstance(operator, str):
+        raise Refusal(error(400, "filter: a condition is an object with an operator"))
+    category, field = condition.get("category"), condition.get("field")
     value = condition.get("value")
     if category == "contactTag" and operator in _OF_TAGS:
         if not isinstance(value, list) or not value or not all(isinstance(tag, str) for tag in value):
@@ -81,10 +82,10 @@ def _test(call: Call, condition: Any) -> Callable[[Record], bool]:
     return _comparison(call, field, operator, value)
 
 
-def _comparison(call: Call, field: str, operator: Any, value: Any) -> Callable[[Record], bool]:
+def _comparison(call: Call, field: str, operator: str, value: Any) -> Callable[[Record], bool]:
     if operator == "contains" and call.switch("contains") == "400":
         raise Refusal(error(400, "filter: no operator 'contains'"))
-    make = _OF_FIELDS.get(operator) if isinstance(operator, str) else None
+    make = _OF_FIELDS.get(operator)
     if make is None:
         raise Refusal(error(400, f"filter: no operator {operator!r:.40} for a field"))
     try:
