@@ -146,16 +146,18 @@ class Window:
         """The upper bound counts requests of one limit only."""
         self._points.clear()
 
-    def narrow(self, log: Log, at: float, least: int, most: int, limit: int, jitter: float) -> int:
+    def narrow(
+        self, log: Log, at: float, least: int, most: int, limit: int, jitter: float, late: float, oldest: float
+    ) -> int:
         """Take in that by `at`, requests from the first to between `least` and `most` were forgotten.
 
         Return how many requests of others the server must count: those that it would have to count for longer than W
         if they were ours.
         """
         if not self.told:
-            self._bound_above(at, least, most, limit, jitter)
+            self._bound_above(at, least, most, limit, late)
         others = 0
-        age = at - jitter - log.time(max(most, 0) + 1) if most < log.count else 0.0
+        age = at - jitter - oldest if most < log.count else 0.0
         if most < 0 or age > self.low or self.shared:
             length = min(self.believed, self.high)
             trusted = 0.985 * length if self.shared or self.proven >= _TRUSTED else self.high
