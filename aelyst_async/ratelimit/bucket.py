@@ -334,8 +334,9 @@ class Bucket:
             self._round_trip = max(took, 1e-4)
             self._jitter = min(max(took, _TOGETHER), _FIRST_JITTER)
         self._round_trip += (took - self._round_trip) / 8
+        self._fastest = min(self._fastest, took)
         if one.opens:
-            self._opened_for = max(self._opened_for, took)
+            self._opened_for = max(self._opened_for, took - self._fastest)
         if status == 429:
             self._refuse(one, now, quota)
             return

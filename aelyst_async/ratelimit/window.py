@@ -181,7 +181,7 @@ class Window:
             if not self.known:
                 guess = max(span + jitter, 0.0 if sudden else guess)
             if guess < self.believed or self.believed not in USUAL:
-                guess = max(self._usual(guess), self.low)
+                guess = max(self._usual(guess, first=not self.known), self.low)
                 if guess < self.believed:
                     self._believe(guess)
         if most <= 0:
@@ -234,9 +234,9 @@ class Window:
         self.known = seconds < math.inf
         self.proven = 0
 
-    def _usual(self, most: float) -> float:
-        """Return the longest usual length between the bounds, up to `most`; `most`, if there is none."""
+    def _usual(self, most: float, *, first: bool = False) -> float:
+        """Return the longest usual length between the bounds, up to `most`; if there is none, `most`, or the next."""
         for one in reversed(USUAL):
             if self.low <= one <= most:
                 return one
-        return most
+        return next((one for one in USUAL if one > most), most) if first else most
