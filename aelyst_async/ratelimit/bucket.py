@@ -416,7 +416,9 @@ class Bucket:
         else:
             self._fastest = min(self._fastest * 1.001, took)
             if most > least:
-                self._jitter = max(_TOGETHER, jitter * (1 - (1 / 1000 if self._overtaken else 1 / 24)))
+                # Of responses that come together, only one says something new of how far requests overtake each other.
+                fresh = min(1.0, (at - self._seen_at) / self._round_trip)
+                self._jitter = max(_TOGETHER, jitter * (1 - (1 / 1000 if self._overtaken else max(fresh / 4, 1 / 40))))
             self._spare *= 1 - 1 / (4 + limit) if self._spare > 0.1 else 0.0
             self._slip *= 1 - 1 / (64 * limit)
         if seen:
