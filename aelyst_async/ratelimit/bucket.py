@@ -505,6 +505,8 @@ class Bucket:
             if age >= window.high or window.proven >= 64:
                 self._slip = min(max(2 * self._slip, 0.004), 0.05)
                 window.proven = max(window.proven // 2, 1)
+            elif self._overtaken and self._jitter < _FIRST_JITTER:
+                self._jitter = min(2 * self._jitter, _FIRST_JITTER)  # one that it relied on may have come later
             else:
                 window.at_least(age)
         elif limit is not None and told and limit == quota.limit and self._log.sent_by(one.at) <= self._allowed:
