@@ -505,12 +505,16 @@ class Bucket:
             if age >= window.high or window.proven >= 64:
                 self._slip = min(max(2 * self._slip, 0.004), 0.05)
                 window.proven = max(window.proven // 2, 1)
-            elif self._overtaken and self._jitter < _FIRST_JITTER:
-                self._jitter = min(2 * self._jitter, _FIRST_JITTER)  # one that it relied on may have come later
+            elif self._overtaken and self._jitter < _FIRST_JITTER / 2:
+                self._jitter *= 2  # one that it relied on may have come later
             else:
                 window.at_least(age)
         elif limit is not None and told and limit == quota.limit and self._log.sent_by(one.at) <= self._allowed:
-            self._join(one.at, limit)  # a response had left this one: others have taken it
+            # A response had left this one: requests have overtaken each other, or, the next time, others have taken it.
+            if self._spare < 1 and self._overtaken:
+                self._spare = 1.0
+            else:
+                self._join(one.at, limit)
         self.paused_until = max(self.paused_until, now + min(wait, _PROBE_EVERY))
         self._discount(one)
         self._allowed = min(self._allowed, self._log.count) + 1
