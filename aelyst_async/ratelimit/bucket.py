@@ -395,9 +395,10 @@ class Bucket:
         # Requests in all that are authorised, as if this one had been counted first of those within the jitter, or last
         least, most = log.around(at, jitter)
         least, most = least + 1 + remaining - one.behind, most + remaining
-        late = took if one.opens else jitter  # it was counted so much later than it was sent, at most
+        late = jitter  # it was counted so much later than it was sent, at most
         if one.opens:
-            most = log.sent_by(at + took) + remaining
+            late = max(jitter, took - self._fastest)
+            most = log.sent_by(at + late) + remaining
         seen = self._seen_at > -math.inf
         if at < self._seen_at - jitter:
             if least > old and self._others < 1:
@@ -432,6 +433,8 @@ class Bucket:
         self._sure = max(before, least)
         begun = self._counted_by(max(most - limit, 0) + 1)
         others = window.narrow(log, at, least - limit, most - limit, limit, jitter, late, begun)
+        if others and self._overtaken:  # or those of ours that were counted before this one
+            others = max(0, others - log.sent_by(at + took - self._fastest) + log.sent_by(at + jitter))
         self._others = others if others > self._others else self._others * (1 - 1 / (4 + limit))
         if self._rate < math.inf or self._others >= 1:
             self._share_out(at, limit, remaining)
@@ -511,7 +514,7 @@ class Bucket:
                 window.at_least(age)
         elif limit is not None and told and limit == quota.limit and self._log.sent_by(one.at) <= self._allowed:
             # A response had left this one: requests have overtaken each other, or, the next time, others have taken it.
-            if self._spare < 1 and self._overtaken:
+            if self._spare < 1:
                 self._spare = 1.0
             else:
                 self._join(one.at, limit)

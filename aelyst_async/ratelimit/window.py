@@ -164,7 +164,9 @@ class Window:
             if most < 0 or age > 1.02 * trusted + 0.002:
                 others = max(0, log.sent_by(at - length - jitter) - most)
             elif age > self.low and not self.told and not self.shared:
-                self.low = age
+                # A usual length is not given up for what jitter may explain.
+                near = self.believed in USUAL and age <= 1.02 * self.believed
+                self.low = min(age, self.believed) if near else age
         if self.told:
             return others
         if self.shared:
