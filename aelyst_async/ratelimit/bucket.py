@@ -505,7 +505,7 @@ class Bucket:
         if limit is not None and told and one.presumed:
             first = self._log.sent_by(one.at) - limit
             age = one.at - self._log.time(first) if first > 0 else 0.0
-            if age >= window.high or window.proven >= 64:
+            if age >= window.high or window.proven >= max(64, 4 * limit):
                 self._slip = min(max(2 * self._slip, 0.004), 0.05)
                 window.proven = max(window.proven // 2, 1)
             elif self._overtaken and self._jitter < _FIRST_JITTER / 2:
