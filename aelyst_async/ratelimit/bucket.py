@@ -218,12 +218,12 @@ class Bucket:
     def _law(self, limit: int) -> float:
         """Return when fewer than the limit were sent in the last W seconds."""
         first = self._log.count + 1 - limit
-        return (self._counted_by(first) if first > 0 else -math.inf) + self._window.believed + self._margin()
+        at = self._log.time(first) if first > 0 else -math.inf
+        return at + self._window.believed + self._margin() + self._slack(at, self._window.believed)
 
-    def _counted_by(self, number: int) -> float:
-        """Return when the server had counted that request at the latest: later than sent, if connections were opened."""
-        at = self._log.time(number)
-        return at if at > self._opened_at else max(at, min(at, self._opened_at) + self._opened_for)
+    def _slack(self, at: float, window: float = math.inf) -> float:
+        """Return how much later the server may have counted a request sent at `at`, if a connection was opened for it."""
+        return min(self._opened_for, 0.05 * window) if at <= self._opened_at else 0.0
 
     def _margin(self) -> float:
         w = self._window.believed
@@ -248,18 +248,18 @@ class Bucket:
     def _oldest(self, limit: int) -> float:
         """Return when the oldest requests left that the server may still count: some, not only the very first."""
         oldest = max(self._sure - limit, 0) + 1
-        start = self._counted_by(oldest)
+        start = self._log.time(oldest)
         if start == math.inf:
             return self._last
-        return min(max(start, self._counted_by(oldest + min(5, limit // 10))), start + 0.03)
+        return min(max(start, self._log.time(oldest + min(5, limit // 10))), start + 0.03)
 
     def _look(self, limit: int) -> float:
         """Return when to spend the last of the credit to see whether the window is over."""
         start, window = self._oldest(limit), self._window
         low, believed = max(window.low, self._last - start), window.believed
         for usual in USUAL:
-            if 1.005 * low < usual < 0.985 * believed:
-                return start + 1.004 * usual + 0.0005
+            if low < usual < 0.985 * believed:
+                return start + 1.004 * usual + 0.0005 + self._slack(start, usual)
         if not window.known:
             return start + 1.5 * low
         if window.proven > 1:
@@ -431,8 +431,10 @@ class Bucket:
                 window.forgot(at + late - oldest)
         self._seen_at, self._allowed = max(self._seen_at, at), least
         self._sure = max(before, least)
-        begun = self._counted_by(max(most - limit, 0) + 1)
-        others = window.narrow(log, at, least - limit, most - limit, limit, jitter, late, begun)
+        oldest = log.time(max(most - limit, 0) + 1)
+        others = window.narrow(
+            log, at, least - limit, most - limit, limit, jitter, late, oldest + self._slack(oldest)
+        )
         if others and self._overtaken:  # or those of ours that were counted before this one
             others = max(0, others - log.sent_by(at + took - self._fastest) + log.sent_by(at + jitter))
         self._others = others if others > self._others else self._others * (1 - 1 / (4 + limit))

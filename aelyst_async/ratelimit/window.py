@@ -209,7 +209,8 @@ class Window:
             self._early += 1
             self._early_age = max(age, self._early_age if self._early > 1 else 0.0)
             usual = self._usual(self._early_age)
-            if self._early >= (2 if usual in USUAL else 4):
+            doubtful = self.believed in USUAL and usual > 0.945 * self.believed  # a bucket forgets all the time
+            if self._early >= (2 if usual in USUAL else 4) and not doubtful:
                 self._early = 0
                 self._believe(usual)
             return
