@@ -78,8 +78,7 @@ class Bucket:
         self.remaining: int | None = None
         self.paused_until = self._closed_until = -math.inf  # refused until then; nothing left until then, as it says
         self._entered = self.refused = 0  # sent, but the newest
-        self.reserved = False
-        """Whether each request is reserved elsewhere too (`SharedQuota`): then what others send is not our concern."""
+        self.reserved = False  # see `reserve_elsewhere`
         self._told, self._prior, self._share = quota, prior, share
         self._blind: Blind | None = Blind() if quota is None else None  # until a good response has quota headers
         self._log = Log()
@@ -151,6 +150,16 @@ class Bucket:
             return "blind"
         return "shared" if self._rate < math.inf else "known" if self._window.known else "learning"
 
+    def reserve_elsewhere(self, reserved: bool) -> None:  # noqa: FBT001 - a state
+        """Whether each request is reserved in a `SharedQuota`, so that only pauses are this bucket's concern."""
+        if reserved != self.reserved:
+            self.reserved, self._stale = reserved, True
+
+    def pause(self, until: float) -> None:
+        """Send nothing until then: another process was refused."""
+        if until > self.paused_until:
+            self.paused_until, self._stale = until, True
+
     # -- when -------------------------------------------------------------------------------------------------------
 
     @property
@@ -164,6 +173,8 @@ class Bucket:
         return self._ready
 
     def _compute(self) -> float:
+        if self.reserved:
+            return max(self.paused_until, self._closed_until)
         ready = self._due()
         if self._out:
             if ready == math.inf or self._alone:
@@ -185,14 +196,12 @@ class Bucket:
         assert limit is not None
         own = max(1, int(self._share * limit))  # requests of ours in a window, at most
         credit = self._allowed - self._log.count - math.ceil(self._spare)
-        if credit >= 2 and window.known and own == limit and self._rate == math.inf and not self.reserved:
+        if credit >= 2 and window.known and own == limit and self._rate == math.inf:
             return last  # nearly always
         # Now and then one is left for a newcomer, who would find none free in a log that is always full.
         standing = 8 <= limit == own and window.proven > limit and int(last / window.believed) % 16 == 0
         law = max(last, self._law(own - standing)) if window.known else math.inf
         unproven = self._presumed >= 2 * window.proven and self._out > 0
-        if self.reserved and window.known:
-            return law
         if self._rate < math.inf:
             return self._in_turn(limit)
         if window.told and window.believed >= COMMON:

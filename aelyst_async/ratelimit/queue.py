@@ -51,11 +51,6 @@ class Lane:
         self.queue: deque[Permit] = deque()
         self.waiting = 0
         self.expiries: list[tuple[float, int, Permit]] = []
-        self.reserved: deque[float] = deque()
-        """When requests may be sent that a `SharedQuota` has reserved."""
-        self.asking = False
-        self.local_until = -math.inf
-        """The shared quota cannot be asked until then."""
         self.timer: asyncio.TimerHandle | None = None
         self.timer_at = math.inf
         self.soonest = math.inf
