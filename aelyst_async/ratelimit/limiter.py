@@ -291,7 +291,9 @@ class RateLimiter:
                     self._dismiss(other)
             self._dismiss(lane)
         if self._reserver is not None:
-            self._reserver.answered(lane, now, quota, bucket.paused_until - now if bucket.paused_until > before else -1.0)
+            self._reserver.answered(
+                lane, now, quota, bucket.paused_until - now if bucket.paused_until > before else -1.0
+            )
         if lane.scope.observe(permit._path, permit.at, status, quota.limit, quota.remaining):
             self._rescope(lane)
         if lane.waiting or self.on_change is not None:

@@ -64,9 +64,16 @@ redis.call('EXPIRE', KEYS[2], 86400)
 -- was learned.
 
 local limit, per, source = get('limit'), get('per'), get('source')
+local settled_at = get('settled_at')  -- one member learns until then, after every change of what it has learned
+local function settle(from)
+    settled_at = from + math.max(4e6, math.min(4 * per, per + 10e6))
+    put('settled_at', settled_at)
+end
 if told_per > 0 and (told_source > source or (told_source == source and (source > 1 or bucket.learner == member))) then
     if told_source == 3 or limit == 0 then limit = told_limit end
+    local changed = math.abs(told_per - per) > 0.02 * per
     per, source = told_per, told_source
+    if source == 1 and changed and bucket.learner == member then settle(now) end
 end
 if source < 3 and limit == 0 then limit = told_limit end
 if op == 'report' and source < 3 and tonumber(ARGV[10]) > 0 then limit = tonumber(ARGV[10]) end
@@ -115,6 +122,7 @@ if op == 'report' then
             trim = math.max(0.1, 0.9 * trim)
         end
         put('cut', now)
+        if known and source == 1 and bucket.learner == member then settle(blocked) end
     end
     if known and remaining >= 0 and of > 0 then
         -- Outsiders sent what the server counts beyond the members' requests. Some of those are not reported yet.
@@ -128,6 +136,16 @@ if op == 'report' then
     if known and now - get('began') >= per then
         local slack = not bucket.least or get('least') >= math.max(1, 0.03 * limit)
         if slack and get('cut') < get('began') and pause < 0 then trim = math.min(1, 1.02 * trim) end
+        -- A learned window that is wrong: callers wait although much is left, or all are refused often.
+        if source == 1 and members > 1 and now > get('relearn_next') and
+                (trim < 0.75 or bucket.least and get('least') > 0.4 * limit and get('hungry_until') > now) then
+            local from, gap = now + per + HORIZON, 2 * math.max(get('relearn_gap'), 4 * per)
+            settle(from)
+            trim = 1
+            put('relearn_from', from)
+            put('relearn_gap', gap)
+            put('relearn_next', from + gap)
+        end
         put('began', now)
         put('least', remaining >= 0 and remaining or limit)
     end
@@ -142,10 +160,14 @@ if want == 0 then return reply('slots', 0, 0, 0, 0, math.max(0, blocked - now)) 
 
 local learner_until = get('learner_until')
 if learner_until > now + LEASE then learner_until = now end  -- the clock was set back
-if not known or now - several_at > math.max(MEMBER_TTL, per) then
+local learns = not known or source == 1 and now < math.min(settled_at, now + 5 * per + 4e6)
+-- The server forgets the others' requests before one member goes on alone.
+if learns and now < get('relearn_from') then return reply('slots', 0, get('relearn_from') - now, 0, 0, 0) end
+if learns or now - several_at > math.max(MEMBER_TTL, per) then
     if not bucket.since then put('since', now) end
     if bucket.learner == member or learner_until <= now then
         put('learner', member)
+        put('ending', '0')
         put('learner_until', now + LEASE)
         return reply('alone', 0, LEASE, 0, 0, math.max(0, blocked - now))
     elseif limit == 0 and now - get('since') > LEARN_BLIND then
@@ -162,8 +184,15 @@ local interval = (per + late) / (math.max(usable - outside, 0.1 * usable) * trim
 
 if bucket.learner and bucket.learner ~= '' then
     if bucket.learner ~= member and learner_until > now then return reply('slots', 0, learner_until - now, 0, 0, 0) end
+    if bucket.learner == member and bucket.ending ~= '1' then
+        -- It may send until it has this reply; its next call tells of all that it sent.
+        put('ending', '1')
+        put('learner_until', now + LEASE)
+        return reply('slots', 0, 0, 0, 0, 0)
+    end
     -- What was sent without slots fills the beginning of the first window.
     ready = math.max(ready, now + math.min(usable, current + before) * interval)
+    put('ready', ready)
     put('learner', '')
 end
 if ready > now + 4 * per + 1e6 then ready = now + horizon end  -- the clock was set back
@@ -203,5 +232,6 @@ if granted > 0 then
     own = math.max(math.min(own, start + per), start) + granted * interval * waiting
 end
 local hungry_until = granted < want and now + wait + HUNGRY or 0
+if granted < want then put('hungry_until', hungry_until) end
 put('w:' .. member, string.format('%.0f:%.0f', hungry_until, own))
 return reply('slots', granted, wait, every, late, 0)

@@ -30,6 +30,7 @@ import attrs
 from aelyst_async.errors import ConfigurationError
 from aelyst_async.ratelimit.quota import Quota
 from aelyst_async.ratelimit.shared import Demand, Reservation
+from aelyst_async.ratelimit.window import USUAL
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -59,6 +60,9 @@ _DRIFT = 0.001
 
 _LATE = 0.03
 """Part of the window by which a slot may be used late; as in the script."""
+
+_CLOSE = 0.07
+"""Part by which a learned window may differ from a usual one that is meant. Source: connections that open, measured."""
 
 _MOST_KNOWN = 10_000
 """Buckets remembered. Source: as many as a limiter keeps."""
@@ -142,7 +146,7 @@ class RedisQuota:
             raise ConfigurationError("RedisQuota: salt must be a str, not empty, or None")
         try:
             redis.asyncio.ConnectionPool.from_url(url)
-        except Exception:
+        except (AttributeError, TypeError, ValueError):
             # The error may hold the URL, and the URL the password.
             raise ConfigurationError(
                 "RedisQuota: url is no address of a Redis server; write redis://host:6379/0, rediss://… or unix://…"
@@ -183,6 +187,8 @@ class RedisQuota:
     async def reserve(self, demand: Demand, want: int) -> Reservation:
         """See `SharedQuota.reserve`."""
         known = self._of(demand)
+        if not want and self._client is None:
+            return Reservation()  # closed
         horizon = min(max(_HORIZON, 2 * self._round_trip), 1.0)
         lead = max(0.0, self._clock.lead - 0.5 * _LATE * (known.quota.per if known.quota else 1.0))
         try:
@@ -194,12 +200,15 @@ class RedisQuota:
         at = self._clock.loop_time(now / 1e6)
         first = at + wait / 1e6
         paused_until = at + pause / 1e6 if pause else -math.inf
+        window = known.quota.per if known.quota else None
         if known.alone or known.unknown:
-            return Reservation(alone_until=first, paused_until=paused_until)
-        return Reservation(granted, first, every / 1e6, late / 1e6, paused_until=paused_until)
+            return Reservation(window=window, alone_until=first, paused_until=paused_until)
+        return Reservation(granted, first, every / 1e6, late / 1e6, window, paused_until=paused_until)
 
     async def report(self, demand: Demand, limit: int | None, remaining: int | None, pause: float | None) -> None:
         """See `SharedQuota.report`."""
+        if self._client is None:
+            raise ConnectionError("closed")
         known = self._of(demand)
         if pause is not None:
             known.ready = max(known.ready, asyncio.get_running_loop().time() + pause)
@@ -223,8 +232,9 @@ class RedisQuota:
         self._known.move_to_end(name)
         source = _SOURCES[demand.source]
         # Beside other members, what this process learns is wrong: it sees a part of the requests only.
-        if demand.quota is not None and (source > known.source or source == known.source > 1 or known.alone):
-            known.quota, known.source = demand.quota, source
+        quota = demand.quota
+        if quota is not None and (source > known.source or source == known.source > 1 or known.alone):
+            known.quota, known.source = _usual(quota) if source == 1 else quota, source
         return known
 
     def _remember(self, known: _Known, mode: str | None, limit: int, per: int, source: int, members: int) -> None:
@@ -255,7 +265,7 @@ class RedisQuota:
             return Reservation(first=start - _HORIZON)
         granted = min(want, int((now + _HORIZON - start) / every) + 1)
         known.ready = start + granted * every
-        return Reservation(granted, start, every, _LATE * quota.per)
+        return Reservation(granted, start, every, _LATE * quota.per, quota.per)
 
     # -- calls ------------------------------------------------------------------------------------------------------
 
@@ -275,7 +285,9 @@ class RedisQuota:
         if self._script is None:
             version = str((await client.info("server"))["redis_version"])
             if int(version.partition(".")[0]) < _OLDEST:
-                raise ConfigurationError(f"RedisQuota: this is Redis {version}; use Redis {_OLDEST} or later, or Valkey")
+                raise ConfigurationError(
+                    f"RedisQuota: this is Redis {version}; use Redis {_OLDEST} or later, or Valkey"
+                )
             source = resources.files("aelyst_async.ratelimit").joinpath("redis.lua").read_text("utf-8")
             self._script = client.register_script(source)
         script = self._script
@@ -299,39 +311,44 @@ class RedisQuota:
             logger.warning("Redis does not answer (%s): %s until it does", trouble, what)
 
     async def _call(self, operation: str, demand: Demand, known: _Known, *rest: int) -> list[Any]:
-        """Run the script once. Raises `_AwayError` and `ConfigurationError`."""
-        from redis import exceptions
-
+        """Run the script and return its reply. Raises `_AwayError` and `ConfigurationError`."""
         loop = asyncio.get_running_loop()
         if self._away and loop.time() < self._probe_at:
             raise _AwayError
         self._probe_at = loop.time() + _PROBE * (0.5 + secrets.randbelow(1000) / 1000)
-        for last in (False, True):
-            trouble: str | None = None
-            try:
-                script = await self._open(loop)
-                began = loop.time()
-                reply: list[Any] = await script(*self._arguments(operation, demand, known, *rest))
-            except (exceptions.RedisError, OSError, EOFError) as error:
-                trouble = _code(error)
-                if trouble == "AELYSTSALT" and self._told is None and not last:
-                    self._salt = b""  # another process made one first, or Redis was emptied
-                    continue
-            else:
-                break
-        if trouble is not None:
-            # Outside of the handler: the errors of redis-py, which may show addresses, are in no chain.
-            if trouble in _MEANINGS:
-                raise ConfigurationError(f"RedisQuota: {_MEANINGS[trouble]}")
+        reply, trouble = await self._try(loop, operation, demand, known, *rest)
+        if trouble == "AELYSTSALT" and self._told is None:
+            self._salt = b""  # another process made one first, or Redis was emptied
+            reply, trouble = await self._try(loop, operation, demand, known, *rest)
+        if trouble in _MEANINGS:
+            raise ConfigurationError(f"RedisQuota: {_MEANINGS[trouble]}")
+        if trouble:
             self._failed(loop.time(), trouble)
             raise _AwayError
-        now = loop.time()
-        self._clock.answered(began, now, reply[6] / 1e6)
-        self._round_trip += (now - began - self._round_trip) / 8
         if self._away:
             logger.warning("Redis answers again: requests are reserved there, for one window at half the rate")
         self._away, self._failing = False, math.inf
         return reply
+
+    async def _try(
+        self, loop: asyncio.AbstractEventLoop, operation: str, demand: Demand, known: _Known, *rest: int
+    ) -> tuple[list[Any], str]:
+        """Return the script's reply, and in one word what went wrong. No error of redis-py leaves this method: it may
+        show an address, and be in the chain of another one.
+        """
+        from redis import exceptions
+
+        try:
+            script = await self._open(loop)
+            keys, arguments = self._arguments(operation, demand, known, *rest)
+            began = loop.time()
+            reply: list[Any] = await script(keys, arguments)
+        except (exceptions.RedisError, OSError, EOFError) as error:
+            return [], _code(error)
+        now = loop.time()
+        self._clock.answered(began, now, reply[6] / 1e6)
+        self._round_trip += (now - began - self._round_trip) / 8
+        return reply, ""
 
     def _arguments(
         self, operation: str, demand: Demand, known: _Known, *rest: int
@@ -352,7 +369,7 @@ _MEANINGS = {
     "DATABASE": "Redis has no database of this number; write another one into the URL, as in redis://host:6379/0",
     "AELYSTKEY": "a key of the namespace belongs to another program or version; choose another namespace",
     "WRONGTYPE": "a key of the namespace belongs to another program; choose another namespace",
-    "AELYSTSALT": "the quotas in this namespace have another salt; use the same one in all processes, or another namespace",
+    "AELYSTSALT": "another salt is in use in this namespace; use one salt in all processes, or another namespace",
     "MOVED": "this is one node of a Redis Cluster; use a Redis that is not a cluster",
 }
 """What is wrong and what to do, by the code of Redis' error."""
@@ -373,6 +390,12 @@ def _code(error: Exception) -> str:
         return "DATABASE"
     word = text.partition(" ")[0]
     return word if type(error) is exceptions.ResponseError and word.isupper() else type(error).__name__
+
+
+def _usual(quota: Quota) -> Quota:
+    """Return the quota with the usual window that is meant."""
+    per = min(USUAL, key=lambda usual: abs(usual - quota.per))
+    return attrs.evolve(quota, per=per) if abs(per - quota.per) < _CLOSE * per else quota
 
 
 def _digest(text: bytes, key: bytes) -> bytes:

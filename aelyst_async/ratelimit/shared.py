@@ -15,7 +15,6 @@ lapses, so a process that dies or stalls takes nothing from the window after it.
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 import math
 import os
@@ -74,6 +73,8 @@ class Reservation(NamedTuple):
     """Seconds from one slot to the next."""
     usable: float = math.inf
     """Seconds after its time until a slot lapses."""
+    window: float | None = None
+    """The server's window in seconds, once it is known."""
     alone_until: float = -math.inf
     """Until then this process may send by its own bucket, without slots."""
     paused_until: float = -math.inf
@@ -197,9 +198,9 @@ class Reserver:
         try:
             got = await self._shared.reserve(self._demand(lane, untold), max(1, lane.waiting - len(state.slots)))
         except ConfigurationError as error:
-            self._fail(lane, error)
+            lane.fail(error)
             got = Reservation(first=loop.time() + _RETRY)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - of any implementation
             if not self._failing:  # its text may hold an address or a password
                 logger.warning("the shared quota cannot be asked (%s); requests wait for it", type(error).__name__)
             self._failing = True
@@ -214,8 +215,9 @@ class Reserver:
         state.ask_at = (now + got.alone_until) / 2 if got.alone_until > now else -math.inf if got.granted else got.first
         state.slots.extend(got.first + got.every * number for number in range(got.granted))
         state.usable = got.usable
-        if got.paused_until > max(now, lane.bucket.paused_until):
-            lane.bucket.pause(got.paused_until)
+        longer = got.paused_until > max(now, bucket.paused_until)
+        bucket.adopt(None if got.alone_until > now else got.window, got.paused_until)
+        if longer:
             self._paused(lane)
         self._wake(lane)
 
@@ -225,7 +227,7 @@ class Reserver:
         state.told += untold  # at once: a call for slots may be made before this one returns
         try:
             await self._shared.report(self._demand(lane, untold), limit, remaining, pause)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - of any implementation
             # What cannot be told now is said by the next response; a wrong setting, to those that wait for slots.
             state.told -= untold if state.bucket is bucket else 0
             logger.debug("the shared quota cannot be told of a response: %s", type(error).__name__)
@@ -242,25 +244,23 @@ class Reserver:
             share=self._share, sent=sent,
         )  # fmt: skip
 
-    def _fail(self, lane: Lane, error: ConfigurationError) -> None:
-        """Raise the error at all callers that wait."""
-        for permit in lane.take():
-            permit._waits = False  # noqa: SLF001 - as in `queue`
-            if not permit._future.done():  # noqa: SLF001
-                permit._future.set_exception(copy.copy(error))  # noqa: SLF001
-
     # -- signs of life ----------------------------------------------------------------------------------------------
 
     def _beat(self, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
         self._latest = lane
         if self._beating is not loop:
             self._beating = loop
-            loop.call_later(_BEAT, _beat, ref(self), loop)
+            _beat(ref(self), loop)
+
+    def hello(self) -> None:
+        """Say that this limiter is alive."""
+        if self._latest is not None:
+            self._spawn(self._hello(self._latest))
 
     async def _hello(self, lane: Lane) -> None:
         try:
             await self._shared.reserve(self._demand(lane, 0), 0)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - of any implementation
             logger.debug("the shared quota cannot be told that this process is alive: %s", type(error).__name__)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -269,9 +269,13 @@ class Reserver:
         task.add_done_callback(self._tasks.discard)
 
 
-def _beat(reserver: ref[Reserver], loop: asyncio.AbstractEventLoop) -> None:
-    """Say that the limiter is alive, for as long as somebody holds it."""
-    self = reserver()
-    if self is not None and self._beating is loop and self._latest is not None:  # noqa: SLF001
-        self._spawn(self._hello(self._latest))  # noqa: SLF001
-        loop.call_later(_BEAT, _beat, reserver, loop)
+def _beat(held: ref[Reserver], loop: asyncio.AbstractEventLoop) -> None:
+    """Say now and then that the limiter is alive, for as long as somebody holds it."""
+
+    def beat() -> None:
+        reserver = held()
+        if reserver is not None:
+            reserver.hello()
+            loop.call_later(_BEAT, beat)
+
+    loop.call_later(_BEAT, beat)
