@@ -80,7 +80,6 @@ class _Known:
 
     quota: Quota | None = None
     source: int = 0
-    members: int = 1
     alone: bool = False
     """Whether this process sends by its own bucket."""
     unknown: bool = False
@@ -161,6 +160,7 @@ class RedisQuota:
         self._clock = _Clock()
         self._round_trip = 0.0
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._members = 0  # in all buckets together, as told last
         self._failing = math.inf  # since then all calls fail
         self._away = False
         self._probe_at = -math.inf
@@ -240,7 +240,7 @@ class RedisQuota:
     def _remember(self, known: _Known, mode: str | None, limit: int, per: int, source: int, members: int) -> None:
         if limit and per:
             known.quota, known.source = Quota(limit, per / 1e6), source
-        known.members, known.apart = members, False
+        self._members, known.apart = members, False
         if mode is not None:
             known.alone, known.unknown = mode == "alone", mode == "unknown"
 
@@ -253,13 +253,15 @@ class RedisQuota:
             return Reservation(first=max(now + _AGAIN, self._probe_at))
         if known.unknown:
             return Reservation(alone_until=now + _PROBE)
-        if known.quota is None:
+        if known.quota is None or not self._members:
             return Reservation(first=max(now + _AGAIN, self._probe_at))
-        quota, part = known.quota, max(2, known.members)
+        # Never the full limit: a member may have come that we do not know of.
+        quota, part = known.quota, max(2, self._members)
         if not known.apart:
             known.apart = True
             known.ready = max(known.ready, now + (quota.per if known.alone else _HORIZON))
-        every = part * (1 + _LATE) * quota.per / max(1.0, quota.limit * demand.share)
+        most = quota.limit * demand.share / part
+        every = (1 + _LATE) * quota.per / (math.floor(most) or most)
         start = max(now, known.ready)
         if start > now + _HORIZON:
             return Reservation(first=start - _HORIZON)
