@@ -82,9 +82,7 @@ class Bucket:
         self.remaining: int | None = None
         self.paused_until = self._closed_until = -math.inf  # refused until then; nothing left until then, as it says
         self._entered = self.refused = 0  # sent, but the newest
-        self.reserved = False
-        """Whether each request is reserved elsewhere too (`SharedQuota`): then what others send is not our concern."""
-        self._told, self._prior, self._share = quota, prior, share
+        self._told, self._prior, self._share, self.reserved = quota, prior, share, False
         self._blind: Blind | None = Blind() if quota is None else None  # until a good response has quota headers
         self._log = Log()
         self._newest: Sent | None = None  # sent, but not entered yet: it may be given back at once
@@ -157,6 +155,18 @@ class Bucket:
             return "blind"
         return "shared" if self._rate < math.inf else "known" if self._window.known else "learning"
 
+    def reserve_elsewhere(self, reserved: bool) -> None:
+        """Whether each request is reserved in a `SharedQuota`, so that only pauses are this bucket's concern."""
+        if reserved != self.reserved:
+            self.reserved, self._stale = reserved, True
+
+    def adopt(self, window: float | None, paused_until: float) -> None:
+        """Take over the window that other processes know, a first guess if this one learns again, and their pause."""
+        if window is not None and not self._window.told and window != self._window.believed:
+            self._window = Window()
+            self._window.hint(window)
+        self.paused_until, self._stale = max(self.paused_until, paused_until), True
+
     # -- when -------------------------------------------------------------------------------------------------------
 
     @property
@@ -170,6 +180,8 @@ class Bucket:
         return self._ready
 
     def _compute(self) -> float:
+        if self.reserved:
+            return max(self.paused_until, self._closed_until)
         ready = self._due()
         if self._out:
             if ready == math.inf or self._alone:
@@ -191,14 +203,12 @@ class Bucket:
         assert limit is not None
         own = max(1, int(self._share * limit))  # requests of ours in a window, at most
         credit = self._allowed - self._log.count - math.ceil(self._spare)
-        if credit >= 2 and window.known and own == limit and self._rate == math.inf and not self.reserved:
+        if credit >= 2 and window.known and own == limit and self._rate == math.inf:
             return last  # nearly always
         # Now and then one is left for a newcomer, who would find none free in a log that is always full.
         standing = 8 <= limit == own and window.proven > limit and int(last / window.believed) % 16 == 0
         law = max(last, self._law(own - standing)) if window.known else math.inf
         unproven = self._presumed >= 2 * window.proven and self._out > 0
-        if self.reserved and window.known:
-            return law
         if self._rate < math.inf:
             return self._in_turn(limit)
         if window.told and window.believed >= COMMON:
@@ -349,7 +359,11 @@ class Bucket:
             self._window.tell(quota.window)
         if quota.reset is not None and one.at >= self._seen_at:
             self._reset(now, quota.remaining, quota.reset)
-        if quota.limit is not None and quota.remaining is not None and self._credible(quota.limit, quota.remaining):
+        if self.reserved:
+            # What others sent is counted too, so it shows nothing of the window.
+            if quota.limit is not None:
+                self._blind, self.limit, self.remaining = None, quota.limit, quota.remaining
+        elif quota.limit is not None and quota.remaining is not None and self._credible(quota.limit, quota.remaining):
             self._learn(one, took, quota.limit, quota.remaining)
         elif self._blind is not None:
             self._blind.accepted(one.at, self._log, self._window)
@@ -454,7 +468,7 @@ class Bucket:
     def _join(self, at: float, limit: int) -> None:
         """Others spend the same quota: from now on requests are sent at a rate of our own."""
         window, log = self._window, self._log
-        if self.reserved or self._rate < math.inf:
+        if self._rate < math.inf:
             return
         window.doubt()
         own = log.sent_by(at) - log.sent_by(at - window.believed)
@@ -468,7 +482,7 @@ class Bucket:
         window, log = self._window, self._log
         if self._rate == math.inf:
             evident = 1 + self._jitter * limit / min(window.believed, COMMON)
-            if self.reserved or self._others < evident:
+            if self._others < evident:
                 return
             self._join(at, limit)
         self._least_left = min(self._least_left, remaining)
@@ -495,7 +509,7 @@ class Bucket:
         if quota.limit is not None and blind is not None:
             self.limit = quota.limit
         wait = quota.retry_after
-        if fresh and blind is not None:
+        if fresh and blind is not None and not self.reserved:
             blind.refused(one.at, now, now + (COMMON if wait is None else wait), self._log, window, quota.limit)
         if wait is None:
             if blind is not None and self._refusals:
@@ -503,7 +517,7 @@ class Bucket:
             else:
                 wait = max(COMMON, 2 * self._round_trip) * float(2 ** min(max(self._refusals - 1, 0), 6))
             wait = min(wait, _LONGEST_PAUSE)
-        told = fresh and blind is None and limit is not None
+        told = fresh and blind is None and limit is not None and not self.reserved
         if limit is not None and told and one.presumed:
             first = self._log.sent_by(one.at) - limit
             age = one.at - self._log.time(first) if first > 0 else 0.0
