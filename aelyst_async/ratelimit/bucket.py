@@ -232,7 +232,7 @@ class Bucket:
         return at + self._window.believed + self._margin() + self._slack(at, self._window.believed)
 
     def _slack(self, at: float, window: float = math.inf) -> float:
-        """Return how much later the server may have counted a request sent at `at`, if a connection was opened for it."""
+        """Return how much later the server may have counted a request sent at `at` for which a connection was opened."""
         return min(self._opened_for, 0.05 * window) if at <= self._opened_at else 0.0
 
     def _margin(self) -> float:
@@ -446,9 +446,7 @@ class Bucket:
         self._seen_at, self._allowed = max(self._seen_at, at), least
         self._sure = max(before, least)
         oldest = log.time(max(most - limit, 0) + 1)
-        others = window.narrow(
-            log, at, least - limit, most - limit, limit, jitter, late, oldest + self._slack(oldest)
-        )
+        others = window.narrow(log, at, least - limit, most - limit, limit, jitter, late, oldest + self._slack(oldest))
         if others and self._overtaken:  # or those of ours that were counted before this one
             others = max(0, others - log.sent_by(at + took - self._fastest) + log.sent_by(at + jitter))
         self._others = others if others > self._others else self._others * (1 - 1 / (4 + limit))
