@@ -36,7 +36,7 @@ from aelyst_async.pytest_plugin import SandboxFixture
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
