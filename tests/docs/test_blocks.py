@@ -68,7 +68,7 @@ def evaluate_console(example: Example) -> None:
     for command, expected in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", example.parsed, re.MULTILINE):
         done = subprocess.run(
             ["bash", "-c", command],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", check=False, timeout=60,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", check=False, timeout=300,
         )  # fmt: skip
         shown = expected or f"exit code {done.returncode}" * (done.returncode != 0)
         pattern = ".*".join(re.escape(part.strip("\n")) for part in shown.split("…"))
