@@ -199,8 +199,7 @@ class Vendor:
         return f"/{self.name}/v1"
 
     def match(self, method: str, segments: list[str]) -> Match:
-        """Find the route. A literal segment goes before a parameter; a parameter is never empty."""
-        best: Route | None = None
+        """Find the route. A path without a parameter goes before one with; a parameter is never empty."""
         found: list[Route] = []
         for route in self.routes:
             if len(route.segments) != len(segments):
@@ -210,12 +209,11 @@ class Vendor:
                     break
             else:
                 found.append(route)
-                if route.method == method and (best is None or "{" in best.template):
-                    best = route
+        # `/contacts/lists` is a resource of its own, though `/contacts/{contactId}` would fit it as well.
+        found = [route for route in found if "{" not in route.template] or found
+        best = next((route for route in found if route.method == method), None)
         if best is None:
-            # `/contacts/lists` is a resource of its own, though `/contacts/{contactId}` would fit it as well.
-            literal = [route for route in found if "{" not in route.template] or found
-            return Match(None, {}, tuple(sorted({route.method for route in literal})))
+            return Match(None, {}, tuple(sorted({route.method for route in found})))
         pairs = zip(best.segments, segments, strict=True)
         return Match(best, {name[1:-1]: value for name, value in pairs if name.startswith("{")})
 
