@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aelyst_async import errors
-    from aelyst_async.bulk import Failure, Outcome, Success, get_many, upsert_many
+    from aelyst_async.blocking import BlockingGateway
+    from aelyst_async.bulk import (
+        Failure,
+        Outcome,
+        Success,
+        add_tags_many,
+        delete_many,
+        get_many,
+        update_many,
+        upsert_many,
+    )
     from aelyst_async.contacts import UNSET, Contact, ContactFields, Message, Tag, Unset, WriteReceipt
     from aelyst_async.gateway import (
         ContactGateway,
@@ -29,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNSET",
+    "BlockingGateway",
     "Contact",
     "ContactFields",
     "ContactGateway",
@@ -53,14 +64,17 @@ __all__ = [
     "TaggingGateway",
     "Unset",
     "WriteReceipt",
+    "add_tags_many",
+    "delete_many",
     "errors",
     "get_many",
     "open_gateway",
     "parse_identifier",
+    "update_many",
     "upsert_many",
 ]
 
-_HOMES = ("contacts", "identifiers", "gateway", "transport", "ratelimit", "registry", "bulk", "listing")
+_HOMES = ("contacts", "identifiers", "gateway", "transport", "ratelimit", "registry", "bulk", "listing", "blocking")
 """Where the names live, the quickest to import first."""
 
 

@@ -117,6 +117,7 @@ class ApiError(ContactsError):
     words. ``method``, ``endpoint`` (the route's template) and ``url`` name the request (no credential, ever),
     ``identifier`` the contact that the call was about; ``headers`` and ``body`` are the answer's (the body redacted and
     cut at 2,048 characters). ``retry_after``: seconds until the server wants to hear from us again, if it said so.
+    ``request_id``: the server's id of the request (``X-Request-Id`` and its usual spellings), for its support.
     ``attempts``: how many requests were sent for this call. ``may_have_been_applied``: whether a write may have taken
     effect although this error was answered. ``repeatable``: whether the request may be sent again in that case, because
     doing it twice has the effect of doing it once.
@@ -135,6 +136,7 @@ class ApiError(ContactsError):
     repeatable: bool = False
     endpoint: str = ""
     identifier: Identifier | None = None
+    request_id: str | None = None
 
     def __str__(self) -> str:
         parts = [f"{self.status} {_impersonal(self.message, self.identifier)}".strip()]
@@ -146,6 +148,8 @@ class ApiError(ContactsError):
             parts.append(f"retry after {self.retry_after:g} s")
         if self.attempts != 1:
             parts.append(f"{self.attempts} attempts")
+        if self.request_id is not None:
+            parts.append(f"request id {_impersonal(self.request_id, self.identifier)}")
         if self.may_have_been_applied:
             parts.append(_DOUBT)
         return " · ".join(parts)
@@ -225,6 +229,7 @@ class ResponseDecodeError(ContactsError):
     ``problem`` says what was expected and where (a JSON path); ``body`` is the answer, redacted and cut at 2,048
     characters. ``may_have_been_applied`` is `True` for a write: the server said yes before we failed to read it.
     ``repeatable``: whether the request may be sent again in that case.
+    ``request_id`` is as in `ApiError`.
     """
 
     problem: str
@@ -237,10 +242,15 @@ class ResponseDecodeError(ContactsError):
     repeatable: bool = False
     endpoint: str = ""
     identifier: Identifier | None = None
+    request_id: str | None = None
 
     def __str__(self) -> str:
-        doubt = f" · {_DOUBT}" if self.may_have_been_applied else ""
-        return f"cannot understand the answer to {_route(self.method, self.endpoint, self.url)}: {self.problem}{doubt}"
+        parts = [f"cannot understand the answer to {_route(self.method, self.endpoint, self.url)}: {self.problem}"]
+        if self.request_id is not None:
+            parts.append(f"request id {_impersonal(self.request_id, self.identifier)}")
+        if self.may_have_been_applied:
+            parts.append(_DOUBT)
+        return " · ".join(parts)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"

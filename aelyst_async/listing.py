@@ -25,10 +25,14 @@ C = TypeVar("C", bound=Contact)
 
 @attrs.frozen
 class Page(Generic[C]):
-    """One page of a listing. ``cursor`` names the page after it, `None` at the end."""
+    """One page of a listing. ``cursor`` names the page after it, `None` at the end.
+
+    ``complete`` is `False` on a last page after which the server repeated a cursor: contacts may be missing.
+    """
 
     items: tuple[C, ...]
     cursor: str | None = None
+    complete: bool = True
 
 
 class Listing(Generic[C]):
@@ -61,7 +65,7 @@ class Listing(Generic[C]):
         while page.cursor is not None:
             if hash(page.cursor) in used:
                 logger.warning("a listing ended early: the server repeated the cursor of a page")
-                page = attrs.evolve(page, cursor=None)
+                page = attrs.evolve(page, cursor=None, complete=False)
                 break
             used.add(hash(page.cursor))
             following = asyncio.ensure_future(self._fetch(page.cursor))

@@ -82,9 +82,13 @@ class Chunk:
 
 
 class Reader:
-    """Reads one source for one target. ``look_up`` asks the journal for many keys at once (None: there is none)."""
+    """Reads one source for one target. ``look_up`` asks the journal for many keys at once (None: there is none).
+
+    ``saw`` is told each row that fits, duplicates included.
+    """
 
     look_up: Callable[[Sequence[str]], Mapping[str, Entry]] | None = None
+    saw: Callable[[Mapped], None] | None = None
 
     def __init__(
         self,
@@ -205,6 +209,8 @@ class Reader:
             key = self._mapper.key_of(columns, cells)
             chunk.refused.append(Refused(number, line, key, mapped, _as_data(columns, cells)))
             return
+        if self.saw is not None:
+            self.saw(mapped)
         rival = self._index.rival(mapped.key, row)
         if rival is None:
             if mapped.notes:

@@ -128,6 +128,9 @@ class AelystGateway(HttpGateway):
         view.schema = wire.schema_of(self.provider, view._types)  # noqa: SLF001
         return view
 
+    def _error_in(self, response: Response) -> ApiError | None:
+        return wire.read_error(response)
+
     async def get(self, identifier: Identifier | str) -> AelystContact:
         """Return the contact. Raises `ContactNotFoundError`."""
         who = parse_identifier(identifier)
@@ -135,6 +138,16 @@ class AelystGateway(HttpGateway):
             _check_id(who)
         request = Request(method="GET", endpoint=_ENDPOINT, path=f"/contact/{who.prefix}:{encode_segment(who.value)}")
         return await self._call(request, partial(wire.read_contact, who=who, types=self._types), about=who)
+
+    @staticmethod
+    def condition(said: str) -> Condition:
+        """Return the condition for `contacts` that a text such as ``email contains @example.com`` means.
+
+        Raises `ConfigurationError`.
+        """
+        from aelyst_providers.aelyst.where import parse_condition
+
+        return parse_condition(said)
 
     def contacts(
         self,
