@@ -86,7 +86,7 @@ class HttpGateway(ABC):
             raise ConfigurationError(f"limiter: expected a RateLimiter, got {_kind(limiter)}")
         if session is not None and (isinstance(session, type) or not hasattr(session, "connector")):
             raise ConfigurationError(f"session: expected an aiohttp.ClientSession, got {_kind(session)}")
-        self.limiter = RateLimiter() if limiter is None else limiter
+        self.limiter: RateLimiter = RateLimiter() if limiter is None else limiter
         self._retry = retry
         self._settling = Settling(check_seconds(settle, "settle"))
         self._transport = Transport(

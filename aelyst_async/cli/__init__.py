@@ -62,7 +62,7 @@ def _run(argv: Sequence[str] | None) -> int:
             parser.command(words).error(f"unexpected argument {' '.join(rest)}")
     except SystemExit as end:  # argparse has printed what is to be said
         return end.code if isinstance(end.code, int) else 2
-    arguments.words = words
+    arguments.words, arguments.parser = words, parser
     try:
         code = int(arguments.run(arguments))
         sys.stdout.flush()

@@ -1,11 +1,11 @@
-"""The contacts, in SQLite: in memory, or in a file that survives the process.
+"""The contacts in SQLite, in memory or in a file.
 
-One row a contact, with its JSON as the vendor shows it and the two keys by which vendors look people up. Nothing
-is unique but the id: real accounts hold duplicates, and a client has to cope with them. "The first contact" is the
-oldest one. Each change leaves a line of history: what it was, when, by which request, and the fields it changed.
+A contact is one row: its JSON document in the vendor's format, and the e-mail address and phone number by which
+vendors find contacts. Only the id is unique, because real accounts contain duplicates. "The first contact" is the
+oldest one. Each change adds a line to the history: the event, the time, the request, and the changed fields.
 
-A file is opened in WAL mode and each request is one transaction, so a sandbox killed in mid-write comes back with
-each write whole or absent.
+A file is in WAL mode and each request is one transaction, so a killed sandbox restarts with each write complete or
+absent.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ _RECORD = "seq, id, created_at, updated_at, visible_at, document"
 
 
 class StoreError(Exception):
-    """The file is not a sandbox's, is from a newer version, or cannot be opened."""
+    """The file is not a sandbox's database, is from a newer version, or cannot be opened."""
 
 
 def dump_json(value: Any) -> str:
-    """Return compact JSON in ASCII: no text that a client sends, a lone surrogate included, fails to encode."""
+    """Return compact JSON in ASCII, so that no string of a client fails to encode, not even a lone surrogate."""
     return _ENCODER.encode(value)
 
 
-# `json.dumps` makes a new encoder on each call that has arguments.
+# `json.dumps` with arguments creates an encoder on each call.
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 def phone_key(text: str) -> str:
-    """Return what two spellings of one phone number share: its digits and a leading plus."""
+    """Return the digits and the leading plus of a phone number, for comparison."""
     return _NOT_PHONE.sub("", text)
 
 
 def _storable(text: object) -> str | None:
-    # SQLite holds UTF-8; a lone surrogate from a JSON escape has none.
+    # SQLite stores UTF-8, which cannot encode a lone surrogate of a JSON escape.
     if not isinstance(text, str) or not text:
         return None
     return text.encode("utf-8", "backslashreplace").decode()
@@ -72,13 +72,13 @@ class Record:
 
 
 class Store:
-    """The database. Used from one thread. Constructor: no I/O."""
+    """The database. For use in one thread. The constructor does no I/O."""
 
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = path
         self._db: sqlite3.Connection | None = None
-        self.revision = 0
-        """Grows with each change of a contact: a page that shows them knows when to look again."""
+        self.revision: int = 0
+        """Increases with each change of a contact, so that the inspector page knows when to reload."""
 
     def open(self) -> None:
         """Open or create the database. Raises `StoreError`."""
@@ -96,13 +96,13 @@ class Store:
         self._db = db
 
     def _prepare(self, db: sqlite3.Connection) -> str:
-        """Make the tables, or return why this database cannot be used."""
+        """Create the tables, or return why this database cannot be used."""
         version: int = db.execute("PRAGMA user_version").fetchone()[0]
         tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if version > VERSION:
             return f"{self.path} was written by a newer version of the sandbox"
         if version == 0 and tables:
-            return f"{self.path} is a database of something else; choose another file"
+            return f"{self.path} is a database of another program; choose another file"
         if self.path is not None:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
@@ -112,7 +112,7 @@ class Store:
         return ""
 
     def close(self) -> None:
-        """Close the database; a second call does nothing."""
+        """Close the database. Idempotent."""
         if self._db is not None:
             self._db.close()
             self._db = None
@@ -126,7 +126,7 @@ class Store:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing; within another transaction, a part of that one."""
+        """Run the block in a transaction, or as a part of the current one."""
         if self.db.in_transaction:
             yield
             return
@@ -134,7 +134,7 @@ class Store:
         try:
             yield
         except BaseException:
-            # On a full disk SQLite has rolled back by itself.
+            # On a full disk SQLite rolls back by itself.
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
             raise
@@ -201,7 +201,7 @@ class Store:
         request: int | None,
         event: str = "updated",
     ) -> None:
-        """Replace the contact's document. The history keeps the fields that differ, as [before, after]."""
+        """Replace the contact's document. The history records the changed fields as [before, after]."""
         before = record.document
         changes = {
             key: [before.get(key), document.get(key)]
@@ -245,7 +245,7 @@ class Store:
         )
 
     def next_number(self, account: str, vendor: str) -> int:
-        """Return 1, 2, 3… for the account's next contact; a number is never given twice, whatever was deleted."""
+        """Return the number of the account's next contact: 1, 2, 3… Numbers are never reused."""
         row = self.db.execute(
             "INSERT INTO numbers VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET last = last + 1 RETURNING last",
             (account, vendor),
@@ -290,12 +290,12 @@ class Store:
     # --- lists and messages ------------------------------------------------------------------------------------
 
     def add_member(self, account: str, vendor: str, list_id: str, contact_id: str) -> bool:
-        """Put a contact on a list; `False` if it was there."""
+        """Add a contact to a list. Returns `False` if it was on the list."""
         values = (account, vendor, _storable(list_id) or "", contact_id)
         return self.db.execute("INSERT OR IGNORE INTO members VALUES (?, ?, ?, ?)", values).rowcount > 0
 
     def remove_member(self, account: str, vendor: str, list_id: str, contact_id: str) -> bool:
-        """Take a contact off a list; `False` if it was not there."""
+        """Remove a contact from a list. Returns `False` if it was not on the list."""
         values = (account, vendor, _storable(list_id) or "", contact_id)
         query = "DELETE FROM members WHERE account = ? AND vendor = ? AND list_id = ? AND id = ?"
         return self.db.execute(query, values).rowcount > 0
@@ -336,7 +336,7 @@ class Store:
         query = "SELECT seq, document FROM extras WHERE account = ? AND vendor = ? AND kind = ? ORDER BY seq"
         return [(seq, json.loads(document)) for seq, document in self.db.execute(query, (account, vendor, kind))]
 
-    # --- what a person or a test looks at ----------------------------------------------------------------------
+    # --- queries for the page and for tests -------------------------------------------------------------------
 
     def count(self, account: str, vendor: str) -> int:
         """Return how many contacts there are."""
@@ -351,8 +351,10 @@ class Store:
     def page(
         self, account: str, vendor: str, *, search: str = "", only_duplicates: bool = False, limit: int, offset: int
     ) -> tuple[int, list[tuple[Record, Mark]]]:
-        """Return the number of matches, and some of them, newest first, each with its mark: "duplicate" if it shares
-        its e-mail address or phone number with an older contact, "original" if only newer ones share its own, else "".
+        """Return the number of matches and one page of them, newest first, each with a mark.
+
+        The mark is "duplicate" for a contact that shares its e-mail address or phone number with an older one,
+        "original" if only newer ones share them, else "".
         """
         where = "account = :account AND vendor = :vendor"
         if only_duplicates:
@@ -374,7 +376,7 @@ class Store:
         return self._each("seq > ?", (account, vendor, after))
 
     def history(self, account: str, vendor: str, contact_id: str) -> list[dict[str, Any]]:
-        """Return what happened to a contact, oldest first."""
+        """Return the history of a contact, oldest first."""
         rows = self.db.execute(
             "SELECT at, request, event, changes FROM history WHERE account = ? AND vendor = ? AND id = ? ORDER BY seq",
             (account, vendor, contact_id),
@@ -387,7 +389,7 @@ class Store:
     # --- the whole account -------------------------------------------------------------------------------------
 
     def clear(self, account: str, *, snapshots: bool = False) -> None:
-        """Delete everything an account holds; its snapshots only if asked."""
+        """Delete the contents of an account, with `snapshots` also its snapshots."""
         with self.transaction():
             self._delete_state(account)
             if snapshots:
@@ -395,9 +397,9 @@ class Store:
         self.revision += 1
 
     def instance(self, account: str) -> str:
-        """Return 16 hex digits that name the account's present contents: others after a reset or a restored snapshot.
+        """Return 16 hex digits that identify the account's contents.
 
-        In a file they survive the process, as the contacts do.
+        A reset and a restored snapshot change them. In a file they survive the process.
         """
         row = self.db.execute("SELECT id FROM instances WHERE account = ?", (account,)).fetchone()
         if row is None:
@@ -411,7 +413,7 @@ class Store:
             self.db.execute(f"DELETE FROM {name} WHERE account = ?", (account,))  # noqa: S608
 
     def snapshot(self, account: str, name: str, now: float) -> None:
-        """Keep the account's state under a name; an older one of that name is replaced."""
+        """Save the account's state under a name, in place of an older snapshot of that name."""
         state = {
             table: self.db.execute(f"SELECT {columns} FROM {table} WHERE account = ?", (account,)).fetchall()  # noqa: S608
             for table, columns in STATE.items()
@@ -419,7 +421,7 @@ class Store:
         self.db.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)", (account, name, now, dump_json(state)))
 
     def restore(self, account: str, name: str) -> None:
-        """Go back to a snapshot. Raises `KeyError` if there is none of that name."""
+        """Replace the account's state by a snapshot. Raises `KeyError` if there is none of that name."""
         row = self.db.execute(
             "SELECT document FROM snapshots WHERE account = ? AND name = ?", (account, name)
         ).fetchone()
@@ -449,7 +451,7 @@ def _same(key: str, order: str) -> str:
 
 
 _IS_DUPLICATE = f"({_same('email', '<')} OR {_same('phone', '<')})"
-# Each duplicate and whom it repeats; found from the duplicates on, which are few, not from all contacts.
+# The duplicates and their originals. The query starts from the duplicates, which are few.
 _TWINS = " UNION ".join(
     [
         "SELECT seq FROM contacts WHERE account = :account AND vendor = :vendor AND duplicate",

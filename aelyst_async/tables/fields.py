@@ -67,7 +67,7 @@ class Fields:
         self.schema = schema
         self._rules = rules
         custom = schema.rule(CUSTOM)
-        self.has_custom = custom is not None and custom.item is not None
+        self.has_custom: bool = custom is not None and custom.item is not None
 
     def find(self, name: str, *, loose: bool = False, date_format: str | None = None) -> Field:
         """Return the field. `loose`: ``First Name`` is first_name too. Raises `UnknownFieldError`, `MappingError`."""

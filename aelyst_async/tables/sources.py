@@ -115,8 +115,8 @@ class FileSource(ContactSource):
         sheet: str | None,
         skip: int | None,
     ) -> None:
-        self.name = opening.name
-        self.path = opening.path
+        self.name: str = opening.name
+        self.path: Path | None = opening.path
         self._opening = opening
         self._kind = kind
         self._delimiter = delimiter
@@ -205,8 +205,8 @@ class FileSource(ContactSource):
             prefer = "\t" if kind == "tsv" else None
             told = self._delimiter or ("\t" if self._kind == "tsv" else None)
             table = Table(lines, self.name, delimiter=told, prefer=prefer, skip=self._skip)
-            self.columns = table.columns
-        self.found = Found(
+            self.columns: tuple[str, ...] | None = table.columns
+        self.found: Found | None = Found(
             name=self.name,
             format=kind,
             compression=self._opening.compression,

@@ -219,7 +219,7 @@ class Rules:
         both = set(self._true) & set(self._false)
         if both:
             raise MappingError(f"{min(both)!r} cannot mean both true and false")
-        self.day = date_rule(date_format)
+        self.day: Rule = date_rule(date_format)
         fields: dict[str, Rule] = {
             "text": text, "name": name, "email": email, "url": url, "language": language, "country": country,
             "phone": phone_rule(region, drop_extensions=drop_extensions), "bool": self.checkbox, "object": json_object,

@@ -87,7 +87,7 @@ class Transport:
         self.provider = provider
         self.base_url = base_url
         self.limiter = limiter
-        self.redactor = Redactor()
+        self.redactor: Redactor = Redactor()
         self.hooks: list[Hooks] = []
         self._auth = auth
         self._credential = credential
