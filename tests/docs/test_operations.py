@@ -22,7 +22,10 @@ SECTIONS: dict[str, tuple[str, Any]] = {
     "callab": ("Callab AI", CallabGateway),
 }
 # Methods that are no operations of the API.
-OTHERS = {"aclose", "account", "subscribe", "with_retry", "with_custom_fields"}
+OTHERS = {
+    "aclose", "account", "blocking", "condition", "request", "subscribe", "with_custom_fields", "with_options",
+    "with_retry",
+}  # fmt: skip
 
 
 def rows(vendor: str) -> list[list[str]]:

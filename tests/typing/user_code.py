@@ -26,6 +26,7 @@ from aelyst_async import (
     ListGateway,
     Phone,
     RateLimiter,
+    RawResponse,
     RetryPolicy,
     Tag,
     Unset,
@@ -38,9 +39,7 @@ from aelyst_async.fastapi import AppGateway
 from aelyst_async.identifiers import Identifier
 from aelyst_async.pytest_plugin import SandboxFixture
 from aelyst_async.sandbox import Account, Counters, LoggedRequest, Sandbox
-from aelyst_async.sync import ContactSync
-from aelyst_async.sync.mirror import MirrorPlan
-from aelyst_async.transport.raw import RawResponse
+from aelyst_async.sync import ContactSync, MirrorPlan
 from aelyst_providers.aelyst import AelystContact, AelystFields, AelystGateway, CustomField, CustomFields, Field
 from aelyst_providers.callab import CallabContact, CallabGateway
 from aelyst_providers.dmchamp import DmChampContact, DmChampFields, DmChampGateway
