@@ -17,12 +17,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from aelyst_async.sync.errors import JournalError
-from aelyst_async.sync.journal import Attempt, Dead, Journal, Settled
+from aelyst_async.sync.journal import Attempt, Dead, Forgotten, Journal, Settled
 from aelyst_async.waiting import uninterrupted
 
 __all__ = ["Committer", "Write"]
 
-Write: TypeAlias = "Settled | Attempt | Dead"
+Write: TypeAlias = "Settled | Attempt | Dead | Forgotten"
 
 _LINGER = 0.05
 """Longest delay, in seconds, of writes that no caller waits for."""

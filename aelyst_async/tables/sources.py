@@ -133,6 +133,22 @@ class FileSource(ContactSource):
         """Remove the copy of a stream. Idempotent."""
         self._opening.close()
 
+    def cut_short(self) -> str | None:
+        """Return a reason for delimited text whose last line has no end: a cell of it may be cut.
+
+        The other formats cannot be read if they are cut. Some editors write whole files without the last line end, too,
+        so this is asked only where a missing row would do harm.
+        """
+        if self.found is None or self.found.compression is not None or self.found.format not in {"csv", "tsv"}:
+            return None
+        with self._opening.packed() as binary:
+            binary.seek(0, os.SEEK_END)
+            binary.seek(max(binary.tell() - 8, 0))
+            tail = binary.read().rstrip(b"\0\x1a")  # the high byte of UTF-16, and the end-of-file mark of DOS
+        if tail.endswith((b"\n", b"\r")):
+            return None
+        return f"the last line of {self.name} has no line end, so the file may be cut short (add one if it is whole)"
+
     def open(self) -> Iterator[RawRow]:
         """Yield the rows from the start. Raises `SourceError`."""
         self._opening.stopped = self.stopped
