@@ -13,7 +13,7 @@ __all__ = ["add_parser"]
 
 _ABILITIES = {
     "get": "read", "create": "create", "update": "update", "upsert": "sync", "tags": "tags", "messages": "messages",
-    "add_to_list": "lists",
+    "add_to_list": "lists", "contacts": "export", "delete": "mirror",
 }  # fmt: skip
 
 

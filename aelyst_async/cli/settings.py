@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options about columns, values and the file."""
     add = parser.add_argument_group("columns").add_argument
     add("--key", metavar="email|phone|email,phone", help="the field that identifies a contact; of several, the first "
-        "that a row has (default: email)")  # fmt: skip
+        "that a row has (default: the journal's, else email)")  # fmt: skip
     add("--map", action="append", default=[], metavar="COLUMN=FIELD", help="the field of a column; without FIELD "
         "the column is ignored; may be repeated")  # fmt: skip
     add("--mapping", metavar="TOML", help="a file with the field of each column, as written by --suggest-mapping")

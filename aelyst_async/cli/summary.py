@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from aelyst_async.cli.mirror import mirror_lines
 from aelyst_async.cli.output import printable
 from aelyst_async.cli.preview import change_lines, problem_lines
 from aelyst_async.cli.progress import duration
@@ -60,6 +61,7 @@ def lines(
     out += [f"{count:>{width},} {words}" for count, words in rows]
     total = max(report.total, report.rows)
     out.append(f"{total:>{width},} {'row' if total == 1 else 'rows'} in {duration(report.elapsed)}")
+    out += mirror_lines(report)
     if report.requests:
         out += _traffic(report)
     if report.problems:

@@ -18,11 +18,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aelyst_async.cli import mirror
 from aelyst_async.cli.explain import explain
 from aelyst_async.cli.output import CommandError, complain, printable, say, to_json
 from aelyst_async.cli.parser import VALUE, CommandParser, add_target, bounded, provider_help
 from aelyst_async.cli.settings import add_options, read_settings
-from aelyst_async.cli.target import canonical, check_name, open_target, schema_for
+from aelyst_async.cli.target import canonical, check_name, journal_of, open_target, schema_for
 
 if TYPE_CHECKING:
     from aelyst_async.cli.target import Target
@@ -78,6 +79,7 @@ def add_parser(subparsers: Any) -> None:
         "--assume-new", action="store_true", help="create unknown contacts without a look-up; only for an empty account"
     )
     add("--rebind", action="store_true", help="the token was replaced, but the account of the journal is the same")
+    mirror.add_options(parser)
     _add_run_options(run, parser.add_argument_group("output"), "FILE.failures.jsonl and .csv")
     parser.set_defaults(run=lambda arguments: _command(arguments, lambda: _sync(arguments)), name="sync")
     parser.forms = {"retry": _retry_parser(), "status": _status_parser()}
@@ -107,7 +109,10 @@ def _retry_parser() -> CommandParser:
     add_target(parser, "--to", can="upsert", required=False)
     run = parser.add_argument_group("run")
     _add_run_options(run, parser.add_argument_group("output"), "JOURNAL.failures.jsonl")
-    unused = {"dry_run": False, "remote": False, "refresh": False, "verify": 0.0, "assume_new": False, "rebind": False}
+    unused: dict[str, Any] = {
+        "dry_run": False, "remote": False, "refresh": False, "verify": 0.0, "assume_new": False, "rebind": False,
+        **mirror.UNUSED,
+    }  # fmt: skip
     parser.set_defaults(
         run=lambda arguments: _command(arguments, lambda: _retry(arguments)), name="sync retry", **unused
     )
@@ -178,8 +183,11 @@ async def _sync(arguments: argparse.Namespace) -> int:
     schema = schema_for(arguments.provider, "upsert", "be the target of a sync")
     source = _home(arguments.file)
     failed = failures_file(source)
+    mirror.check(arguments, failures=failed is not None)
     again = None if failed is None else _original(source, arguments)
     settings = read_settings(arguments, None if again is None else again[1])
+    if "key" not in settings.rows and (known := _known_key(arguments, source)) is not None:
+        settings.rows["key"] = known
     rows = (
         read_contacts(arguments.file, **settings.source)
         if failed is None
@@ -196,7 +204,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
     async with AsyncExitStack() as stack:
         stack.callback(interrupted.close)
         target = await open_target(arguments.provider, arguments.base_url, stack, embed=True, report="aelyst sync")
-        journal: Path | None = source.with_name(f"{source.name}.{target.name.replace(':', '-')}.db")
+        journal: Path | None = journal_of(source, target.name)
         if arguments.journal is not None:
             journal = None if arguments.journal == "none" else Path(arguments.journal)
         elif again is not None:
@@ -213,6 +221,16 @@ async def _sync(arguments: argparse.Namespace) -> int:
         return await _run(
             arguments, interrupted, target, rows, journal=journal, failures=failures, settings=settings.rows
         )
+
+
+def _known_key(arguments: argparse.Namespace, source: Path) -> str | None:
+    """Return what the journal matches contacts by, where there is one: an export or an earlier sync has chosen it."""
+    from aelyst_async.sync.history import key_of
+
+    journal = journal_of(source, canonical(arguments.provider))
+    if arguments.journal is not None:
+        journal = Path(arguments.journal)
+    return key_of(journal) if journal.is_file() else None
 
 
 def _check_head(rows: ContactSource, mapper: Mapper, show: bool) -> None:
@@ -313,6 +331,7 @@ async def _run(
             progress=view,
             target={"target": target.name, "base_url": target.base_url, "instance": target.instance},
             settings=json.loads(json.dumps(settings if recorded is None else recorded, default=str)),
+            **mirror.settings(arguments, view.close),
             **settings,
         )
         mapper = sync.mapper
@@ -348,8 +367,9 @@ def _tell(
         message, code = explain(trouble, provider=target.name)[0], 2
         if isinstance(trouble, SyncStoppedError):
             message += "; check --base-url and the network"
-    elif arguments.signal is not None and report is not None and not report.complete:
-        code = 128 + arguments.signal
+    elif arguments.signal is not None and report is not None:
+        interrupted = not report.complete or report.not_deleted is not None
+        code = 128 + arguments.signal if interrupted else code
     resume = shlex.join(["aelyst", *arguments.words])
     if report is not None and (trouble is None or arguments.json or not _nothing_written(report)):
         if arguments.json:

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -18,7 +19,16 @@ import attrs
 
 from aelyst_async.cli.output import CommandError, printable
 
-__all__ = ["Target", "canonical", "check_name", "open_target", "providers_that", "schema_for", "variables"]
+__all__ = [
+    "Target",
+    "canonical",
+    "check_name",
+    "journal_of",
+    "open_target",
+    "providers_that",
+    "schema_for",
+    "variables",
+]
 
 SANDBOX_URL = "http://127.0.0.1:8787"
 _EMBEDDED_QUOTA = "1000/s"
@@ -98,6 +108,11 @@ def canonical(provider: str) -> str:
     from aelyst_async.sandbox.vendors import default_vendor
 
     return "sandbox" if provider == f"sandbox:{default_vendor()}" else provider
+
+
+def journal_of(file: Path, target: str) -> Path:
+    """Return the default journal of a sync of `file`, to the target as `canonical` names it."""
+    return file.with_name(f"{file.name}.{target.replace(':', '-')}.db")
 
 
 def schema_for(provider: str, can: str, purpose: str) -> Any:

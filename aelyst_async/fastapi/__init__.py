@@ -25,8 +25,8 @@
 
 try:
     import fastapi as _fastapi  # noqa: F401 - a clear error if it is missing
-except ImportError as missing:
-    if missing.name != "fastapi":
+except ImportError as _missing:
+    if _missing.name != "fastapi":
         raise
     raise ImportError(
         "aelyst_async.fastapi needs FastAPI: pip install 'aelyst-async[fastapi]'", name="fastapi"

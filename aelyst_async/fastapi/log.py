@@ -10,7 +10,7 @@ import logging
 
 __all__ = ["logger"]
 
-logger = logging.getLogger("aelyst_async.fastapi")
+logger: logging.Logger = logging.getLogger("aelyst_async.fastapi")
 
 
 class _LastResort(logging.Handler):

@@ -63,12 +63,12 @@ class Account:
     ) -> None:
         self.name = name
         self.seed = seed
-        self.clock = Clock()
-        self.settings = Settings(all_behaviours())
+        self.clock: Clock = Clock()
+        self.settings: Settings = Settings(all_behaviours())
         self.settings.set(switches or {})
-        self.plan = FaultPlan(seed, (_as_fault(fault) for fault in faults))
-        self.evidence = Evidence()
-        self.limiters = Limiters(self.enforced)
+        self.plan: FaultPlan = FaultPlan(seed, (_as_fault(fault) for fault in faults))
+        self.evidence: Evidence = Evidence()
+        self.limiters: Limiters = Limiters(self.enforced)
         self._initial = self.settings.values()
         self._initial_faults = [fault for fault, _ in self.plan.armed()]
         self._store = store

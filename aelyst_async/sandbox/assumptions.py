@@ -1,8 +1,8 @@
 """The behaviours of the sandbox, each *documented* or *assumed*.
 
 A documented behaviour is described on a page of the vendor and carries the page's URL. Where the pages leave
-something open, a client that was tested against one guess may depend on it. So every assumed behaviour is a switch
-with its plausible values, and a client's tests can run with all of them.
+something open, a client that was tested against one guess may depend on it. So an assumed behaviour with several
+plausible values is a switch, and a client's tests can run with all of them.
 
 A switch is named ``vendor.name``. `Settings.set` also takes the name without the vendor and sets the switch of every
 vendor that has it. ``aelyst sandbox explain`` prints the table.
@@ -174,7 +174,7 @@ class Settings:
         self._behaviours = {one.name: one for one in behaviours}
         self._values = {one.name: one.default for one in self._behaviours.values() if one.switch}
         self._values.update(values or {})
-        self.revision = 0
+        self.revision: int = 0
 
     def __getitem__(self, name: str) -> str:
         return self._values[name]

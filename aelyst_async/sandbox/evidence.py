@@ -124,19 +124,19 @@ class Entry:
     )
 
     def __init__(self, number: int, at: float, vendor: str, method: str, path: str) -> None:
-        self.number = number
-        self.at = at
-        self.vendor = vendor
-        self.method = method
-        self.path = path
-        self.endpoint = ""
+        self.number: int = number
+        self.at: float = at
+        self.vendor: str = vendor
+        self.method: str = method
+        self.path: str = path
+        self.endpoint: str = ""
         self.status: int | None = None
-        self.duration = 0.0
-        self.fault = ""
+        self.duration: float = 0.0
+        self.fault: str = ""
         self.headers: tuple[tuple[bytes, bytes], ...] = ()
-        self.body = b""
+        self.body: bytes = b""
         self.answer_headers: Mapping[str, str] = {}
-        self.answer = b""
+        self.answer: bytes = b""
 
     def size(self) -> int:
         """Return the approximate size in bytes."""
@@ -171,7 +171,7 @@ class Peak:
 
     def __init__(self) -> None:
         self._times: deque[float] = deque()
-        self.value = 0
+        self.value: int = 0
 
     def add(self, at: float) -> None:
         """Count an event; `at` must not decrease."""
@@ -228,9 +228,9 @@ class Evidence:
         self._size_bound = size
         self._size = 0
         self._number = 0
-        self.finished = 0
+        self.finished: int = 0
         """Number of exchanges logged so far, cleared ones included. A reader compares it with what it has seen."""
-        self.generation = 0
+        self.generation: int = 0
         """Increases when the log is cleared."""
         self._in_flight = 0
         self.clear()

@@ -237,7 +237,7 @@ class FaultPlan:
         self._armed: list[_Armed] = []
         self._number = 0
         self._queued: dict[str, float] = {}
-        self.revision = 0
+        self.revision: int = 0
         """Increases when a fault is added or removed, or takes effect."""
         for fault in faults:
             self.add(fault)

@@ -31,7 +31,7 @@ from aelyst_async.sandbox.vendors import vendors
 
 __all__ = ["MARK", "Frontend", "read_body"]
 
-logger = logging.getLogger("aelyst_async.sandbox")
+logger: logging.Logger = logging.getLogger("aelyst_async.sandbox")
 
 MARK = {"X-Sandbox": "aelyst-async"}
 """Header of every response, so that a client can refuse to run a production job against a sandbox."""

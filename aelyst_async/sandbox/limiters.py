@@ -88,7 +88,7 @@ class Limiters:
         enforced: Callable[[str, str | None], tuple[str, Enforced] | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.revision = 0
+        self.revision: int = 0
         self._enforced = enforced
         self._clock = clock
         self._key = secrets.token_bytes(16)

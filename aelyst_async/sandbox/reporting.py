@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["report_limiter"]
 
-logger = logging.getLogger("aelyst_async.sandbox.reporting")
+logger: logging.Logger = logging.getLogger("aelyst_async.sandbox.reporting")
 
 _EVERY = 0.5
 """Smallest interval between two snapshots, in seconds."""

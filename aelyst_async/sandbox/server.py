@@ -99,7 +99,7 @@ class Sandbox(Account):
         self._guard = Guard(hosts if host in {"", "0.0.0.0", "::"} else (*hosts, host))  # noqa: S104 - compared only
         self._accounts: dict[str, Account] = {DEFAULT_ACCOUNT: self}
         self._runner: web.ServerRunner | None = None
-        self.stopping = asyncio.Event()
+        self.stopping: asyncio.Event = asyncio.Event()
         """Set when the server stops. Ends event streams."""
 
     @property

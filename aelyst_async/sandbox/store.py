@@ -21,55 +21,10 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from aelyst_async.sandbox.schema import LATER, SCHEMA, STATE, VERSION
+
 __all__ = ["Mark", "Record", "Store", "StoreError", "dump_json", "phone_key"]
 
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE contacts (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    account TEXT NOT NULL, vendor TEXT NOT NULL, id TEXT NOT NULL,
-    email TEXT COLLATE NOCASE, phone TEXT,
-    created_at REAL NOT NULL, updated_at REAL NOT NULL, visible_at REAL NOT NULL,
-    duplicate INTEGER NOT NULL DEFAULT 0,
-    document TEXT NOT NULL,
-    UNIQUE (account, vendor, id)
-);
-CREATE INDEX contacts_by_age ON contacts (account, vendor);
-CREATE INDEX contacts_duplicate ON contacts (account, vendor) WHERE duplicate;
-CREATE INDEX contacts_by_email ON contacts (account, vendor, email, seq) WHERE email IS NOT NULL;
-CREATE INDEX contacts_by_phone ON contacts (account, vendor, phone, seq) WHERE phone IS NOT NULL;
-CREATE TABLE history (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    account TEXT NOT NULL, vendor TEXT NOT NULL, id TEXT NOT NULL,
-    at REAL NOT NULL, request INTEGER, event TEXT NOT NULL, changes TEXT NOT NULL
-);
-CREATE INDEX history_by_contact ON history (account, vendor, id, seq);
-CREATE TABLE members (
-    account TEXT NOT NULL, vendor TEXT NOT NULL, list_id TEXT NOT NULL, id TEXT NOT NULL,
-    PRIMARY KEY (account, vendor, list_id, id)
-) WITHOUT ROWID;
-CREATE TABLE messages (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    account TEXT NOT NULL, vendor TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL
-);
-CREATE INDEX messages_by_contact ON messages (account, vendor, id, seq);
-CREATE TABLE numbers (
-    account TEXT NOT NULL, vendor TEXT NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (account, vendor)
-);
-CREATE TABLE snapshots (
-    account TEXT NOT NULL, name TEXT NOT NULL, at REAL NOT NULL, document TEXT NOT NULL, PRIMARY KEY (account, name)
-);
-"""
-# Separate, because files of version 1 may lack this table.
-_INSTANCES = "CREATE TABLE IF NOT EXISTS instances (account TEXT PRIMARY KEY, id TEXT NOT NULL)"
-# The tables with an account's state, and the columns that a snapshot contains.
-_STATE = {
-    "contacts": "seq, vendor, id, email, phone, created_at, updated_at, visible_at, duplicate, document",
-    "history": "seq, vendor, id, at, request, event, changes",
-    "members": "vendor, list_id, id",
-    "messages": "seq, vendor, id, document",
-    "numbers": "vendor, last",
-}
 Mark: TypeAlias = Literal["", "duplicate", "original"]
 _NOT_PHONE = re.compile(r"[^0-9+]")
 _RECORD = "seq, id, created_at, updated_at, visible_at, document"
@@ -122,7 +77,7 @@ class Store:
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = path
         self._db: sqlite3.Connection | None = None
-        self.revision = 0
+        self.revision: int = 0
         """Increases with each change of a contact, so that the inspector page knows when to reload."""
 
     def open(self) -> None:
@@ -144,7 +99,7 @@ class Store:
         """Create the tables, or return why this database cannot be used."""
         version: int = db.execute("PRAGMA user_version").fetchone()[0]
         tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if version > _VERSION:
+        if version > VERSION:
             return f"{self.path} was written by a newer version of the sandbox"
         if version == 0 and tables:
             return f"{self.path} is a database of another program; choose another file"
@@ -152,8 +107,8 @@ class Store:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
         if version == 0:
-            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-        db.execute(_INSTANCES)
+            db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        db.executescript(LATER)
         return ""
 
     def close(self) -> None:
@@ -268,6 +223,21 @@ class Store:
             self._record_event(account, vendor, record.id, now, request, event, changes)
         self.revision += 1
 
+    def delete(self, account: str, vendor: str, record: Record, *, now: float, request: int | None) -> None:
+        """Delete the contact, its memberships and its messages. Its history stays."""
+        with self.transaction():
+            email, phone = self.db.execute("SELECT email, phone FROM contacts WHERE seq = ?", (record.seq,)).fetchone()
+            for table in ("contacts", "members", "messages"):
+                self.db.execute(
+                    f"DELETE FROM {table} WHERE account = ? AND vendor = ? AND id = ?",  # noqa: S608
+                    (account, vendor, record.id),
+                )
+            for key, value in (("email", email), ("phone", phone)):
+                if value is not None:
+                    self._mark_duplicates(f"{key} = ?", (account, vendor, value))
+            self._record_event(account, vendor, record.id, now, request, "deleted", {})
+        self.revision += 1
+
     def _mark_duplicates(self, clause: str, values: tuple[Any, ...]) -> None:
         self.db.execute(
             f"UPDATE contacts AS c SET duplicate = {_IS_DUPLICATE} WHERE account = ? AND vendor = ? AND {clause}",  # noqa: S608
@@ -352,6 +322,20 @@ class Store:
         query = "SELECT document FROM messages WHERE account = ? AND vendor = ? AND id = ? ORDER BY seq"
         return [json.loads(row[0]) for row in self.db.execute(query, (account, vendor, contact_id))]
 
+    def add_extra(self, account: str, vendor: str, kind: str, document: dict[str, Any]) -> int:
+        """Keep something of the account that is no contact, such as the definition of a field; return its number."""
+        cursor = self.db.execute(
+            "INSERT INTO extras (account, vendor, kind, document) VALUES (?, ?, ?, ?)",
+            (account, vendor, kind, dump_json(document)),
+        )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def extras(self, account: str, vendor: str, kind: str) -> list[tuple[int, dict[str, Any]]]:
+        """Return what `add_extra` kept, with its numbers, in the order of adding."""
+        query = "SELECT seq, document FROM extras WHERE account = ? AND vendor = ? AND kind = ? ORDER BY seq"
+        return [(seq, json.loads(document)) for seq, document in self.db.execute(query, (account, vendor, kind))]
+
     # --- queries for the page and for tests -------------------------------------------------------------------
 
     def count(self, account: str, vendor: str) -> int:
@@ -387,11 +371,9 @@ class Store:
         )
         return total, [(_record(row), row[6]) for row in rows]
 
-    def every(self, account: str, vendor: str) -> Iterator[Record]:
-        """Yield all contacts, oldest first."""
-        query = f"SELECT {_RECORD} FROM contacts WHERE account = ? AND vendor = ? ORDER BY seq"  # noqa: S608
-        for row in self.db.execute(query, (account, vendor)):
-            yield _record(row)
+    def every(self, account: str, vendor: str, *, after: int = 0) -> Iterator[Record]:
+        """Yield all contacts, oldest first; `after`: only those whose ``seq`` is above it."""
+        return self._each("seq > ?", (account, vendor, after))
 
     def history(self, account: str, vendor: str, contact_id: str) -> list[dict[str, Any]]:
         """Return the history of a contact, oldest first."""
@@ -427,14 +409,14 @@ class Store:
 
     def _delete_state(self, account: str) -> None:
         self.db.execute("DELETE FROM instances WHERE account = ?", (account,))
-        for name in _STATE:
+        for name in STATE:
             self.db.execute(f"DELETE FROM {name} WHERE account = ?", (account,))  # noqa: S608
 
     def snapshot(self, account: str, name: str, now: float) -> None:
         """Save the account's state under a name, in place of an older snapshot of that name."""
         state = {
             table: self.db.execute(f"SELECT {columns} FROM {table} WHERE account = ?", (account,)).fetchall()  # noqa: S608
-            for table, columns in _STATE.items()
+            for table, columns in STATE.items()
         }
         self.db.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)", (account, name, now, dump_json(state)))
 
@@ -448,9 +430,9 @@ class Store:
         with self.transaction():
             self._delete_state(account)
             for table, rows in json.loads(row[0]).items():
-                marks = ", ".join("?" * (_STATE[table].count(",") + 2))
+                marks = ", ".join("?" * (STATE[table].count(",") + 2))
                 self.db.executemany(
-                    f"INSERT INTO {table} (account, {_STATE[table]}) VALUES ({marks})",  # noqa: S608
+                    f"INSERT INTO {table} (account, {STATE[table]}) VALUES ({marks})",  # noqa: S608
                     ([account, *values] for values in rows),
                 )
         self.revision += 1

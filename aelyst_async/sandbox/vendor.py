@@ -99,15 +99,23 @@ class Call:
         """Return the value of this vendor's switch."""
         return self.switches(f"{self.vendor}.{name}")
 
-    def json_object(self, error: ErrorBody) -> dict[str, Any]:
-        """Return the body as a JSON object. Raises `Refusal` with the vendor's 400."""
+    def json(self, error: ErrorBody) -> Any:
+        """Return the decoded body. Raises `Refusal` with the vendor's 400."""
         try:
-            value = decode_json(self.body)
+            return decode_json(self.body)
         except ValueError as problem:
             raise Refusal(error(400, f"the body is not JSON: {problem}")) from None
+
+    def json_object(self, error: ErrorBody) -> dict[str, Any]:
+        """Return the body as a JSON object. Raises `Refusal` with the vendor's 400."""
+        value = self.json(error)
         if not isinstance(value, dict):
             raise Refusal(error(400, "the body is not a JSON object"))
         return value
+
+    def delete(self, record: Record) -> None:
+        """Delete a contact."""
+        self.store.delete(self.account, self.vendor, record, now=self.now, request=self.number)
 
     def visible(self, record: Record) -> bool:
         """Whether the contact can be found already (see the switch ``visible_after``)."""

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,13 +15,20 @@ from typing import Any
 
 import attrs
 
-from aelyst_async.sync.database import connect_read_only, explained, given_up_rows, read_meta
+from aelyst_async.sync.database import (
+    check_meta,
+    connect_immutable,
+    connect_read_only,
+    explained,
+    given_up_rows,
+    read_meta,
+)
 from aelyst_async.sync.errors import JournalError
 from aelyst_async.sync.process import lives
 from aelyst_async.tables.model import RawRow
 from aelyst_async.tables.source import ContactSource
 
-__all__ = ["GivenUp", "Origin", "given_up", "given_up_source", "origin_of", "run_of", "status"]
+__all__ = ["GivenUp", "Origin", "given_up", "given_up_source", "key_of", "origin_of", "run_of", "status"]
 
 _PLAIN = {"DONE": "sent", "PARKED": "waiting", "AMBIGUOUS": "in_doubt", "INTENT": "in_doubt", "DEAD": "failed"}
 """A contact's state in the journal → the word for people."""
@@ -133,6 +141,19 @@ def origin_of(path: str | os.PathLike[str]) -> Origin:
                 settings=dict(settings), failures=None if failures is None else str(failures),
             )  # fmt: skip
     raise JournalError(f"{Path(path).name}: no run has been made with this journal")
+
+
+def key_of(path: Path) -> str | None:
+    """Return what a journal that was closed matches contacts by, None where the file does not tell.
+
+    Makes no file beside the journal and takes no lock, so it disturbs no sync.
+    """
+    with contextlib.suppress(JournalError, sqlite3.Error, OSError):
+        with contextlib.closing(connect_immutable(path)) as connection:
+            check_meta(connection, path)
+            key = read_meta(connection).get("key")
+        return key if isinstance(key, str) else None
+    return None
 
 
 def run_of(failures: Path, journals: Iterable[Path], target: str) -> tuple[Path, dict[str, Any]] | None:

@@ -32,7 +32,7 @@ import sqlite3
 import stat
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,7 +56,7 @@ from aelyst_async.sync.database import (
 )
 from aelyst_async.sync.errors import JournalError, JournalLockedError
 
-__all__ = ["Attempt", "Dead", "Entry", "Journal", "Settled"]
+__all__ = ["Attempt", "Dead", "Entry", "Forgotten", "Journal", "Settled"]
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -128,6 +128,12 @@ class Dead(NamedTuple):
     status: int | None
     attempts: int
     payload: Sequence[tuple[str, Any]]
+
+
+class Forgotten(NamedTuple):
+    """Contacts whose entries are to be removed, as if nothing were known of them."""
+
+    keys: tuple[str, ...]
 
 
 class Journal:
@@ -266,13 +272,36 @@ class Journal:
                         found[key] = Entry("UNREADABLE")
             return found
 
-    def apply(self, writes: Iterable[Settled | Attempt | Dead], progress: Mapping[str, Any] | None = None) -> None:
+    def contact_ids(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the vendor's id of each contact whose id is known."""
+        with explained(self.path):
+            yield from self._connection.execute(
+                "SELECT key, contact_id FROM contact WHERE contact_id IS NOT NULL AND operation IS NOT 'delete'"
+            )
+
+    def holds_selection(self, source: str) -> bool:
+        """Whether the last export of `source` held a selection of the account's contacts."""
+        with explained(self.path):
+            runs = self._connection.execute("SELECT arguments FROM run WHERE source = ? ORDER BY id DESC", (source,))
+            exports = [given["selection"] for (text,) in runs if "selection" in (given := json.loads(text))]
+            return bool(exports and exports[0])
+
+    def open_deletes(self) -> list[str]:
+        """Return the ids of the contacts whose delete was begun by an earlier run, and not confirmed."""
+        with explained(self.path):
+            rows = self._connection.execute("SELECT contact_id FROM contact WHERE operation = 'delete'").fetchall()
+        return [contact_id for (contact_id,) in rows if contact_id]
+
+    def apply(
+        self, writes: Iterable[Settled | Attempt | Dead | Forgotten], progress: Mapping[str, Any] | None = None
+    ) -> None:
         """Commit `writes` as one transaction. Raises `JournalError`; then none of them is written."""
         now, up = time.time(), uptime()
         run, salt = self.run, self.salt
         contacts: list[tuple[Any, ...]] = []
         attempts: list[tuple[Any, ...]] = []
         revived: list[tuple[str]] = []
+        forgotten: list[tuple[str]] = []
         dead: list[tuple[Any, ...]] = []
         for write in writes:
             if isinstance(write, Settled):
@@ -287,6 +316,8 @@ class Journal:
             elif isinstance(write, Attempt):
                 outcome = _storable(write.outcome)
                 attempts.append((run, write.key, write.number, write.operation, write.status, outcome, now))
+            elif isinstance(write, Forgotten):
+                forgotten += [(key,) for key in write.keys]
             else:
                 payload = json.dumps(write.payload, ensure_ascii=True)
                 dead.append(
@@ -300,14 +331,16 @@ class Journal:
             execute("BEGIN IMMEDIATE")
             try:
                 many("INSERT OR REPLACE INTO contact VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", contacts)
+                if forgotten:
+                    many("DELETE FROM contact WHERE key = ?", forgotten)
                 if attempts:
                     many(
                         "INSERT INTO attempt (run, key, number, operation, status, outcome, at) "
                         "VALUES (?, ?, ?, ?, ?, ?, ?)",
                         attempts,
                     )
-                if revived:
-                    many("DELETE FROM dead WHERE key = ?", revived)
+                if revived or forgotten:
+                    many("DELETE FROM dead WHERE key = ?", revived + forgotten)
                 if dead:
                     many("INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", dead)
                 if progress is not None:
