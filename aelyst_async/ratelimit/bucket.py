@@ -232,7 +232,7 @@ class Bucket:
         return at + self._window.believed + self._margin() + self._slack(at, self._window.believed)
 
     def _slack(self, at: float, window: float = math.inf) -> float:
-        """Return how much later the server may have counted a request sent at `at` for which a connection was opened."""
+        """Return how much later the server may have counted a request sent at `at` that opened a connection."""
         return min(self._opened_for, 0.05 * window) if at <= self._opened_at else 0.0
 
     def _margin(self) -> float:
