@@ -14,15 +14,13 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from aelyst_async.sync.errors import JournalError
-from aelyst_async.sync.journal import Attempt, Dead, Journal, Settled
+from aelyst_async.sync.journal import Journal, Write
 from aelyst_async.waiting import uninterrupted
 
-__all__ = ["Committer", "Write"]
-
-Write: TypeAlias = "Settled | Attempt | Dead"
+__all__ = ["Committer"]
 
 _LINGER = 0.05
 """Longest delay, in seconds, of writes that no caller waits for."""

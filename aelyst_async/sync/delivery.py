@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import attrs
@@ -49,6 +50,9 @@ __all__ = ["Courier", "Kind", "Pauses", "Verdict"]
 
 _MAX_FORBIDDEN = 5
 """Answers 403 in a row after which it is the credential that is refused, not each row."""
+
+_HELD = 1.0
+"""Seconds after which a row that another process holds is tried again."""
 
 _CREATED_NOW = 60.0
 """Seconds, by the vendor's clock, between a contact's creation and its last change within which both are one event."""
@@ -96,9 +100,14 @@ class Pauses:
 
 
 class Courier:
-    """Delivers rows through one gateway. `look_first`: whether a row in doubt is looked up (off: to show why it is)."""
+    """Delivers rows through one gateway.
+
+    ``look_first``: whether a row in doubt is looked up (off: to show why it is). ``claim``: claims the key of a row
+    that another process holds, as `Reader.claim` says.
+    """
 
     look_first = True
+    claim: Callable[[Sequence[str]], Awaitable[Mapping[str, Entry | None]]] | None = None
 
     def __init__(
         self,
@@ -123,6 +132,8 @@ class Courier:
 
     def first_delay(self, work: Work) -> float:
         """Return the seconds before a row may be tried at all, and mark one whose fate an earlier run left open."""
+        if work.held:
+            return _HELD
         entry = work.entry
         if entry is None:
             return 0.0
@@ -147,6 +158,8 @@ class Courier:
 
     async def attempt(self, work: Work) -> Verdict:
         """Make one attempt. Raises `JournalError`."""
+        if work.held and (verdict := await self._claim(work)) is not None:
+            return verdict
         who = self._mapper.identifier(work.values)
         operation = "verify" if work.verify else "look-up" if work.ambiguous else "write"
         try:
@@ -166,6 +179,19 @@ class Courier:
             outcome = f"{type(error).__name__}: {verdict.message or _words(error)}"[:500]
             self._committer.put(Attempt(work.key, number, operation, getattr(error, "status", None), outcome))
             return verdict
+
+    async def _claim(self, work: Work) -> Verdict | None:
+        """Claim a row that another process held; None if it may be tried now."""
+        assert self.claim is not None
+        held = await self.claim([work.key])
+        if work.key not in held:
+            return Verdict(Kind.LATER, delay=_HELD)
+        work.held = False
+        entry = work.entry = held[work.key]
+        if entry is not None and entry.state == "DONE" and entry.hash == work.hash:
+            return Verdict(Kind.UNCHANGED)  # the other process has sent it
+        delay = self.first_delay(work)
+        return Verdict(Kind.LATER, delay=delay) if delay > 0 else None
 
     def succeeded(self) -> None:
         """Note that a request succeeded: the credential is good."""
@@ -406,7 +432,7 @@ def _storable(contact_id: object) -> str | None:
         contact_id.encode()
     except UnicodeEncodeError:  # a lone surrogate, which JSON can carry
         return None
-    return contact_id or None
+    return None if not contact_id or "\0" in contact_id else contact_id
 
 
 def _about(work: Work, error: AuthenticationError) -> AuthenticationError:
