@@ -15,7 +15,7 @@ from aelyst_async.errors import ContactsError
 from aelyst_async.gateway import ContactGateway
 from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.database import is_url
-from aelyst_async.sync.delivery import Courier, Pauses
+from aelyst_async.sync.delivery import Courier, Pauses, patient
 from aelyst_async.sync.engine import Deliverer, Engine, ErrorBudget
 from aelyst_async.sync.errors import JournalError, MappingError, SourceError, SyncError
 from aelyst_async.sync.failures import FailuresFile, beside, table_of
@@ -243,7 +243,7 @@ class ContactSync:
         remote: bool,
         resumed: bool,
     ) -> SyncReport:
-        gateway: Any = self._patient_gateway()
+        gateway: Any = patient(self.gateway)
         tally = Tally()
         sizer = Sizer(self._concurrency)
         traffic = Traffic(gateway, tally, sizer)
@@ -305,15 +305,6 @@ class ContactSync:
             error.report = report  # type: ignore[attr-defined]
             raise error
         return report
-
-    def _patient_gateway(self) -> Any:
-        """Return the gateway without retries of its own: the engine has better ones, which hold no slot."""
-        with_retry = getattr(self.gateway, "with_retry", None)
-        if not callable(with_retry):
-            return self.gateway
-        from aelyst_async.transport.retry import RetryPolicy
-
-        return with_retry(RetryPolicy(max_attempts=1, queued=False))
 
     async def _open_journal(self, worker: Worker, resources: ExitStack, *, dry_run: bool) -> Journal | None:
         place = self._journal_place

@@ -195,6 +195,11 @@ def status(path: str | os.PathLike[str]) -> dict[str, Any]:
             if last["ended"] is None and last["report"] is not None:  # written every other second
                 known = sum(last["report"].get(name, 0) for name in ("unchanged", "failed", "skipped"))
                 last["done"] = max(last["done"], last["sent"] + known)
+            if last["ended"] is None and is_url(path):
+                from aelyst_async.sync.claims import LIVING
+
+                # Workers on other hosts, too.
+                last["state"] = "running" if statements.fetch(f"{LIVING} LIMIT 1") else "died"
             last["later_runs_without_rows"] = runs.index(last)
         counts: dict[str, int] = dict.fromkeys(("sent", "waiting", "in_doubt", "failed"), 0)
         for state, count in states.items():

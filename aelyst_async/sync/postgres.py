@@ -165,6 +165,7 @@ class Server:
 
     def __init__(self, url: str) -> None:
         parsed, self.schema, self.lease = _parse(url)
+        self.path = redacted(url).partition("?")[0]
         self.name = f"{parsed.database} at {parsed.host or 'localhost'}"
         try:
             import asyncpg
@@ -264,21 +265,21 @@ def _refusal(error: BaseException) -> _RefusedError:
 class Postgres:
     """One journal's schema, with this process as an owner of claims. Opening it makes it where it does not exist.
 
-    `server`: connections to share (their URL's database is used, this URL's schema); else it has its own.
-    `create`: whether a schema that does not exist is made. Raises `JournalError`.
+    `place`: the URL, or connections to share. `schema`: in place of the URL's. `create`: whether a schema that does
+    not exist is made. Raises `JournalError`.
     """
 
     shared = True
     shift = 0.0
 
-    def __init__(
-        self, url: str, *, server: Server | None = None, schema: str | None = None, create: bool = True
-    ) -> None:
-        self._server = server or Server(url)
-        self._owned = server is None
+    def __init__(self, place: str | Server, *, schema: str | None = None, create: bool = True) -> None:
+        self._owned = not isinstance(place, Server)
+        self._server = place if isinstance(place, Server) else Server(place)
         self.schema = schema or self._server.schema
+        if not _NAME.fullmatch(self.schema):
+            raise JournalError("a schema's name has lower-case letters, digits and _")
         self.lease = self._server.lease
-        self.path = redacted(url)
+        self.path = f"{self._server.path}?schema={self.schema}"
         self.name = f"{self.schema} in {self._server.name}"
         self.owner = 0
         self._heart: asyncio.Task[None] | None = None

@@ -31,6 +31,7 @@ __all__ = [
     "Counts",
     "State",
     "Submission",
+    "close_run",
     "failures",
     "finish_reading",
     "hand_back",
@@ -157,13 +158,14 @@ def submission(statements: Statements, run: int) -> Submission | None:
     return Submission(run=run, provider=provider, settings=json.loads(settings), stopped=stopped)
 
 
-def unfinished(statements: Statements) -> list[int]:
-    """Return the submissions that have shards to be done."""
+def unfinished(statements: Statements) -> list[tuple[int, str]]:
+    """Return run and provider of the submissions that have shards to be done, or whose run is not ended."""
     return [
-        run
-        for (run,) in statements.fetch(
-            "SELECT run FROM submission s WHERE stopped IS NULL AND (reading OR EXISTS "
-            "(SELECT 1 FROM shard WHERE shard.run = s.run AND NOT done)) ORDER BY run"
+        (run, provider)
+        for run, provider in statements.fetch(
+            "SELECT s.run, s.provider FROM submission s JOIN run r ON r.id = s.run "
+            "WHERE s.stopped IS NULL AND (r.ended IS NULL OR EXISTS "
+            " (SELECT 1 FROM shard WHERE shard.run = s.run AND NOT done)) ORDER BY s.run"
         )
     ]
 
@@ -197,11 +199,11 @@ def schedule(statements: Statements, run: int, lease: float) -> list[int]:
     return numbers
 
 
-def unqueue(statements: Statements, run: int, number: int) -> None:
-    """Note that no message could be sent for a shard."""
-    statements.execute(
+def unqueue(statements: Statements, run: int, numbers: Sequence[int]) -> None:
+    """Note that no message could be sent for these shards."""
+    statements.many(
         f"UPDATE shard SET queued = FALSE, due = {NOW} WHERE run = ? AND number = ? AND queued",
-        (run, number),
+        [(run, number) for number in numbers],
     )
 
 
@@ -306,6 +308,26 @@ def state(statements: Statements, run: int) -> State:
         stopped="it is no longer stored" if found is None else found.stopped,
         requests=requests,
         left=sum(not done for _, _, _, done in shards),
+    )
+
+
+def close_run(statements: Statements, run: int) -> None:
+    """End a run whose rows all have an outcome, with its report, unless its follower has done so."""
+    found = statements.fetch(
+        "SELECT base FROM submission s JOIN run r ON r.id = s.run WHERE s.run = ? AND NOT s.reading AND "
+        "r.ended IS NULL AND NOT EXISTS (SELECT 1 FROM shard WHERE shard.run = s.run AND NOT done)",
+        (run,),
+    )
+    if not found:
+        return
+    report = json.loads(found[0][0])
+    for outcome, number in state(statements, run).outcomes.items():
+        report[outcome] += number
+    report["pending"] = 0
+    now = time.time()
+    statements.execute(
+        "UPDATE run SET ended = ?, seen = ?, exit = ?, report = ? WHERE id = ?",
+        (now, now, int(report["failed"] > 0), json.dumps(report), run),
     )
 
 
