@@ -203,6 +203,10 @@ class Server:
         """Run a coroutine on the thread and return its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
+    def write(self, work: Callable[[Statements], T], *, schema: str) -> T:
+        """Do `work` as one transaction in a journal's schema, without an owner of claims. Blocks."""
+        return self.call(self.transaction(work, schema=schema))
+
     async def transaction(self, work: Callable[[Statements], T], *, schema: str | None, patience: float = 0.0) -> T:
         """Do `work` as one transaction, again for `patience` seconds where the connection is lost. In the loop."""
         deadline = self._loop.time() + patience
