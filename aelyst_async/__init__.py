@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aelyst_async import errors
+    from aelyst_async.blocking import BlockingGateway
     from aelyst_async.bulk import Failure, Outcome, Success, get_many, upsert_many
     from aelyst_async.contacts import UNSET, Contact, ContactFields, Message, Tag, Unset, WriteReceipt
     from aelyst_async.gateway import ContactGateway, ContactReader, ListGateway, MessageGateway, TagGateway
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNSET",
+    "BlockingGateway",
     "Contact",
     "ContactFields",
     "ContactGateway",
@@ -46,7 +48,7 @@ __all__ = [
     "upsert_many",
 ]
 
-_HOMES = ("contacts", "identifiers", "gateway", "transport", "ratelimit", "registry", "bulk")
+_HOMES = ("contacts", "identifiers", "gateway", "transport", "ratelimit", "registry", "bulk", "blocking")
 """Where the names live, the quickest to import first."""
 
 

@@ -44,6 +44,8 @@ from aelyst_async.transport.transport import Transport
 if TYPE_CHECKING:
     from aiohttp import ClientSession, ClientTimeout
 
+    from aelyst_async.blocking import BlockingGateway
+
 __all__ = ["HttpGateway"]
 
 T = TypeVar("T")
@@ -110,6 +112,12 @@ class HttpGateway(ABC):
         view = copy.copy(self)
         view._retry = retry  # noqa: SLF001 - its own copy
         return view
+
+    def blocking(self) -> BlockingGateway[Self]:
+        """Return a facade whose methods block, for code without an event loop. It opens and closes this gateway."""
+        from aelyst_async.blocking import BlockingGateway
+
+        return BlockingGateway(self)
 
     def subscribe(
         self,

@@ -159,9 +159,10 @@ class SandboxFixture(_AccountApi):
         For code under test that opens its own gateways: pass each of them to ``monkeypatch.setenv``.
         """
         from aelyst_async.registry import credential_variable, gateway_class
+        from aelyst_async.sandbox.vendors import vendors
 
         variables: dict[str, str] = {}
-        for vendor in ("aelyst", "dmchamp", "callab"):
+        for vendor in vendors():
             _, name = credential_variable(vendor, gateway_class(vendor))
             variables[name] = self.token(vendor)
             variables[f"{vendor.upper()}_BASE_URL"] = self.base_url(vendor)

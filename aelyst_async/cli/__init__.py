@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from aelyst_async.cli import catalog, contacts, related, sandbox, sync
+from aelyst_async.cli import catalog, contacts, doctor, related, sandbox, sync
 from aelyst_async.cli.parser import CommandParser
 
 __all__ = ["main", "make_parser"]
@@ -105,7 +105,7 @@ def make_parser() -> CommandParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     parser.commands = subparsers.choices
-    for command in (sync, contacts, related, catalog, sandbox):
+    for command in (sync, contacts, related, catalog, doctor, sandbox):
         command.add_parser(subparsers)
     return parser
 

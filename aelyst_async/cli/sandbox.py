@@ -155,23 +155,23 @@ async def _run(sandbox: Sandbox, files: Sequence[str], *, panel: bool) -> int:
 
 
 def _ready(sandbox: Sandbox) -> dict[str, Any]:
-    from aelyst_async.sandbox.vendors import VENDORS
+    from aelyst_async.sandbox.vendors import default_vendor, vendors
 
     return {
         "ready": True,
         "url": sandbox.url,
         "inspector": f"{sandbox.url}/",
-        "base_urls": {vendor: sandbox.base_url(vendor) for vendor in VENDORS},
-        "token": sandbox.token(next(iter(VENDORS))),
+        "base_urls": {vendor: sandbox.base_url(vendor) for vendor in vendors()},
+        "token": sandbox.token(default_vendor()),
     }
 
 
 def _print_panel(sandbox: Sandbox) -> None:
     """Print where everything is, for the person who has just started it."""
-    from aelyst_async.sandbox.vendors import VENDORS
+    from aelyst_async.sandbox.vendors import default_vendor, vendors
 
-    rows = [("inspector", f"{sandbox.url}/"), ("token", sandbox.token(next(iter(VENDORS))))]
-    rows += [(name, sandbox.base_url(name)) for name in VENDORS]
+    rows = [("inspector", f"{sandbox.url}/"), ("token", sandbox.token(default_vendor()))]
+    rows += [(name, sandbox.base_url(name)) for name in vendors()]
     rows += [("try it", "aelyst sync people.csv --to sandbox" + _elsewhere(sandbox)), ("stop", "Ctrl-C")]
     try:
         from rich.console import Console
@@ -195,13 +195,13 @@ def _elsewhere(sandbox: Sandbox) -> str:
 
 def _seed(sandbox: Sandbox, files: Sequence[str]) -> None:
     from aelyst_async.sandbox.seeding import add_source
-    from aelyst_async.sandbox.vendors import VENDORS
+    from aelyst_async.sandbox.vendors import default_vendor, vendors
     from aelyst_async.tables import SourceError, read_contacts
 
     for text in files:
         vendor, colon, path = text.partition(":")
-        if not colon or vendor not in VENDORS:
-            vendor, path = next(iter(VENDORS)), text
+        if not colon or vendor not in vendors():
+            vendor, path = default_vendor(), text
         if not Path(path).exists():
             raise ValueError(f"--contacts {text}: No such file")
         source = read_contacts(path)

@@ -95,9 +95,9 @@ def canonical(provider: str) -> str:
     """Return a target's one name: ``sandbox`` for the first API of a sandbox, however it was asked for."""
     if not provider.startswith("sandbox:"):
         return provider
-    from aelyst_async.sandbox.vendors import VENDORS
+    from aelyst_async.sandbox.vendors import default_vendor
 
-    return "sandbox" if provider == f"sandbox:{next(iter(VENDORS))}" else provider
+    return "sandbox" if provider == f"sandbox:{default_vendor()}" else provider
 
 
 def schema_for(provider: str, can: str, purpose: str) -> Any:
@@ -108,9 +108,9 @@ def schema_for(provider: str, can: str, purpose: str) -> Any:
     check_name(provider, can, purpose)
     name = provider.removeprefix("sandbox:")
     if name == "sandbox":
-        from aelyst_async.sandbox.vendors import VENDORS
+        from aelyst_async.sandbox.vendors import default_vendor
 
-        name = next(iter(VENDORS))
+        name = default_vendor()
     return schema_of(gateway_class(name))
 
 

@@ -1,4 +1,4 @@
-"""The three vendors' APIs on this machine: over real HTTP, with stored contacts, quotas, faults and a clock.
+"""The installed vendors' APIs on this machine: over real HTTP, with stored contacts, quotas, faults and a clock.
 
 No vendor offers a sandbox, and tests need something between mocks and a live account. This server stores contacts,
 counts requests and fails on demand::
@@ -11,7 +11,7 @@ How a request goes through, one module a step:
     http.py      bytes in: Host and origin (guard.py), the account by path prefix, the vendor, the route
     account.py   one customer's account: contacts (store.py), switches (assumptions.py), quota (quota.py),
                  faults (faults.py), clock (clock.py), evidence (evidence.py)
-    vendors/     what one vendor answers: pure functions of a call and the store
+    vendor.py    the extension API: what a provider's package brings (`Vendor`); vendors.py finds it by entry point
     control.py   /_sandbox/…: the same account over HTTP, for the inspector page and for other languages
     limiters.py  what the clients' rate limiters have learned; reporting.py is the client's side of it
 

@@ -22,7 +22,8 @@ from aelyst_async.sandbox.faults import Fault, FaultPlan, parse_fault
 from aelyst_async.sandbox.limiters import Enforced, Limiters
 from aelyst_async.sandbox.quota import Counter, Verdict, WindowKind, counter_for, parse_quota
 from aelyst_async.sandbox.store import Store
-from aelyst_async.sandbox.vendors import VENDORS, Call, Reply, Route, Vendor
+from aelyst_async.sandbox.vendor import Call, Reply, Route, Vendor
+from aelyst_async.sandbox.vendors import find_vendor, vendors
 
 __all__ = ["DEFAULT_ACCOUNT", "DEFAULT_TOKEN", "Account", "Gauge", "all_behaviours"]
 
@@ -34,7 +35,7 @@ _COUNTERS_KEPT = 20_000
 
 def all_behaviours() -> tuple[Behaviour, ...]:
     """Return every vendor's behaviours, documented and assumed."""
-    return tuple(behaviour for vendor in VENDORS.values() for behaviour in vendor.behaviours)
+    return tuple(behaviour for vendor in vendors().values() for behaviour in vendor.behaviours)
 
 
 @attrs.frozen(kw_only=True)
@@ -72,14 +73,14 @@ class Account:
         self._initial_faults = [fault for fault, _ in self.plan.armed()]
         self._store = store
         self._root = ""
-        self._tokens: dict[str, list[str]] = {vendor: [DEFAULT_TOKEN] for vendor in VENDORS}
+        self._tokens: dict[str, list[str]] = {vendor: [DEFAULT_TOKEN] for vendor in vendors()}
         self._counters: dict[tuple[str, str, str], Counter] = {}
         self._counters_revision = self.settings.revision
 
     def __repr__(self) -> str:
         where = self.url if self._root else "not running"
         name = "" if self.name == DEFAULT_ACCOUNT else f" {self.name!r}"
-        return f"<{type(self).__name__}{name} {where} ({', '.join(VENDORS)})>"
+        return f"<{type(self).__name__}{name} {where} ({', '.join(vendors())})>"
 
     # --- where it is -------------------------------------------------------------------------------------------
 
@@ -92,21 +93,21 @@ class Account:
 
     def base_url(self, vendor: str) -> str:
         """Return what a gateway of this vendor takes as its base URL. Raises `ValueError` for an unknown vendor."""
-        return self.url + _vendor(vendor).prefix
+        return self.url + find_vendor(vendor).prefix
 
     def token(self, vendor: str) -> str:
         """Return a credential that this vendor accepts: the newest one. Raises `ValueError`."""
-        return self._tokens[_vendor(vendor).name][-1]
+        return self._tokens[find_vendor(vendor).name][-1]
 
     def shown_tokens(self) -> dict[str, str | None]:
         """Return by vendor the token that may be shown: the well-known one, or `None` if `set_tokens` replaced it."""
-        return {vendor: DEFAULT_TOKEN if self.accepts(vendor, DEFAULT_TOKEN) else None for vendor in VENDORS}
+        return {vendor: DEFAULT_TOKEN if self.accepts(vendor, DEFAULT_TOKEN) else None for vendor in vendors()}
 
     def set_tokens(self, vendor: str, *tokens: str) -> None:
         """Accept these credentials and no others; each has a quota of its own. Raises `ValueError`."""
         if not tokens or not all(tokens):
             raise ValueError("give at least one credential, and none that is empty")
-        self._tokens[_vendor(vendor).name] = list(tokens)
+        self._tokens[find_vendor(vendor).name] = list(tokens)
 
     def accepts(self, vendor: str, token: str | None) -> bool:
         """Whether this vendor knows the credential."""
@@ -125,16 +126,16 @@ class Account:
     def add_contact(self, vendor: str, fields: Mapping[str, Any]) -> str:
         """Put a contact in, visible at once, and return its id.
 
-        `fields` are the vendor's, by the vendor's names, those that its API only shows as well; for DM Champ also
-        ``tags``, ``messages`` and ``lists``. A list may also be a tuple or a set; a set is stored sorted. Nothing is
-        checked but the id, so any data that a real account may hold can be put in. Raises `ValueError` for an id that
-        is taken or that the vendor cannot have.
+        `fields` are the vendor's, by the vendor's names, those that its API only shows as well, and what else its
+        sandbox stores with a contact (listed in the provider's README). A list may also be a tuple or a set; a set is
+        stored sorted. Only the id is checked, so any data that a real account may hold can be put in. Raises
+        `ValueError` for an id that is taken or that the vendor cannot have.
         """
         return self.add_contacts(vendor, (fields,))[0]
 
     def add_contacts(self, vendor: str, contacts: Iterable[Mapping[str, Any]]) -> list[str]:
         """Put several contacts in, all or none, and return their ids. Raises `ValueError` as `add_contact` does."""
-        found = _vendor(vendor)
+        found = find_vendor(vendor)
         call = self.call(found, now=self.clock.now(), at_once=True)
         with self._store.transaction():
             return [self._add(found, call, fields) for fields in contacts]
@@ -149,11 +150,13 @@ class Account:
 
     def contacts(self, vendor: str) -> list[dict[str, Any]]:
         """Return all contacts of this vendor, oldest first, as the vendor shows them, each with its ``id``."""
-        return [{"id": record.id, **record.document} for record in self._store.every(self.name, _vendor(vendor).name)]
+        return [
+            {"id": record.id, **record.document} for record in self._store.every(self.name, find_vendor(vendor).name)
+        ]
 
     def members(self, vendor: str, list_id: str) -> list[str]:
         """Return the ids of the contacts on a list."""
-        return self._store.members(self.name, _vendor(vendor).name, list_id)
+        return self._store.members(self.name, find_vendor(vendor).name, list_id)
 
     # --- how it behaves ----------------------------------------------------------------------------------------
 
@@ -204,8 +207,8 @@ class Account:
     def tally(self) -> tuple[dict[str, int], dict[str, int]]:
         """Return the number of contacts and of duplicates by vendor; it takes longer the more there are."""
         return (
-            {vendor: self._store.count(self.name, vendor) for vendor in VENDORS},
-            {vendor: self._store.duplicates(self.name, vendor) for vendor in VENDORS},
+            {vendor: self._store.count(self.name, vendor) for vendor in vendors()},
+            {vendor: self._store.duplicates(self.name, vendor) for vendor in vendors()},
         )
 
     def quotas(self, most: int | None = None) -> list[Gauge]:
@@ -229,7 +232,7 @@ class Account:
 
         `path` is that of a quota for each path.
         """
-        for vendor in VENDORS.values():
+        for vendor in vendors().values():
             if any(route.endpoint == endpoint for route in vendor.routes):
                 return vendor.name, self._enforced(vendor.name, endpoint, path)
         return None
@@ -271,7 +274,7 @@ class Account:
         self._counters.clear()
         self.evidence.clear()
         self.limiters.clear()
-        self._tokens = {vendor: [DEFAULT_TOKEN] for vendor in VENDORS}
+        self._tokens = {vendor: [DEFAULT_TOKEN] for vendor in vendors()}
         self.clock.reset()
 
     def snapshot(self, name: str) -> None:
@@ -353,15 +356,8 @@ class Account:
 def _as_fault(fault: Fault | str) -> Fault:
     """Read a fault, and refuse one that would never hit: a misspelt endpoint is an error, not silence."""
     fault = parse_fault(fault) if isinstance(fault, str) else fault
-    vendors = list(VENDORS.values()) if fault.vendor is None else [_vendor(fault.vendor)]
-    endpoints = [route.endpoint for vendor in vendors for route in vendor.routes]
+    candidates = list(vendors().values()) if fault.vendor is None else [find_vendor(fault.vendor)]
+    endpoints = [route.endpoint for vendor in candidates for route in vendor.routes]
     if fault.endpoint is not None and not any(fault.matches(fault.vendor or "", one) for one in endpoints):
         raise ValueError(f"no endpoint {fault.endpoint!r}; there are: {', '.join(endpoints)}")
     return fault
-
-
-def _vendor(name: str) -> Vendor:
-    try:
-        return VENDORS[name]
-    except KeyError:
-        raise ValueError(f"no vendor named {name!r}; the sandbox has {', '.join(VENDORS)}") from None

@@ -28,8 +28,8 @@ from aelyst_async.sandbox.limiters import REPORT_BOUND
 from aelyst_async.sandbox.live import stream
 from aelyst_async.sandbox.seeding import add_rows
 from aelyst_async.sandbox.store import dump_json
-from aelyst_async.sandbox.vendors import VENDORS
-from aelyst_async.sandbox.vendors.base import decode_json, decode_query
+from aelyst_async.sandbox.vendor import decode_json, decode_query
+from aelyst_async.sandbox.vendors import vendors
 
 if TYPE_CHECKING:
     from aelyst_async.sandbox.server import Sandbox
@@ -128,7 +128,7 @@ class Control:
     def _file(request: web.BaseRequest, name: str) -> web.Response:
         if request.method not in {"GET", "HEAD"}:
             raise _MissingError
-        text = _packaged("static", name)
+        text = _packaged(name)
         headers = {**SECURITY_HEADERS, "X-Sandbox": "aelyst-async", "Content-Type": f"{_FILES[name]}; charset=utf-8"}
         return web.Response(body=text, headers=headers)
 
@@ -146,7 +146,7 @@ class Control:
                     "base_url": account.base_url(name),
                     "endpoints": [route.endpoint for route in vendor.routes],
                 }
-                for name, vendor in VENDORS.items()
+                for name, vendor in vendors().items()
             },
             "tokens": account.shown_tokens(),
             "finished": account.evidence.finished,
@@ -164,7 +164,7 @@ class Control:
         return {
             "account": account.name,
             "instance": account.instance,
-            "paths": {name: account.base_url(name).removeprefix(self._sandbox.url) for name in VENDORS},
+            "paths": {name: account.base_url(name).removeprefix(self._sandbox.url) for name in vendors()},
         }
 
     def counters(self, order: _Order) -> dict[str, Any]:
@@ -365,8 +365,8 @@ class Control:
         account = self._sandbox.account(name, switches=switches, faults=faults)
         return {
             "name": account.name,
-            "base_urls": {vendor: account.base_url(vendor) for vendor in VENDORS},
-            "tokens": {vendor: account.token(vendor) for vendor in VENDORS},
+            "base_urls": {vendor: account.base_url(vendor) for vendor in vendors()},
+            "tokens": {vendor: account.token(vendor) for vendor in vendors()},
         }
 
     def remove_account(self, order: _Order) -> dict[str, Any]:
@@ -377,11 +377,11 @@ class Control:
 
     def openapi(self, order: _Order) -> Any:
         """GET openapi/VENDOR.json: the vendor's API as OpenAPI, its server being this sandbox."""
-        vendor = order.params["file"].removesuffix(".json")
-        if vendor not in VENDORS:
+        vendor = vendors().get(order.params["file"].removesuffix(".json"))
+        if vendor is None or vendor.openapi is None:
             raise _MissingError
-        document = json.loads(_packaged("openapi", f"{vendor}.json"))
-        document["servers"] = [{"url": order.account.base_url(vendor), "description": "this sandbox"}]
+        document = json.loads(vendor.openapi.read_bytes())
+        document["servers"] = [{"url": order.account.base_url(vendor.name), "description": "this sandbox"}]
         return document
 
 
@@ -435,14 +435,14 @@ def _find(method: str, segments: list[str]) -> tuple[_Answer, dict[str, str]]:
 
 
 @functools.cache
-def _packaged(folder: str, name: str) -> bytes:
-    return (resources.files("aelyst_async.sandbox") / folder / name).read_bytes()
+def _packaged(name: str) -> bytes:
+    return (resources.files("aelyst_async.sandbox") / "static" / name).read_bytes()
 
 
 def _vendor(order: _Order) -> str:
     name = order.params["vendor"]
-    if name not in VENDORS:
-        raise _MissingError(f"no vendor named {name!r}; the sandbox has {', '.join(VENDORS)}")
+    if name not in vendors():
+        raise _MissingError(f"no vendor named {name!r}; the sandbox has {', '.join(vendors())}")
     return name
 
 

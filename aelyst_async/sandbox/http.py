@@ -26,8 +26,8 @@ from aelyst_async.sandbox.evidence import Entry
 from aelyst_async.sandbox.faults import Fault, Strike
 from aelyst_async.sandbox.guard import Guard
 from aelyst_async.sandbox.quota import Verdict
-from aelyst_async.sandbox.vendors import VENDORS, Refusal, Reply, Vendor
-from aelyst_async.sandbox.vendors.base import Match, decode_query, decode_segment, reply
+from aelyst_async.sandbox.vendor import Match, Refusal, Reply, Vendor, decode_query, decode_segment, reply
+from aelyst_async.sandbox.vendors import vendors
 
 __all__ = ["MARK", "Frontend", "read_body"]
 
@@ -83,7 +83,7 @@ class Frontend:
             quoted, _, rest = path[2:].partition("/")
             name, path, raw = unquote(quoted), f"/{rest}", raw[len(quoted) + 2 :]
         head, _, tail = path[1:].partition("/")
-        vendor = VENDORS.get(head)
+        vendor = vendors().get(head)
         if vendor is not None and (tail == "v1" or tail.startswith("v1/")):
             account = self._accounts(name)
             if account is None:
@@ -91,7 +91,7 @@ class Frontend:
             return await self._serve(request, account, vendor, tail[2:], query, raw)
         if name == DEFAULT_ACCOUNT and (path == "/" or head == "_sandbox"):
             return await self._control(request, path, query)
-        prefixes = ", ".join(one.prefix for one in VENDORS.values())
+        prefixes = ", ".join(one.prefix for one in vendors().values())
         return _plain(404, f"there is nothing here; the APIs stand under {prefixes}, the inspector page at /")
 
     async def _serve(

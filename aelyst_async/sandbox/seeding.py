@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from aelyst_async.sandbox.vendors import find_vendor
 from aelyst_async.tables.model import BadRow
 from aelyst_async.tables.records import plain
 
@@ -23,29 +24,6 @@ __all__ = ["add_csv", "add_rows", "add_source"]
 
 Field: TypeAlias = "tuple[str, Callable[[Any], Any] | None]"
 """The vendor's name of a column, and what makes a value of a cell (None: the cell is the value)."""
-
-_OURS = {
-    "aelyst": {
-        "first_name": "firstName",
-        "last_name": "lastName",
-        "profile_pic": "profilePic",
-        "country_code": "countryCode",
-        "is_blocked": "isBlocked",
-    },
-    "dmchamp": {
-        "id": "contactId",
-        "first_name": "firstName",
-        "last_name": "lastName",
-        "phone": "phoneNumber",
-        "instagram_id": "instagramId",
-        "current_campaign": "currentCampaign",
-        "external_id": "externalId",
-        "custom_channel": "customChannel",
-        "chat_widget_id": "chatWidgetId",
-        "is_chat_window_open": "isChatWindowOpen",
-    },
-    "callab": {"first_name": "firstname", "last_name": "lastname", "phone": "phone_number"},
-}
 
 
 def add_csv(account: Account, vendor: str, path: str | Path) -> int:
@@ -59,7 +37,7 @@ def add_csv(account: Account, vendor: str, path: str | Path) -> int:
 
 def add_rows(account: Account, vendor: str, lines: Iterable[str]) -> int:
     """Add the contacts of CSV lines, the header first, all or none, and return their number. Raises `ValueError`."""
-    names = _OURS.get(vendor, {})
+    names = find_vendor(vendor).field_names
     parsed: list[dict[str, Any]] = []
     try:
         for row in csv.DictReader(lines):
@@ -97,12 +75,12 @@ def add_source(
                 read[name] = plain(cell if convert is None else convert(cell))
             except ValueError as error:
                 raise ValueError(f"row {number}: {column}: {error}") from None
-        parsed.append(_fields(read, _OURS.get(vendor, {})))
+        parsed.append(_fields(read, find_vendor(vendor).field_names))
     account.add_contacts(vendor, parsed)
     return len(parsed)
 
 
-def _fields(row: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+def _fields(row: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     custom: list[dict[str, Any]] = []
     for column, cell in row.items():

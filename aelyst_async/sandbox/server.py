@@ -63,9 +63,9 @@ class Sandbox(Account):
     """The vendors' APIs on this machine.
 
     ``quota`` (``"10/s"``, ``"none"``) and ``scope`` (endpoint, path, account) set every vendor's quota; by default
-    Aelyst has the 10 per second of its page and the others have none. ``switches`` are the assumptions
-    (``{"aelyst.put_missing": 400}``), ``faults`` what goes wrong (`Fault` or its text), ``seed`` the source of ids
-    and of the random draws of faults. ``db`` is a file that keeps the contacts; `None` keeps them in memory.
+    each vendor has the quota of its documentation, or none. ``switches`` are the assumptions
+    (``{"put_missing": 400}``), ``faults`` are `Fault` objects or their `str` form, ``seed`` determines the ids and
+    the random draws of faults. ``db`` is a file that keeps the contacts; `None` keeps them in memory.
     ``hosts`` are further names under which the server may be called.
 
     Raises `ValueError` for a setting that does not exist, and on entering `SandboxError`.

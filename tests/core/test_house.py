@@ -44,6 +44,22 @@ def test_dependencies_point_one_way(path: Path) -> None:
         assert allowed or not any(imported.startswith("aelyst_providers") for imported in names), ast.unparse(node)
 
 
+VENDORS = re.compile(r"dm ?champ|callab(?!le|ility)|aelyst_providers|aelyst\.ai", re.IGNORECASE)
+NAMES_VENDORS = {
+    "registry.py": "open_gateway has one overload for each published provider, for type checkers",
+    "pytest_plugin.py": "the fixture has one typed gateway for each published provider",
+    "sandbox/vendors.py": "sorts the sandboxes of this distribution before those of third parties",
+}
+"""Files of the core that name a vendor, each with the reason. Column layouts in tables/ name tools, not providers."""
+
+
+def test_core_names_no_vendor() -> None:
+    core = ROOT / "aelyst_async"
+    files = (path for path in core.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    found = {str(path.relative_to(core)) for path in files if VENDORS.search(path.read_text("utf-8"))}
+    assert found == set(NAMES_VENDORS)
+
+
 def _is_type_checking(test: ast.expr) -> bool:
     return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
 

@@ -49,6 +49,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(built: Path) -> None:
     assert {"aelyst_async/py.typed", "aelyst_providers/py.typed", "aelyst_providers/callab/wire.py"} <= names
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "aelyst_async").rglob("*.html")}
     assert sources <= names, "the inspector page is missing"
+    assert {f"aelyst_providers/{vendor}/openapi.json" for vendor in ("aelyst", "callab", "dmchamp")} <= names
     (entry_points,) = [name for name in names if name.endswith("entry_points.txt")]
     text = zipfile.ZipFile(wheel).read(entry_points).decode()
     assert "aelyst = aelyst_async.cli:main" in text
@@ -56,6 +57,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(built: Path) -> None:
         "aelyst = aelyst_providers.aelyst:AelystGateway",
         "dmchamp = aelyst_providers.dmchamp:DmChampGateway",
         "callab = aelyst_providers.callab:CallabGateway",
+        "dmchamp = aelyst_providers.dmchamp.sandbox:DMCHAMP",
     ):
         assert line in text
     assert any(name.endswith("licenses/LICENSE") for name in names)

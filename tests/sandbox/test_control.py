@@ -17,7 +17,7 @@ from aelyst_async.sandbox import DEFAULT_TOKEN, LoggedRequest, Sandbox
 from aelyst_async.sandbox.curl import as_curl
 from aelyst_async.sandbox.guard import Guard
 from aelyst_async.sandbox.seeding import add_csv
-from aelyst_async.sandbox.vendors import VENDORS
+from aelyst_async.sandbox.vendors import vendors
 from tests.sandbox.plain_http import Http
 
 SECRET = "s3cret-token"
@@ -153,7 +153,7 @@ async def test_no_credential_leaves_the_log(http: Http, sandbox: Sandbox) -> Non
 
 
 async def test_the_state_shows_the_well_known_token_and_no_other(http: Http, sandbox: Sandbox) -> None:
-    assert (await http.control("GET", "state")).json["tokens"] == dict.fromkeys(VENDORS, DEFAULT_TOKEN)
+    assert (await http.control("GET", "state")).json["tokens"] == dict.fromkeys(vendors(), DEFAULT_TOKEN)
     sandbox.set_tokens("dmchamp", SECRET)
     sandbox.set_tokens("callab", DEFAULT_TOKEN, SECRET)
     expected = {"aelyst": DEFAULT_TOKEN, "dmchamp": None, "callab": DEFAULT_TOKEN}

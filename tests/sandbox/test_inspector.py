@@ -20,7 +20,7 @@ from aelyst_async import ContactFields, RetryPolicy, upsert_many
 from aelyst_async.sandbox import Sandbox, report_limiter
 from aelyst_async.sandbox.account import all_behaviours
 from aelyst_async.sandbox.faults import KINDS
-from aelyst_async.sandbox.vendors import VENDORS
+from aelyst_async.sandbox.vendors import vendors
 from aelyst_providers.aelyst import AelystGateway
 from tests.sandbox.plain_http import Http
 
@@ -156,7 +156,7 @@ async def test_a_token_that_a_user_has_set_is_not_shown(page: Page, sandbox: San
     assert "s3cret-key" not in await page.content()
     for vendor in ("aelyst", "callab"):
         sandbox.set_tokens(vendor, "s3cret-key")
-    await expect(page.locator("#begin")).to_contain_text("Token of Aelyst, DM Champ, Callab AI")
+    await expect(page.locator("#begin")).to_contain_text("Token of Aelyst, Callab AI, DM Champ")
     await expect(page.locator("#begin")).not_to_contain_text("sandbox-token")
 
 
@@ -310,7 +310,7 @@ async def test_rules_are_filtered_by_vendor_and_documented_ones_link_to_their_pa
     await page.get_by_role("tab", name="Rules").click()
     rows = page.locator("#rules [data-rule]")
     await expect(rows).to_have_count(len(all_behaviours()))
-    for vendor in VENDORS.values():
+    for vendor in vendors().values():
         await page.select_option("#rule-vendor", vendor.name)
         await expect(rows).to_have_count(len(vendor.behaviours))
         names = await rows.evaluate_all("(rows) => rows.map((row) => row.dataset.rule)")

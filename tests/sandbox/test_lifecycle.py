@@ -219,10 +219,10 @@ async def test_a_repr_says_where_it_is_and_shows_no_token() -> None:
     sandbox = Sandbox()
     sandbox.set_tokens("dmchamp", "s3cret-key")
     other = sandbox.account("ci")
-    assert repr(sandbox) == "<Sandbox not running (aelyst, dmchamp, callab)>"
+    assert repr(sandbox) == "<Sandbox not running (aelyst, callab, dmchamp)>"
     async with sandbox:
-        assert repr(sandbox) == f"<Sandbox {sandbox.url} (aelyst, dmchamp, callab)>"
-        assert repr(other) == f"<Account 'ci' {sandbox.url}/@ci (aelyst, dmchamp, callab)>"
+        assert repr(sandbox) == f"<Sandbox {sandbox.url} (aelyst, callab, dmchamp)>"
+        assert repr(other) == f"<Account 'ci' {sandbox.url}/@ci (aelyst, callab, dmchamp)>"
         assert "token" not in repr(sandbox) + repr(other)
     assert "not running" in repr(sandbox)
 

@@ -11,7 +11,7 @@ import pytest
 
 from aelyst_async import ContactFields, RetryPolicy, errors
 from aelyst_async.sandbox import Account, Sandbox
-from aelyst_async.sandbox.vendors import VENDORS
+from aelyst_async.sandbox.vendors import vendors
 from aelyst_providers.aelyst import AelystGateway
 from aelyst_providers.callab import CallabGateway
 from aelyst_providers.dmchamp import DmChampGateway
@@ -21,7 +21,7 @@ QUICK = RetryPolicy(max_attempts=3, base=0.01, cap=0.02, queued_base=0.01, queue
 
 def _single(vendor: str) -> Iterator[dict[str, str]]:
     """Each value of each switch, one at a time; quotas have their own tests."""
-    for behaviour in VENDORS[vendor].behaviours:
+    for behaviour in vendors()[vendor].behaviours:
         if behaviour.switch and behaviour.parse is None and "quota" not in behaviour.name:
             for value in behaviour.values:
                 yield {behaviour.name: value}
@@ -29,7 +29,7 @@ def _single(vendor: str) -> Iterator[dict[str, str]]:
 
 def _pairs(vendor: str, *names: str) -> Iterator[dict[str, str]]:
     """All combinations of these switches' values."""
-    switches = {one.name: one.values for one in VENDORS[vendor].behaviours}
+    switches = {one.name: one.values for one in vendors()[vendor].behaviours}
     full = [f"{vendor}.{name}" for name in names]
     for values in itertools.product(*(switches[name] for name in full)):
         yield dict(zip(full, values, strict=True))
@@ -132,7 +132,7 @@ async def test_whatever_the_quota_every_call_is_answered_in_the_end(sandbox: San
         account.clock.resume()
 
     forms, windows, headers = (
-        next(rule for rule in VENDORS["aelyst"].behaviours if rule.name == f"aelyst.{name}").values
+        next(rule for rule in vendors()["aelyst"].behaviours if rule.name == f"aelyst.{name}").values
         for name in ("retry_after", "quota_window", "quota_headers")
     )
     cases = list(itertools.product(forms, windows, headers))

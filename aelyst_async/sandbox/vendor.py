@@ -9,22 +9,26 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import attrs
 
-from aelyst_async.sandbox.assumptions import Behaviour
+from aelyst_async.sandbox.assumptions import Behaviour, common_behaviours
 from aelyst_async.sandbox.store import Record, Store, dump_json
 
 __all__ = [
+    "Behaviour",
     "Call",
     "ErrorBody",
     "Match",
+    "Record",
     "Refusal",
     "Reply",
     "Route",
     "Vendor",
+    "common_behaviours",
     "decode_json",
     "decode_query",
     "decode_segment",
@@ -164,7 +168,8 @@ class Vendor:
 
     ``credential`` takes the token out of a request (headers, whose names are looked up without regard to case, and
     the query), `None` where there is none. ``add`` puts a contact in as a test describes it. ``mint`` makes the text
-    of the nth id.
+    of the nth id. ``secret_query`` names the query parameter that holds the credential, so that no log shows it.
+    ``openapi`` is the file of the API's OpenAPI document; ``field_names`` maps this library's field names to the API's.
     """
 
     name: str
@@ -177,6 +182,8 @@ class Vendor:
     add: Callable[[Call, Mapping[str, Any]], str]
     mint: Callable[[int, int], str]
     secret_query: str | None = None
+    openapi: Path | None = None
+    field_names: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
     def prefix(self) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from aelyst_async.sandbox.assumptions import Behaviour, common_behaviours
 from aelyst_async.sandbox.store import Record
-from aelyst_async.sandbox.vendors.base import Call, Refusal, Reply, Route, Vendor, phrase, reply
+from aelyst_async.sandbox.vendor import Call, Refusal, Reply, Route, Vendor, phrase, reply
 
 __all__ = ["DMCHAMP"]
 
@@ -285,6 +286,19 @@ DMCHAMP = Vendor(
     ),
     add=_add,
     mint=_mint,
+    openapi=Path(__file__).with_name("openapi.json"),
+    field_names={
+        "id": "contactId",
+        "first_name": "firstName",
+        "last_name": "lastName",
+        "phone": "phoneNumber",
+        "instagram_id": "instagramId",
+        "current_campaign": "currentCampaign",
+        "external_id": "externalId",
+        "custom_channel": "customChannel",
+        "chat_widget_id": "chatWidgetId",
+        "is_chat_window_open": "isChatWindowOpen",
+    },
     behaviours=(
         _documented("api_key", "the key is the query parameter apiKey"),
         _documented("create_fields", "phoneNumber is required; the other fields have the page's defaults"),

@@ -7,11 +7,12 @@ several contacts with one e-mail address; the first is the one that is read and 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from aelyst_async.sandbox.assumptions import Behaviour, common_behaviours
 from aelyst_async.sandbox.store import Record
-from aelyst_async.sandbox.vendors.base import Call, Refusal, Reply, Route, Vendor, phrase, reply
+from aelyst_async.sandbox.vendor import Call, Refusal, Reply, Route, Vendor, phrase, reply
 
 __all__ = ["AELYST"]
 
@@ -219,6 +220,14 @@ AELYST = Vendor(
     ),
     add=_add,
     mint=_mint,
+    openapi=Path(__file__).with_name("openapi.json"),
+    field_names={
+        "first_name": "firstName",
+        "last_name": "lastName",
+        "profile_pic": "profilePic",
+        "country_code": "countryCode",
+        "is_blocked": "isBlocked",
+    },
     behaviours=(
         _documented("identifier", "id:, email: and phone: name a contact; create takes email: and phone:", _CREATE),
         _documented("create_answer", '{"code": "200", "message": …}: the code is a string, there is no id', _CREATE),

@@ -10,10 +10,11 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from aelyst_async.sandbox.assumptions import Behaviour, common_behaviours
-from aelyst_async.sandbox.vendors.base import Call, Reply, Route, Vendor, phrase, reply
+from aelyst_async.sandbox.vendor import Call, Reply, Route, Vendor, phrase, reply
 
 __all__ = ["CALLAB"]
 
@@ -122,6 +123,8 @@ CALLAB = Vendor(
     ),
     add=_add,
     mint=_mint,
+    openapi=Path(__file__).with_name("openapi.json"),
+    field_names={"first_name": "firstname", "last_name": "lastname", "phone": "phone_number"},
     behaviours=(
         _documented("bearer", "Authorization: Bearer <token>"),
         _documented("envelope", "{status, message, data}, the contact in data with the page's 19 fields"),

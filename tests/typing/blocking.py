@@ -1,0 +1,74 @@
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+"""Read by mypy --strict and pyright, never run: a blocking facade has the signatures of its gateway, without async."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from typing_extensions import assert_type
+
+from aelyst_async import BlockingGateway, Contact, ContactFields, Failure, Success, Tag, WriteReceipt, open_gateway
+from aelyst_async.identifiers import Identifier
+from aelyst_async.sync import SyncReport
+from aelyst_providers.aelyst import AelystContact, AelystGateway
+from aelyst_providers.callab import CallabContact, CallabGateway
+from aelyst_providers.dmchamp import DmChampGateway
+
+
+def signatures_and_results_are_the_gateways() -> None:
+    with open_gateway("aelyst").blocking() as aelyst:
+        assert_type(aelyst, BlockingGateway[AelystGateway])
+        assert_type(aelyst.gateway, AelystGateway)
+        assert_type(aelyst.get("email:ann@example.com"), AelystContact)
+        assert_type(aelyst.get(identifier="id:1"), AelystContact)
+        assert_type(aelyst.create(ContactFields(first_name="Ann"), wait=True), WriteReceipt)
+        assert_type(aelyst.tags("id:1"), tuple[Tag, ...])
+        assert_type(aelyst.run(aelyst.gateway.account), str)
+        assert_type(aelyst.sync("people.csv", journal="state.db"), SyncReport)
+        aelyst.get(12345)  # type: ignore[arg-type]
+        aelyst.get("id:1", deep=True)  # type: ignore[call-arg]
+        aelyst.create(ContactFields(), wiat=True)  # type: ignore[call-arg]
+        aelyst.add_to_list("id:1", "list")  # type: ignore[misc, arg-type]
+        aelyst.gte("id:1")  # type: ignore[attr-defined]
+
+
+def what_a_provider_lacks_is_an_error(dmchamp: DmChampGateway, callab: CallabGateway) -> None:
+    BlockingGateway(dmchamp).add_to_list("id:abc", "list")
+    assert_type(callab.blocking().get("id:1"), CallabContact)
+    callab.blocking().upsert("id:1", ContactFields())  # type: ignore[misc, arg-type]
+
+
+def outcomes_have_the_providers_contacts(aelyst: BlockingGateway[AelystGateway]) -> None:
+    for outcome in aelyst.get_many(["id:1"], concurrency=8):
+        assert_type(outcome, Success[AelystContact] | Failure)
+    for written in aelyst.upsert_many([("id:1", ContactFields())]):
+        assert_type(written, Success[WriteReceipt] | Failure)
+
+
+class Mine:
+    """A third party's gateway, with an operation of its own."""
+
+    provider = "mine"
+
+    async def get(self, identifier: Identifier | str, *, fresh: bool = False) -> Contact:
+        return Contact(id=str(identifier))
+
+    async def contacts(self, limit: int = 10) -> AsyncIterator[Contact]:
+        yield Contact(id="1")
+
+    async def archive(self, name: str) -> int:
+        return len(name)
+
+    async def events(self, since: float) -> AsyncIterator[bytes]:
+        yield b""
+
+
+def a_third_partys_gateway_needs_nothing_of_ours() -> None:
+    with BlockingGateway(Mine()) as mine:
+        assert_type(mine.get("id:1", fresh=True), Contact)
+        for contact in mine.contacts(limit=5):
+            assert_type(contact, Contact)
+        assert_type(mine.run(mine.gateway.archive, "name"), int)
+        for event in mine.iterate(mine.gateway.events, since=1.5):
+            assert_type(event, bytes)
+        mine.run(mine.gateway.archive, 5)  # type: ignore[arg-type]
