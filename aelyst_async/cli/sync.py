@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aelyst_async.cli import workers
 from aelyst_async.cli.explain import explain
 from aelyst_async.cli.output import CommandError, complain, printable, say, to_json
 from aelyst_async.cli.parser import VALUE, CommandParser, add_target, bounded, provider_help
@@ -66,7 +67,8 @@ def add_parser(subparsers: Any) -> None:
     add_options(parser)
     run = parser.add_argument_group("run")
     add = run.add_argument
-    add("--journal", metavar="PATH", help="what remembers the rows (default: FILE.TARGET.db; none: nothing does)")
+    add("--journal", metavar="PATH|URL",
+        help="what remembers the rows (default: the file FILE.TARGET.db; none: nothing does)")  # fmt: skip
     add("--dry-run", action="store_true", help="show what would be sent; no request")
     add("--remote", action="store_true", help="with --dry-run: one GET for each row that the journal cannot decide")
     add("--refresh", action="store_true", help="send unchanged rows, too")
@@ -75,6 +77,7 @@ def add_parser(subparsers: Any) -> None:
     add("--assume-new", action="store_true", help="create unknown contacts without asking: for an empty account")
     add("--rebind", action="store_true", help="the journal's token was replaced, the account is the same")
     _add_run_options(run, parser.add_argument_group("output"), "FILE.failures.jsonl and .csv")
+    workers.add_options(parser)
     parser.set_defaults(run=lambda arguments: _command(arguments, lambda: _sync(arguments)), name="sync")
     parser.forms = {"retry": _retry_parser(), "status": _status_parser()}
 
@@ -103,7 +106,8 @@ def _retry_parser() -> CommandParser:
     add_target(parser, "--to", can="upsert", required=False)
     run = parser.add_argument_group("run")
     _add_run_options(run, parser.add_argument_group("output"), "JOURNAL.failures.jsonl")
-    unused = {"dry_run": False, "remote": False, "refresh": False, "verify": 0.0, "assume_new": False, "rebind": False}
+    unused = {"dry_run": False, "remote": False, "refresh": False, "verify": 0.0, "assume_new": False, "rebind": False,
+              "broker": None, "quota": None}  # fmt: skip
     parser.set_defaults(
         run=lambda arguments: _command(arguments, lambda: _retry(arguments)), name="sync retry", **unused
     )
@@ -191,10 +195,14 @@ async def _sync(arguments: argparse.Namespace) -> int:
         await in_thread(None, _check_head, rows, mapper, arguments.dry_run and not arguments.json)
     async with AsyncExitStack() as stack:
         stack.callback(interrupted.close)
-        target = await open_target(arguments.provider, arguments.base_url, stack, embed=True, report="aelyst sync")
-        journal: Path | None = source.with_name(f"{source.name}.{target.name.replace(':', '-')}.db")
+        kind = await workers.sync_class(arguments, stack)
+        target = await open_target(
+            arguments.provider, arguments.base_url, stack, embed=arguments.broker is None, report="aelyst sync",
+            limiter=workers.limiter_of(arguments),
+        )  # fmt: skip
+        journal: Path | str | None = source.with_name(f"{source.name}.{target.name.replace(':', '-')}.db")
         if arguments.journal is not None:
-            journal = None if arguments.journal == "none" else Path(arguments.journal)
+            journal = None if arguments.journal == "none" else _place(arguments.journal)
         elif again is not None:
             journal = again[0]
         elif target.started:
@@ -207,7 +215,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
             )
         failures = Path(arguments.failures) if arguments.failures else beside(source, "failures.jsonl")
         return await _run(
-            arguments, interrupted, target, rows, journal=journal, failures=failures, settings=settings.rows
+            arguments, interrupted, target, rows, journal=journal, failures=failures, settings=settings.rows, kind=kind
         )
 
 
@@ -235,18 +243,20 @@ def _check_head(rows: ContactSource, mapper: Mapper, show: bool) -> None:
         mapper.check_first(cells)
 
 
-def _original(path: Path, arguments: argparse.Namespace) -> tuple[Path, dict[str, Any]] | None:
+def _original(path: Path, arguments: argparse.Namespace) -> tuple[Path | str, dict[str, Any]] | None:
     """Return the journal of the run that wrote a failures file, and how it made contacts of rows; say so."""
-    from aelyst_async.sync.history import run_of
+    from aelyst_async.sync.history import name_of, run_of
 
-    named = None if arguments.journal in {None, "none"} else Path(arguments.journal)
-    journals = [named] if named is not None else sorted(path.absolute().parent.glob("*.db"))[:_JOURNALS]
+    named = None if arguments.journal in {None, "none"} else _place(arguments.journal)
+    journals: list[Path | str] = (
+        [named] if named is not None else [*sorted(path.absolute().parent.glob("*.db"))[:_JOURNALS]]
+    )
     found = run_of(path, journals, canonical(arguments.provider))
     name = printable(path.name)
     if found is None:
         words = "no journal of their run is here, so the columns need the same options again"
     else:
-        words = f"with the columns and the journal of {printable(found[0].name)}"
+        words = f"with the columns and the journal of {printable(name_of(found[0]))}"
     say(f"{name}: rows that failed before; {words}", sys.stderr)
     return found
 
@@ -256,7 +266,7 @@ async def _retry(arguments: argparse.Namespace) -> int:
     from aelyst_async.sync.history import given_up_source, origin_of
 
     interrupted = _Signals(arguments)
-    journal = Path(arguments.journal)
+    journal = _place(arguments.journal)
     origin = origin_of(journal)
     rows = given_up_source(journal)
     provider = arguments.provider or origin.target
@@ -264,7 +274,8 @@ async def _retry(arguments: argparse.Namespace) -> int:
     async with AsyncExitStack() as stack:
         stack.callback(interrupted.close)
         target = await open_target(provider, arguments.base_url or origin.base_url, stack, report="aelyst sync retry")
-        failures = Path(arguments.failures) if arguments.failures else beside(journal, "failures.jsonl")
+        home = journal if isinstance(journal, Path) else Path("journal")
+        failures = Path(arguments.failures) if arguments.failures else beside(home, "failures.jsonl")
         return await _run(
             arguments, interrupted, target, rows, journal=journal, failures=failures, settings={"key": origin.key},
             recorded=dict(origin.settings),
@@ -277,10 +288,11 @@ async def _run(
     target: Target,
     rows: Any,
     *,
-    journal: Path | None,
+    journal: Path | str | None,
     failures: Path,
     settings: dict[str, Any],
     recorded: dict[str, Any] | None = None,
+    kind: Callable[..., ContactSync] | None = None,
 ) -> int:
     """Sync `rows`, show how far it is, print what has come of it; return the exit code."""
     from aelyst_async.cli.progress import make_view
@@ -295,7 +307,7 @@ async def _run(
     report: SyncReport | None = None
     trouble: ContactsError | None = None
     try:
-        interrupted.sync = sync = ContactSync(
+        interrupted.sync = sync = (kind or ContactSync)(
             target.gateway,
             journal=journal,
             failures=None if arguments.dry_run and arguments.failures is None else failures,
@@ -427,6 +439,11 @@ class _Signals:
                 )  # fmt: skip
         else:
             self.sync.abort()
+
+
+def _place(journal: str) -> Path | str:
+    """Return what ``--journal`` names: a path, or the URL of a server."""
+    return journal if "://" in journal else Path(journal)
 
 
 def _home(file: str) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -32,12 +33,15 @@ __all__ = [
     "seal",
     "sealed_meta",
     "shown",
+    "without_password",
     "write_meta",
 ]
 
 T = TypeVar("T")
 
 VERSION = 2
+
+_PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):[^/\s]*@")
 
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value {any}){table};
@@ -135,14 +139,16 @@ def is_url(place: str | os.PathLike[str]) -> bool:
     return isinstance(place, str) and "://" in place
 
 
+def without_password(text: str) -> str:
+    """Return a string in which the password of each URL is hidden."""
+    return _PASSWORD.sub(r"\1:***@", text)
+
+
 def redacted(url: str) -> str:
     """Return the URL of a server without its password and its parameters, but with its schema."""
-    kind, _, rest = url.partition("://")
-    rest, _, query = rest.partition("?")
-    credential, at, where = rest.rpartition("@")
-    user, colon, _ = credential.partition(":")
+    where, _, query = without_password(url).partition("?")
     schema = next((part for part in query.split("&") if part.startswith("schema=")), "")
-    return f"{kind}://{user}{':***' if colon else ''}{at}{where}{'?' if schema else ''}{schema}"
+    return f"{where}{'?' if schema else ''}{schema}"
 
 
 def shown(place: str | os.PathLike[str]) -> str:

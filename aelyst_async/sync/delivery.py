@@ -27,6 +27,7 @@ from aelyst_async.errors import (
     ApiError,
     AuthenticationError,
     BadRequestError,
+    ConfigurationError,
     ConflictError,
     ContactNotFoundError,
     ContactsError,
@@ -355,6 +356,11 @@ class Courier:
             if not work.ambiguous:
                 self._settle(work, "PARKED", "create", status=status)
             return Verdict(Kind.STOP, error=_about(work, error), status=status)
+        if isinstance(error, ConfigurationError):
+            # Not about the row: a quota that cannot be shared, a client that is closed. Nothing was sent.
+            if not work.ambiguous:
+                self._settle(work, "PARKED", "create")
+            return Verdict(Kind.STOP, error=error)
         doubt = _in_doubt(error)
         if doubt:
             work.ambiguous = True

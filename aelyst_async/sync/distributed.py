@@ -25,9 +25,11 @@ import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from aelyst_async.errors import ConfigurationError, ContactsError
 from aelyst_async.sync import postgres, stored
+from aelyst_async.sync.quota import shared_limiter
 from aelyst_async.sync.shard import SECONDS, ShardSpec, run_shard
 from aelyst_async.sync.submitting import send_due
 
@@ -70,16 +72,14 @@ def make_broker(url: str) -> AsyncBroker:
 
     Raises `ConfigurationError`.
     """
-    kind = url.partition("://")[0]
-    if kind not in {"nats", "tls", "redis", "rediss"}:
-        raise ConfigurationError("--broker: give nats://HOST (recommended) or redis://HOST")
-    try:
-        return _jetstream(url) if kind in {"nats", "tls"} else _streams(url)
-    except ImportError:
-        pass
-    except ValueError:
-        raise ConfigurationError("--broker: the URL is not of the form nats://HOST:PORT or redis://HOST:PORT") from None
-    raise ConfigurationError("--broker needs: pip install 'aelyst-async[taskiq]'")
+    problem = "give a URL of the form nats://HOST:PORT (recommended) or redis://HOST:PORT"
+    with suppress(ValueError):  # whose words quote the URL
+        parts = urlsplit(url)
+        if parts.scheme in {"nats", "tls", "redis", "rediss"} and parts.hostname and parts.port != 0:
+            problem = "needs: pip install 'aelyst-async[taskiq]'"
+            with suppress(ImportError):
+                return _jetstream(url) if parts.scheme in {"nats", "tls"} else _streams(url)
+    raise ConfigurationError(f"--broker: {problem}")
 
 
 def _jetstream(url: str) -> AsyncBroker:
@@ -242,7 +242,7 @@ class ShardWorker:
         from aelyst_async import open_gateway
 
         if self._limiter is None:
-            self._limiter = make_limiter(self._quota)
+            self._limiter = shared_limiter(self._quota)
         return open_gateway(spec.provider, limiter=self._limiter)
 
     async def _look_on(self, server: postgres.Server) -> None:
@@ -264,19 +264,3 @@ class ShardWorker:
             lease=server.lease, schema=schema, provider=provider,
         )  # fmt: skip
         await asyncio.to_thread(server.write, lambda found: stored.close_run(found, run), schema=schema)
-
-
-def make_limiter(quota: str | None) -> Any:
-    """Return a limiter, which shares its quota through the Redis at the URL `quota`. Raises `ConfigurationError`."""
-    from aelyst_async import RateLimiter
-
-    if quota is None:
-        return RateLimiter()
-    shared = None
-    with suppress(ImportError):
-        from aelyst_async.ratelimit import RedisQuota
-
-        shared = RedisQuota(quota)
-    if shared is None:
-        raise ConfigurationError("--quota needs: pip install 'aelyst-async[redis]'")
-    return RateLimiter(shared=shared)

@@ -21,7 +21,7 @@ from aelyst_async.sync.process import lives
 from aelyst_async.tables.model import RawRow
 from aelyst_async.tables.source import ContactSource
 
-__all__ = ["GivenUp", "Origin", "given_up", "given_up_source", "origin_of", "run_of", "status"]
+__all__ = ["GivenUp", "Origin", "given_up", "given_up_source", "name_of", "origin_of", "run_of", "status"]
 
 _PLAIN = {"DONE": "sent", "PARKED": "waiting", "AMBIGUOUS": "in_doubt", "INTENT": "in_doubt", "DEAD": "failed"}
 """A contact's state in the journal → the word for people."""
@@ -84,12 +84,13 @@ def _reading(path: str | os.PathLike[str]) -> Iterator[Any]:
             problem = type(error).__name__
     if problem is not None:
         raise JournalError(
-            f"{_name(path)} is damaged: an entry cannot be read ({problem}); sync the file itself again, with "
+            f"{name_of(path)} is damaged: an entry cannot be read ({problem}); sync the file itself again, with "
             "another --journal"
         )
 
 
-def _name(path: str | os.PathLike[str]) -> str:
+def name_of(path: str | os.PathLike[str]) -> str:
+    """Return the short name of a journal, as it may be shown."""
     return shown(path) if is_url(path) else Path(path).name
 
 
@@ -98,7 +99,7 @@ def given_up(path: str | os.PathLike[str]) -> tuple[str, str, list[dict[str, Any
     with _reading(path) as statements:
         meta = read_meta(statements)
     if "provider" not in meta:
-        raise JournalError(f"{_name(path)}: no run has been made with this journal")
+        raise JournalError(f"{name_of(path)}: no run has been made with this journal")
     return str(meta["provider"]), str(meta["key"]), list(given_up_source(path))
 
 
@@ -113,7 +114,7 @@ def given_up_source(path: str | os.PathLike[str]) -> GivenUp:
             shown(path),
             damaged,
         )
-    return GivenUp(f"rows given up in {_name(path)}", rows)
+    return GivenUp(f"rows given up in {name_of(path)}", rows)
 
 
 def _record(values: Any) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def origin_of(path: str | os.PathLike[str]) -> Origin:
                 target=str(meta.get("target") or meta["provider"]), base_url=meta.get("base_url"), key=str(meta["key"]),
                 settings=dict(settings), failures=None if failures is None else str(failures),
             )  # fmt: skip
-    raise JournalError(f"{_name(path)}: no run has been made with this journal")
+    raise JournalError(f"{name_of(path)}: no run has been made with this journal")
 
 
 def run_of(failures: Path, journals: Iterable[Path | str], target: str) -> tuple[Path | str, dict[str, Any]] | None:
@@ -163,7 +164,7 @@ def run_of(failures: Path, journals: Iterable[Path | str], target: str) -> tuple
                 written = _object(report).get("failures")
                 if written is not None and Path(written).name in names:
                     return path, settings
-                if position == 0 and _name(path).startswith(f"{stem}."):
+                if position == 0 and name_of(path).startswith(f"{stem}."):
                     named.append((path, settings))
     return named[0] if len(named) == 1 else None
 

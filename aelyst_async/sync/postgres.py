@@ -19,6 +19,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import CancelledError as FutureCancelled
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -188,6 +189,7 @@ class Server:
                 "server_settings": {"application_name": "aelyst-async"},
             },
         )
+        self._open = True
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="aelyst-postgres", daemon=True)
         self._thread.start()
@@ -201,7 +203,13 @@ class Server:
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the thread and return its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        except (RuntimeError, FutureCancelled):
+            coroutine.close()
+            if self._open:
+                raise
+        raise JournalError(f"the database {self.name}: the connection was closed")
 
     def write(self, work: Callable[[Statements], T], *, schema: str) -> T:
         """Do `work` as one transaction in a journal's schema, without an owner of claims. Blocks."""
@@ -240,13 +248,21 @@ class Server:
         raise refusal  # outside of the handler: the driver's error quotes what was sent, and must not hang on this one
 
     def close(self) -> None:
-        """Close the connections and end the thread. Idempotent."""
-        if self._loop.is_closed() or not self._thread.is_alive():
+        """Close the connections and end the thread; calls that wait raise `JournalError`. Idempotent."""
+        if not self._open:
             return
-        with contextlib.suppress(Exception):  # a server that is gone: nothing is left to be closed
-            self.call(asyncio.wait_for(self._engine.dispose(), _CONNECT))
+        self._open = False
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+
+    async def _end(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(Exception):  # a server that is gone: nothing is left to be closed
+            await asyncio.wait_for(self._engine.dispose(), _CONNECT)
 
 
 def _refusal(error: BaseException) -> _RefusedError:

@@ -15,7 +15,7 @@ from typing import Any
 from aelyst_async.sync.report import Tally
 from aelyst_async.sync.sizing import Sizer
 
-__all__ = ["Traffic"]
+__all__ = ["Traffic", "shared_limiter"]
 
 
 class Traffic:
@@ -78,3 +78,17 @@ class Traffic:
         if not rates or elapsed <= 0:
             return None
         return max(min(1.0, self._by_endpoint[endpoint] / (rate * elapsed)) for endpoint, (rate, _) in rates.items())
+
+
+def shared_limiter(url: str | None) -> Any:
+    """Return a `RateLimiter`, which shares its quota through the Redis at `url`, if one is given.
+
+    Raises `ConfigurationError`.
+    """
+    from aelyst_async import RateLimiter
+
+    if url is None:
+        return RateLimiter()
+    from aelyst_async.ratelimit import RedisQuota
+
+    return RateLimiter(shared=RedisQuota(url))

@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from aelyst_async.errors import AuthenticationError
+from aelyst_async.errors import AuthenticationError, ConfigurationError
 from aelyst_async.gateway import ContactGateway
 from aelyst_async.sync import stored
 from aelyst_async.sync.committer import Committer
@@ -257,7 +257,7 @@ class _Call:
                     await engine.run()
                 except AuthenticationError as error:
                     trouble = stopped = f"the credential was refused ({error.status} {error.message})"
-                except SyncStoppedError as error:
+                except (SyncStoppedError, ConfigurationError) as error:
                     trouble, rest = str(error), _UNREACHABLE
                 finally:
                     timer.cancel()
