@@ -37,12 +37,15 @@ class Server:
             group=self._user, extra_groups=[] if self._user else None, cwd="/", start_new_session=True,
         )  # fmt: skip
         deadline = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
+        while not self.is_ready():
             assert self.process.poll() is None, f"{self._command[0]} ended with {self.process.returncode}"
             assert time.monotonic() < deadline, f"{self._command[0]} does not listen"
             time.sleep(0.02)
+
+    def is_ready(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
 
     def kill(self) -> None:
         """Kill the server and all its children, as a power failure would."""
@@ -100,6 +103,14 @@ class PostgresServer(Server):
              "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=60", "-c", "shared_buffers=16MB"],
             port, user=user,
         )  # fmt: skip
+
+    def is_ready(self) -> bool:
+        asked = [str(Path(self._command[0]).with_name("pg_isready")), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(asked, check=False).returncode == 0
+
+    def kill(self) -> None:
+        super().kill()
+        (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def url(self, schema: str, **parameters: object) -> str:
         """Return the URL of a journal in the server's one database."""

@@ -53,9 +53,10 @@ async def sync_class(arguments: argparse.Namespace, stack: AsyncExitStack) -> Ca
     if arguments.verify or arguments.remote:
         raise CommandError("--verify and --remote are not for rows that workers send; leave out --broker")
     from aelyst_async.sync.distributed import make_broker, register
+    from aelyst_async.sync.postgres import schema_of
     from aelyst_async.sync.submitting import SubmittedSync
 
-    broker = make_broker(arguments.broker)
+    broker = make_broker(arguments.broker, schema_of(arguments.journal))
     submit = register(broker)
     problem = ""
     if not arguments.dry_run:

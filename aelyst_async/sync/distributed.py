@@ -53,8 +53,9 @@ broker: AsyncBroker
 def __getattr__(name: str) -> Any:
     if name != "broker":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    made = make_broker(_variable("AELYST_BROKER", "nats://HOST or redis://HOST"))
+    url = _variable("AELYST_BROKER", "nats://HOST or redis://HOST")
     journal = _variable("AELYST_JOURNAL", "postgresql+asyncpg://HOST/DATABASE")
+    made = make_broker(url, postgres.schema_of(journal))
     register(made, ShardWorker(journal, quota=os.environ.get("AELYST_QUOTA")))
     globals()["broker"] = made
     return made
@@ -67,10 +68,11 @@ def _variable(name: str, example: str) -> str:
     return value
 
 
-def make_broker(url: str) -> AsyncBroker:
+def make_broker(url: str, queue: str) -> AsyncBroker:
     """Return a broker for ``nats://``, ``tls://`` (NATS) or ``redis://``, ``rediss://``. Connects to nothing.
 
-    Raises `ConfigurationError`.
+    `queue`: who gets whose messages; by ``aelyst sync`` and `broker`, the schema of the journal. Raises
+    `ConfigurationError`.
     """
     problem = "give a URL of the form nats://HOST:PORT (recommended) or redis://HOST:PORT"
     with suppress(ValueError):  # whose words quote the URL
@@ -78,18 +80,18 @@ def make_broker(url: str) -> AsyncBroker:
         if parts.scheme in {"nats", "tls", "redis", "rediss"} and parts.hostname and parts.port != 0:
             problem = "needs: pip install 'aelyst-async[taskiq]'"
             with suppress(ImportError):
-                return _jetstream(url) if parts.scheme in {"nats", "tls"} else _streams(url)
+                return (_jetstream if parts.scheme in {"nats", "tls"} else _streams)(url, queue)
     raise ConfigurationError(f"--broker: {problem}")
 
 
-def _jetstream(url: str) -> AsyncBroker:
+def _jetstream(url: str, queue: str) -> AsyncBroker:
     from nats.js.api import ConsumerConfig
     from taskiq_nats import PullBasedJetStreamBroker
 
     return PullBasedJetStreamBroker(
         servers=url,
-        subject="aelyst.shards",
-        stream_name="aelyst_shards",
+        subject=f"aelyst.shards.{queue}",
+        stream_name=f"aelyst_shards_{queue}",
         durable="aelyst_workers",
         consumer_config=ConsumerConfig(durable_name="aelyst_workers", ack_wait=_ACKNOWLEDGE, max_ack_pending=10_000),
         pull_consume_timeout=1.0,
@@ -103,7 +105,7 @@ async def _nats_error(error: Exception) -> None:
     logger.warning("the connection to NATS has failed (%s); it is made again", type(error).__name__)
 
 
-def _streams(url: str) -> AsyncBroker:
+def _streams(url: str, queue: str) -> AsyncBroker:
     from redis.exceptions import RedisError
     from taskiq import AckableMessage
     from taskiq_redis import RedisStreamBroker
@@ -123,7 +125,7 @@ def _streams(url: str) -> AsyncBroker:
 
     return Streams(
         url,
-        queue_name="aelyst-shards",
+        queue_name=f"aelyst-shards-{queue}",
         consumer_group_name="aelyst-workers",
         consumer_id="0",
         xread_block=1_000,
@@ -166,10 +168,11 @@ def register(broker: AsyncBroker, worker: ShardWorker | None = None) -> Callable
 class ShardWorker:
     """What one worker process does: shards as messages come, and a look for shards that nobody works on.
 
-    `journal`: the URL of the database of the journals (of all schemas in it). `quota`: the URL of a Redis whose quota
-    all workers share. `open_gateway`: returns the gateway for a shard, of the account that its schema's journal belongs
-    to; by default one gateway for each provider, with the credential from the environment. The worker keeps a gateway
-    for as long as it runs, and closes it. `seconds`, `concurrency`: as `run_shard` says.
+    `journal`: the URL of the journal. `quota`: the URL of a Redis through which all workers share the account's quota.
+    By default the worker serves the account of that one journal, with the credential from the environment.
+    `open_gateway` makes it serve every journal in the database: it returns the gateway for a shard, of the account that
+    the journal in ``spec.schema`` belongs to. The worker keeps the gateway for as long as it runs, and closes it.
+    `seconds`, `concurrency`: as `run_shard` says.
     """
 
     def __init__(
@@ -184,7 +187,7 @@ class ShardWorker:
         self._journal = journal
         self._quota = quota
         self._open = open_gateway or self._from_environment
-        self._by_schema = open_gateway is not None
+        self._all = open_gateway is not None
         self._seconds = seconds
         self._concurrency = concurrency
         self._gateways: dict[tuple[str, str], Any] = {}
@@ -233,7 +236,9 @@ class ShardWorker:
             logger.warning("a shard was not done: %s", error)
 
     def _gateway(self, spec: ShardSpec) -> Any:
-        name = spec.schema if self._by_schema else "", spec.provider
+        if not self._all and self._server is not None and spec.schema != self._server.schema:
+            raise ConfigurationError(f"the message is for {spec.schema}, not for the schema of AELYST_JOURNAL")
+        name = spec.schema, spec.provider
         if name not in self._gateways:
             self._gateways[name] = self._open(spec)
         return self._gateways[name]
@@ -249,6 +254,8 @@ class ShardWorker:
         while True:
             try:
                 for schema in await asyncio.to_thread(postgres.journals, server):
+                    if not self._all and schema != server.schema:
+                        continue
                     for run, provider in await asyncio.to_thread(server.write, stored.unfinished, schema=schema):
                         await self._send(server, schema, run, provider)
                 self._warned = False

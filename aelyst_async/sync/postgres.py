@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
     from sqlalchemy.engine import Connection
 
-__all__ = ["Postgres", "Server", "exists", "journals", "reading"]
+__all__ = ["Postgres", "Server", "exists", "journals", "reading", "schema_of"]
 
 T = TypeVar("T")
 
@@ -159,6 +159,11 @@ def _parse(url: str) -> tuple[URL, str, float]:
     if not 0.5 <= seconds <= 3600:
         raise JournalError("--journal: lease= takes a number of seconds from 0.5 to 3600")
     return parsed.set(drivername="postgresql+asyncpg", query=query), schema, seconds
+
+
+def schema_of(url: str) -> str:
+    """Return the schema that the URL of a journal names. Raises `JournalError`."""
+    return _parse(url)[1]
 
 
 class Server:

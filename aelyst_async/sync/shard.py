@@ -24,7 +24,7 @@ from aelyst_async.sync import stored
 from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.delivery import Courier, Kind, Pauses, Verdict, patient
 from aelyst_async.sync.engine import Engine, ErrorBudget
-from aelyst_async.sync.errors import SyncError, SyncStoppedError
+from aelyst_async.sync.errors import JournalError, SyncError, SyncStoppedError
 from aelyst_async.sync.failures import FailuresFile
 from aelyst_async.sync.journal import Decided, Journal
 from aelyst_async.sync.postgres import Postgres, Server
@@ -197,7 +197,15 @@ async def run_shard(
         if submission is None or submission.stopped is not None:
             return ShardReport(taken=False)
         account = await gateway.account(book.salt) if hasattr(gateway, "account") else None
-        key = await worker.run(book.check_bound, gateway.provider, account)
+        try:
+            key = await worker.run(book.check_bound, gateway.provider, account)
+        except JournalError as error:
+            # For whoever follows the run: no worker with the right credential may be there.
+            words = str(error)
+            await worker.run(
+                book.database.write, lambda found: stored.note_trouble(found, spec.run, spec.number, words)
+            )
+            raise
         taken = await worker.run(
             book.database.write, lambda found: stored.take(found, book.database.owner, spec.run, spec.number)
         )

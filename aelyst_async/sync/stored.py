@@ -35,6 +35,7 @@ __all__ = [
     "failures",
     "finish_reading",
     "hand_back",
+    "note_trouble",
     "open_rows",
     "schedule",
     "state",
@@ -278,6 +279,13 @@ def hand_back(
         (left == 0, delay, trouble, requests.added(before).to_json(), run, number, owner),
     )
     return left, delay
+
+
+def note_trouble(statements: Statements, run: int, number: int, trouble: str) -> None:
+    """Note why a worker could not take a shard."""
+    statements.execute(
+        "UPDATE shard SET trouble = ? WHERE run = ? AND number = ? AND owner IS NULL", (trouble, run, number)
+    )
 
 
 def state(statements: Statements, run: int) -> State:

@@ -206,7 +206,8 @@ class _Follower:
                 idle_since = now
             elif now - idle_since >= _IDLE:
                 idle_since = now + 600.0
-                logger.warning("no worker takes a shard; start one: taskiq worker aelyst_async.sync.distributed:broker")
+                why = state.trouble or "start one: taskiq worker aelyst_async.sync.distributed:broker"
+                logger.warning("no worker takes a shard; %s", why)
             if self.tally.decided != decided or state.trouble is None:
                 decided, changed = self.tally.decided, now
             if state.stopped is not None:
