@@ -211,6 +211,6 @@ def test_a_write_survives_a_restart_of_the_server(postgres: PostgresServer) -> N
     with contextlib.closing(Journal.open(postgres.url("restart", lease=15))) as journal:
         journal.claim(["email:a"])
         postgres.kill()
-            postgres.start()
+        postgres.start()
         journal.apply([Settled("email:a", "DONE", "create", b"h", "1", 1, 200, 0)])
         assert journal.look_up(["email:a"])["email:a"].state == "DONE"
