@@ -10,10 +10,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aelyst_async import errors
     from aelyst_async.blocking import BlockingGateway
-    from aelyst_async.bulk import Failure, Outcome, Success, get_many, upsert_many
+    from aelyst_async.bulk import (
+        Failure,
+        Outcome,
+        Success,
+        add_tags_many,
+        delete_many,
+        get_many,
+        update_many,
+        upsert_many,
+    )
     from aelyst_async.contacts import UNSET, Contact, ContactFields, Message, Tag, Unset, WriteReceipt
-    from aelyst_async.gateway import ContactGateway, ContactReader, ListGateway, MessageGateway, TagGateway
+    from aelyst_async.gateway import (
+        ContactGateway,
+        ContactReader,
+        DeletingGateway,
+        ListGateway,
+        ListingGateway,
+        MessageGateway,
+        TagGateway,
+        TaggingGateway,
+    )
     from aelyst_async.identifiers import ContactId, Email, Phone, parse_identifier
+    from aelyst_async.listing import Page
     from aelyst_async.ratelimit import Quota, RateLimiter
     from aelyst_async.registry import open_gateway
     from aelyst_async.transport import RetryPolicy
@@ -26,12 +45,15 @@ __all__ = [
     "ContactGateway",
     "ContactId",
     "ContactReader",
+    "DeletingGateway",
     "Email",
     "Failure",
     "ListGateway",
+    "ListingGateway",
     "Message",
     "MessageGateway",
     "Outcome",
+    "Page",
     "Phone",
     "Quota",
     "RateLimiter",
@@ -39,16 +61,20 @@ __all__ = [
     "Success",
     "Tag",
     "TagGateway",
+    "TaggingGateway",
     "Unset",
     "WriteReceipt",
+    "add_tags_many",
+    "delete_many",
     "errors",
     "get_many",
     "open_gateway",
     "parse_identifier",
+    "update_many",
     "upsert_many",
 ]
 
-_HOMES = ("contacts", "identifiers", "gateway", "transport", "ratelimit", "registry", "bulk", "blocking")
+_HOMES = ("contacts", "identifiers", "gateway", "transport", "ratelimit", "registry", "bulk", "listing", "blocking")
 """Where the names live, the quickest to import first."""
 
 

@@ -15,13 +15,13 @@ import asyncio
 import copy
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import Self
 
-from aelyst_async.contacts import Contact
+from aelyst_async.contacts import UNSET, Contact, Unset
 from aelyst_async.errors import (
     ApiError,
     ConfigurationError,
@@ -36,6 +36,8 @@ from aelyst_async.ratelimit import RateLimiter
 from aelyst_async.transport.credentials import Auth, Credential, CredentialSource, sealed
 from aelyst_async.transport.events import Call, Done, Exchange, Hooks, Retry, Sending, Wait
 from aelyst_async.transport.messages import Request, Response
+from aelyst_async.transport.options import Params, check_headers, make_request
+from aelyst_async.transport.raw import RawCalls
 from aelyst_async.transport.retry import RetryPolicy
 from aelyst_async.transport.session import load
 from aelyst_async.transport.settings import check_base_url, check_seconds, make_timeout, masked_url
@@ -79,13 +81,12 @@ class HttpGateway(ABC):
         allow_insecure: bool,
     ) -> None:
         credential, base_url = sealed(credential), masked_url(base_url)
-        if not isinstance(retry, RetryPolicy):
-            raise ConfigurationError(f"retry: expected a RetryPolicy, got {type(retry).__name__}")
+        _check_retry(retry)
         if limiter is not None and (isinstance(limiter, type) or not hasattr(limiter, "permit")):
             raise ConfigurationError(f"limiter: expected a RateLimiter, got {_kind(limiter)}")
         if session is not None and (isinstance(session, type) or not hasattr(session, "connector")):
             raise ConfigurationError(f"session: expected an aiohttp.ClientSession, got {_kind(session)}")
-        self.limiter = RateLimiter() if limiter is None else limiter
+        self.limiter: RateLimiter = RateLimiter() if limiter is None else limiter
         self._retry = retry
         self._settling = Settling(check_seconds(settle, "settle"))
         self._transport = Transport(
@@ -107,11 +108,79 @@ class HttpGateway(ABC):
         """The address that all paths are relative to."""
         return self._transport.base_url
 
-    def with_retry(self, retry: RetryPolicy) -> Self:
-        """Return this gateway with another retry policy: same session, limiter, credential and life."""
+    def with_options(
+        self,
+        *,
+        timeout: float | ClientTimeout | None = None,
+        retry: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Return this gateway with other options: same session, limiter, credential, subscribers and life.
+
+        `timeout` and `retry` are as in the constructor, `headers` are sent with every request beside those that the
+        gateway sends by itself (and those of the gateway that this is called on); None changes nothing. Raises
+        `ConfigurationError`, also for a header that holds a credential or belongs to the transport.
+        """
         view = copy.copy(self)
-        view._retry = retry  # noqa: SLF001 - its own copy
+        if retry is not None:
+            view._retry = _check_retry(retry)  # noqa: SLF001 - its own copy
+        if timeout is not None or headers is not None:
+            view._transport = self._transport.view(  # noqa: SLF001
+                timeout=None if timeout is None else make_timeout(timeout),
+                headers=None if headers is None else check_headers(headers),
+            )
         return view
+
+    def with_retry(self, retry: RetryPolicy) -> Self:
+        """Return this gateway with another retry policy, as `with_options` does."""
+        return self.with_options(retry=retry)
+
+    @property
+    def with_raw_response(self) -> RawCalls[Self]:
+        """This gateway with calls that return a `RawResponse`: status, headers and body beside the value.
+
+        ``await gateway.with_raw_response.get("id:1")``, or ``gateway.with_raw_response(AelystGateway.get, "id:1")``
+        to have the type of the value checked. Of a call that takes several requests it is the last one's.
+        """
+        return RawCalls(self, self._listening)
+
+    def _listening(self, answers: list[Response]) -> Self:
+        view = copy.copy(self)
+        view._transport = self._transport.view(answers=answers)  # noqa: SLF001 - its own copy
+        return view
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        fields: Mapping[str, object] | None = None,
+        params: Params | None = None,
+        json: Any | Unset = UNSET,
+    ) -> Any:
+        """Call a route that no method wraps; return the decoded JSON, None for an empty body.
+
+        `path` is relative to ``base_url``; a segment ``{name}`` is filled in, percent-encoded, from `fields`. The
+        template is what logs and errors show and the key of the rate limit; of a literal path every segment that is
+        not plain lower-case letters is shown as ``{identifier}``. `params` go into the query, `json` is the body.
+        Limiter, retries, redaction and errors are those of every other call: a POST or PATCH that may have been
+        applied is not repeated, and redirects are not followed. Raises `ConfigurationError` before anything is sent
+        for what must not be sent, else any `ContactsError`.
+        """
+        request = make_request(
+            method, path, fields=fields or {}, params=params, json=json, secret_params=self._transport.secret_params
+        )
+        return await self._call(request, self._read_json)
+
+    def _read_json(self, response: Response) -> Any:
+        error = self._error_in(response)
+        if error is not None:
+            raise error
+        return response.json() if response.body or response.problem else None
+
+    def _error_in(self, response: Response) -> ApiError | None:
+        """Return the error that an answer is. An adapter whose API hides errors in other statuses overrides it."""
+        return None if response.ok else response.error()
 
     def blocking(self) -> BlockingGateway[Self]:
         """Return a facade whose methods block, for code without an event loop. It opens and closes this gateway."""
@@ -133,7 +202,7 @@ class HttpGateway(ABC):
         ends it.
 
         Callbacks run in the event loop, so they must be quick. What they raise is logged by name and goes no further.
-        All views that `with_retry` makes share their subscribers.
+        All views that `with_options` makes share their subscribers.
         """
         hooks = self._transport.hooks
         mine = Hooks(
@@ -225,6 +294,12 @@ class HttpGateway(ABC):
             f"created, but not readable within {READABLE_WITHIN:g} s (the last answer was {status})",
             may_have_been_applied=True,
         )
+
+
+def _check_retry(retry: object) -> RetryPolicy:
+    if not isinstance(retry, RetryPolicy):
+        raise ConfigurationError(f"retry: expected a RetryPolicy, got {type(retry).__name__}")
+    return retry
 
 
 def _kind(value: object) -> str:

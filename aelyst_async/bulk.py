@@ -22,19 +22,29 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, Ty
 
 import attrs
 
-from aelyst_async.contacts import Contact, ContactFields, WriteReceipt
-from aelyst_async.errors import ConfigurationError, ContactsError
-from aelyst_async.gateway import ContactGateway
+from aelyst_async.contacts import Contact, ContactFields, Tag, WriteReceipt
+from aelyst_async.errors import ConfigurationError, ContactsError, UnsupportedOperationError
+from aelyst_async.gateway import ContactGateway, DeletingGateway, TaggingGateway
 from aelyst_async.identifiers import Identifier
 from aelyst_async.waiting import uninterrupted
 
 if TYPE_CHECKING:
     from typing_extensions import Never
 
-__all__ = ["Failure", "Outcome", "Success", "get_many", "upsert_many"]
+__all__ = [
+    "Failure",
+    "Outcome",
+    "Success",
+    "add_tags_many",
+    "delete_many",
+    "get_many",
+    "update_many",
+    "upsert_many",
+]
 
 T = TypeVar("T")
 V = TypeVar("V")
+A = TypeVar("A")
 C = TypeVar("C", bound=Contact)
 C_co = TypeVar("C_co", bound=Contact, covariant=True)
 
@@ -87,16 +97,10 @@ def get_many(
     iterable raises an `Exception`, what is in flight is finished and yielded, then it is raised; anything else that
     the iterable or the gateway raises (a bug, `SystemExit`) ends the run at once and is raised. Raises
     `ConfigurationError` for a concurrency below 1, and for a `str` or a mapping as `identifiers`: their characters or
-    keys would be taken.
+    keys would be taken. Raises `UnsupportedOperationError` for a gateway that cannot do it.
     """
-
-    async def one(identifier: Identifier | str) -> Outcome[C]:
-        try:
-            return Success(identifier, await gateway.get(identifier))
-        except ContactsError as error:
-            return Failure(identifier, error)
-
-    return _each(one, _check_items(identifiers), _check(concurrency))
+    _require(gateway, "get")
+    return _for_each(gateway.get, identifiers, concurrency)
 
 
 def upsert_many(
@@ -105,17 +109,68 @@ def upsert_many(
     """Upsert (identifier, fields) pairs, at most `concurrency` at a time; yield one `Outcome` each, as they finish.
 
     Two pairs for one contact may run at the same time and in either order: make them one, or use the sync. The rest
-    is as `get_many` says.
+    is as `get_many` says, for all functions here.
     """
+    _require(gateway, "upsert")
+    return _for_each_pair(gateway.upsert, pairs, concurrency)
 
-    async def one(pair: tuple[Identifier | str, ContactFields]) -> Outcome[WriteReceipt]:
-        identifier, fields = pair
+
+def update_many(
+    gateway: ContactGateway, pairs: Items[tuple[Identifier | str, ContactFields]], *, concurrency: int = 64
+) -> AsyncGenerator[Outcome[WriteReceipt], None]:
+    """Update (identifier, fields) pairs of contacts that exist, as `upsert_many` does with those that may not."""
+    _require(gateway, "update")
+    return _for_each_pair(gateway.update, pairs, concurrency)
+
+
+def delete_many(
+    gateway: DeletingGateway, identifiers: Items[Identifier | str], *, concurrency: int = 64
+) -> AsyncGenerator[Outcome[WriteReceipt], None]:
+    """Delete contacts; a contact that does not exist is a `Failure` with `ContactNotFoundError`.
+
+    What was deleted stays deleted when the loop is left early: a delete in flight may or may not have been applied.
+    """
+    _require(gateway, "delete")
+    return _for_each(gateway.delete, identifiers, concurrency)
+
+
+def add_tags_many(
+    gateway: TaggingGateway, pairs: Items[tuple[Identifier | str, Iterable[Tag | str]]], *, concurrency: int = 64
+) -> AsyncGenerator[Outcome[WriteReceipt], None]:
+    """Add tags by (identifier, tags) pairs: ``("id:1", ["vip", "lead"])``."""
+    _require(gateway, "add_tags")
+    return _for_each_pair(gateway.add_tags, pairs, concurrency)
+
+
+def _for_each(
+    call: Callable[[Identifier | str], Awaitable[V]], identifiers: Items[Identifier | str], concurrency: int
+) -> AsyncGenerator[Outcome[V], None]:
+    async def one(identifier: Identifier | str) -> Outcome[V]:
         try:
-            return Success(identifier, await gateway.upsert(identifier, fields))
+            return Success(identifier, await call(identifier))
         except ContactsError as error:
             return Failure(identifier, error)
 
-    return _each(one, _check_items(pairs), _check(concurrency))
+    return each(one, _check_items(identifiers), _check(concurrency))
+
+
+def _for_each_pair(
+    call: Callable[[Identifier | str, A], Awaitable[V]], pairs: Items[tuple[Identifier | str, A]], concurrency: int
+) -> AsyncGenerator[Outcome[V], None]:
+    async def one(pair: tuple[Identifier | str, A]) -> Outcome[V]:
+        identifier, argument = pair
+        try:
+            return Success(identifier, await call(identifier, argument))
+        except ContactsError as error:
+            return Failure(identifier, error)
+
+    return each(one, _check_items(pairs), _check(concurrency))
+
+
+def _require(gateway: object, method: str) -> None:
+    if not hasattr(gateway, method):
+        name = getattr(gateway, "provider", type(gateway).__name__)
+        raise UnsupportedOperationError(f"{name} has no {method}, so it cannot do this for many contacts either")
 
 
 def _check_items(items: Items[T]) -> Items[T]:
@@ -134,11 +189,10 @@ def _check(concurrency: int) -> int:
     return concurrency
 
 
-async def _each(
-    work: Callable[[T], Awaitable[Outcome[V]]], items: Items[T], concurrency: int
-) -> AsyncGenerator[Outcome[V], None]:
+async def each(work: Callable[[T], Awaitable[V]], items: Items[T], concurrency: int) -> AsyncGenerator[V, None]:
+    """Yield what `work` returns for each item, never None, as it finishes, at most `concurrency` at a time."""
     source = _Source(items)
-    done: asyncio.Queue[Outcome[V] | None] = asyncio.Queue(maxsize=1)
+    done: asyncio.Queue[V | None] = asyncio.Queue(maxsize=1)
     failures: list[BaseException] = []
     closing = False
 

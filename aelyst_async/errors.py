@@ -14,6 +14,7 @@
     ├── TransportError                  no usable answer; `may_have_been_applied` likewise
     │   └── RequestTimeoutError
     ├── ResponseDecodeError             a success was answered, but it cannot be understood
+    ├── PartialChangeError              a change that takes several requests stopped after some of them
     ├── InvalidIdentifierError          ┐
     ├── UnsupportedFieldError           │ raised before any request leaves
     ├── UnsupportedOperationError       │
@@ -48,6 +49,7 @@ __all__ = [
     "ContactNotFoundError",
     "ContactsError",
     "InvalidIdentifierError",
+    "PartialChangeError",
     "QueuedError",
     "RateLimitedError",
     "RequestTimeoutError",
@@ -115,8 +117,10 @@ class ApiError(ContactsError):
     words. ``method``, ``endpoint`` (the route's template) and ``url`` name the request (no credential, ever),
     ``identifier`` the contact that the call was about; ``headers`` and ``body`` are the answer's (the body redacted and
     cut at 2,048 characters). ``retry_after``: seconds until the server wants to hear from us again, if it said so.
+    ``request_id``: the server's id of the request (``X-Request-Id`` and its usual spellings), for its support.
     ``attempts``: how many requests were sent for this call. ``may_have_been_applied``: whether a write may have taken
-    effect although this error was answered.
+    effect although this error was answered. ``repeatable``: whether the request may be sent again in that case, because
+    doing it twice has the effect of doing it once.
     """
 
     status: int
@@ -129,8 +133,10 @@ class ApiError(ContactsError):
     retry_after: float | None = None
     attempts: int = 1
     may_have_been_applied: bool = False
+    repeatable: bool = False
     endpoint: str = ""
     identifier: Identifier | None = None
+    request_id: str | None = None
 
     def __str__(self) -> str:
         parts = [f"{self.status} {_impersonal(self.message, self.identifier)}".strip()]
@@ -142,6 +148,8 @@ class ApiError(ContactsError):
             parts.append(f"retry after {self.retry_after:g} s")
         if self.attempts != 1:
             parts.append(f"{self.attempts} attempts")
+        if self.request_id is not None:
+            parts.append(f"request id {_impersonal(self.request_id, self.identifier)}")
         if self.may_have_been_applied:
             parts.append(_DOUBT)
         return " · ".join(parts)
@@ -183,11 +191,13 @@ class TransportError(ContactsError):
     """No usable answer: the connection failed, broke off, or the answer broke a bound.
 
     ``may_have_been_applied`` is `False` when the request surely never reached the server (or changes nothing there),
-    else `True`. ``attempts`` counts the requests sent.
+    else `True`. ``repeatable``: whether the request may be sent again in that case. ``attempts`` counts the requests
+    sent.
     """
 
     message: str
     may_have_been_applied: bool = False
+    repeatable: bool = False
     method: str = ""
     url: str = ""
     attempts: int = 1
@@ -218,6 +228,8 @@ class ResponseDecodeError(ContactsError):
 
     ``problem`` says what was expected and where (a JSON path); ``body`` is the answer, redacted and cut at 2,048
     characters. ``may_have_been_applied`` is `True` for a write: the server said yes before we failed to read it.
+    ``repeatable``: whether the request may be sent again in that case.
+    ``request_id`` is as in `ApiError`.
     """
 
     problem: str
@@ -227,12 +239,43 @@ class ResponseDecodeError(ContactsError):
     body: str = ""
     attempts: int = 1
     may_have_been_applied: bool = False
+    repeatable: bool = False
     endpoint: str = ""
     identifier: Identifier | None = None
+    request_id: str | None = None
 
     def __str__(self) -> str:
-        doubt = f" · {_DOUBT}" if self.may_have_been_applied else ""
-        return f"cannot understand the answer to {_route(self.method, self.endpoint, self.url)}: {self.problem}{doubt}"
+        parts = [f"cannot understand the answer to {_route(self.method, self.endpoint, self.url)}: {self.problem}"]
+        if self.request_id is not None:
+            parts.append(f"request id {_impersonal(self.request_id, self.identifier)}")
+        if self.may_have_been_applied:
+            parts.append(_DOUBT)
+        return " · ".join(parts)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+
+@attrs.define(slots=False, eq=False, repr=False, init=True)
+class PartialChangeError(ContactsError):
+    """A change that takes several requests stopped after some of them had succeeded.
+
+    ``done`` and ``left``: the values (such as tags) that went through, and those that did not. ``failure``: the error
+    of the request that stopped it. Its ``may_have_been_applied`` says whether some of ``left`` may have gone through.
+    """
+
+    done: tuple[str, ...]
+    left: tuple[str, ...]
+    failure: ContactsError
+    may_have_been_applied: bool = attrs.field(default=True, init=False)
+
+    def __getstate_fields__(self) -> dict[str, Any]:
+        return {"done": self.done, "left": self.left, "failure": self.failure}
+
+    def __str__(self) -> str:
+        done, left = (_PERSONAL.sub("…", ", ".join(map(repr, names)))[:200] for names in (self.done, self.left))
+        counts = f"{len(self.done)} went through ({done}), {len(self.left)} did not ({left})"
+        return f"applied in part: {counts}: {self.failure}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"

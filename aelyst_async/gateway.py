@@ -1,8 +1,8 @@
 """What a provider can do, as protocols: code against these and any provider fits.
 
-`ContactReader` is what all providers have; `ContactGateway` adds writing; lists, tags and messages are separate
-because not every API has them. All are ``runtime_checkable``: ``isinstance(gateway, ListGateway)`` asks whether a
-provider can.
+`ContactReader` is what all providers have; `ContactGateway` adds writing; deleting, listing, lists, tags and messages
+are separate because not every API has them. All are ``runtime_checkable``: ``isinstance(gateway, ListGateway)`` asks
+whether a provider can.
 
 Every ``contact`` and ``identifier`` argument takes an identifier object or its text (``"email:ann@example.com"``).
 Every method may raise any `aelyst_async.errors.ContactsError`; what each one adds is said below.
@@ -10,12 +10,25 @@ Every method may raise any `aelyst_async.errors.ContactsError`; what each one ad
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from aelyst_async.contacts import Contact, ContactFields, Message, Tag, WriteReceipt
 from aelyst_async.identifiers import Identifier
 
-__all__ = ["ContactGateway", "ContactReader", "ListGateway", "MessageGateway", "TagGateway"]
+if TYPE_CHECKING:
+    from aelyst_async.listing import Listing  # imports asyncio
+
+__all__ = [
+    "ContactGateway",
+    "ContactReader",
+    "DeletingGateway",
+    "ListGateway",
+    "ListingGateway",
+    "MessageGateway",
+    "TagGateway",
+    "TaggingGateway",
+]
 
 
 @runtime_checkable
@@ -54,6 +67,33 @@ class ContactGateway(ContactReader, Protocol):
 
 
 @runtime_checkable
+class DeletingGateway(Protocol):
+    """Deletes contacts."""
+
+    async def delete(self, identifier: Identifier | str) -> WriteReceipt:
+        """Delete the contact. Raises `ContactNotFoundError` where there is none.
+
+        A delete is repeated where its answer was lost. The repeat may then raise `ContactNotFoundError` for the contact
+        that the first request deleted; ``may_have_been_applied`` of that error is True.
+        """
+        ...
+
+
+@runtime_checkable
+class ListingGateway(Protocol):
+    """Lists the contacts of an account."""
+
+    def contacts(
+        self, search: str | None = None, where: Any = None, *, page_size: int = 99, cursor: str | None = None
+    ) -> Listing[Any]:
+        """Return an async iterable of the contacts that match `search` and `where` (a provider's condition).
+
+        No request is sent before the iteration starts. ``cursor``, from a `Page` of the same search, resumes there.
+        """
+        ...
+
+
+@runtime_checkable
 class ListGateway(Protocol):
     """Puts contacts on lists."""
 
@@ -72,6 +112,19 @@ class TagGateway(Protocol):
 
     async def tags(self, contact: Identifier | str) -> tuple[Tag, ...]:
         """Return the contact's tags, in the server's order."""
+        ...
+
+
+@runtime_checkable
+class TaggingGateway(Protocol):
+    """Changes the tags of a contact."""
+
+    async def add_tags(self, identifier: Identifier | str, tags: Iterable[Tag | str]) -> WriteReceipt:
+        """Add tags to the contact; tags that it has already stay. Raises `ContactNotFoundError`."""
+        ...
+
+    async def remove_tags(self, identifier: Identifier | str, tags: Iterable[Tag | str]) -> WriteReceipt:
+        """Remove tags from the contact. Raises `ContactNotFoundError`."""
         ...
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import ClassVar, TypeAlias
 from urllib.parse import quote
 
@@ -32,7 +33,7 @@ _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _BLANKS = " \u00a0\u2007\u202f"
 _PHONE_PADDING = re.compile(rf"[{_BLANKS}\-\u2010-\u2015.()\[\]/]")
 _is_plain = re.compile(r"[A-Za-z0-9_.~:@-]*").fullmatch
-is_bare_phone = re.compile(r"\+[0-9]{1,32}").fullmatch
+is_bare_phone: Callable[[str], re.Match[str] | None] = re.compile(r"\+[0-9]{1,32}").fullmatch
 """Whether a `str` is ``+`` and digits, so that `Phone` keeps it as it is."""
 _TRUNK_ZERO = re.compile(rf"(\+([0-9]{{1,3}})[{_BLANKS}.)\]\-/]*[(\[])0(?=[0-9]*[)\]])")
 _ZERO_IS_DIALLED = frozenset({"39", "378", "379", "225", "242"})

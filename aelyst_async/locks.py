@@ -77,7 +77,7 @@ class LockFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._mine: set[int] = set()
         self._closed = False
         with _mutex:

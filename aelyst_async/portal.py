@@ -53,7 +53,7 @@ class Feed(Generic[T]):
     """An async iterator over items that the caller's thread reads, one at a time, while it waits in `Portal`."""
 
     def __init__(self, items: Iterable[T]) -> None:
-        self.items = iter(items)
+        self.items: Iterator[T] = iter(items)
         self.inbox: SimpleQueue[_Want | _Ended] = SimpleQueue()
         self._next: asyncio.Future[Callable[[], T]] | None = None
 

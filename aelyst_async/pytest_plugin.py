@@ -64,7 +64,9 @@ class SandboxServer:
         self._stop: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, name="aelyst-sandbox", daemon=True)
         self._thread.start()
-        self.sandbox, self._loop = self._started.result(_TIMEOUT)
+        started = self._started.result(_TIMEOUT)
+        self.sandbox: Sandbox = started[0]
+        self._loop = started[1]
 
     def _run(self) -> None:
         try:

@@ -25,7 +25,7 @@ from aelyst_async.transport.credentials import Credential, Secret, sealed, shiel
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from aelyst_providers.aelyst import AelystGateway
+    from aelyst_providers.aelyst import AelystGateway, RespondIoGateway
     from aelyst_providers.callab import CallabGateway
     from aelyst_providers.dmchamp import DmChampGateway
 
@@ -75,6 +75,8 @@ def open_gateway(provider: Literal["dmchamp"], /, **settings: Any) -> DmChampGat
 @overload
 def open_gateway(provider: Literal["callab"], /, **settings: Any) -> CallabGateway: ...
 @overload
+def open_gateway(provider: Literal["respondio"], /, **settings: Any) -> RespondIoGateway: ...
+@overload
 def open_gateway(provider: type[G], /, **settings: Any) -> G: ...
 @overload
 def open_gateway(provider: str, /, **settings: Any) -> Any: ...
@@ -85,9 +87,9 @@ def open_gateway(provider: str | type[Any], /, **settings: Any) -> Any:
     the class and take precedence. A plain function: nothing is opened before the first call. The result is a
     `ContactReader` and whatever else the provider can do; use it as ``async with``.
 
-    Type checkers know the gateway's class for the names "aelyst", "dmchamp" and "callab". For any other provider pass
-    its gateway class instead of the name: ``open_gateway(AcmeGateway)``. The class need not be published; its
-    ``provider`` attribute is the name that the variables begin with. A name known only at run time gives `Any`.
+    Type checkers know the gateway's class for the names "aelyst", "dmchamp", "callab" and "respondio". For any other
+    provider pass its gateway class instead of the name: ``open_gateway(AcmeGateway)``. The class need not be published;
+    its ``provider`` attribute is the name that the variables begin with. A name known only at run time gives `Any`.
 
     Raises `ConfigurationError` for an unknown provider, a missing credential, or a setting that the class refuses.
     """

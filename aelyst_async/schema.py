@@ -19,7 +19,17 @@ from aelyst_async.contacts import UNSET, ContactFields
 from aelyst_async.errors import InvalidIdentifierError, UnsupportedFieldError
 from aelyst_async.identifiers import Email, Phone, is_bare_phone
 
-__all__ = ["ContactSchema", "FieldProblem", "FieldRule", "Operation", "boolean", "check_fields", "json_object", "text"]
+__all__ = [
+    "ContactSchema",
+    "FieldProblem",
+    "FieldRule",
+    "ItemRule",
+    "Operation",
+    "boolean",
+    "check_fields",
+    "json_object",
+    "text",
+]
 
 Operation: TypeAlias = Literal["create", "update"]
 
@@ -120,6 +130,19 @@ def _names(kind: type[ContactFields]) -> tuple[str, ...]:
     return tuple(attribute.name for attribute in attrs.fields(kind))
 
 
+@attrs.frozen
+class ItemRule:
+    """One named value of a field such as ``custom_fields``.
+
+    ``kind``: its type, one of `aelyst_async.tables.values.CUSTOM_TYPES`. ``options``: what a list accepts (empty: not
+    known).
+    """
+
+    name: str
+    kind: str = "text"
+    options: tuple[str, ...] = ()
+
+
 @attrs.frozen(kw_only=True)
 class FieldRule:
     """One writable field: ``name`` in `ContactFields`, ``wire`` in the vendor's JSON.
@@ -128,7 +151,8 @@ class FieldRule:
     rule for it; by default the encoder of its ``kind``, so that code and tables are held to the same rules.
     ``nullable``: None may be sent. ``create`` / ``update``: which operations take the field. ``required``: create
     demands it. ``item``: for a field that is a tuple of named values (``custom_fields``), what makes one of them from
-    its name and value.
+    its name and value. ``items``: the named values that there are, by every name they may be given by (None: not known,
+    so any name is accepted).
     """
 
     name: str
@@ -142,6 +166,7 @@ class FieldRule:
         default=attrs.Factory(lambda rule: _ENCODERS.get(rule.kind, text), takes_self=True)
     )
     item: Callable[[str, Any], Any] | None = None
+    items: Mapping[str, ItemRule] | None = None
 
 
 @attrs.frozen

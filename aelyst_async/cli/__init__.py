@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from aelyst_async.cli import catalog, contacts, doctor, related, sandbox, sync
+from aelyst_async.cli import catalog, contacts, doctor, export, related, sandbox, sync
 from aelyst_async.cli.parser import CommandParser
 
 __all__ = ["main", "make_parser"]
@@ -62,7 +62,7 @@ def _run(argv: Sequence[str] | None) -> int:
             parser.command(words).error(f"unexpected argument {' '.join(rest)}")
     except SystemExit as end:  # argparse has printed what is to be said
         return end.code if isinstance(end.code, int) else 2
-    arguments.words = [_shown(word) for word in words]
+    arguments.words, arguments.parser = [_shown(word) for word in words], parser
     try:
         code = int(arguments.run(arguments))
         sys.stdout.flush()
@@ -114,7 +114,7 @@ def make_parser() -> CommandParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     parser.commands = subparsers.choices
-    for command in (sync, contacts, related, catalog, doctor, sandbox):
+    for command in (sync, export, contacts, related, catalog, doctor, sandbox):
         command.add_parser(subparsers)
     return parser
 

@@ -13,7 +13,7 @@ __all__ = ["add_parser"]
 
 _ABILITIES = {
     "get": "read", "create": "create", "update": "update", "upsert": "sync", "tags": "tags", "messages": "messages",
-    "add_to_list": "lists",
+    "add_to_list": "lists", "contacts": "export", "delete": "mirror",
 }  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def _providers(arguments: argparse.Namespace) -> int:
         say(f"  can         {', '.join(one['can'])}")
         say(f"  credential  {one['credential']} ({'set' if one['credential_is_set'] else 'not set'})")
         say(f"  address     {one['base_url']}, or --base-url")
-    say("sandbox\n  any of these on this machine, without an account: aelyst sandbox")
+    say("sandbox\n  these APIs on this machine, without an account: aelyst sandbox")
     return 0
 
 
@@ -112,7 +112,7 @@ def _fields(arguments: argparse.Namespace) -> int:
         types = ", ".join(CUSTOM_TYPES)
         say(f"custom fields: custom_fields.NAME, or custom_fields.NAME:TYPE with a TYPE of {types}")
     if read_only:
-        say(f"shown by the API, not taken: {', '.join(read_only)}")
+        say(f"read-only: {', '.join(read_only)}")
     return 0
 
 
@@ -122,10 +122,9 @@ def _completion(arguments: argparse.Namespace) -> int:
     except ImportError:
         complain("completion", "shtab is missing: pip install 'aelyst-async[cli]'")
         return 2
-    from aelyst_async.cli import make_parser
     from aelyst_async.cli.target import providers_that
 
-    parser = make_parser()
+    parser = arguments.parser
     commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001 - as shtab does
     for command in commands.choices.values():
         for action in command._actions:  # noqa: SLF001

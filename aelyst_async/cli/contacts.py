@@ -31,14 +31,14 @@ def add_parser(subparsers: Any) -> None:
     get.set_defaults(run=lambda arguments: _run(arguments, "get"))
     for name, words in (
         ("create", "create a contact"),
-        ("update", "change the fields given, keep the others"),
-        ("upsert", "update a contact, or create it where there is none"),
+        ("update", "change the given fields and keep the others"),
+        ("upsert", "update a contact, or create it if it does not exist"),
     ):
         parser = subparsers.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
         parser.add_argument("identifier", metavar="IDENTIFIER", help=IDENTIFIER)
         parser.add_argument(
             "fields", metavar="FIELD=VALUE", nargs="+",
-            help="first_name=Ann, custom_fields.Age:number=41; nothing after = clears the field",
+            help="first_name=Ann, custom_fields.Age:number=41; FIELD= without a value clears the field",
         )  # fmt: skip
         add_target(parser, "--to", can=name)
         parser.add_argument("--json", action="store_true", help="print JSON")
@@ -83,7 +83,7 @@ async def _write(arguments: argparse.Namespace, operation: str) -> int:
         contact_id = f" (id {printable(receipt.contact_id)})" if receipt.contact_id else ""
         print(f"{done} {printable(str(who))}{contact_id}")
         if receipt.not_applied:
-            print(f"not applied to a contact that exists: {', '.join(receipt.not_applied)}")
+            print(f"not applied, because the contact exists: {', '.join(receipt.not_applied)}")
     return 0
 
 

@@ -60,7 +60,7 @@ def _credential(provider: str) -> str:
     from aelyst_async.errors import ConfigurationError
 
     if provider.startswith("sandbox"):
-        return "whether the sandbox has other tokens than its own"
+        return "whether the sandbox's tokens were changed"
     try:
         return variables(provider)[0]
     except ConfigurationError:

@@ -24,7 +24,7 @@ _TABLE_FROM = 100
 
 _HOW = {
     "exact": "", "layout": "layout", "near": "near name", "mapped": "mapped", "ignored": "left out",
-    "index": "left out: row numbers", "unknown": "no field",
+    "index": "ignored: row numbers", "unknown": "no field",
 }  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def guess_lines(found: Found | None, header: Header | None) -> Iterator[str]:
         yield f"recognised as {printable(header.layout)}"
     if near:
         pairs = ", ".join(f"{one.name!r} is {one.field}" for one in near)
-        yield f"told by near names: {printable(pairs)} (--map sets another)"
+        yield f"matched by similar names: {printable(pairs)} (--map sets another field)"
     ignored = [] if header is None else [one.name for one in header.columns if one.match in {"ignored", "index"}]
     if ignored:
         more = "" if len(ignored) <= _SHOWN else f" and {len(ignored) - _SHOWN} more"
@@ -149,14 +149,14 @@ def _words(column: str | None, message: str) -> str:
 
 def header_answer(problems: Sequence[HeaderProblem], source: str, words: Sequence[str]) -> str:
     """Return everything that is wrong with a header, each with its flags, and the command that solves all of it."""
-    lines = [f"{printable(source)}: {len(problems)} things to settle about its columns; nothing was sent"]
+    lines = [f"{printable(source)}: {len(problems)} problems with its columns; nothing was sent"]
     for one in problems:
         lines.append(f"  - {printable(one.message)}")
         if one.flags:
             lines.append(f"      {printable(('   or   ' if one.choice else ' ').join(one.flags))}")
     flags = [flag for one in problems for flag in one.flags if not one.choice]
     if flags and not any(one.choice or not one.flags for one in problems):
-        lines.append(f"all at once: {printable(shlex.join(['aelyst', *words]))} {printable(' '.join(flags))}")
+        lines.append(f"all together: {printable(shlex.join(['aelyst', *words]))} {printable(' '.join(flags))}")
     return "\n".join(lines)
 
 

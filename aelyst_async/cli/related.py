@@ -24,7 +24,7 @@ def add_parser(subparsers: Any) -> None:
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.set_defaults(run=lambda arguments, name=name: _run(arguments, name))
     lists = subparsers.add_parser(
-        "lists", help="put a contact on a list, or take it off", description="Put a contact on a list, or take it off."
+        "lists", help="add a contact to a list, or remove it", description="Add a contact to a list, or remove it."
     )
     lists.add_argument("action", choices=["add", "remove"])
     lists.add_argument("identifier", metavar="IDENTIFIER", help=IDENTIFIER)

@@ -48,15 +48,17 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("action", nargs="?", choices=["serve", "explain"], default="serve", help="default: serve")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8787, help="0 takes any free port (default: %(default)s)")
-    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="further name of this server")
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="a further host name that requests may use"
+    )
     parser.add_argument("--db", metavar="PATH", help="keep the contacts in this SQLite file (default: in memory)")
     parser.add_argument("--quota", help="every API's quota: 10/s, 600/min, 5/2s or none (default: see explain)")
     parser.add_argument("--scope", choices=["endpoint", "path", "account"], help="what shares a quota")
     parser.add_argument("--assume", action="append", default=[], metavar="SWITCH=VALUE", help="see explain")
     parser.add_argument("--fault", action="append", default=[], metavar="KIND=RATE", help="see below")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of ids and faults (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of ids and faults (default: 0)")
     parser.add_argument(
-        "--contacts", action="append", default=[], metavar="[VENDOR:]FILE", help="put in the contacts of a file"
+        "--contacts", action="append", default=[], metavar="[VENDOR:]FILE", help="add the contacts of a file"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, on a terminal too")
     parser.set_defaults(run=run)
@@ -143,7 +145,7 @@ async def _run(sandbox: Sandbox, files: Sequence[str], *, panel: bool) -> int:
             print(json.dumps(_ready(sandbox)), flush=True)
         if not is_loopback(sandbox.host):
             print(
-                f"warning: --host {sandbox.host}: other machines can reach this sandbox and all that is in it",
+                f"warning: --host {sandbox.host}: other machines can connect to this sandbox and read its contacts",
                 file=sys.stderr,
             )
         if not panel:
@@ -188,9 +190,9 @@ def _print_panel(sandbox: Sandbox) -> None:
 
 def _elsewhere(sandbox: Sandbox) -> str:
     """Return what a command needs in order to find a sandbox that is not at the default address."""
-    from aelyst_async.cli.target import _SANDBOX_URL
+    from aelyst_async.cli.target import SANDBOX_URL
 
-    return "" if sandbox.url == _SANDBOX_URL else f" --base-url {sandbox.url}"
+    return "" if sandbox.url == SANDBOX_URL else f" --base-url {sandbox.url}"
 
 
 def _seed(sandbox: Sandbox, files: Sequence[str]) -> None:

@@ -28,27 +28,31 @@ class Settings:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options about columns, values and the file."""
     add = parser.add_argument_group("columns").add_argument
-    add("--key", metavar="email|phone|email,phone", help="what contacts are matched by; the first of several that a "
-        "row has (default: email)")  # fmt: skip
-    add("--map", action="append", default=[], metavar="COLUMN=FIELD", help="a column's field; nothing after = leaves "
-        "the column out; may be repeated")  # fmt: skip
-    add("--mapping", metavar="TOML", help="a file that says what each column is, as --suggest-mapping writes it")
-    add("--suggest-mapping", action="store_true", help="write such a file to standard output, and send nothing")
-    add("--ignore-unknown", action="store_true", default=None, help="leave out the columns that have no field")
+    add("--key", metavar="email|phone|email,phone", help="the field that identifies a contact; of several, the first "
+        "that a row has (default: the journal's, else email)")  # fmt: skip
+    add("--map", action="append", default=[], metavar="COLUMN=FIELD", help="the field of a column; without FIELD "
+        "the column is ignored; may be repeated")  # fmt: skip
+    add("--mapping", metavar="TOML", help="a file with the field of each column, as written by --suggest-mapping")
+    add("--suggest-mapping", action="store_true", help="write such a file to standard output and send nothing")
+    add("--ignore-unknown", action="store_true", default=None, help="ignore the columns that have no field")
     add = parser.add_argument_group("values").add_argument
-    add("--empty", choices=["skip", "clear"], help="what an empty cell does (default: skip, the value is kept)")
-    add("--duplicates", choices=["last", "first", "error"], help="which row of one key stands (default: last)")
+    add("--empty", choices=["skip", "clear"], help="skip: keep the present value; clear: delete it (default: skip)")
+    add(
+        "--duplicates",
+        choices=["last", "first", "error"],
+        help="which of several rows with one key is used (default: last)",
+    )
     add("--region", metavar="CC", help="country of phone numbers without a country code, such as MY")
     add("--drop-extensions", action="store_true", default=None, help="drop the extensions of phone numbers")
-    add("--date-format", metavar="F", help="of dates that are not ISO, such as %%d/%%m/%%Y")
-    add("--true", action="append", metavar="WORDS", help="further words of a checked checkbox, such as ja,x")
-    add("--false", action="append", metavar="WORDS", help="further words of an unchecked one")
+    add("--date-format", metavar="F", help="format of dates that are not ISO, such as %%d/%%m/%%Y")
+    add("--true", action="append", metavar="WORDS", help="further values for a checked checkbox, such as ja,x")
+    add("--false", action="append", metavar="WORDS", help="further values for an unchecked checkbox")
     add = parser.add_argument_group("file").add_argument
-    add("--format", choices=["csv", "tsv", "jsonl", "excel", "parquet"], help="default: by the name and the content")
-    add("--encoding", metavar="NAME", help="of text, such as windows-1252 (default: told from the file)")
-    add("--delimiter", metavar="C", help="of CSV; tab for a tabulator (default: told from the file)")
-    add("--sheet", metavar="NAME", help="of a workbook (default: the first)")
-    add("--skip-lines", type=bounded(int, 0, "a number of lines"), metavar="N", help="lines above the header")
+    add("--format", choices=["csv", "tsv", "jsonl", "excel", "parquet"], help="default: detected from name and content")
+    add("--encoding", metavar="NAME", help="encoding of a text file, such as windows-1252 (default: detected)")
+    add("--delimiter", metavar="C", help="delimiter of a CSV; tab for a tab character (default: detected)")
+    add("--sheet", metavar="NAME", help="sheet of a workbook (default: the first)")
+    add("--skip-lines", type=bounded(int, 0, "a number of lines"), metavar="N", help="number of lines above the header")
 
 
 def read_settings(arguments: argparse.Namespace, recorded: Mapping[str, Any] | None = None) -> Settings:

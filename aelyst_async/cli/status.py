@@ -1,4 +1,4 @@
-"""``aelyst sync status JOURNAL``: what a run has done, or is doing in another terminal."""
+"""``aelyst sync status JOURNAL``: show the progress of a run, also from another terminal."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def _print_run(run: dict[str, Any]) -> None:
     state = {
         "ended": f"ended with exit code {run['exit']}",
         "running": f"running (process {run['pid']})",
-        "died": f"its process {run['pid']} died, last seen {seen}; the same sync goes on where it was",
-        "unknown": f"not known: process {run['pid']} ran on {printable(str(run['host']))}, last seen {seen}",
+        "died": f"its process {run['pid']} died, last seen {seen}; the same sync command continues it",
+        "unknown": f"unknown: process {run['pid']} ran on {printable(str(run['host']))}, last seen {seen}",
     }[run["state"]]
     print(f"run {run['id']} of {printable(str(run['source']))}, begun {began}: {state}")
     report = run["report"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from aelyst_async.cli.mirror import mirror_lines
 from aelyst_async.cli.output import printable
 from aelyst_async.cli.preview import change_lines, problem_lines
 from aelyst_async.cli.progress import duration
@@ -39,7 +40,7 @@ def lines(
     dry = report.dry_run
     out = [headline(report.source, report.target if target is None else target, dry=dry), *guesses]
     if report.resumed:
-        out.append("the last run did not end by itself; this one went on from its journal")
+        out.append("the last run was interrupted; this run continued from its journal")
     out += [printable(note) for note in report.notes]
     rows: list[tuple[int, str]] = [
         (report.created, "would be created" if dry else "created"),
@@ -52,14 +53,15 @@ def lines(
     if report.failed:
         rows.append((report.failed, f"{'would be refused' if dry else 'failed'}{where}"))
     if report.pending:
-        rows.append((report.pending, "read, not done yet"))
+        rows.append((report.pending, "read, not yet processed"))
     unread = report.total - report.rows
     if unread > 0:
-        rows.append((unread, "not read yet"))
+        rows.append((unread, "not yet read"))
     width = max(len(f"{max(report.total, report.rows):,}"), 6)
     out += [f"{count:>{width},} {words}" for count, words in rows]
     total = max(report.total, report.rows)
     out.append(f"{total:>{width},} {'row' if total == 1 else 'rows'} in {duration(report.elapsed)}")
+    out += mirror_lines(report)
     if report.requests:
         out += _traffic(report)
     if report.problems:
@@ -69,11 +71,11 @@ def lines(
         out.append("values that would be changed:" if dry else "values that were changed:")
         out += change_lines(report.changes, width)
     if report.stopped is not None:
-        out.append(f"ended early: {printable(report.stopped)}")
+        out.append(f"stopped early: {printable(report.stopped)}")
     if report.stopped is not None or report.pending:
-        out.append(f"to go on: {printable(resume)}")
+        out.append(f"to continue: {printable(resume)}")
     elif report.failed and not dry:
-        out.append("correct those rows and run the same command again: only what failed or changed is sent")
+        out.append("correct those rows and run the same command again: only failed or changed rows are sent")
         if again is not None:
             out.append(f"or correct them in the table of failed rows, and run: {printable(again)}")
     return out

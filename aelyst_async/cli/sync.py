@@ -1,7 +1,7 @@
 """``aelyst sync FILE --to PROVIDER``: a table of contacts into an API. ``retry`` and ``status`` work on its journal.
 
 Exit codes: 0 all rows in; 1 some rows failed, or the run was ended early by ``--max-errors``; 2 usage, file, journal
-or credential; 130 (Ctrl-C) and 143 (SIGTERM) interrupted: the same command goes on where it was.
+or credential; 130 (Ctrl-C) and 143 (SIGTERM) interrupted: the same command continues the run.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aelyst_async.cli import workers
+from aelyst_async.cli import mirror, workers
 from aelyst_async.cli.explain import explain
 from aelyst_async.cli.output import CommandError, complain, printable, say, to_json
 from aelyst_async.cli.parser import VALUE, CommandParser, add_target, bounded, provider_help
 from aelyst_async.cli.settings import add_options, read_settings
-from aelyst_async.cli.target import canonical, check_name, open_target, schema_for
+from aelyst_async.cli.target import canonical, check_name, journal_of, open_target, schema_for
 
 if TYPE_CHECKING:
     from aelyst_async.cli.target import Target
@@ -38,13 +38,13 @@ _JOURNALS = 200
 
 _USAGE = """\
 aelyst sync FILE --to PROVIDER [option ...]
-       aelyst sync status JOURNAL    what a run has done, or is doing in another terminal
-       aelyst sync retry JOURNAL     send the rows again that were given up"""
+       aelyst sync status JOURNAL    show the progress of a run, also from another terminal
+       aelyst sync retry JOURNAL     send again the rows that were given up"""
 
 _EPILOG = """\
-look before you send:         aelyst sync people.csv --to PROVIDER --dry-run
-columns that need a say:      aelyst sync people.csv --to PROVIDER --suggest-mapping > map.toml
-rows that failed, corrected:  aelyst sync people.failures.csv --to PROVIDER
+preview without sending:      aelyst sync people.csv --to PROVIDER --dry-run
+write a mapping to edit:      aelyst sync people.csv --to PROVIDER --suggest-mapping > map.toml
+send corrected failed rows:   aelyst sync people.failures.csv --to PROVIDER
 
 a column is a field by our name (first_name), the vendor's (firstName), the layout of a known export, a near name
 that fits one field only, or --map; custom fields are custom_fields.NAME, or custom_fields.NAME:TYPE with a TYPE of
@@ -56,9 +56,9 @@ def add_parser(subparsers: Any) -> None:
     """Add the command and its two other forms."""
     parser = subparsers.add_parser(
         "sync",
-        help="bring a table of contacts into an API",
+        help="sync a table of contacts into an API",
         usage=_USAGE,
-        description="Bring a table of contacts (CSV, TSV, JSON lines, Excel, Parquet; also gzip and zip) into an API.",
+        description="Sync a table of contacts (CSV, TSV, JSON lines, Excel, Parquet; also gzip and zip) into an API.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -67,17 +67,21 @@ def add_parser(subparsers: Any) -> None:
     add_options(parser)
     run = parser.add_argument_group("run")
     add = run.add_argument
-    add("--journal", metavar="PATH|URL",
-        help="what remembers the rows (default: the file FILE.TARGET.db; none: nothing does)")  # fmt: skip
-    add("--dry-run", action="store_true", help="show what would be sent; no request")
-    add("--remote", action="store_true", help="with --dry-run: one GET for each row that the journal cannot decide")
-    add("--refresh", action="store_true", help="send unchanged rows, too")
+    add("--journal", metavar="PATH|URL", help="the journal (default: FILE.TARGET.db; none: keep no journal)")
+    add("--dry-run", action="store_true", help="show what would be sent, and send no request")
+    add(
+        "--remote", action="store_true", help="with --dry-run: send one GET for each row that the journal does not know"
+    )
+    add("--refresh", action="store_true", help="also send unchanged rows")
     add("--verify", type=_share, default=0.0, metavar="1%",
         help="compare this share of the unchanged rows with the vendor's data")  # fmt: skip
-    add("--assume-new", action="store_true", help="create unknown contacts without asking: for an empty account")
-    add("--rebind", action="store_true", help="the journal's token was replaced, the account is the same")
-    _add_run_options(run, parser.add_argument_group("output"), "FILE.failures.jsonl and .csv")
+    add(
+        "--assume-new", action="store_true", help="create unknown contacts without a look-up; only for an empty account"
+    )
+    add("--rebind", action="store_true", help="the token was replaced, but the account of the journal is the same")
+    mirror.add_options(parser)
     workers.add_options(parser)
+    _add_run_options(run, parser.add_argument_group("output"), "FILE.failures.jsonl and .csv")
     parser.set_defaults(run=lambda arguments: _command(arguments, lambda: _sync(arguments)), name="sync")
     parser.forms = {"retry": _retry_parser(), "status": _status_parser()}
 
@@ -85,29 +89,31 @@ def add_parser(subparsers: Any) -> None:
 def _add_run_options(run: Any, output: Any, failures: str) -> None:
     """Add the options that ``sync`` and ``sync retry`` share."""
     add = run.add_argument
-    add("--failures", metavar="PATH", help=f"where failed rows go (default: {failures})")
+    add("--failures", metavar="PATH", help=f"file for the failed rows (default: {failures})")
     add("--concurrency", type=bounded(int, 1, "a whole number from 1"), default=64, metavar="N",
-        help="most requests in flight (default: %(default)s)")  # fmt: skip
-    add("--max-errors", type=_max_errors, metavar="N|5%", help="end the run when more rows fail")
+        help="maximum number of concurrent requests (default: %(default)s)")  # fmt: skip
+    add("--max-errors", type=_max_errors, metavar="N|5%", help="stop the run when more rows fail")
     add("--drain", type=bounded(float, 0, "a number of seconds"), default=20.0, metavar="S",
-        help="seconds for what is in flight after Ctrl-C (default: 20)")  # fmt: skip
+        help="seconds to finish requests in progress after Ctrl-C (default: 20)")  # fmt: skip
     add = output.add_argument
     add("--progress", choices=["auto", "rich", "plain", "json", "none"], default="auto",
-        help="auto: a bar on a terminal, plain lines elsewhere, on stderr")  # fmt: skip
+        help="auto: a bar on a terminal, else plain lines; on stderr")  # fmt: skip
     add("--json", action="store_true", help="print the report as JSON")
 
 
 def _retry_parser() -> CommandParser:
     parser = CommandParser(
         prog="aelyst sync retry",
-        description="Send the rows again that a journal's runs gave up, to the target of the journal.",
+        description="Send again the rows that a journal's runs gave up, to the target of the journal.",
     )
     parser.add_argument("journal", metavar="JOURNAL", help="the journal of the sync")
     add_target(parser, "--to", can="upsert", required=False)
     run = parser.add_argument_group("run")
     _add_run_options(run, parser.add_argument_group("output"), "JOURNAL.failures.jsonl")
-    unused = {"dry_run": False, "remote": False, "refresh": False, "verify": 0.0, "assume_new": False, "rebind": False,
-              "broker": None, "quota": None}  # fmt: skip
+    unused: dict[str, Any] = {
+        "dry_run": False, "remote": False, "refresh": False, "verify": 0.0, "assume_new": False, "rebind": False,
+        **mirror.UNUSED, **workers.UNUSED,
+    }  # fmt: skip
     parser.set_defaults(
         run=lambda arguments: _command(arguments, lambda: _retry(arguments)), name="sync retry", **unused
     )
@@ -117,7 +123,7 @@ def _retry_parser() -> CommandParser:
 def _status_parser() -> CommandParser:
     parser = CommandParser(
         prog="aelyst sync status",
-        description="Show what the last run of a journal has done, or is doing in another terminal.",
+        description="Show the progress of a journal's last run, also while it runs in another terminal.",
     )
     parser.add_argument("journal", metavar="JOURNAL", help="the journal of the sync")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -178,8 +184,11 @@ async def _sync(arguments: argparse.Namespace) -> int:
     schema = schema_for(arguments.provider, "upsert", "be the target of a sync")
     source = _home(arguments.file)
     failed = failures_file(source)
+    mirror.check(arguments, failures=failed is not None)
     again = None if failed is None else _original(source, arguments)
     settings = read_settings(arguments, None if again is None else again[1])
+    if "key" not in settings.rows and (known := _known_key(arguments, source)) is not None:
+        settings.rows["key"] = known
     rows = (
         read_contacts(arguments.file, **settings.source)
         if failed is None
@@ -200,7 +209,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
             arguments.provider, arguments.base_url, stack, embed=arguments.broker is None, report="aelyst sync",
             limiter=workers.limiter_of(arguments),
         )  # fmt: skip
-        journal: Path | str | None = source.with_name(f"{source.name}.{target.name.replace(':', '-')}.db")
+        journal: Path | str | None = journal_of(source, target.name)
         if arguments.journal is not None:
             journal = None if arguments.journal == "none" else _place(arguments.journal)
         elif again is not None:
@@ -209,7 +218,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
             journal = None
         if target.started:
             print(
-                f"{target.why}: one was started for this run at {target.base_url} and ends with it"
+                f"{target.why}: started one for this run at {target.base_url} and ends with it"
                 + ("" if journal is not None else " (so no journal is kept)"),
                 file=sys.stderr,
             )
@@ -217,6 +226,16 @@ async def _sync(arguments: argparse.Namespace) -> int:
         return await _run(
             arguments, interrupted, target, rows, journal=journal, failures=failures, settings=settings.rows, kind=kind
         )
+
+
+def _known_key(arguments: argparse.Namespace, source: Path) -> str | None:
+    """Return what the journal matches contacts by, where there is one: an export or an earlier sync has chosen it."""
+    from aelyst_async.sync.history import key_of
+
+    journal: Path | str = journal_of(source, canonical(arguments.provider))
+    if arguments.journal is not None:
+        journal = _place(arguments.journal)
+    return None if isinstance(journal, Path) and not journal.is_file() else key_of(journal)
 
 
 def _check_head(rows: ContactSource, mapper: Mapper, show: bool) -> None:
@@ -254,7 +273,7 @@ def _original(path: Path, arguments: argparse.Namespace) -> tuple[Path | str, di
     found = run_of(path, journals, canonical(arguments.provider))
     name = printable(path.name)
     if found is None:
-        words = "no journal of their run is here, so the columns need the same options again"
+        words = "the journal of their run is not here, so repeat the options for the columns"
     else:
         words = f"with the columns and the journal of {printable(name_of(found[0]))}"
     say(f"{name}: rows that failed before; {words}", sys.stderr)
@@ -321,6 +340,7 @@ async def _run(
             progress=view,
             target={"target": target.name, "base_url": target.base_url, "instance": target.instance},
             settings=json.loads(json.dumps(settings if recorded is None else recorded, default=str)),
+            **mirror.settings(arguments, view.close),
             **settings,
         )
         mapper = sync.mapper
@@ -356,8 +376,9 @@ def _tell(
         message, code = explain(trouble, provider=target.name)[0], 2
         if isinstance(trouble, SyncStoppedError):
             message += "; check --base-url and the network"
-    elif arguments.signal is not None and report is not None and not report.complete:
-        code = 128 + arguments.signal
+    elif arguments.signal is not None and report is not None:
+        interrupted = not report.complete or report.not_deleted is not None
+        code = 128 + arguments.signal if interrupted else code
     resume = shlex.join(["aelyst", *arguments.words])
     if report is not None and (trouble is None or arguments.json or not _nothing_written(report)):
         if arguments.json:
@@ -434,7 +455,7 @@ class _Signals:
             drain = self._arguments.drain
             with contextlib.suppress(OSError):  # nobody reads stderr any more
                 print(
-                    f"\nstopping: finishing what is in flight (at most {drain:g} s); once more to stop at once",
+                    f"\nstopping: finishing requests in progress (at most {drain:g} s); press again to stop at once",
                     file=sys.stderr, flush=True,
                 )  # fmt: skip
         else:

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -18,9 +19,18 @@ import attrs
 
 from aelyst_async.cli.output import CommandError, printable
 
-__all__ = ["Target", "canonical", "check_name", "open_target", "providers_that", "schema_for", "variables"]
+__all__ = [
+    "Target",
+    "canonical",
+    "check_name",
+    "journal_of",
+    "open_target",
+    "providers_that",
+    "schema_for",
+    "variables",
+]
 
-_SANDBOX_URL = "http://127.0.0.1:8787"
+SANDBOX_URL = "http://127.0.0.1:8787"
 _EMBEDDED_QUOTA = "1000/s"
 _SANDBOX_HEADER = "X-Sandbox"
 _NOBODY = "no sandbox answers there"
@@ -100,6 +110,11 @@ def canonical(provider: str) -> str:
     return "sandbox" if provider == f"sandbox:{default_vendor()}" else provider
 
 
+def journal_of(file: Path, target: str) -> Path:
+    """Return the default journal of a sync of `file`, to the target as `canonical` names it."""
+    return file.with_name(f"{file.name}.{target.replace(':', '-')}.db")
+
+
 def schema_for(provider: str, can: str, purpose: str) -> Any:
     """Return what the API of a target takes, as its class says it. Raises `CommandError`, `ConfigurationError`."""
     from aelyst_async.registry import gateway_class
@@ -176,7 +191,7 @@ async def _open_sandbox(
 ) -> Target:
     from aelyst_async.registry import credential_variable, gateway_class
 
-    root = (base_url or _SANDBOX_URL).rstrip("/")
+    root = (base_url or SANDBOX_URL).rstrip("/")
     found = await _probe(root)
     started, why = False, ""
     if isinstance(found, str):
@@ -218,7 +233,7 @@ async def _probe(root: str) -> _Found | str:
     """Return the sandbox that answers at `root`, or why none does. The question is not in the sandbox's log."""
     import aiohttp
 
-    refused = "not an address such as http://127.0.0.1:8787"
+    refused = "not a URL such as http://127.0.0.1:8787"
     try:
         parts = urlsplit(root)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
@@ -228,7 +243,7 @@ async def _probe(root: str) -> _Found | str:
     # An account's own address, http://…/@NAME, means that account.
     account = unquote(parts.path[2:]) if parts.path.startswith("/@") else "default"
     if parts.path and not parts.path.startswith("/@"):
-        return "a sandbox is named by its root, such as http://127.0.0.1:8787"
+        return "give the root of the sandbox, such as http://127.0.0.1:8787"
     url = f"{parts.scheme}://{parts.netloc}/_sandbox/instance?account={quote(account, safe='')}"
     timeout = aiohttp.ClientTimeout(total=3)
     try:
@@ -237,13 +252,13 @@ async def _probe(root: str) -> _Found | str:
             session.get(url, allow_redirects=False) as answer,
         ):
             if _SANDBOX_HEADER not in answer.headers:
-                return "something else than a sandbox answers there"
+                return "the server there is not a sandbox"
             body = json.loads(await answer.content.read(_ANSWER_BOUND))
             if answer.status != 200:
                 return str(body["message"])
             paths = {str(name): str(path) for name, path in body["paths"].items() if str(path).startswith("/")}
             return _Found(str(body["instance"]), paths)
     except (aiohttp.InvalidURL, KeyError, TypeError, AttributeError, ValueError):
-        return "the sandbox there is of another version"
+        return "the sandbox there has another version"
     except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
         return _NOBODY

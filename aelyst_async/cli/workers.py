@@ -14,7 +14,10 @@ from typing import Any
 from aelyst_async.cli.output import CommandError
 from aelyst_async.errors import ConfigurationError
 
-__all__ = ["add_options", "limiter_of", "sync_class"]
+__all__ = ["UNUSED", "add_options", "limiter_of", "sync_class"]
+
+UNUSED = {"broker": None, "quota": None}
+"""The options of a command that does not have them."""
 
 _CONNECT = 10.0
 """Seconds for the broker to answer."""
@@ -50,8 +53,8 @@ async def sync_class(arguments: argparse.Namespace, stack: AsyncExitStack) -> Ca
         arguments.journal = os.environ.get("AELYST_JOURNAL")
     if arguments.journal is None or "://" not in arguments.journal:
         raise CommandError("--broker needs a journal that the workers share: --journal postgresql+asyncpg://HOST/NAME")
-    if arguments.verify or arguments.remote:
-        raise CommandError("--verify and --remote are not for rows that workers send; leave out --broker")
+    if arguments.verify or arguments.delete_missing:
+        raise CommandError("--verify and --delete-missing are not for rows that workers send; leave out --broker")
     from aelyst_async.sync.distributed import make_broker, register
     from aelyst_async.sync.postgres import schema_of
     from aelyst_async.sync.submitting import SubmittedSync

@@ -1,4 +1,4 @@
-"""At home in FastAPI (extra ``fastapi``): gateways that live as long as the app, jobs that survive it, honest errors.
+"""FastAPI integration (extra ``fastapi``): gateways with the app's lifespan, durable background jobs, error responses.
 
 ::
 
@@ -10,23 +10,23 @@
     app.include_router(jobs_router(jobs))
 
 ======================  =====================================================================================
-`lifespan`              gateways opened and closed with the app; one for each tenant
-`jobs`                  background work: bounded, in order, merged, drained
-`runner`                the engine under it
-`pauses`, `trials`      when jobs go on that failed temporarily, or whose process died
-`failures`              what an error means, and what of it may be told
-`store`                 where jobs stand: the rules, and in memory
-`journal`, `database`   …in SQLite: the thread, and the file
-`handlers`              our errors as answers
+`lifespan`              gateways opened and closed with the app, one for all or one for each tenant
+`jobs`                  background jobs: the public class
+`runner`                the scheduler of the jobs
+`pauses`, `trials`      when jobs continue after a temporary failure, or after the death of their process
+`failures`              classification of errors, and messages without personal data
+`store`                 the interface of a job store, and the store in memory
+`journal`, `database`   the store in SQLite: the thread, and the SQL
+`handlers`              this library's errors as responses
 `routes`                ``/jobs/{job_id}``, ``/healthz``, ``/readyz``
-`workers`               the warning of several workers that each think the quota theirs
+`workers`               a warning if several workers each use the whole quota
 ======================  =====================================================================================
 """
 
 try:
-    import fastapi as _fastapi  # noqa: F401 - to say what is missing before something else does
-except ImportError as missing:
-    if missing.name != "fastapi":
+    import fastapi as _fastapi  # noqa: F401 - a clear error if it is missing
+except ImportError as _missing:
+    if _missing.name != "fastapi":
         raise
     raise ImportError(
         "aelyst_async.fastapi needs FastAPI: pip install 'aelyst-async[fastapi]'", name="fastapi"

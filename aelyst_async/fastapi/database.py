@@ -1,23 +1,23 @@
-"""The SQLite file of a jobs journal: its tables, its owners, and every step of a job as SQL.
+"""The SQLite file of a jobs journal: its tables, its owners, and each state change of a job as SQL.
 
-A job belongs to the process that runs it, its *owner*. An owner has a row in ``owner`` and holds a lock on one byte of
-the file itself (`aelyst_async.locks`), numbered by the row's ``slot``. The operating system drops the lock when the
-process ends, however it ends, so a row without its lock names a dead owner. Owners come, and are judged, only within a
-write transaction, which one process has at a time. A slot is free again once the jobs of its owner are adopted.
+The process that runs a job is its *owner*. An owner has a row in ``owner`` and holds a lock on one byte of the file
+itself (`aelyst_async.locks`); the row's ``slot`` is the number of the byte. The operating system releases the lock
+when the process ends, so a row without a lock belongs to a dead owner. Owners are added and checked only in a write
+transaction, which one process has at a time. A slot is free again after the jobs of its owner were adopted.
 
-When an owner died, one of the jobs that it ran may have killed it. `adopt` keeps account of that:
+When an owner has died, one of its running jobs may have killed it. `adopt` records:
 
-* ``deaths``: how often the process died while the job ran and nothing explained it. Above 0 the job is a *suspect*;
-  `trials` runs suspects one at a time. A job that ends, in whatever way, is no suspect any more.
-* ``trial``: the points of blame that the job gets if its process dies now: `ALONE` while nothing else may begin,
-  `IN_TURN` while only other suspects must wait, else 0.
-* ``blame``: the points so far. A death while a job is alone is its own doing: no other job is suspected. A job that is
-  begun and dies alone again and again is given up after ``max_starts`` starts.
+* ``deaths``: the number of unexplained deaths of the process while the job ran. A job with deaths is a *suspect*;
+  `trials` runs suspects one at a time. A job that ends, with success or not, is no longer a suspect.
+* ``trial``: the points of blame for the job if its process dies now: `ALONE` while no other job may start, `IN_TURN`
+  while only other suspects wait, else 0.
+* ``blame``: the sum of the points. If a process dies while a job is alone, only that job is blamed. A job whose
+  process dies repeatedly while the job is alone is given up after ``max_starts`` starts.
 
-All methods block, and all but `open` and `close` belong in a transaction of the caller's.
+All methods block. Call all methods but the constructor and `close` within a transaction.
 """
 
-# ruff: noqa: S608 - statements are put together of constants only
+# ruff: noqa: S608 - statements are built from constants
 from __future__ import annotations
 
 import errno
@@ -49,14 +49,9 @@ from aelyst_async.fastapi.store import (
     moment,
 )
 from aelyst_async.locks import LockFile
+from aelyst_async.sqlite import JOBS_FILE, SYNC_FILE, trouble_of
 
 __all__ = ["Database", "concerns_all", "encode", "explain"]
-
-_APPLICATION_ID = 0x61656C6A
-"""``aelj``: marks an SQLite file as a journal of jobs."""
-
-_SYNC_APPLICATION_ID = 0x61656C53
-"""``aelS``: marks the journal of a sync (`aelyst_async.sync.database`)."""
 
 _VERSION = 1
 
@@ -65,7 +60,7 @@ CREATE TABLE owner (
     slot INTEGER PRIMARY KEY,
     pid INTEGER NOT NULL,
     host TEXT NOT NULL,
-    closed INTEGER NOT NULL DEFAULT 0       -- it ended in order
+    closed INTEGER NOT NULL DEFAULT 0       -- it was closed
 );
 CREATE TABLE job (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order within a key
@@ -78,7 +73,7 @@ CREATE TABLE job (
     submissions INTEGER NOT NULL DEFAULT 1,
     starts INTEGER NOT NULL DEFAULT 0,
     retries INTEGER NOT NULL DEFAULT 0,     -- temporary failures since the latest submission
-    waited REAL NOT NULL DEFAULT 0,         -- seconds that those took, with the pauses after them
+    waited REAL NOT NULL DEFAULT 0,         -- seconds of those attempts and the pauses after them
     deaths INTEGER NOT NULL DEFAULT 0,
     trial INTEGER NOT NULL DEFAULT 0,
     blame INTEGER NOT NULL DEFAULT 0,
@@ -96,22 +91,22 @@ CREATE INDEX job_finished ON job (finished_at) WHERE state IN ('done', 'failed')
 _OPEN = "state IN ('waiting', 'running')"
 
 _BUSY_SECONDS = 10.0
-"""How long SQLite waits for another program's transaction."""
+"""Seconds for which SQLite waits for another program's transaction."""
 
 
 class Database:
-    """An open journal. `open_count`: unfinished jobs of this owner, the steps of the transaction under way included.
+    """An open journal. `open_count`: number of unfinished jobs of this owner, changes of this transaction included.
 
-    `keep`: seconds for which finished jobs are remembered. `max_starts`: see the module.
+    `keep`: seconds for which finished jobs are kept. `max_starts`: see the module.
     """
 
     def __init__(self, path: Path, *, keep: float, max_starts: int) -> None:
         self.open_count = 0
         self._keep = keep
-        self._blame_limit = ALONE * max(1, max_starts - 1)  # the first death is not blamed on anybody
+        self._blame_limit = ALONE * max(1, max_starts - 1)  # nobody is blamed for the first death
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Opens before SQLite does and closes after it, and makes the file readable for its user only; SQLite's -wal
-        # and -shm take over the mode.
+        # Opened before and closed after SQLite's connection. Creates the file with mode 0600; SQLite uses the same mode
+        # for its -wal and -shm files.
         self._locks = LockFile(path)
         try:
             self.connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
@@ -126,11 +121,11 @@ class Database:
 
     def _set_up(self) -> int:
         execute = self.connection.execute
-        if self._locks.path.stat().st_nlink > 1:  # SQLite finds its -wal by name: each name is a journal of its own
+        if self._locks.path.stat().st_nlink > 1:  # SQLite finds the -wal file by name
             raise JournalError("it has more than one name (a hard link): remove the others, or use a symlink")
-        self._is_new()  # before anything is written into a file of something else
+        self._is_new()  # before anything is written to another program's file
         execute("PRAGMA journal_mode = WAL")
-        execute("PRAGMA synchronous = FULL")  # a 202 must survive a power cut too
+        execute("PRAGMA synchronous = FULL")  # an accepted job must survive a power cut
         execute("PRAGMA secure_delete = FAST")
         execute("BEGIN IMMEDIATE")
         if not self._is_new():
@@ -140,7 +135,7 @@ class Database:
         else:
             for statement in _SCHEMA.split(";"):
                 execute(statement)
-            execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            execute(f"PRAGMA application_id = {JOBS_FILE}")
             execute(f"PRAGMA user_version = {_VERSION}")
         taken = {slot for (slot,) in execute("SELECT slot FROM owner")}
         slot = next(slot for slot in itertools.count() if slot not in taken and self._locks.try_lock(slot))
@@ -151,31 +146,31 @@ class Database:
     def _is_new(self) -> bool:
         application = self.connection.execute("PRAGMA application_id").fetchone()[0]
         version = self.connection.execute("PRAGMA user_version").fetchone()[0]
-        if application == _APPLICATION_ID and version == _VERSION:
+        if application == JOBS_FILE and version == _VERSION:
             return False
-        if application == _APPLICATION_ID:
+        if application == JOBS_FILE:
             raise JournalError(
                 f"it has format {version}, and this version of aelyst-async reads format {_VERSION}; "
                 "run the version that wrote it, or give Jobs another file"
             )
-        if application == _SYNC_APPLICATION_ID:
+        if application == SYNC_FILE:
             raise JournalError("it is the journal of `aelyst sync`; give Jobs a file of its own, such as jobs.db")
         if application or version or self.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise JournalError("it is the database of another program; give Jobs a file of its own")
         return True
 
     def close(self) -> None:
-        """Leave unfinished jobs to others, close the file, release the lock. Raises nothing."""
+        """Leave unfinished jobs to other processes, close the file, release the lock. Raises nothing."""
         try:
             with self.connection:
                 self.connection.execute("BEGIN IMMEDIATE")
-                # A job that did not heed its cancellation is no suspect when the process ends.
+                # A job that ignored its cancellation is no suspect when the process ends.
                 self._run(f"UPDATE job SET state = 'waiting', trial = 0 WHERE owner = ? AND {_OPEN}", self._me)
                 self._run("UPDATE owner SET closed = 1 WHERE slot = ?", self._me)
                 if not self.count():
                     self._run("DELETE FROM owner WHERE slot = ?", self._me)
         except sqlite3.Error:
-            pass  # then the next owner finds a dead one
+            pass  # the next owner then finds a dead one
         finally:
             try:
                 self.connection.close()
@@ -220,8 +215,8 @@ class Database:
         self.open_count += mine
         return Added(job.id, merged=False, mine=mine, head=last is None)
 
-    def start(self, job_id: str, trial: int) -> Started | None:
-        """See `Store.start`."""
+    def start(self, job_id: str, trial: int = 0) -> Started | None:
+        """See `Table.start`."""
         row = self._run(
             "SELECT key, name, arguments, starts, retries, waited FROM job "
             "WHERE id = ? AND owner = ? AND state = 'waiting'",
@@ -236,11 +231,11 @@ class Database:
         return Started(key, name, found or {}, starts + 1, retries=retries, waited=waited, problem=problem)
 
     def watch(self, job_id: str, trial: int) -> None:
-        """See `Store.watch`."""
+        """See `Table.watch`."""
         self._run("UPDATE job SET trial = ? WHERE id = ?", trial, job_id)
 
     def finish(self, job_id: str, outcome: Outcome) -> str | None:
-        """See `Store.finish`."""
+        """See `Table.finish`."""
         row = self._run("SELECT key FROM job WHERE id = ? AND state = 'running'", job_id).fetchone()
         if row is None:
             return None
@@ -254,8 +249,8 @@ class Database:
         ).fetchone()
         return None if following is None else str(following[0])
 
-    def put_back(self, job_id: str, *, uncounted: bool, waited: float) -> None:
-        """See `Store.put_back`."""
+    def put_back(self, job_id: str, *, uncounted: bool, waited: float = 0.0) -> None:
+        """See `Table.put_back`."""
         change = (
             "starts = starts - 1" if uncounted else "retries = retries + 1, waited = waited + ?, deaths = 0, blame = 0"
         )
@@ -266,14 +261,14 @@ class Database:
         )  # fmt: skip
 
     def adopt(self) -> Adopted:
-        """See `Store.adopt`."""
+        """See `Table.adopt`."""
         adopted = Adopted()
         for slot, pid, host, closed in self._run("SELECT * FROM owner WHERE slot != ?", self._me).fetchall():
             if self._locks.is_locked(slot):
                 continue
             given_up = self._accuse(slot)
             adopted.given_up.extend(given_up)
-            # All unfinished jobs of a key have one owner, so none of these keys has a job of this one.
+            # All unfinished jobs of a key have one owner, so this process has no jobs of these keys.
             heads = self._run(
                 f"SELECT min(seq), id, deaths, blame FROM job WHERE owner = ? AND {_OPEN} GROUP BY key", slot
             ).fetchall()
@@ -288,7 +283,7 @@ class Database:
         return adopted
 
     def _accuse(self, owner: int) -> list[tuple[str, str, str]]:
-        """Account for the death of `owner`; return id, name and problem of each job that is given up."""
+        """Record the death of `owner`. Returns id, name and problem of each job that is given up."""
         ran = "owner = ? AND state = 'running'"
         if self._run(f"SELECT 1 FROM job WHERE {ran} AND trial = ?", owner, ALONE).fetchone() is None:
             self._run(f"UPDATE job SET deaths = deaths + 1 WHERE {ran}", owner)
@@ -297,13 +292,13 @@ class Database:
         for job_id, name, starts in self._run(
             f"SELECT id, name, starts FROM job WHERE {ran} AND blame >= ?", owner, self._blame_limit
         ).fetchall():
-            problem = f"its process died each time that it ran alone ({starts} starts)"
+            problem = f"its process died each time it ran alone ({starts} starts)"
             self.finish(job_id, Outcome("failed", "ProcessDied", None, problem))
             given_up.append((job_id, name, problem))
         return given_up
 
     def status(self, job_id: str) -> JobStatus | None:
-        """See `Store.status`."""
+        """See `Table.status`."""
         row = self._run(
             "SELECT id, name, state, submissions, starts, submitted_at, finished_at, error, message, error_status "
             "FROM job WHERE id = ?",
@@ -312,7 +307,7 @@ class Database:
         return None if row is None else JobStatus(**_named(JobStatus, row))
 
     def failed(self, job_id: str) -> Started | None:
-        """See `Store.failed`."""
+        """See `Table.failed`."""
         row = self._run(
             "SELECT key, name, arguments, starts FROM job WHERE id = ? AND state = 'failed'", job_id
         ).fetchone()
@@ -323,7 +318,7 @@ class Database:
         return None if found is None else Started(key, name, found, starts)
 
     def failures(self, limit: int) -> list[FailedJob]:
-        """See `Store.failures`."""
+        """See `Table.failures`."""
         rows = self._run(
             "SELECT id, name, state, submissions, starts, submitted_at, finished_at, error, message, error_status, key "
             "FROM job WHERE state = 'failed' ORDER BY finished_at DESC, seq DESC LIMIT ?",
@@ -332,7 +327,7 @@ class Database:
         return [FailedJob(**_named(FailedJob, row)) for row in rows]
 
     def prune(self) -> None:
-        """Delete the jobs that finished longer ago than they are kept."""
+        """Delete the jobs that finished more than `keep` seconds ago."""
         before = time.time() - self._keep
         self._run("DELETE FROM job WHERE state IN ('done', 'failed') AND finished_at < ?", before)
 
@@ -348,9 +343,9 @@ def encode(arguments: Mapping[str, Any]) -> str:
     """Return the arguments as JSON. Raises `InvalidJobError`."""
     try:
         return json.dumps(arguments, allow_nan=False, separators=(",", ":"))
-    except BaseException as error:  # a mapping of the caller's may raise anything
+    except BaseException as error:  # a mapping of the caller may raise anything
         raise InvalidJobError(
-            f"the arguments of the job cannot be kept: a journal takes JSON only ({type(error).__name__})"
+            f"the arguments of the job cannot be stored: a journal takes only JSON ({type(error).__name__})"
         ) from error
 
 
@@ -364,12 +359,12 @@ def _decode(arguments: str) -> dict[str, Any] | None:
 
 
 def concerns_all(error: BaseException) -> bool:
-    """Return whether the disk or the file is at fault, rather than one request."""
+    """Return whether the error is of the disk or the file, not of one request."""
     return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
 
 
 def explain(error: BaseException) -> str:
-    """Say in one line what is wrong with the journal ("it") and what to do about it."""
+    """Return one line that says what is wrong with the journal ("it") and what to do."""
     words = " ".join(str(error).split())
     if isinstance(error, JournalError):
         return words
@@ -379,13 +374,14 @@ def explain(error: BaseException) -> str:
         return (error.strerror or type(error).__name__).lower()
     if not isinstance(error, sqlite3.Error):
         return f"{type(error).__name__}: {words}"
-    if "full" in words or "disk I/O" in words:
-        return f"it cannot be written ({words}): free some space, and accepted jobs go on"
-    if "locked" in words or "busy" in words:
-        return f"another program locks it ({words}): close that program, and accepted jobs go on"
-    if "not a database" in words:
+    trouble = trouble_of(words)
+    if trouble == "unwritable":
+        return f"it cannot be written ({words}): free some space, and accepted jobs continue"
+    if trouble == "locked":
+        return f"another program locks it ({words}): close that program, and accepted jobs continue"
+    if trouble == "not a database":
         return "it is not an SQLite file; give Jobs a file of its own"
-    if any(sign in words for sign in ("malformed", "no such table", "no such column")):
+    if trouble == "damaged":
         return (
             f"it is damaged ({words}): stop all its processes, copy it with its -wal file, and save the accepted jobs "
             "in the copy with SQLite's .recover"

@@ -1,12 +1,12 @@
-"""What an error means for a job: whether it passes, how long to pause, and what of it may be told.
+"""Classification of a job's error: temporary or not, the length of the pause, and what may be shown of it.
 
-**Temporary** errors pass by themselves: `TEMPORARY`, and the statuses 408 and 425. A group is temporary if all that it
-holds are. The pause grows from ``retry_base`` to ``retry_cap`` seconds, drawn with full jitter. Retry-After is obeyed
-(the longest of a group), up to an hour: beyond that, see `Runner`. Nonsense in it (negative, not a number) is ignored.
+**Temporary** errors are those of `TEMPORARY` and the statuses 408 and 425. An exception group is temporary if all its
+members are. The pause grows from ``retry_base`` to ``retry_cap`` seconds, with full jitter. Retry-After is obeyed (of a
+group the longest) up to an hour; see `pauses` for longer ones. Invalid values are ignored.
 
-**Told** is the class and a message (`message_of`). The messages of exceptions are written by strangers and quote what
-they failed on, so what looks like a person, an address, a number or a credential is replaced, the job's own arguments
-and key too. This is a net, not a proof: do not put into an exception what must not be seen.
+**Shown** are the class of the error and a message (`message_of`). Messages of exceptions may quote personal data. So
+strings that look like a person, an address, a number or a credential are replaced, and so are the job's own arguments
+and key. This does not find everything: do not put into an exception what must not be visible.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ TEMPORARY: tuple[type[BaseException], ...] = (
     asyncio.TimeoutError,  # another class before Python 3.11
     ConnectionError,
 )
-"""Errors after which a job is tried again."""
+"""Errors after which a job is retried."""
 
 LONGEST_WAIT = 3600.0
-"""Seconds of a server's Retry-After that are waited without asking again."""
+"""Longest Retry-After in seconds that is waited for without a probe."""
 
 _MAX_MESSAGE = 300
 _MAX_TEXT = 20_000
@@ -57,7 +57,7 @@ _MAX_VALUES = 500
 _MASK = "[…]"
 
 _PERSONAL = re.compile(
-    r"""[a-z][a-z0-9+.-]*://\S+                                                       # an address
+    r"""[a-z][a-z0-9+.-]*://\S+                                                       # a URL
     | [^\s@<>"'(),;:]+@[^\s@<>"'(),;:]+                                               # an e-mail
     | (?:bearer|basic|token|api.?key|secret|password|authorization)["']?[\s:=]+\S+    # a credential
     | \+?\d(?:[\s().-]*\d){5,}                                                        # a phone or another number
@@ -68,7 +68,10 @@ _PERSONAL = re.compile(
 
 
 def leaves(error: BaseException) -> list[BaseException]:
-    """Return the errors in a group, at every depth; of another error itself. Python 3.10's backport works too."""
+    """Return the errors in an exception group, at every depth; for another error a list with that error.
+
+    Supports the backport for Python 3.10.
+    """
     found: list[BaseException] = []
     pending, seen = [error], {id(error)}
     while pending and len(found) < _MAX_LEAVES:
@@ -84,32 +87,32 @@ def leaves(error: BaseException) -> list[BaseException]:
 
 
 def is_temporary(error: BaseException) -> bool:
-    """Return whether the error passes by itself."""
+    """Return whether the error is temporary."""
     return all(isinstance(leaf, TEMPORARY) or status_of(leaf) in {408, 425} for leaf in leaves(error))
 
 
 def retry_after(error: BaseException) -> float | None:
-    """Return the longest time in seconds that a server wants to be left alone, if one said so."""
+    """Return the longest valid Retry-After of the error in seconds, or None."""
     told = (_attribute(leaf, "retry_after") for leaf in leaves(error))
     usable = [float(wait) for wait in told if isinstance(wait, (int, float)) and 0 <= wait < math.inf]
     return max(usable, default=None)
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status of one of our errors."""
+    """Return the HTTP status of one of this library's errors, or None."""
     status = _attribute(error, "status") if isinstance(error, ContactsError) else None
     return status if isinstance(status, int) else None
 
 
 def outcome_of(error: BaseException, job: Started) -> Outcome:
-    """Return how a job ends that raised `error`."""
+    """Return the outcome of a job that raised `error`."""
     statuses = (status_of(leaf) for leaf in leaves(error))
     status = next((status for status in statuses if status is not None), None)
     return Outcome("failed", type(error).__name__, status, message_of(error, job))
 
 
 def message_of(error: BaseException, job: Started) -> str:
-    """Return the error's message in one line, without what looks like people's data or a credential."""
+    """Return the error's message in one line, without strings that look like personal data or a credential."""
     parts = leaves(error)
     if parts == [error]:
         return _redact(_text(error), job)
@@ -117,7 +120,7 @@ def message_of(error: BaseException, job: Started) -> str:
 
 
 def frames_of(error: BaseException) -> str:
-    """Return where the errors were raised: frames only, no values. Empty where all are ours: they say it themselves."""
+    """Return the stack frames of the errors without values. Empty if all are of this library."""
     foreign = [leaf for leaf in leaves(error) if not isinstance(leaf, ContactsError)]
     return "".join("\n" + "".join(traceback.format_tb(leaf.__traceback__, -20)).rstrip() for leaf in foreign[:5])
 
@@ -125,25 +128,25 @@ def frames_of(error: BaseException) -> str:
 def _attribute(error: BaseException, name: str) -> object:
     try:
         return getattr(error, name, None)
-    except BaseException:  # noqa: BLE001 - a property may raise anything, and must not end the loop
+    except BaseException:  # noqa: BLE001 - a property may raise anything
         return None
 
 
 def _text(error: BaseException) -> str:
-    # Of an API's error only the vendor's words: the rest names the request, thus the contact.
+    # Only the vendor's message of an API's error: the rest contains the request, and so the contact.
     for name in ("message", "problem") if isinstance(error, ContactsError) else ():
         told = _attribute(error, name)
         if isinstance(told, str):
             return told
     try:
         return str(error)
-    except BaseException:  # noqa: BLE001 - likewise
-        return f"(the str() of {type(error).__name__} fails)"
+    except BaseException:  # noqa: BLE001 - so may __str__
+        return f"(str() of {type(error).__name__} failed)"
 
 
 def _redact(text: str, job: Started) -> str:
     text = text[:_MAX_TEXT]
-    # As it is, and as repr() quotes it.
+    # Each value as it is and as repr() writes it.
     own = {form for value in _values([job.key, job.arguments]) for form in (value, repr(value)[1:-1]) if len(form) > 2}
     if own:
         longest_first = "|".join(map(re.escape, sorted(own, key=len, reverse=True)))
@@ -155,7 +158,7 @@ def _redact(text: str, job: Started) -> str:
 
 
 def _values(pending: list[Any]) -> Iterator[str]:
-    """Yield the strings and numbers in JSON-like data, so many at the most."""
+    """Yield the strings and numbers in JSON-like data, at most `_MAX_VALUES`."""
     for _ in range(_MAX_VALUES):
         if not pending:
             return

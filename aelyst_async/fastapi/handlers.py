@@ -1,26 +1,26 @@
-"""Our errors as answers of an app.
+"""This library's errors as responses of an app.
 
-The app's caller does not know the vendor's credential, quota or words. So an answer says what the caller can do about
-the error and nothing of the vendor's answer: no body, no message, no address.
+The app's client does not know the vendor, its credential or its quota. So a response says what the client can do, and
+contains nothing of the vendor's response: no body, no message, no URL.
 
-A group (`ExceptionGroup`, of a `TaskGroup`) that holds our errors only is answered as its gravest: an error that does
-not pass goes before one that does, with the longest Retry-After of all. A group that holds another error is not ours.
+An `ExceptionGroup` (of a `TaskGroup`) with only this library's errors is answered like its most severe member:
+permanent errors before temporary ones, with the longest Retry-After of all. A group with another error is not handled.
 
 ======================  ======  ======================================================================================
-our error               answer  because
+error                   status  reason
 ======================  ======  ======================================================================================
-`RateLimitedError`      503     the app's quota is spent, not the caller's; with Retry-After
-`QueuedError` (449)     202     the vendor has taken the contact in and is at work on it
+`RateLimitedError`      503     the app's quota is exhausted, not the client's; with Retry-After
+`QueuedError` (449)     202     the vendor has accepted the contact and still processes it
 `AuthenticationError`   500     the app's credential is wrong; logged
 `ContactNotFoundError`  404
 `ConflictError`         409
-`BadRequestError`       422     the vendor refuses the data
+`BadRequestError`       422     the vendor refused the data
 `RequestTimeoutError`   504     ┐ with ``may_have_been_applied`` where that is so
 `TransportError`        502     │
 `ServerError`           502     │
 `ResponseDecodeError`   502     ┘
 `InvalidIdentifierError`, `UnsupportedFieldError`, `InvalidJobError`
-                        422     with its text: it quotes what the caller has sent
+                        422     with its message, which quotes what the client sent
 `JobQueueFullError`     503     with Retry-After
 `JobsClosedError`       503     the app is starting or stopping
 `JournalError`          503     logged
@@ -49,39 +49,39 @@ if TYPE_CHECKING:
 __all__ = ["add_error_handlers", "error_response"]
 
 _RETRY_AFTER = 5.0
-"""Seconds, where the error does not tell, or tells nonsense."""
+"""Seconds, if the error has no valid value."""
 
 _MAX_RETRY_AFTER = 86400.0
 
 _PASSING = frozenset({202, 503})
-"""Answers with Retry-After."""
+"""Statuses with Retry-After."""
 
 _ExceptionGroup: type[Exception] | None = getattr(builtins, "ExceptionGroup", None) or getattr(
     sys.modules.get("exceptiongroup"), "ExceptionGroup", None
 )
-"""Python 3.11's, or the backport where something has imported it (anyio, thus FastAPI, does)."""
+"""The class of Python 3.11, or the backport if it was imported (by anyio, which FastAPI uses)."""
 
-# The first that fits counts, so a subclass stands before its base.
+# The first match counts, so a subclass must stand before its base class.
 _ANSWERS: tuple[tuple[type[errors.ContactsError], int, str], ...] = (
     (errors.RateLimitedError, 503, "the contacts service is at its limit; try again later"),
-    (errors.QueuedError, 202, "the contacts service is still at work on this contact"),
+    (errors.QueuedError, 202, "the contacts service is still processing this contact"),
     (errors.AuthenticationError, 500, "internal error"),
     (errors.ContactNotFoundError, 404, "no such contact"),
-    (errors.ConflictError, 409, "the contact exists already"),
-    (errors.BadRequestError, 422, "the contacts service refuses the data"),
+    (errors.ConflictError, 409, "the contact already exists"),
+    (errors.BadRequestError, 422, "the contacts service refused the data"),
     (errors.RequestTimeoutError, 504, "the contacts service did not answer in time"),
     (errors.TransportError, 502, "the contacts service cannot be reached"),
     (errors.ServerError, 502, "the contacts service failed"),
-    (errors.ResponseDecodeError, 502, "the contacts service gave an answer that cannot be understood"),
-    (JobQueueFullError, 503, "too much work is waiting; try again later"),
+    (errors.ResponseDecodeError, 502, "the contacts service sent an invalid response"),
+    (JobQueueFullError, 503, "too many jobs are waiting; try again later"),
     (JobsClosedError, 503, "the service is starting or stopping; try again later"),
-    (JournalError, 503, "work cannot be taken on now; try again later"),
+    (JournalError, 503, "jobs cannot be accepted now; try again later"),
 )
 _QUOTED = (errors.InvalidIdentifierError, errors.UnsupportedFieldError, InvalidJobError)
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Let `app` answer our errors as the table above says. An app's own handler for one of the classes goes first."""
+    """Add handlers to `app` for the errors of the table above. An app's own handler for a class has precedence."""
 
     async def handle(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, errors.ContactsError)
@@ -103,13 +103,13 @@ def add_error_handlers(app: FastAPI) -> None:
 def error_response(
     error: errors.ContactsError, *, retry_after: float | None = None, may_have_been_applied: bool = False
 ) -> JSONResponse:
-    """Return the answer to an error, and log it where the app itself is at fault.
+    """Return the response to an error, and log it if the app itself is the cause.
 
-    `retry_after`, in seconds, goes before the error's own; `may_have_been_applied` adds to it.
+    `retry_after`, in seconds, replaces the error's own; `may_have_been_applied` is true if either value is.
     """
     status, detail = _answer_to(error)
     if status == 500 or isinstance(error, JournalError):
-        # Without the text of an API's error, which holds the contact's address.
+        # Without the message of an API's error, which contains the contact's URL.
         what = f"status {error.status}" if isinstance(error, errors.ApiError) else str(error)
         logger.error("answered %d: %s (%s)", status, type(error).__name__, what)
     content: dict[str, Any] = {"detail": detail}
@@ -138,5 +138,5 @@ def _gravity(error: errors.ContactsError) -> tuple[bool, bool, int]:
 
 
 def _printable(text: str) -> str:
-    # What the caller sent may hold half of a surrogate pair, which no answer can carry.
+    # The client may have sent a lone surrogate, which cannot be encoded.
     return text.encode("utf-8", "backslashreplace").decode()

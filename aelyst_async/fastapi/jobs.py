@@ -1,4 +1,4 @@
-"""Background work that is bounded, in order, merged, drained, and with a journal survives the process.
+"""Background jobs: bounded, in order, merged, drained at shutdown, and with a journal durable.
 
 ::
 
@@ -6,22 +6,20 @@
                  ▲  merge  │                    │ temporary error
                  └─────────┴──── pause ◀────────┘
 
-What happens to work that an app starts with `asyncio.create_task` or `BackgroundTasks`: on SIGTERM the first vanishes
-without a trace, the second holds up the exit without bound, and one that fails takes the later ones of its response
-with it. Here
+`asyncio.create_task` loses its work on SIGTERM without a trace. `BackgroundTasks` delay the exit without bound, and
+one that fails prevents the later ones of its response. With `Jobs`
 
-* `submit` refuses when `capacity` jobs are unfinished, so that the caller is told to come back (a 503) instead of
-  memory filling up;
-* jobs of one key run one at a time and in order; submissions for a key that wait are merged into one job;
-* a job runs in the context (`contextvars`) of its latest submission, so a trace or a request id is still there;
-* a job that fails, whatever it raises, is logged and counted and hurts no other. A *temporary* failure (the API is
-  down, limits, or is still at work on the contact) is tried again after a pause, for `give_up_after` seconds, while
-  its key's later jobs wait;
-* with a journal, a job that kills its process is found out and given up, and the jobs that ran beside it go on;
-* at the end the intake stops, what runs gets `drain_timeout` seconds, and what is left stays in the journal. Without
-  a journal the waiting jobs are run too, as far as the time allows, and those that are lost are logged.
+* `submit` refuses a job when `capacity` jobs are unfinished, so memory stays bounded and the client gets a 503;
+* jobs of one key run one at a time and in order; waiting submissions for a key are merged into one job;
+* a job runs in the context (`contextvars`) of its latest submission, so a trace or a request id is available;
+* a failed job is logged and counted, and affects no other job. A *temporary* failure (the API is down, limits the
+  requests, or still processes the contact) is retried after a pause, for `give_up_after` seconds. Later jobs of its
+  key wait;
+* with a journal, a job that kills its process is identified and given up, and the jobs beside it continue;
+* at shutdown no job is accepted any more, running jobs get `drain_timeout` seconds, and the others stay in the
+  journal. Without a journal waiting jobs run as far as the time permits, and lost jobs are logged.
 
-``async with jobs`` opens them without an app: in a script, in a test.
+``async with jobs`` opens them without an app, in a script or a test.
 """
 
 from __future__ import annotations
@@ -63,17 +61,16 @@ _MAX_KEY = 512
 
 
 class Jobs:
-    """Runs coroutine functions in the background. Constructing does no I/O; enter `lifespan` or ``async with``.
+    """Runs coroutine functions in the background. The constructor does no I/O; enter `lifespan` or ``async with``.
 
-    `journal`: the SQLite file in which jobs survive the process; then functions must be registered and arguments be
-    JSON. None: jobs live in memory, any coroutine function and arguments do. `concurrency`: jobs running at a time.
-    `capacity`: unfinished jobs of this process before `submit` refuses. `drain_timeout`: seconds that running jobs
-    get at the end. `give_up_after`: seconds for which a job that fails temporarily is tried again, not counting the
-    time in which no process ran. `retry_base`, `retry_cap`: seconds of the first and the longest pause of our own
-    making (exponential, with full jitter); a server's Retry-After is obeyed, and one above an hour asked about once
-    an hour. `max_starts`: how often a job is begun if its process dies each time at once; see `trials`. `keep`: seconds
-    for which finished jobs are remembered. `name`: what metrics call this queue. `telemetry`: measure it with
-    OpenTelemetry while the app runs; None means: where OpenTelemetry is installed.
+    `journal`: the SQLite file that makes jobs durable; functions must then be registered, and arguments be JSON. None:
+    jobs are in memory, with any coroutine function and any arguments. `concurrency`: maximum number of running jobs.
+    `capacity`: number of unfinished jobs of this process above which `submit` refuses. `drain_timeout`: seconds for
+    running jobs at shutdown. `give_up_after`: seconds for which a temporary failure is retried, without the time in
+    which no process ran. `retry_base`, `retry_cap`: first and longest pause in seconds (exponential, with full jitter);
+    a server's Retry-After is obeyed, and above an hour probed once an hour. `max_starts`: number of starts of a job
+    whose process dies each time; see `trials`. `keep`: seconds for which finished jobs are kept. `name`: the name of
+    this queue in metrics. `telemetry`: whether to measure with OpenTelemetry; None: if it is installed.
 
     Raises `ConfigurationError` for a setting that cannot work.
     """
@@ -136,11 +133,11 @@ class Jobs:
     def register(self, *, name: str | None = None, merge: Merge | None = union) -> Callable[[F], F]: ...
 
     def register(self, function: Any = None, *, name: str | None = None, merge: Merge | None = union) -> Any:
-        """Make a coroutine function findable by name after a restart; a decorator, with or without arguments.
+        """Register a coroutine function under a name, so that it is found after a restart. A decorator.
 
-        `name` (default: the function's) is what the journal holds: keep it when the function moves. `merge` makes one
-        set of arguments of two (default: `union`); None: never merge. The function must be idempotent where there is
-        a journal, since a job runs at least once. Raises `ConfigurationError` for a name that is taken.
+        `name` (default: the function's) is stored in the journal: keep it when the function moves. `merge` combines two
+        sets of arguments (default: `union`); None: never merge. With a journal the function must be idempotent, since a
+        job runs at least once. Raises `ConfigurationError` for a name that is already registered.
         """
         if function is None:
             return partial(self.register, name=name, merge=merge)
@@ -149,18 +146,18 @@ class Jobs:
         label = name or function.__name__
         taken = self._registered.get(label)
         if taken is not None and taken.function != function:
-            raise ConfigurationError(f"Jobs: there is a function registered as {label!r} already; pass another name=")
+            raise ConfigurationError(f"Jobs: a function is already registered as {label!r}; pass another name=")
         self._registered[label] = Registered(function, merge)
         return function
 
     async def submit(self, key: str, function: Callable[..., Awaitable[Any]], /, **arguments: Any) -> Job:
-        """Have ``function(**arguments)`` run after all earlier jobs of `key`, merged with one that waits.
+        """Run ``function(**arguments)`` after all earlier jobs of `key`, or merge it into a waiting one.
 
-        Returns when the job is accepted: with a journal, when it is on disk. A caller that is cancelled or times out
-        takes nothing back: the job is accepted or refused all the same, and an acceptance that nobody heard of is
-        logged. Works from every event loop and thread. Raises `JobQueueFullError`, `JobsClosedError`,
-        `InvalidJobError` (the key or the arguments cannot be kept), `ConfigurationError` (a journal, and the function
-        is not registered; a forked child), `JournalError`.
+        Returns when the job is accepted; with a journal, when it is on disk. Cancelling the call does not withdraw the
+        job, and its acceptance is logged. Works from every event loop and thread.
+
+        Raises `JobQueueFullError`, `JobsClosedError`, `JournalError`, `InvalidJobError` (the key or the arguments
+        cannot be stored), `ConfigurationError` (a journal, and the function is not registered; a forked child).
         """
         name, registered = self._find(function)
         _check_key(key)
@@ -176,13 +173,13 @@ class Jobs:
         return await self._call(lambda life: life.submit(job))
 
     async def resubmit(self, job_id: str) -> Job:
-        """Submit a failed job again, with its key and arguments; it gets a new id.
+        """Submit a failed job again with its key and arguments. It gets a new id.
 
-        Raises `InvalidJobError` if there is no failed job with this id, `ConfigurationError` if its function is not
-        registered any more, and what `submit` raises.
+        Raises `InvalidJobError` if there is no failed job with this id, `ConfigurationError` if its function is
+        no longer registered, and the errors of `submit`.
         """
         self._check_intake()
-        found = await self._call(lambda life: life.store.failed(job_id))
+        found = await self._call(lambda life: life.store.ask(lambda jobs: jobs.failed(job_id)))
         if found is None:
             raise InvalidJobError("there is no failed job with this id")
         registered = self._registered.get(found.name)
@@ -192,20 +189,21 @@ class Jobs:
         return await self.submit(found.key, function, **found.arguments)
 
     async def status(self, job_id: str) -> JobStatus | None:
-        """Return what is known of a job, or None. Raises `JobsClosedError`, `JournalError`."""
-        return await self._call(lambda life: life.store.status(job_id))
+        """Return the status of a job, or None if it is unknown. Raises `JobsClosedError`, `JournalError`."""
+        return await self._call(lambda life: life.store.ask(lambda jobs: jobs.status(job_id)))
 
     async def failed(self, *, limit: int = 100) -> list[FailedJob]:
-        """Return the jobs that failed and are still remembered, the newest first, at most `limit`.
+        """Return the failed jobs that are still kept, newest first, at most `limit`.
 
-        They have no arguments; pass an ``id`` to `resubmit` to run one again. Raises `JobsClosedError`, `JournalError`.
+        Without their arguments; pass an ``id`` to `resubmit` to run one again.
+        Raises `JobsClosedError`, `JournalError`.
         """
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
             raise ConfigurationError(f"Jobs.failed: limit must be a whole number from 1, not {limit!r}")
-        return await self._call(lambda life: life.store.failures(limit))
+        return await self._call(lambda life: life.store.ask(lambda jobs: jobs.failures(limit)))
 
     def stats(self) -> JobsStats:
-        """Return the counters; after the end, as they stood then."""
+        """Return the counters; after the shutdown, the last ones."""
         if self._life is not None:
             return self._life.stats()
         if self._last is not None:
@@ -213,7 +211,7 @@ class Jobs:
         return JobsStats(capacity=self._settings.capacity)
 
     def problem(self) -> str | None:
-        """Return why no job can be submitted now, or None."""
+        """Return why no job can be submitted now, or None if one can."""
         life = self._life
         if life is None or self._draining:
             return "jobs: not open" if life is None else "jobs: draining"
@@ -223,7 +221,7 @@ class Jobs:
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002 - as the framework calls it
-        """Run jobs while the app runs, those from the journal first; drain at the end."""
+        """Run jobs while the app runs, those from the journal first. Drain at the end."""
         from aelyst_async.telemetry import available, instrument_jobs
 
         measured = available() if self._telemetry is None else self._telemetry
@@ -237,10 +235,10 @@ class Jobs:
 
     async def __aenter__(self) -> Self:
         if self._life is not None and self._life.lost:
-            self._life.store.stop()  # its loop was closed before it was, or this is a forked child
+            self._life.store.stop()  # its loop was closed, or this is a forked child
             self._life = None
         if self._life is not None:
-            raise ConfigurationError("these jobs are open already; one Jobs serves one app at a time")
+            raise ConfigurationError("these jobs are already open; one Jobs serves one app at a time")
         store: Store = (
             MemoryStore()
             if self._journal_path is None
@@ -257,7 +255,7 @@ class Jobs:
         life = self._life
         assert life is not None
         if asyncio.get_running_loop() is not life.loop:
-            raise ConfigurationError("these jobs were opened in another event loop: close them in that one")
+            raise ConfigurationError("these jobs were opened in another event loop: close them in that loop")
         self._draining = True
         try:
             await life.drain(self.drain_timeout)
@@ -290,7 +288,7 @@ class Jobs:
             raise ConfigurationError(f"Jobs: {function!r} is not a coroutine function (async def)")
         if self.durable:
             raise ConfigurationError(
-                f"Jobs: {function.__qualname__} is not registered, so it could not be found after a restart; "
+                f"Jobs: {function.__qualname__} is not registered, so it cannot be found after a restart; "
                 "decorate it with @jobs.register"
             )
         return function.__qualname__, Registered(function, union)

@@ -1,4 +1,4 @@
-"""Gateways that live as long as the app: opened in the loop that serves, handed out by `Depends`, closed at the end.
+"""Gateways with the app's lifespan: opened in the loop that serves, injected by `Depends`, closed at the end.
 
 ::
 
@@ -6,13 +6,12 @@
     jobs = Jobs(journal="jobs.db")
     app = FastAPI(lifespan=lifespans(gateway, jobs, my_own_lifespan))
 
-A gateway made at import is bound to no loop, but one *used* at import, or in a test's loop, is bound to the wrong
-one. And ``lifespan=`` takes one function, which is why two libraries that each want it are at odds: `lifespans` makes
-one of many, nested like ``async with``, so the last to be entered is the first to be left. `attach` adds to an app
-that stands already.
+A gateway that is used at import, or in the event loop of a test, is bound to the wrong loop. And ``lifespan=`` takes
+only one function. `lifespans` combines several, nested like ``async with``: the last one entered is the first one left.
+`attach` adds to an existing app.
 
-The lifespan of a mounted sub-app is never run (by ASGI's design: only the outermost app hears of it). Whoever asks
-for a gateway then gets an error that says so, not a request that hangs.
+The lifespan of a mounted sub-app is never run, since ASGI sends it only to the outermost app. A gateway requested
+there raises an error that says so.
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ __all__ = ["AppGateway", "HasLifespan", "Lifespan", "TenantGateways", "attach", 
 G = TypeVar("G")
 
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Any]]
-"""What FastAPI takes as ``lifespan=``: app → async context manager, yielding None or the lifespan's state."""
+"""The type of ``lifespan=``: a function from the app to an async context manager that yields None or a state."""
 
 
 class HasLifespan(Protocol):
-    """What `lifespans` takes besides functions."""
+    """An object with a `lifespan` method, which `lifespans` takes besides functions."""
 
     def lifespan(self, app: Any = None) -> AbstractAsyncContextManager[Any]:
         """Open, yield, close."""
@@ -52,14 +51,16 @@ class HasLifespan(Protocol):
 
 
 def lifespans(*parts: HasLifespan | Lifespan) -> Lifespan:
-    """Return one lifespan of many, entered in order and left in reverse; the states that they yield are united.
+    """Combine several lifespans. They are entered in order and left in reverse order; their states are merged.
 
-    Jobs must come after the gateways that they use, so that they are drained before those close. Raises
-    `ConfigurationError` if they do not.
+    Name jobs after the gateways that they use, so that they are drained before the gateways close. Raises
+    `ConfigurationError` for another order.
     """
     first_jobs = next((position for position, part in enumerate(parts) if isinstance(part, Jobs)), len(parts))
     if any(isinstance(part, (AppGateway, TenantGateways)) for part in parts[first_jobs:]):
-        raise ConfigurationError("lifespans: name the gateways before the jobs, or they close before the jobs are done")
+        raise ConfigurationError(
+            "lifespans: name the gateways before the jobs; else they close before the jobs are finished"
+        )
     functions: list[Lifespan] = []
     for part in parts:
         function: Any = getattr(part, "lifespan", part)
@@ -73,21 +74,21 @@ def lifespans(*parts: HasLifespan | Lifespan) -> Lifespan:
                 told = await stack.enter_async_context(function(app))
                 if isinstance(told, Mapping):
                     state.update(told)
-            yield state or None  # not every server takes a state, so an empty one is none
+            yield state or None  # not every server supports a state
 
     return united
 
 
 def attach(app: FastAPI, *parts: HasLifespan | Lifespan) -> None:
-    """Add to the lifespan of an app that is made already: `parts` are entered before its own and left after it."""
+    """Add to the lifespan of an existing app: `parts` are entered before its own lifespan and left after it."""
     app.router.lifespan_context = lifespans(*parts, app.router.lifespan_context)
 
 
 class AppGateway(Generic[G]):
     """One gateway for the whole app. ``Annotated[AelystGateway, Depends(gateway)]`` is its type in a route.
 
-    `factory` makes it, when the app starts: a plain or an async function without arguments. ``telemetry``: trace and
-    measure it with OpenTelemetry; None means: where OpenTelemetry is installed.
+    `factory`, a plain or async function without arguments, creates it when the app starts. ``telemetry``: whether to
+    trace and measure it with OpenTelemetry; None: if it is installed.
     """
 
     def __init__(self, factory: Callable[[], G | Awaitable[G]], *, telemetry: bool | None = None) -> None:
@@ -98,9 +99,9 @@ class AppGateway(Generic[G]):
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002 - as the framework calls it
-        """Make the gateway, close it at the end."""
+        """Create the gateway, and close it at the end."""
         if self._gateway is not None:
-            raise ConfigurationError("this AppGateway is open already; one serves one app at a time")
+            raise ConfigurationError("this AppGateway is already open; one serves one app at a time")
         async with AsyncExitStack() as stack:
             made = self._factory()
             gateway = cast("G", await made if inspect.isawaitable(made) else made)
@@ -109,7 +110,7 @@ class AppGateway(Generic[G]):
             stack.callback(_watch(gateway, self._telemetry))
             self._refused = False
             if isinstance(gateway, HttpGateway):
-                stack.callback(gateway.subscribe(self._heard))
+                stack.callback(gateway.subscribe(self._on_exchange))
             warn_of_split_quota(getattr(gateway, "limiter", None), type(gateway).__name__)
             self._gateway = gateway
             try:
@@ -118,7 +119,7 @@ class AppGateway(Generic[G]):
                 self._gateway = None
 
     def current(self) -> G:
-        """Return the gateway, wherever the app is running: in a job, in a background task.
+        """Return the gateway, for code outside of routes such as jobs and background tasks.
 
         Raises `ConfigurationError` outside the lifespan.
         """
@@ -127,17 +128,17 @@ class AppGateway(Generic[G]):
         return self._gateway
 
     async def __call__(self) -> G:
-        """Return the gateway: the dependency. Raises `ConfigurationError` outside the lifespan."""
+        """Return the gateway; this is the dependency. Raises `ConfigurationError` outside the lifespan."""
         # async, because FastAPI sends plain functions through a thread.
         return self.current()
 
     def problem(self) -> str | None:
-        """Return why the gateway is of no use now, or None: not open, or its credential was refused last."""
+        """Return why the gateway cannot be used (not open, or its credential was refused), or None."""
         if self._gateway is None:
             return "gateway: not open"
-        return "gateway: the credential is refused" if self._refused else None
+        return "gateway: the credential was refused" if self._refused else None
 
-    def _heard(self, exchange: Exchange) -> None:
+    def _on_exchange(self, exchange: Exchange) -> None:
         if exchange.status is not None and exchange.status < 500:
             self._refused = exchange.status == 401
 
@@ -145,9 +146,9 @@ class AppGateway(Generic[G]):
 class TenantGateways(Generic[G]):
     """A gateway for each credential, over one connection pool and one rate limiter.
 
-    `make` is a gateway class (or what is called like one) and `settings` are for all; ``base_url`` among them. Of the
-    gateways the `limit` last used are kept; one that is dropped while a request uses it serves that request to its
-    end, since the connections are the pool's.
+    `make` is a gateway class, or a callable with the same arguments. `settings`, such as ``base_url``, are used for all
+    gateways. The `limit` most recently used gateways are kept. A gateway that is dropped during a request still
+    completes it, since the connections belong to the pool.
     """
 
     def __init__(
@@ -171,11 +172,11 @@ class TenantGateways(Generic[G]):
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002 - as the framework calls it
-        """Open the pool, close it and all gateways at the end."""
+        """Open the connection pool. Close it and all gateways at the end."""
         from aelyst_async.transport.session import load, make_session
 
         if self._session is not None:
-            raise ConfigurationError("these TenantGateways are open already; one serves one app at a time")
+            raise ConfigurationError("these TenantGateways are already open; one serves one app at a time")
         warn_of_split_quota(self._limiter, "TenantGateways")
         await load()
         async with make_session(self._base_url()) as session:
@@ -191,23 +192,23 @@ class TenantGateways(Generic[G]):
                         await gateway.aclose()
 
     def get(self, credential: CredentialSource, *, key: str | None = None) -> G:
-        """Return the tenant's gateway, made on first use.
+        """Return the tenant's gateway, created on first use.
 
-        `key` names the tenant (default: the credential itself). With a key, a new credential text replaces the
-        gateway; a callable is kept as it was first given, since it is asked before every attempt. Raises
-        `ConfigurationError` outside the lifespan, for a callable without a key, and for a credential that cannot be.
+        `key` identifies the tenant (default: the credential itself). With a key, another `str` as credential replaces
+        the gateway; another callable does not, since callables are called before every attempt. Raises
+        `ConfigurationError` outside the lifespan, for a callable without a key, and for an invalid credential.
         """
         if self._session is None:
             raise ConfigurationError(_outside("TenantGateways"))
         source: Any = sealed(credential)
-        del credential  # what fails below must not have it in the frames of its traceback
+        del credential  # keep it out of the frames of a traceback
         name: str | Secret
         if key is not None:
             name = key
         elif isinstance(source, Secret):
             name = source
         else:
-            raise ConfigurationError("TenantGateways: a credential that is a callable needs key=, a tenant's name")
+            raise ConfigurationError("TenantGateways: a callable credential needs key=, the name of the tenant")
         found = self._gateways.get(name)
         if found is not None and (found[0] == source or (callable(source) and callable(found[0]))):
             self._gateways.move_to_end(name)
@@ -240,12 +241,12 @@ class TenantGateways(Generic[G]):
         return f"<TenantGateways {len(self)} of at most {self._limit}>"
 
     def problem(self) -> str | None:
-        """Return why no gateway can be had now, or None."""
+        """Return why no gateway is available, or None."""
         return "gateways: not open" if self._session is None else None
 
 
 def _watch(gateway: object, telemetry: bool | None) -> Callable[[], None]:
-    """Trace and measure the gateway if that is wanted; return what ends it."""
+    """Start tracing and measuring the gateway if wanted; return a function that stops it."""
     from aelyst_async.telemetry import available, instrument
 
     wanted = available() if telemetry is None else telemetry

@@ -1,8 +1,7 @@
-"""The logger of this package, heard also where nobody has set up logging.
+"""The logger of this package. Its warnings are visible even if logging is not configured.
 
-A library should be silent by default, and `aelyst_async` is. But uvicorn sets up only its own loggers, so in an app
-that does nothing about logging, a job that fails in the background would leave no trace anywhere. So where no handler
-at all would hear a warning of ours, it goes where Python sends those of loggers without handlers: to stderr.
+uvicorn configures only its own loggers. In an app without a logging configuration, the failure of a background job
+would otherwise leave no trace. So a warning that no handler receives goes to Python's handler of last resort (stderr).
 """
 
 from __future__ import annotations
@@ -11,20 +10,22 @@ import logging
 
 __all__ = ["logger"]
 
-logger = logging.getLogger("aelyst_async.fastapi")
+logger: logging.Logger = logging.getLogger("aelyst_async.fastapi")
 
 
 class _LastResort(logging.Handler):
-    """Passes a record to Python's handler of last resort if no other will see it."""
+    """Passes a record to Python's handler of last resort if no other handler receives it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        heard = logger
+        current = logger
         while True:
-            if any(handler is not self and not isinstance(handler, logging.NullHandler) for handler in heard.handlers):
+            if any(
+                handler is not self and not isinstance(handler, logging.NullHandler) for handler in current.handlers
+            ):
                 return
-            if not heard.propagate or heard.parent is None:
+            if not current.propagate or current.parent is None:
                 break
-            heard = heard.parent
+            current = current.parent
         if logging.lastResort is not None:
             logging.lastResort.handle(record)
 

@@ -1,8 +1,8 @@
-"""Jobs that pause after a temporary error, and what ends their pauses.
+"""The pauses of jobs after temporary errors.
 
-A pause of up to an hour ends by its timer. A server that asks for more is often wrong: it sends a date for a duration,
-or has recovered long since. So the jobs of one function that got such an answer are *held*: once an hour one of them
-is begun to find out, and as soon as a job of that function succeeds, all go on.
+A pause of up to an hour ends by a timer. A server that asks for a longer one is often wrong, or recovers earlier. So
+the jobs of one function with such a pause are *held*: once an hour one of them is started as a probe, and after a job
+of that function succeeds, all of them continue.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ __all__ = ["Pauses"]
 
 
 class Pauses:
-    """The pauses of one process. `resume` is called with each job whose pause is over."""
+    """The pauses of one process. `resume` is called with the id of each job whose pause has ended."""
 
     def __init__(self, resume: Callable[[str], None]) -> None:
         self._resume = resume
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._held: dict[str, dict[str, None]] = {}  # function → ids, the longest held first
+        self._held: dict[str, dict[str, None]] = {}  # function → ids, oldest first
         self._probes: dict[str, asyncio.TimerHandle] = {}
 
     def add(self, job_id: str, name: str, seconds: float) -> None:
-        """Let a job of the function `name` pause; above an hour, hold it."""
+        """Pause a job of the function `name`; hold it if the pause is longer than an hour."""
         loop = asyncio.get_running_loop()
         self._timers[job_id] = loop.call_later(seconds, self._end, job_id)
         if seconds > LONGEST_WAIT:
@@ -37,10 +37,10 @@ class Pauses:
         self._timers.pop(job_id).cancel()
         for name, ids in tuple(self._held.items()):
             if ids.pop(job_id, self) is None and not ids:
-                self._let_go(name)
+                self._release(name)
         self._resume(job_id)
 
-    def _let_go(self, name: str) -> None:
+    def _release(self, name: str) -> None:
         del self._held[name]
         self._probes.pop(name).cancel()
 
@@ -54,7 +54,7 @@ class Pauses:
             self._end(job_id)
 
     def stop(self) -> list[str]:
-        """Cancel all timers; return the jobs that paused."""
+        """Cancel all timers; return the ids of the paused jobs."""
         paused = list(self._timers)
         for timer in (*self._timers.values(), *self._probes.values()):
             timer.cancel()

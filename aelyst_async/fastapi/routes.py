@@ -1,9 +1,9 @@
-"""Routes to include: what became of a job, and whether the app is alive and ready.
+"""Routes to include: the status of a job, and the liveness and readiness of the app.
 
-``/healthz`` says that the process answers: when it does not, restart it. ``/readyz`` says that requests should come
-here: no while the app is starting or draining, while the queue is full, and while the vendor refuses the credential.
-Neither asks the vendor anything: a probe must not spend the quota, and an app is not cured by restarting it because
-somebody else is down.
+``/healthz`` (liveness) says that the process answers; if it does not, restart it. ``/readyz`` (readiness) says whether
+requests should be sent here: not while the app starts or drains, while the queue is full, or while the vendor refuses
+the credential. Neither sends a request to the vendor: a probe must not use the quota, and a restart does not help
+while the vendor is down.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = ["Accepted", "HasProblem", "JobView", "accepted", "health_router", "jo
 
 
 class HasProblem(Protocol):
-    """What `health_router` asks: `AppGateway`, `TenantGateways`, `Jobs`, or anything of yours."""
+    """What `health_router` takes: `AppGateway`, `TenantGateways`, `Jobs`, or an object of your own."""
 
     def problem(self) -> str | None:
-        """Return why requests should not come now, in a few words without secrets, or None."""
+        """Return why requests should not be sent now, in a few words without secrets, or None."""
         ...
 
 
@@ -38,7 +38,7 @@ class Accepted(BaseModel):
 
 
 class JobView(BaseModel):
-    """What `GET /jobs/{job_id}` answers: nothing of the job's key or arguments, which hold people's data."""
+    """The body of `GET /jobs/{job_id}`. Without key and arguments, which contain personal data."""
 
     job_id: str
     name: str
@@ -52,7 +52,7 @@ class JobView(BaseModel):
 
     @classmethod
     def of(cls, status: JobStatus) -> JobView:
-        """Return the view of a job's status."""
+        """Return the body for a job's status."""
         return cls(
             job_id=status.id,
             name=status.name,
@@ -67,15 +67,15 @@ class JobView(BaseModel):
 
 
 def accepted(job: Job) -> Accepted:
-    """Return the body that tells the caller of a job; give the route ``status_code=202``."""
+    """Return the body of a response with an accepted job; give the route ``status_code=202``."""
     return Accepted(job_id=job.id, merged=job.merged)
 
 
 def jobs_router(jobs: Jobs, *, path: str = "/jobs") -> APIRouter:
     """Return a router with ``GET {path}/{job_id}``: 200 with a `JobView`, or 404.
 
-    A job's id cannot be guessed, so every caller that has it may ask. Without a journal, only the worker process
-    that took the job knows it.
+    A job's id cannot be guessed, so no further authorization is checked. Without a journal, only the worker process
+    that accepted the job knows it.
     """
     router = APIRouter(tags=["jobs"])
 
@@ -90,7 +90,7 @@ def jobs_router(jobs: Jobs, *, path: str = "/jobs") -> APIRouter:
 
 
 def health_router(*parts: HasProblem, healthz: str = "/healthz", readyz: str = "/readyz") -> APIRouter:
-    """Return a router with the two probes; ready means that none of `parts` has a problem."""
+    """Return a router with the two probes. The app is ready if none of `parts` has a problem."""
     router = APIRouter(tags=["health"])
 
     @router.get(healthz)

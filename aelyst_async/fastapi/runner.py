@@ -1,15 +1,15 @@
-"""The engine under `Jobs`, from opening to the end of the drain: what runs now, what may run next, what pauses.
+"""The scheduler of `Jobs`, from opening to the end of the drain.
 
-It keeps ids only; the store has the jobs. An id is in one place at a time: *ready* (its key's head, no slot free
-yet), *running*, *paused* (`pauses`), a *suspect* (`trials`), or nowhere, when it waits behind another of its key: that
-one's end brings it out.
+It has only the ids; the store has the jobs. An id is in one place at a time: *ready* (head of its key, waits for a
+slot), *running*, *paused* (`pauses`), a *suspect* (`trials`), or in none, while it waits behind another job of its
+key, whose end makes it ready.
 
 ::
 
     ready ──▶ _work: a task in the submitter's context ──▶ _settle: done, failed, or put back for a pause ──▶ next
 
-The job's function has a task of its own, so that whatever it raises, and whatever it does to its task, ends there:
-`_settle` runs in another one. A task that a job itself starts is the job's; `sys.exit` there reaches the loop.
+A job's function has its own task, so that an exception or a cancellation affects only this task; `_settle` runs in
+another one. Tasks that a job starts itself are not protected: `sys.exit` there reaches the event loop.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from aelyst_async.fastapi.store import (
     Started,
     Store,
     Submission,
+    Table,
 )
 from aelyst_async.fastapi.trials import Trials
 
@@ -55,21 +56,21 @@ __all__ = ["Job", "JobsStats", "Registered", "Runner", "Settings"]
 T = TypeVar("T")
 
 _ADOPT_EVERY = 2.0
-"""Seconds between looks for jobs of workers that died."""
+"""Interval in seconds between checks for jobs of dead workers."""
 
 _JOURNAL_PAUSE = 1.0
-"""Seconds before a journal that failed is tried again."""
+"""Seconds before a retry after the journal failed."""
 
 _SHORTEST_PAUSE = 0.001
-"""Seconds. Sums of floats leave less than that of ``give_up_after``, which no loop can wait for."""
+"""Smallest pause worth scheduling, in seconds. Rounding may leave less than that of ``give_up_after``."""
 
 _CANCEL_GRACE = 2.0
-"""Seconds that jobs cut off at the end of the drain get for their ``finally``."""
+"""Seconds for the ``finally`` blocks of jobs that are cancelled at the end of the drain."""
 
 
 @attrs.frozen
 class Job:
-    """A submission that was accepted: the id of its job, and whether it was merged into one that was waiting."""
+    """An accepted submission: the id of its job, and whether it was merged into a waiting one."""
 
     id: str
     merged: bool = False
@@ -77,7 +78,7 @@ class Job:
 
 @attrs.frozen(kw_only=True)
 class JobsStats:
-    """What `Jobs` has done since it was opened, and what stands now (``waiting`` includes those in a pause)."""
+    """Counters since the opening, and the present numbers of jobs (``waiting`` includes paused jobs)."""
 
     waiting: int = 0
     running: int = 0
@@ -92,7 +93,7 @@ class JobsStats:
 
 @attrs.frozen
 class Registered:
-    """A function that the journal knows by name."""
+    """A registered function and its merge rule."""
 
     function: Callable[..., Awaitable[Any]]
     merge: Merge | None
@@ -100,7 +101,7 @@ class Registered:
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """Those of `Jobs` that the engine obeys."""
+    """The settings of the scheduler; see `Jobs`."""
 
     concurrency: int
     capacity: int
@@ -112,7 +113,7 @@ class Settings:
 
 @attrs.define(eq=False)
 class _Run:
-    """A job that has a slot."""
+    """A running job."""
 
     job_id: str
     context: contextvars.Context
@@ -126,13 +127,13 @@ class _Run:
 
 
 class Runner:
-    """One life of `Jobs`. Made, opened, drained, in one loop."""
+    """`Jobs` from opening to closing. Created, opened and drained in one event loop."""
 
     def __init__(self, store: Store, registered: Mapping[str, Registered], settings: Settings) -> None:
         self.store = store
         self.loop = asyncio.get_running_loop()
         self.complaint: str | None = None
-        """What is wrong with the journal now."""
+        """What is wrong with the journal now, or None."""
         self._process = os.getpid()
         self._registered = registered
         self._settings = settings
@@ -140,7 +141,7 @@ class Runner:
         self._running: dict[str, _Run] = {}
         self._pauses = Pauses(self._resume)
         self._trials = Trials(store, self._pump)
-        self._failed_at: dict[str, float] = {}  # when a job that pauses failed
+        self._failed_at: dict[str, float] = {}  # when a paused job failed
         self._contexts: dict[str, contextvars.Context] = {}
         self._helpers: set[asyncio.Task[Any]] = set()
         self._guests: set[Future[Any]] = set()  # calls from other loops
@@ -148,17 +149,17 @@ class Runner:
         self._admits = True  # guests
         self._adopter: asyncio.Task[None] | None = None
         self._pumping = False
-        self._stopped = False  # nothing new is begun
-        self._cutting = False  # what runs is being cancelled
-        self._closed = False  # the store is
-        self._pace = 0.0  # seconds that a job takes, smoothed
+        self._stopped = False  # no job starts any more
+        self._cutting = False  # running jobs are being cancelled
+        self._closed = False  # the store is closed
+        self._pace = 0.0  # duration of a job in seconds, smoothed
         self._counted = dict.fromkeys(("submitted", "merged", "refused", "done", "failed", "retried"), 0)
 
     async def open(self) -> None:
-        """Open the store and begin with what an earlier process left."""
+        """Open the store and start the jobs of earlier processes."""
         await self.store.open()
         try:
-            self._take_over(await self.store.adopt())
+            self._take_over(await self.store.ask(lambda jobs: jobs.adopt()))
         except BaseException:
             await self.store.close()
             raise
@@ -167,12 +168,12 @@ class Runner:
 
     @property
     def forked(self) -> bool:
-        """Whether this is a copy in a forked child, which has neither the loop nor the journal's thread."""
+        """Whether this is a copy in a forked child, which has neither the event loop nor the journal's thread."""
         return os.getpid() != self._process
 
     @property
     def lost(self) -> bool:
-        """Whether this life cannot be closed any more."""
+        """Whether this runner can no longer be closed."""
         return self.forked or self.loop.is_closed()
 
     def stats(self) -> JobsStats:
@@ -187,12 +188,12 @@ class Runner:
         return self.store.open_count >= self._settings.capacity
 
     async def call(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run an operation of this runner or its store in the loop that it belongs to, from whatever loop."""
+        """Run an operation of this runner in its own event loop, from any event loop."""
         if asyncio.get_running_loop() is self.loop:
             return await operation()
         with self._gate:
             if not self._admits or not self.loop.is_running():
-                raise JobsClosedError("the event loop in which the jobs were opened does not run any more")
+                raise JobsClosedError("the event loop in which the jobs were opened is not running")
             guest = asyncio.run_coroutine_threadsafe(operation(), self.loop)
             self._guests.add(guest)
         guest.add_done_callback(self._guests.discard)
@@ -200,7 +201,7 @@ class Runner:
 
     async def submit(self, job: Submission) -> Job:
         """Add the job; see `Jobs.submit`."""
-        # A task of its own: once on disk a job must reach the queue, even if the submitter was cancelled.
+        # A separate task: once on disk, a job must reach the queue even if the submitter was cancelled.
         task = asyncio.create_task(self._add(job, contextvars.copy_context()))
         self._helpers.add(task)
         task.add_done_callback(self._helpers.discard)
@@ -226,7 +227,7 @@ class Runner:
         return Job(added.id, added.merged)
 
     def _retry_after(self) -> float:
-        """Return the seconds in which half of the queue should be done, by the pace of the last jobs; 1 to 60."""
+        """Return the estimated seconds until half of the queue is finished, from 1 to 60."""
         rounds = self.store.open_count / self._settings.concurrency / 2
         return min(60.0, max(1.0, rounds * self._pace))
 
@@ -238,9 +239,9 @@ class Runner:
         self._make_ready(job_id)
 
     def _pump(self) -> None:
-        """Begin what may begin."""
+        """Start the jobs that may start."""
         if self._pumping:
-            return  # an eager task (Python 3.12) runs, and may end, before create_task returns
+            return  # an eager task (Python 3.12) may end before create_task returns
         self._pumping = True
         try:
             while len(self._running) < self._settings.concurrency and not self._stopped and not self._trials.alone:
@@ -262,12 +263,12 @@ class Runner:
     def _launch(
         self, run: _Run, step: Coroutine[Any, Any, None], after: Callable[[_Run, asyncio.Task[None]], None]
     ) -> None:
-        # create_task(context=…) came with Python 3.11; within a context it copies that one.
+        # create_task(context=…) needs Python 3.11. Called within a context, create_task copies that context.
         run.task = run.context.run(asyncio.create_task, step)
         run.task.add_done_callback(partial(after, run))
 
     async def _work(self, run: _Run) -> None:
-        run.started = started = await self._insist(lambda: self.store.start(run.job_id, run.trial))
+        run.started = started = await self._insist(lambda jobs: jobs.start(run.job_id, run.trial))
         run.began = self.loop.time()
         if started is None:
             return
@@ -275,7 +276,7 @@ class Runner:
             self._trials.begun(run.job_id)
         try:
             await self._function(started)(**started.arguments)
-        except BaseException as error:  # noqa: BLE001 - sys.exit too: it fails this job alone
+        except BaseException as error:  # noqa: BLE001 - also of sys.exit: only this job fails
             run.failure = error
 
     def _function(self, started: Started) -> Callable[..., Awaitable[Any]]:
@@ -284,18 +285,20 @@ class Runner:
         registered = self._registered.get(started.name)
         function = started.function if registered is None else registered.function
         if function is None:
-            raise LookupError(f"no function is registered as {started.name!r}; is the module that does it imported?")
+            raise LookupError(
+                f"no function is registered as {started.name!r}; is the module that registers it imported?"
+            )
         return function
 
     def _worked(self, run: _Run, task: asyncio.Task[None]) -> None:
         self._trials.ended(run.job_id)
         if self._closed:
-            del self._running[run.job_id]  # it has outlived the drain
+            del self._running[run.job_id]  # it ignored its cancellation at the end of the drain
             return
         if task.cancelled():
-            run.failure = asyncio.CancelledError()  # before its first step, or after its last
+            run.failure = asyncio.CancelledError()  # before its first or after its last step
         elif (error := task.exception()) is not None:
-            logger.error("job %s cannot be begun, trying again", run.job_id, exc_info=error)
+            logger.error("job %s cannot be started; trying again", run.job_id, exc_info=error)
             run.failure = error
         if run.started is not None:
             run.took = self.loop.time() - run.began
@@ -308,12 +311,12 @@ class Runner:
         try:
             cut_off = self._cutting and isinstance(failure, asyncio.CancelledError)
             if cut_off or (started is None and failure is not None):
-                await self._insist(lambda: self.store.put_back(run.job_id, uncounted=True))
+                await self._insist(lambda jobs: jobs.put_back(run.job_id, uncounted=True))
                 if not self._stopped:
                     self._pauses.add(run.job_id, "", _JOURNAL_PAUSE)
                 return
             if started is None:
-                return  # it is not there to be run
+                return  # there is no such waiting job
             outcome = Outcome("done")
             if failure is not None:
                 outcome = outcome_of(failure, started)
@@ -323,8 +326,8 @@ class Runner:
                 outcome = attrs.evolve(outcome, message=problem + (outcome.message or ""))
                 _log(run.job_id, started, outcome, failure)
         finally:
-            del failure  # or frame, traceback and error hold each other until the garbage collector comes
-        following = await self._insist(lambda: self.store.finish(run.job_id, outcome))
+            del failure  # else frame, traceback and error form a reference cycle
+        following = await self._insist(lambda jobs: jobs.finish(run.job_id, outcome))
         self._failed_at.pop(run.job_id, None)
         self._counted["failed" if outcome.state == "failed" else "done"] += 1
         if outcome.state == "done":
@@ -333,7 +336,7 @@ class Runner:
             self._make_ready(following)
 
     async def _pause(self, run: _Run, started: Started, failure: BaseException, outcome: Outcome) -> str | None:
-        """Let the job wait and begin it again later; its key's later jobs wait behind it. Return why not."""
+        """Pause the job and start it again later; later jobs of its key wait. Returns why it cannot pause, or None."""
         import backoff
 
         now = self.loop.time()
@@ -341,18 +344,18 @@ class Runner:
         left = self._settings.give_up_after - started.waited - waited
         told = retry_after(failure)
         ceiling = min(self._settings.retry_cap, self._settings.retry_base * 2.0 ** min(started.retries, 60))
-        delay = min(backoff.full_jitter(ceiling), left)  # the last try comes when the time is over
+        delay = min(backoff.full_jitter(ceiling), left)  # the last attempt is at the end of give_up_after
         if left > 0 and told is not None and min(told, LONGEST_WAIT) > left:
-            return f"the server asks for a pause of {told:.0f} s, and {left:.0f} s are left of give_up_after; "
+            return f"the server asks for a pause of {told:.0f} s, but only {left:.0f} s of give_up_after are left; "
         if left < _SHORTEST_PAUSE:
             return f"given up after {started.retries} retries in {started.waited + waited:.0f} s (give_up_after); "
         if told is not None:
             delay = max(delay, min(told, left))
         logger.warning(
-            "job %s (%s) met %s%s: %s; retry %d in %.1f s",
+            "job %s (%s) failed temporarily with %s%s: %s; retry %d in %.1f s",
             run.job_id, started.name, outcome.error, _in_brackets(outcome), outcome.message, started.retries + 1, delay,
         )  # fmt: skip
-        await self._insist(lambda: self.store.put_back(run.job_id, uncounted=False, waited=waited))
+        await self._insist(lambda jobs: jobs.put_back(run.job_id, uncounted=False, waited=waited))
         self._counted["retried"] += 1
         self._contexts.setdefault(run.job_id, run.context)
         if not self._stopped:
@@ -363,7 +366,7 @@ class Runner:
     def _settled(self, run: _Run, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if (task.cancelled() or error is not None) and not self._closed:
-            logger.error("the end of job %s is not kept yet, trying again", run.job_id, exc_info=error)
+            logger.error("the end of job %s is not stored yet; trying again", run.job_id, exc_info=error)
             self.loop.call_later(_JOURNAL_PAUSE, self._settle_again, run)
             return
         run.failure = None
@@ -374,14 +377,14 @@ class Runner:
         if not self._closed:
             self._launch(run, self._settle(run), self._settled)
 
-    async def _insist(self, operation: Callable[[], Awaitable[T]]) -> T:
-        """Return the result of a store's operation; a journal that fails (a full disk) is tried until it works."""
+    async def _insist(self, work: Callable[[Table], T]) -> T:
+        """Return the result of `Store.ask`. Retries while the journal fails, as on a full disk."""
         while True:
             try:
-                result = await operation()
+                result = await self.store.ask(work)
             except JournalError as error:
                 if self._closed:
-                    raise asyncio.CancelledError from None  # a job that has outlived the drain
+                    raise asyncio.CancelledError from None  # a job that ignored its cancellation
                 if self.complaint != str(error):
                     logger.error("%s; trying again every %g s", error, _JOURNAL_PAUSE)
                 self.complaint = str(error)
@@ -396,26 +399,26 @@ class Runner:
         while True:
             await asyncio.sleep(_ADOPT_EVERY)
             try:
-                self._take_over(await self._insist(self.store.adopt))
-            except Exception as error:  # noqa: BLE001 - one look that fails must not end the looking
-                logger.error("cannot look for jobs of workers that died: %s", error)
+                self._take_over(await self._insist(lambda jobs: jobs.adopt()))
+            except Exception as error:  # noqa: BLE001 - an error must not end the checks
+                logger.error("cannot check for jobs of dead workers: %s", error)
 
     def _take_over(self, adopted: Adopted) -> None:
         for owner in adopted.owners:
             logger.warning("took over the jobs of %s", owner)
         for job_id, name, problem in adopted.given_up:
-            logger.error("job %s (%s) is given up: %s", job_id, name, problem)
+            logger.error("job %s (%s) was given up: %s", job_id, name, problem)
         self._counted["failed"] += len(adopted.given_up)
         suspects = [head for head in adopted.heads if head.deaths or head.blame]
         if suspects:
-            logger.warning("%d jobs ran when their process died; they are begun one at a time", len(suspects))
+            logger.warning("%d jobs ran when their process died; they are started one at a time", len(suspects))
         self._trials.accuse(suspects)
         self._make_ready(*(head.id for head in adopted.heads if head not in suspects))
 
     async def drain(self, timeout: float) -> None:
-        """Stop: give what runs `timeout` seconds, and without a journal also what waits; then cut off, then close.
+        """Give running jobs, and without a journal waiting ones, `timeout` seconds to end; then cancel them and close.
 
-        Takes at most `timeout` and the grace for what is cut off, beside what the disk takes.
+        Takes at most `timeout` and the time for cancelled jobs, besides the time for the disk.
         """
         deadline = self.loop.time() + timeout
         cut: list[_Run] = []
@@ -446,26 +449,26 @@ class Runner:
             await self.store.close()
             settling = [run.task for run in self._running.values() if run.settling and run.task is not None]
             for task in settling:
-                task.cancel()  # it waits for a journal that failed
+                task.cancel()  # it waits for a failed journal
             await _all_over([*settling, *guests], _CANCEL_GRACE)
         self._report(len(cut))
 
     async def _idle(self, deadline: float) -> None:
-        """Return when nothing runs, at the latest at the deadline."""
-        # asyncio.wait, since wait_for waits for what does not heed its cancellation, thus without bound.
+        """Wait until no job runs, at most until the deadline."""
+        # Not wait_for, which waits without bound for a task that ignores its cancellation.
         while self._running and (left := deadline - self.loop.time()) > 0:
             tasks = [run.task for run in self._running.values() if run.task is not None]
             await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.sleep(0)  # for the callbacks that begin the next
+            await asyncio.sleep(0)  # lets callbacks start the next jobs
 
     def _report(self, cut: int) -> None:
         left = self.store.open_count
         if not left:
             return
         if self.store.durable:
-            logger.info("%d jobs stay in the journal for the next start, %d of them were cut off", left, cut)
+            logger.info("%d jobs stay in the journal for the next start; %d of them were cut off", left, cut)
         else:
-            logger.error("%d jobs are lost, %d of them were cut off; a journal would keep them", left, cut)
+            logger.error("%d jobs are lost, %d of them were cut off; a journal would preserve them", left, cut)
 
 
 async def _all_over(futures: Iterable[asyncio.Future[Any]], timeout: float) -> None:
@@ -474,7 +477,7 @@ async def _all_over(futures: Iterable[asyncio.Future[Any]], timeout: float) -> N
         done, _ = await asyncio.wait(waiting, timeout=timeout)
         for future in done:
             if not future.cancelled():
-                future.exception()  # the caller's, who hears of it
+                future.exception()  # the caller gets it
 
 
 def _unheard(task: asyncio.Task[Job]) -> None:
@@ -487,7 +490,7 @@ def _in_brackets(outcome: Outcome) -> str:
 
 
 def _log(job_id: str, started: Started, outcome: Outcome, failure: BaseException) -> None:
-    # The message and frames without values, not the traceback: that holds people's data.
+    # The message and the frames without values. A traceback would contain personal data.
     logger.error(
         "job %s (%s) failed at start %d with %s%s: %s%s",
         job_id, started.name, started.starts, outcome.error, _in_brackets(outcome), outcome.message, frames_of(failure),

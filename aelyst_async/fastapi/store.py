@@ -1,4 +1,4 @@
-"""Where jobs stand between `submit` and their end, and the rules that every place for them keeps.
+"""The interface of a job store, its rules, and the store in memory.
 
 ::
 
@@ -6,13 +6,13 @@
                        ▼                              │
     add ──▶ waiting (may be merged into) ──start──▶ running ──finish──▶ done | failed
 
-* Jobs of one key form a queue. Its head is waiting or running, the others wait, so a key never has two running.
-* A submission for a key whose last job waits and has the same function is merged into that job; it gets that job's
-  id. One that finds the last job running waits behind it: the running one may have read its arguments already.
-* ``finish`` returns the next job of the key, so that one process runs all jobs of a key and order needs no search.
+* Jobs of one key form a queue. Its head is waiting or running, the others wait, so a key never has two running jobs.
+* A submission for a key whose last job waits and has the same function is merged into that job and gets its id. If the
+  last job runs, the submission waits behind it, because the running job may have read its arguments.
+* ``finish`` returns the next job of the key. So one process runs all jobs of a key, in order.
 
-`MemoryStore` keeps them in this process: fast, any arguments, gone with the process. `aelyst_async.fastapi.journal`
-keeps them in SQLite.
+`MemoryStore` keeps jobs in this process: fast, any arguments, lost with the process. `aelyst_async.fastapi.journal`
+stores them in SQLite.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from itertools import islice
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import attrs
 
@@ -49,28 +49,30 @@ __all__ = [
     "Started",
     "Store",
     "Submission",
+    "Table",
     "merge_arguments",
     "union",
 ]
 
+T = TypeVar("T")
 JobState: TypeAlias = Literal["waiting", "running", "done", "failed"]
 
 ALONE = 10
-"""Points of blame for the death of the process while nothing else may begin beside a job; see `database`."""
+"""Points of blame for the death of the process while no other job may start; see `database`."""
 
 IN_TURN = 1
-"""The same while only other suspects must wait for it."""
+"""Points of blame for the death of the process while only other suspects wait."""
 
 Merge: TypeAlias = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
-"""Makes one set of arguments of two: those of the job that waits, and the newer ones."""
+"""A function that combines two sets of arguments: those of the waiting job, and the newer ones."""
 
 
 class JobsError(ContactsError):
-    """The root of what `Jobs` raises."""
+    """Base class of the errors of `Jobs`."""
 
 
 class JobQueueFullError(JobsError):
-    """There are as many unfinished jobs as may be. ``retry_after``: seconds after which there should be room."""
+    """The number of unfinished jobs is at its limit. ``retry_after``: seconds after which to submit again."""
 
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
         super().__init__(message, retry_after)
@@ -81,22 +83,22 @@ class JobQueueFullError(JobsError):
 
 
 class JobsClosedError(JobsError):
-    """The jobs are not open: the app is shutting down, or their lifespan was never entered."""
+    """The jobs are not open: the app is shutting down, or the lifespan was not entered."""
 
 
 class JournalError(JobsError):
-    """The journal cannot be read or written, so nothing can be promised."""
+    """The journal cannot be read or written."""
 
 
 class InvalidJobError(JobsError, ValueError):
-    """The key or the arguments of a job cannot be kept, or its function cannot be found again."""
+    """The key or the arguments of a job cannot be stored, or there is no job or function to run."""
 
 
 def merge_arguments(merge: Merge, older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
     """Return the merged arguments. Raises `InvalidJobError`, whatever `merge` raises or returns instead of a dict."""
     try:
         merged = merge(older, newer)
-    except BaseException as error:  # a rule that calls sys.exit must end neither the loop nor the journal
+    except BaseException as error:  # a rule that calls sys.exit must not end the journal's thread
         raise InvalidJobError(f"the merge rule of the job raised {type(error).__name__}") from error
     if not isinstance(merged, dict):
         raise InvalidJobError(f"the merge rule of the job must return a dict, not {type(merged).__name__}")
@@ -104,11 +106,11 @@ def merge_arguments(merge: Merge, older: dict[str, Any], newer: dict[str, Any]) 
 
 
 def union(old: Any, new: Any) -> Any:
-    """Return `old` brought up to date by `new`: what only one of them has is kept, what both have is `new`'s.
+    """Merge `new` into `old`: what only one of them has is kept; of what both have, `new` wins.
 
-    Mappings are united key by key at every depth, `ContactFields` of one type field by field (a field that `new` does
-    not give keeps its value), and tuples of named things, such as custom fields, by name. None is a value like any
-    other: it means "clear". Anything else, lists too, is replaced.
+    Mappings are merged by key at every depth, `ContactFields` of one type by field (an unset field of `new` keeps the
+    value of `old`), and tuples of named objects, such as custom fields, by name. None is a value like any other: it
+    means "clear". Everything else, including lists, is replaced.
     """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return {**old, **{name: union(old[name], value) if name in old else value for name, value in new.items()}}
@@ -130,11 +132,11 @@ def _by_name(value: Any) -> dict[str, Any]:
 
 @attrs.frozen(kw_only=True)
 class JobStatus:
-    """What may be told of a job: nothing of its key or arguments, which hold people's data.
+    """The status of a job, without its key and arguments, which contain personal data.
 
-    ``submissions``: how many were merged into it, itself included. ``starts``: how often it was begun. ``error`` is
-    the name of the error's class, ``message`` its text without what looks like people's data or a credential (see
-    `failures.message_of`), ``error_status`` the HTTP status that caused it, if one did.
+    ``submissions``: number of submissions merged into it, the first included. ``starts``: number of starts. ``error``
+    is the name of the error's class, ``message`` its message without what looks like personal data or a credential
+    (see `failures.message_of`), ``error_status`` the HTTP status that caused it, or None.
     """
 
     id: str
@@ -151,14 +153,14 @@ class JobStatus:
 
 @attrs.frozen(kw_only=True)
 class FailedJob(JobStatus):
-    """A job that failed, with its key, which may name a person. Its arguments stay in the store, for `resubmit`."""
+    """A failed job with its key, which may identify a person. Its arguments stay in the store for `resubmit`."""
 
     key: str = attrs.field(repr=False)
 
 
 @attrs.frozen(kw_only=True)
 class Submission:
-    """A job that asks to be kept. ``function`` is what `MemoryStore` runs; a journal finds it by ``name``."""
+    """A job to be stored. `MemoryStore` keeps ``function``; a journal finds it by ``name``."""
 
     id: str
     key: str
@@ -170,8 +172,8 @@ class Submission:
 
 @attrs.frozen
 class Added:
-    """What became of a submission: the job it is part of now; whether it was merged; whether this process runs the
-    job; and whether it can start at once (it is its key's head).
+    """The result of a submission: the id of its job, whether it was merged, whether this process runs the job, and
+    whether the job can start at once (it is the head of its key).
     """
 
     id: str
@@ -182,8 +184,8 @@ class Added:
 
 @attrs.frozen
 class Started:
-    """A job to run. ``retries``: its temporary failures so far; ``waited``: the seconds that they and the pauses after
-    them took. ``problem``: why it cannot be run.
+    """A job to run. ``retries``: number of temporary failures so far; ``waited``: the seconds of those attempts and
+    the pauses after them. ``problem``: why it cannot be run, or None.
     """
 
     key: str
@@ -198,7 +200,7 @@ class Started:
 
 @attrs.frozen
 class Outcome:
-    """How a job ended."""
+    """The end of a job."""
 
     state: JobState
     error: str | None = None
@@ -208,7 +210,7 @@ class Outcome:
 
 @attrs.frozen(order=True)
 class Head:
-    """A job that can start. ``deaths`` above 0: it is suspected of killing its process, ``blame`` says how much."""
+    """A job that can start. ``deaths``, ``blame``: see `database`."""
 
     seq: int
     id: str
@@ -218,80 +220,88 @@ class Head:
 
 @attrs.define
 class Adopted:
-    """What dead owners left: jobs that can start, in order; id, name and problem of those given up; the owners."""
+    """The jobs of dead owners: jobs that can start, in order; id, name and problem of those given up; the owners."""
 
     heads: list[Head] = attrs.Factory(list)
     given_up: list[tuple[str, str, str]] = attrs.Factory(list)
     owners: list[str] = attrs.Factory(list)
 
 
+class Table(Protocol):
+    """The operations on stored jobs. They may block for the disk, so call them by `Store.ask`."""
+
+    def start(self, job_id: str, trial: int = 0) -> Started | None:
+        """Mark a waiting job as running and return it; None if there is no such waiting job.
+
+        `trial`: the points of blame if the process dies now.
+        """
+        ...
+
+    def watch(self, job_id: str, trial: int) -> None:
+        """Change the points of blame of a running job if the process dies."""
+        ...
+
+    def finish(self, job_id: str, outcome: Outcome) -> str | None:
+        """Mark a job as finished and return the id of the next one of its key, or None."""
+        ...
+
+    def put_back(self, job_id: str, *, uncounted: bool, waited: float = 0.0) -> None:
+        """Mark a running job as waiting.
+
+        `uncounted`: it was cut off, and this start does not count. Else it failed temporarily: a retry is counted,
+        `waited` seconds are added, and the job is no longer a suspect.
+        """
+        ...
+
+    def adopt(self) -> Adopted:
+        """Take over the jobs of dead processes."""
+        ...
+
+    def status(self, job_id: str) -> JobStatus | None:
+        """Return the status of a job, or None if it is unknown."""
+        ...
+
+    def failed(self, job_id: str) -> Started | None:
+        """Return a failed job with its arguments, or None."""
+        ...
+
+    def failures(self, limit: int) -> list[FailedJob]:
+        """Return the last `limit` failed jobs, newest first."""
+        ...
+
+
 class Store(Protocol):
-    """A place for jobs. Every method may raise `JournalError`."""
+    """A store of jobs. Every method may raise `JournalError`."""
 
     durable: bool
     """Whether jobs outlive the process."""
 
     @property
     def open_count(self) -> int:
-        """Unfinished jobs that this process has to run."""
+        """Number of unfinished jobs of this process."""
         ...
 
     async def open(self) -> None:
-        """Get ready; called once, first."""
+        """Open the store. Called once, first."""
         ...
 
     async def add(self, job: Submission, *, capacity: int) -> Added | None:
-        """Keep the job, or merge it; where `capacity` jobs are open only merge it, else return None.
+        """Store the job, or merge it into a waiting one. Returns None if it is not merged and `capacity` is reached.
 
-        A job that is merged into starts fresh: its ``retries`` and ``waited`` are 0 again. Raises `InvalidJobError`.
+        A merge resets ``retries`` and ``waited`` of the waiting job to 0. Raises `InvalidJobError`.
         """
         ...
 
-    async def start(self, job_id: str, trial: int = 0) -> Started | None:
-        """Mark a waiting job as running and return it; None if it is not there to be run.
-
-        `trial`: the blame that it gets if the process dies now.
-        """
-        ...
-
-    async def watch(self, job_id: str, trial: int) -> None:
-        """Change the blame that a running job gets if the process dies."""
-        ...
-
-    async def finish(self, job_id: str, outcome: Outcome) -> str | None:
-        """Mark a job as over and return the next one of its key."""
-        ...
-
-    async def put_back(self, job_id: str, *, uncounted: bool, waited: float = 0.0) -> None:
-        """Let a running job wait again.
-
-        `uncounted`: it was cut off, and this start does not count. Else it failed temporarily: that is counted,
-        `waited` seconds are added, and it is no suspect any more.
-        """
-        ...
-
-    async def adopt(self) -> Adopted:
-        """Take over the jobs of processes that died."""
-        ...
-
-    async def status(self, job_id: str) -> JobStatus | None:
-        """Return what is known of a job."""
-        ...
-
-    async def failed(self, job_id: str) -> Started | None:
-        """Return a failed job with its arguments, to submit it again."""
-        ...
-
-    async def failures(self, limit: int) -> list[FailedJob]:
-        """Return the `limit` jobs that failed last, the newest first."""
+    async def ask(self, work: Callable[[Table], T]) -> T:
+        """Call `work` with the table and return its result once the change is stored."""
         ...
 
     async def close(self) -> None:
-        """Release everything; called once, last."""
+        """Close the store. Called once, last."""
         ...
 
     def stop(self) -> None:
-        """Release everything where the loop that opened it is gone. Blocks."""
+        """Close the store if the loop that opened it is closed. Blocks."""
         ...
 
 
@@ -326,7 +336,7 @@ class _Record:
 
 
 class MemoryStore:
-    """Jobs in this process. Of finished ones the last `remembered` are known to `status`."""
+    """Jobs in this process. `status` knows the last `remembered` finished jobs."""
 
     durable = False
 
@@ -342,7 +352,11 @@ class MemoryStore:
         return len(self._open)
 
     async def open(self) -> None:
-        """Nothing is to be done."""
+        """Do nothing."""
+
+    async def ask(self, work: Callable[[Table], T]) -> T:
+        """See `Store`."""
+        return work(self)
 
     async def add(self, job: Submission, *, capacity: int) -> Added | None:
         """See `Store`."""
@@ -360,8 +374,8 @@ class MemoryStore:
         self._queues.setdefault(job.key, deque()).append(job.id)
         return Added(job.id, merged=False, mine=True, head=not queue)
 
-    async def start(self, job_id: str, trial: int = 0) -> Started | None:  # noqa: ARG002 - it dies with the process
-        """See `Store`."""
+    def start(self, job_id: str, trial: int = 0) -> Started | None:  # noqa: ARG002 - the store dies with the process
+        """See `Table`."""
         record = self._open.get(job_id)
         if record is None or record.state != "waiting":
             return None
@@ -373,21 +387,21 @@ class MemoryStore:
             retries=record.retries, waited=record.waited,
         )  # fmt: skip
 
-    async def watch(self, job_id: str, trial: int) -> None:
-        """Nothing is to be done."""
+    def watch(self, job_id: str, trial: int) -> None:
+        """Do nothing."""
 
-    async def finish(self, job_id: str, outcome: Outcome) -> str | None:
-        """See `Store`."""
+    def finish(self, job_id: str, outcome: Outcome) -> str | None:
+        """See `Table`."""
         record = self._open.pop(job_id, None)
         if record is None:
             return None
         queue = self._queues[record.job.key]
-        queue.popleft()  # a job that runs is its key's head
+        queue.popleft()  # a running job is the head of its key
         if not queue:
             del self._queues[record.job.key]
         record.state, record.outcome, record.finished_at = outcome.state, outcome, time.time()
         if outcome.state == "done":
-            # People's data is kept no longer than it is needed.
+            # Personal data is not kept longer than needed.
             record.arguments = {}
             record.job = attrs.evolve(record.job, key="", arguments={}, function=None)
         self._finished[job_id] = record
@@ -395,8 +409,8 @@ class MemoryStore:
             self._finished.popitem(last=False)
         return queue[0] if queue else None
 
-    async def put_back(self, job_id: str, *, uncounted: bool, waited: float = 0.0) -> None:
-        """See `Store`."""
+    def put_back(self, job_id: str, *, uncounted: bool, waited: float = 0.0) -> None:
+        """See `Table`."""
         record = self._open[job_id]
         if record.state == "running":
             record.state = "waiting"
@@ -404,32 +418,32 @@ class MemoryStore:
             record.retries += not uncounted
             record.waited += waited
 
-    async def adopt(self) -> Adopted:
-        """Nothing outlives a process here."""
+    def adopt(self) -> Adopted:
+        """Return nothing: this store does not outlive its process."""
         return Adopted()
 
-    async def status(self, job_id: str) -> JobStatus | None:
-        """See `Store`."""
+    def status(self, job_id: str) -> JobStatus | None:
+        """See `Table`."""
         record = self._open.get(job_id) or self._finished.get(job_id)
         return None if record is None else JobStatus(**record.told())
 
-    async def failed(self, job_id: str) -> Started | None:
-        """See `Store`."""
+    def failed(self, job_id: str) -> Started | None:
+        """See `Table`."""
         record = self._finished.get(job_id)
         if record is None or record.state != "failed":
             return None
         return Started(record.job.key, record.job.name, record.arguments, record.starts, record.job.function)
 
-    async def failures(self, limit: int) -> list[FailedJob]:
-        """See `Store`."""
+    def failures(self, limit: int) -> list[FailedJob]:
+        """See `Table`."""
         failed = (record for record in reversed(self._finished.values()) if record.state == "failed")
         return [FailedJob(key=record.job.key, **record.told()) for record in islice(failed, limit)]
 
     async def close(self) -> None:
-        """Nothing is to be done."""
+        """Do nothing."""
 
     def stop(self) -> None:
-        """Nothing is to be done."""
+        """Do nothing."""
 
 
 def moment(seconds: float) -> datetime:

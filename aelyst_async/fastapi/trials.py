@@ -1,17 +1,17 @@
-"""Suspects, jobs that may have killed their process, and how they are run: one at a time, until the culprit is known.
+"""Trials of suspects: jobs that may have killed their process run one at a time.
 
-A process that dies while eleven jobs run was killed by one of them, or by somebody else (a deploy, the memory of a
-neighbour). Were each of the eleven held guilty, one bad job would take ten good ones with it, and a few restarts all
-of them. So the journal (`database`) marks them as suspects, and the next process
+If a process dies while eleven jobs run, one of them may have killed it, or something else did (a deploy, another
+program's use of memory). If all eleven were blamed, one bad job would cause the loss of ten good ones. So the journal
+(`database`) marks them as suspects, and the next process
 
-1. begins one suspect at a time, the least blamed first, and for `alone_seconds` nothing else begins. If the process
-   dies now, that one is blamed, and nobody else is suspected;
-2. then lets ordinary jobs begin again, while the other suspects wait until `trial_seconds` are over, if that is longer.
-   A death now blames the suspect a tenth as much, since ordinary jobs run beside it;
-3. then begins the next suspect, while the first runs on, unblamed.
+1. starts one suspect, the least blamed first, and starts no other job for `alone_seconds`. If the process dies in this
+   time, only this suspect is blamed;
+2. then starts ordinary jobs again, while the other suspects wait until `trial_seconds` have passed, if that is longer.
+   If the process dies in this time, the suspect gets a tenth of the blame, since ordinary jobs ran beside it;
+3. then starts the next suspect; the first one continues without blame.
 
-A job that ends, with success or not, is no suspect any more. Both times are short at first, so that the innocent lose
-little, and double with each death that they do not explain, so that a slow killer is caught in the act too.
+A job that ends, with success or not, is no longer a suspect. Both times are short at first, so that good jobs lose
+little time. They double with each unexplained death, so that a job that kills its process late is found too.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ _LONGEST = 3600.0
 
 
 def trial_seconds(deaths: int) -> float:
-    """Return for how long other suspects wait for one that has seen so many unexplained deaths."""
+    """Return the seconds for which other suspects wait for a suspect with this number of unexplained deaths."""
     return min(_LONGEST, _FIRST * 2.0 ** min(deaths - 1, 30))
 
 
 def alone_seconds(deaths: int) -> float:
-    """Return for how long nothing else begins."""
+    """Return the seconds for which no other job starts."""
     return min(_LONGEST_ALONE, trial_seconds(deaths))
 
 
 class Trials:
-    """The suspects of one process. `go` is called whenever a job may begin that could not before."""
+    """The suspects of one process. `go` is called when further jobs may start."""
 
     def __init__(self, store: Store, go: Callable[[], None]) -> None:
         self.alone = False
-        """Whether nothing may begin."""
+        """Whether no job may start."""
         self._store = store
         self._go = go
         self._suspects: list[tuple[int, Head]] = []
@@ -58,7 +58,7 @@ class Trials:
             heapq.heappush(self._suspects, (head.blame, head))
 
     def next(self) -> str | None:
-        """Put the next suspect on trial and return its id, unless there is none or another is on trial."""
+        """Put the next suspect on trial and return its id; None if there is none or another is on trial."""
         if self._on_trial is not None or not self._suspects:
             return None
         self._on_trial = heapq.heappop(self._suspects)[1]
@@ -66,7 +66,7 @@ class Trials:
         return self._on_trial.id
 
     def begun(self, job_id: str) -> None:
-        """Measure the trial from now on: the job begins."""
+        """Begin to measure the trial: the job starts."""
         if self._on_trial is not None and self._on_trial.id == job_id:
             self._watch = asyncio.create_task(self._measure(self._on_trial))
 
@@ -75,16 +75,16 @@ class Trials:
         await asyncio.sleep(alone)
         if whole > alone:
             with contextlib.suppress(JournalError):
-                await self._store.watch(head.id, IN_TURN)
+                await self._store.ask(lambda jobs: jobs.watch(head.id, IN_TURN))
             self.alone = False
             self._go()
             await asyncio.sleep(whole - alone)
         with contextlib.suppress(JournalError):
-            await self._store.watch(head.id, 0)
+            await self._store.ask(lambda jobs: jobs.watch(head.id, 0))
         self._end()
 
     def ended(self, job_id: str) -> None:
-        """End the trial if it is that of this job: it is over."""
+        """End the trial if it is that of this job, which has ended."""
         if self._on_trial is not None and self._on_trial.id == job_id:
             self.stop()
             self._end()
@@ -94,7 +94,7 @@ class Trials:
         self._go()
 
     def stop(self) -> None:
-        """Measure no longer."""
+        """Stop measuring."""
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None

@@ -1,12 +1,12 @@
-"""How many processes serve the app, and what that means for the quota.
+"""The number of worker processes, and a warning about the quota.
 
-Every worker process has its own `RateLimiter`, and each believes that the quota is its own: together they send up to
-as many times too much, and live from one 429 to the next. So an app that starts with several workers and no shared
-quota says so, once for each gateway and worker.
+Every worker process has its own `RateLimiter`, and each uses the whole quota. N workers together send up to N times
+the quota and get responses with 429. So an app with several workers and no shared quota logs a warning, once for each
+gateway and worker.
 
-Nobody tells a worker how many it is one of. What can be known: the settings that servers read (``WEB_CONCURRENCY``,
-``UVICORN_WORKERS``, ``GUNICORN_CMD_ARGS``), the command line, which workers inherit, and in a process that uvicorn
-spawned, uvicorn's own configuration.
+A worker is not told the number of workers. It is read from the settings of servers (``WEB_CONCURRENCY``,
+``UVICORN_WORKERS``, ``GUNICORN_CMD_ARGS``), the command line, which workers inherit, and uvicorn's configuration in a
+process that uvicorn spawned.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SERVERS = ("uvicorn", "gunicorn", "hypercorn", "granian", "fastapi")
 
 
 def worker_count(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
-    """Return how many worker processes serve this app, as far as it can be known; 1 where nothing tells.
+    """Return the number of worker processes of this app, as far as it is known; else 1.
 
     `arguments` is the command line, the program first (default: this process's).
     """
@@ -38,20 +38,20 @@ def worker_count(arguments: Sequence[str] | None = None, environment: Mapping[st
         _option(_words(environment.get("GUNICORN_CMD_ARGS", ""))),
         _spawned_by_uvicorn(),
     ]
-    # Another program's --workers is none of ours.
+    # Only the option --workers of a known server counts.
     if any(server in word for word in arguments[:1] for server in _SERVERS):
         told.append(_option(arguments[1:]))
     return max(1, *told)
 
 
 def warn_of_split_quota(limiter: object, what: str) -> bool:
-    """Log a warning if several workers each have a limiter of their own for one account; return whether."""
+    """Log a warning if several workers each have their own limiter for one account. Returns whether it was logged."""
     workers = worker_count()
     if workers == 1 or not isinstance(limiter, RateLimiter) or getattr(limiter, "shared", None) is not None:
         return False
     logger.warning(
         "%s: %d worker processes share one account, and each has a rate limiter of its own; together they will send "
-        "up to %d times the quota and run into 429s. Run one worker, or make them share one quota",
+        "up to %d times the quota and be refused with 429. Run one worker, or share one quota between them",
         what, workers, workers,
     )  # fmt: skip
     return True
@@ -81,7 +81,7 @@ def _option(arguments: Iterable[str]) -> int:
 
 
 def _spawned_by_uvicorn() -> int:
-    """Return the workers of ``uvicorn.run(..., workers=N)``, which neither environment nor command line tell."""
+    """Return N of ``uvicorn.run(..., workers=N)``, which is in neither the environment nor the command line."""
     configuration = getattr(multiprocessing.current_process(), "_kwargs", {}).get("config")
     workers = getattr(configuration, "workers", 1)
     return workers if isinstance(workers, int) and not getattr(configuration, "reload", False) else 1

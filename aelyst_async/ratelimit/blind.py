@@ -31,7 +31,7 @@ class Blind:
     """What is learned without headers."""
 
     def __init__(self) -> None:
-        self.limit = math.inf
+        self.limit: float = math.inf
         """Requests per window; infinite before the first refusal."""
         self._let = self._let_before = 0  # let through since the last pause, and before it
         self._run_began, self._ended_at = math.inf, -math.inf  # when the first of them left; when the last pause began

@@ -62,11 +62,15 @@ _PROBE_EVERY = 3600.0
 class Sent:
     """A request that is out. A permit is one, so that nothing else is made for each request."""
 
-    __slots__ = ("at", "presumed")
+    __slots__ = ("at", "behind", "opens", "presumed")
 
     at: float
     """When it was sent."""
     presumed: bool
+    opens: bool
+    """Whether more are under way with it than ever before, so that it waits for a new connection."""
+    behind: int
+    """Requests sent before it that wait for a new connection, so that the server may count them later."""
 
 
 class Bucket:
@@ -78,13 +82,13 @@ class Bucket:
         self.remaining: int | None = None
         self.paused_until = self._closed_until = -math.inf  # refused until then; nothing left until then, as it says
         self._entered = self.refused = 0  # sent, but the newest
-        self.reserved = False
-        """Whether each request is reserved elsewhere too (`SharedQuota`): then what others send is not our concern."""
-        self._told, self._prior, self._share = quota, prior, share
+        self._told, self._prior, self._share, self.reserved = quota, prior, share, False
         self._blind: Blind | None = Blind() if quota is None else None  # until a good response has quota headers
         self._log = Log()
         self._newest: Sent | None = None  # sent, but not entered yet: it may be given back at once
         self._out = self._presumed = self._let_through = 0  # under way; presumptions of those; let through so far
+        self._connections = self._opening = 0  # the most requests under way so far; those that open one of them
+        self._opened_at, self._opened_for = -math.inf, 0.0  # the latest of those left then; the longest took so long
         self._last = self._seen_at = self._tested = -math.inf  # the last request left then; that of the newest response
         self._allowed = self._sure = 0  # requests in all that the newest response authorises; the most that any did
         self._round_trip, self._fastest, self._jitter, self._overtaken = 0.0, math.inf, _TOGETHER, False
@@ -151,6 +155,18 @@ class Bucket:
             return "blind"
         return "shared" if self._rate < math.inf else "known" if self._window.known else "learning"
 
+    def reserve_elsewhere(self, reserved: bool) -> None:
+        """Whether each request is reserved in a `SharedQuota`, so that only pauses are this bucket's concern."""
+        if reserved != self.reserved:
+            self.reserved, self._stale = reserved, True
+
+    def adopt(self, window: float | None, paused_until: float) -> None:
+        """Take over the window that other processes know, a first guess if this one learns again, and their pause."""
+        if window is not None and not self._window.told and window != self._window.believed:
+            self._window = Window()
+            self._window.hint(window)
+        self.paused_until, self._stale = max(self.paused_until, paused_until), True
+
     # -- when -------------------------------------------------------------------------------------------------------
 
     @property
@@ -164,6 +180,8 @@ class Bucket:
         return self._ready
 
     def _compute(self) -> float:
+        if self.reserved:
+            return max(self.paused_until, self._closed_until)
         ready = self._due()
         if self._out:
             if ready == math.inf or self._alone:
@@ -185,14 +203,12 @@ class Bucket:
         assert limit is not None
         own = max(1, int(self._share * limit))  # requests of ours in a window, at most
         credit = self._allowed - self._log.count - math.ceil(self._spare)
-        if credit >= 2 and window.known and own == limit and self._rate == math.inf and not self.reserved:
+        if credit >= 2 and window.known and own == limit and self._rate == math.inf:
             return last  # nearly always
         # Now and then one is left for a newcomer, who would find none free in a log that is always full.
         standing = 8 <= limit == own and window.proven > limit and int(last / window.believed) % 16 == 0
         law = max(last, self._law(own - standing)) if window.known else math.inf
         unproven = self._presumed >= 2 * window.proven and self._out > 0
-        if self.reserved and window.known:
-            return law
         if self._rate < math.inf:
             return self._in_turn(limit)
         if window.told and window.believed >= COMMON:
@@ -212,7 +228,12 @@ class Bucket:
     def _law(self, limit: int) -> float:
         """Return when fewer than the limit were sent in the last W seconds."""
         first = self._log.count + 1 - limit
-        return (self._log.time(first) if first > 0 else -math.inf) + self._window.believed + self._margin()
+        at = self._log.time(first) if first > 0 else -math.inf
+        return at + self._window.believed + self._margin() + self._slack(at, self._window.believed)
+
+    def _slack(self, at: float, window: float = math.inf) -> float:
+        """Return how much later the server may have counted a request sent at `at` for which a connection was opened."""
+        return min(self._opened_for, 0.05 * window) if at <= self._opened_at else 0.0
 
     def _margin(self) -> float:
         w = self._window.believed
@@ -247,8 +268,8 @@ class Bucket:
         start, window = self._oldest(limit), self._window
         low, believed = max(window.low, self._last - start), window.believed
         for usual in USUAL:
-            if 1.005 * low < usual < 0.985 * believed:
-                return start + 1.004 * usual + 0.0005
+            if low < usual < 0.985 * believed:
+                return start + 1.004 * usual + 0.0005 + self._slack(start, usual)
         if not window.known:
             return start + 1.5 * low
         if window.proven > 1:
@@ -277,6 +298,13 @@ class Bucket:
         self._entered += 1
         one.presumed = not fact and self._window.known
         self._presumed += one.presumed
+        one.behind, one.opens = self._opening, self._out > self._connections
+        if one.opens:
+            self._connections = self._out
+            self._opening += 1
+            if one.at > self._opened_at + self._opened_for:
+                self._opened_for = 0.0
+            self._opened_at = one.at
         self._last = one.at
         self._stale = True
 
@@ -285,6 +313,7 @@ class Bucket:
             self._enter()
         self._out -= 1
         self._presumed -= one.presumed
+        self._opening -= one.opens
         self._stale = True
 
     def unsent(self, one: Sent) -> None:
@@ -315,6 +344,9 @@ class Bucket:
             self._round_trip = max(took, 1e-4)
             self._jitter = min(max(took, _TOGETHER), _FIRST_JITTER)
         self._round_trip += (took - self._round_trip) / 8
+        self._fastest = min(self._fastest, took)
+        if one.opens:
+            self._opened_for = max(self._opened_for, took - self._fastest)
         if status == 429:
             self._refuse(one, now, quota)
             return
@@ -327,8 +359,12 @@ class Bucket:
             self._window.tell(quota.window)
         if quota.reset is not None and one.at >= self._seen_at:
             self._reset(now, quota.remaining, quota.reset)
-        if quota.limit is not None and quota.remaining is not None and self._credible(quota.limit, quota.remaining):
-            self._learn(one.at, took, quota.limit, quota.remaining)
+        if self.reserved:
+            # What others sent is counted too, so it shows nothing of the window.
+            if quota.limit is not None:
+                self._blind, self.limit, self.remaining = None, quota.limit, quota.remaining
+        elif quota.limit is not None and quota.remaining is not None and self._credible(quota.limit, quota.remaining):
+            self._learn(one, took, quota.limit, quota.remaining)
         elif self._blind is not None:
             self._blind.accepted(one.at, self._log, self._window)
 
@@ -357,8 +393,8 @@ class Bucket:
             self._fresh()
         return not doubted
 
-    def _learn(self, at: float, took: float, limit: int, remaining: int) -> None:
-        log, window, jitter = self._log, self._window, self._jitter
+    def _learn(self, one: Sent, took: float, limit: int, remaining: int) -> None:
+        log, window, jitter, at = self._log, self._window, self._jitter, one.at
         if limit != self.limit:
             if at < self._seen_at:
                 return
@@ -372,7 +408,11 @@ class Bucket:
         old, before = self._allowed, self._sure
         # Requests in all that are authorised, as if this one had been counted first of those within the jitter, or last
         least, most = log.around(at, jitter)
-        least, most = least + 1 + remaining, most + remaining
+        least, most = least + 1 + remaining - one.behind, most + remaining
+        late = jitter  # it was counted so much later than it was sent, at most
+        if one.opens:
+            late = max(jitter, took - self._fastest)
+            most = log.sent_by(at + late) + remaining
         seen = self._seen_at > -math.inf
         if at < self._seen_at - jitter:
             if least > old and self._others < 1:
@@ -385,13 +425,15 @@ class Bucket:
             if by <= took - self._fastest and by < 0.25:  # requests of ours overtook it
                 self._overtaken = True
                 self._jitter = jitter = max(jitter, 1.3 * by)
-                least, most = log.sent_by(at - jitter) + 1 + remaining, old
+                least, most = log.sent_by(at - jitter) + 1 + remaining - one.behind, old
             else:
                 self._spare = min(max(self._spare, old - most), max(1, limit // 5))
         else:
             self._fastest = min(self._fastest * 1.001, took)
             if most > least:
-                self._jitter = max(_TOGETHER, jitter * (1 - (1 / 1000 if self._overtaken else 1 / 24)))
+                # Of responses that come together, only one says something new of how far requests overtake each other.
+                fresh = min(1.0, (at - self._seen_at) / self._round_trip)
+                self._jitter = max(_TOGETHER, jitter * (1 - (1 / 1000 if self._overtaken else max(fresh / 4, 1 / 40))))
             self._spare *= 1 - 1 / (4 + limit) if self._spare > 0.1 else 0.0
             self._slip *= 1 - 1 / (64 * limit)
         if seen:
@@ -400,10 +442,13 @@ class Bucket:
             oldest = log.time(max(before - limit, 0) + 1)
             if oldest > self._tested:
                 self._tested = at
-                window.forgot(at + jitter - oldest)
+                window.forgot(at + late - oldest)
         self._seen_at, self._allowed = max(self._seen_at, at), least
         self._sure = max(before, least)
-        others = window.narrow(log, at, least - limit, most - limit, limit, jitter)
+        oldest = log.time(max(most - limit, 0) + 1)
+        others = window.narrow(log, at, least - limit, most - limit, limit, jitter, late, oldest + self._slack(oldest))
+        if others and self._overtaken:  # or those of ours that were counted before this one
+            others = max(0, others - log.sent_by(at + took - self._fastest) + log.sent_by(at + jitter))
         self._others = others if others > self._others else self._others * (1 - 1 / (4 + limit))
         if self._rate < math.inf or self._others >= 1:
             self._share_out(at, limit, remaining)
@@ -421,7 +466,7 @@ class Bucket:
     def _join(self, at: float, limit: int) -> None:
         """Others spend the same quota: from now on requests are sent at a rate of our own."""
         window, log = self._window, self._log
-        if self.reserved or self._rate < math.inf:
+        if self._rate < math.inf:
             return
         window.doubt()
         own = log.sent_by(at) - log.sent_by(at - window.believed)
@@ -435,7 +480,7 @@ class Bucket:
         window, log = self._window, self._log
         if self._rate == math.inf:
             evident = 1 + self._jitter * limit / min(window.believed, COMMON)
-            if self.reserved or self._others < evident:
+            if self._others < evident:
                 return
             self._join(at, limit)
         self._least_left = min(self._least_left, remaining)
@@ -462,7 +507,7 @@ class Bucket:
         if quota.limit is not None and blind is not None:
             self.limit = quota.limit
         wait = quota.retry_after
-        if fresh and blind is not None:
+        if fresh and blind is not None and not self.reserved:
             blind.refused(one.at, now, now + (COMMON if wait is None else wait), self._log, window, quota.limit)
         if wait is None:
             if blind is not None and self._refusals:
@@ -470,17 +515,23 @@ class Bucket:
             else:
                 wait = max(COMMON, 2 * self._round_trip) * float(2 ** min(max(self._refusals - 1, 0), 6))
             wait = min(wait, _LONGEST_PAUSE)
-        told = fresh and blind is None and limit is not None
+        told = fresh and blind is None and limit is not None and not self.reserved
         if limit is not None and told and one.presumed:
             first = self._log.sent_by(one.at) - limit
             age = one.at - self._log.time(first) if first > 0 else 0.0
-            if age >= window.high or window.proven >= 64:
+            if age >= window.high or window.proven >= max(64, 4 * limit):
                 self._slip = min(max(2 * self._slip, 0.004), 0.05)
                 window.proven = max(window.proven // 2, 1)
+            elif self._overtaken and self._jitter < _FIRST_JITTER / 2:
+                self._jitter *= 2  # one that it relied on may have come later
             else:
                 window.at_least(age)
         elif limit is not None and told and limit == quota.limit and self._log.sent_by(one.at) <= self._allowed:
-            self._join(one.at, limit)  # a response had left this one: others have taken it
+            # A response had left this one: requests have overtaken each other, or, the next time, others have taken it.
+            if self._spare < 1:
+                self._spare = 1.0
+            else:
+                self._join(one.at, limit)
         self.paused_until = max(self.paused_until, now + min(wait, _PROBE_EVERY))
         self._discount(one)
         self._allowed = min(self._allowed, self._log.count) + 1

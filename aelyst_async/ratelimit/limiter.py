@@ -8,7 +8,7 @@
   its permit back (`unsent`); one without a response counts as sent.
 - **A refusal begins a pause**: callers whose deadline lies before its end fail at once.
 - **The scope of a quota changes**: all waiting permits move to their new buckets' lanes, in the order of asking.
-- **A quota is shared by processes** (`shared=`): once it is known, each request is reserved there as well.
+- **A quota is shared by processes** (`shared=`): each request is reserved there; see `shared`.
 
 There is no lock and no await between looking and taking. The loop's clock is the only one, and it is monotonic: a wall
 clock that jumps changes nothing. After a suspended host wakes up the timers are late; lateness never becomes a burst
@@ -78,7 +78,7 @@ class RateLimiter:
         self._share = share
         self._every = self._quotas.get(EVERY_ENDPOINT)
         self.shared = shared
-        self._reserver = None if shared is None else Reserver(shared, self._changed)
+        self._reserver = None if shared is None else Reserver(shared, self._share, self._changed, self._dismiss)
         self._loop: asyncio.AbstractEventLoop | None = None
         # Whether the running loop is ours: ours runs, and in this thread. Cheaper than `get_running_loop`, which asks
         # the kernel for the process before Python 3.12.
@@ -240,9 +240,8 @@ class RateLimiter:
             if permit is None:
                 ready = math.inf
                 break
-            ready = max(bucket.next_at, lane.group.paused_until)
-            if self._reserver is not None and ready <= now:
-                ready = self._reserver.next_at(lane, now)
+            ready = bucket.next_at if self._reserver is None else self._reserver.next_at(lane, now)
+            ready = max(ready, lane.group.paused_until)
             if ready > now:
                 break
             slots = permit._slots
@@ -256,8 +255,8 @@ class RateLimiter:
                     slots.free -= 1
                 permit._bucket = bucket
                 bucket.send(permit, now)
-                if lane.reserved:
-                    lane.reserved.popleft()
+                if self._reserver is not None:
+                    self._reserver.used(lane)
                 permit._future.set_result(now - permit._asked)
         self._arm(lane, min(ready, lane.next_expiry))
 
@@ -291,8 +290,10 @@ class RateLimiter:
                 for other in [one for one in self._lanes.values() if one.group is lane.group and one.waiting]:
                     self._dismiss(other)
             self._dismiss(lane)
-            if self._reserver is not None:
-                self._reserver.refused(lane, bucket.paused_until - now)
+        if self._reserver is not None:
+            self._reserver.answered(
+                lane, now, quota, bucket.paused_until - now if bucket.paused_until > before else -1.0
+            )
         if lane.scope.observe(permit._path, permit.at, status, quota.limit, quota.remaining):
             self._rescope(lane)
         if lane.waiting or self.on_change is not None:

@@ -16,6 +16,7 @@ notes. So permit and slot are had in one step (`Slots`), and no caller holds one
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -51,11 +52,6 @@ class Lane:
         self.queue: deque[Permit] = deque()
         self.waiting = 0
         self.expiries: list[tuple[float, int, Permit]] = []
-        self.reserved: deque[float] = deque()
-        """When requests may be sent that a `SharedQuota` has reserved."""
-        self.asking = False
-        self.local_until = -math.inf
-        """The shared quota cannot be asked until then."""
         self.timer: asyncio.TimerHandle | None = None
         self.timer_at = math.inf
         self.soonest = math.inf
@@ -114,6 +110,13 @@ class Lane:
         self.waiting = 0
         self.soonest = math.inf
         return taken
+
+    def fail(self, error: Exception) -> None:
+        """Raise a copy of the error at all callers that wait."""
+        for permit in self.take():
+            permit._waits = False
+            if not permit._future.done():
+                permit._future.set_exception(copy.copy(error))
 
     def expired(self, now: float) -> Permit | None:
         """Return a permit that waits for longer than it may, and forget its time."""

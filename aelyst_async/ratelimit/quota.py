@@ -90,8 +90,8 @@ class PathScope:
     """The scope of one endpoint of one account: learned, unless a quota tells it."""
 
     def __init__(self, quota: Quota | None = None, *, told: bool = False) -> None:
-        self.per_path = quota is not None and quota.scope == "path"
-        self.reason = "a quota is taken to be the endpoint's until responses show otherwise"
+        self.per_path: bool = quota is not None and quota.scope == "path"
+        self.reason: str = "a quota is taken to be the endpoint's until responses show otherwise"
         if quota is not None:
             self.reason = "told by the user" if told else "the provider's documentation, until responses show otherwise"
         self._told = told
@@ -142,7 +142,7 @@ class AccountScope:
     """What all buckets of one account share: a pause, if refusals turn out to be the account's."""
 
     def __init__(self) -> None:
-        self.paused_until = -math.inf
+        self.paused_until: float = -math.inf
         self._wide_until = -math.inf
         self._refused: dict[str, float] = {}
 

@@ -1,11 +1,15 @@
-"""A quota that several processes share: each request is reserved in one place, as well as permitted by its bucket.
+"""A quota that several processes share: each request is reserved in one place. `RedisQuota` is such a place.
 
-Whatever reserves requests implements `SharedQuota`. What happens:
+A `SharedQuota` grants *slots*: times at which one request each may be sent. A slot that is not used within a short time
+lapses, so a process that dies or stalls takes nothing from the window after it. What happens in each process:
 
-- **A request may go by its bucket, and limit and window are known**: it takes the next reserved time. If none is left,
-  as many are reserved as wait, up to a tenth of a second ahead, in one call.
-- **A request is refused**: the others are told to pause.
-- **The shared quota cannot be asked**: the process uses its own bucket for a second, then asks again.
+- **A caller waits and no slot is left**: as many slots are reserved as callers wait, in one call. Before the last slot
+  is used, the next ones are reserved, so that round trips cost no time.
+- **Nobody knows the window yet**: one process may send *alone* for a moment, by its own bucket, which learns. The
+  others wait. A process that has been the only one for some time goes on like that.
+- **A response arrives**: what it says is reported, at most once in `_REPORT_EVERY`; a refusal at once.
+- **The shared quota says that the server asked for a pause**: this process pauses too.
+- **The shared quota cannot be asked**: nothing is sent; it is asked again after `_RETRY`.
 """
 
 from __future__ import annotations
@@ -13,91 +17,251 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
+import secrets
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary, ref
 
+import attrs
+
+from aelyst_async.errors import ConfigurationError
+from aelyst_async.ratelimit.bucket import Bucket
+from aelyst_async.ratelimit.headers import QuotaHeaders
 from aelyst_async.ratelimit.queue import Lane
 from aelyst_async.ratelimit.quota import Quota
 
-__all__ = ["Reservation", "Reserver", "SharedQuota"]
+__all__ = ["Demand", "Reservation", "Reserver", "SharedQuota"]
 
 logger = logging.getLogger("aelyst_async.ratelimit")
-
-_AHEAD = 0.1
-"""Seconds for which requests are reserved at once: few round trips, and little is lost when a process ends."""
 
 _RETRY = 1.0
 """Seconds until a shared quota that failed is asked again."""
 
+_REPORT_EVERY = 0.1
+"""Seconds between reports of what responses showed."""
+
+_BEAT = 5.0
+"""Seconds between the signs of life of an idle process."""
+
+
+@attrs.frozen(kw_only=True)
+class Demand:
+    """Who asks, for what. ``sent``: requests sent since the last call that succeeded, with slots or without."""
+
+    member: str
+    """Names one limiter of one process."""
+    bucket: str
+    """Names account, endpoint and, where a quota is counted per path, the path."""
+    quota: Quota | None
+    """The server's quota, as far as this process knows it."""
+    source: str | None
+    """Where the quota is from: ``user``, ``server`` or ``learned``."""
+    share: float
+    """The part of the quota that all members together may use."""
+    sent: int
+
 
 class Reservation(NamedTuple):
-    """What a `SharedQuota` granted: so many requests, of which the first may be sent in ``wait`` seconds and each other
-    one ``every`` seconds after the one before. If none was granted, ask again in ``wait`` seconds.
-    """
+    """What a `SharedQuota` granted. All times are the running loop's."""
 
-    granted: int
-    wait: float = 0.0
+    granted: int = 0
+    """Number of slots. If there are none, ask again at `first`."""
+    first: float = -math.inf
     every: float = 0.0
+    """Seconds from one slot to the next."""
+    usable: float = math.inf
+    """Seconds after its time until a slot lapses."""
+    window: float | None = None
+    """The server's window in seconds, once it is known."""
+    alone_until: float = -math.inf
+    """Until then this process may send by its own bucket, without slots."""
+    paused_until: float = -math.inf
+    """The server wants no request before that, as another process was told."""
 
 
 class SharedQuota(Protocol):
-    """Reserves requests of a quota for all processes that share it: `RateLimiter(shared=…)`."""
+    """Reserves requests of a quota for all processes that share it: `RateLimiter(shared=…)`.
 
-    async def reserve(self, bucket: str, want: int, quota: Quota) -> Reservation:
-        """Reserve up to `want` requests of `quota` in the bucket of this name."""
+    A `ConfigurationError` goes to the callers that wait; any other error means that it cannot be asked now.
+    """
+
+    async def reserve(self, demand: Demand, want: int) -> Reservation:
+        """Reserve up to `want` slots. 0: only say that this member is alive."""
         ...
 
-    async def pause(self, bucket: str, seconds: float) -> None:
-        """The server refused a request: nobody may send any for so many seconds."""
+    async def report(self, demand: Demand, limit: int | None, remaining: int | None, pause: float | None) -> None:
+        """Take in what responses showed; `pause`: a request was refused, and the server asks for so many seconds."""
         ...
+
+
+class _State:
+    """What is known of one lane's part of the shared quota."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.slots: deque[float] = deque()
+        self.usable = math.inf
+        self.alone_until = -math.inf
+        self.ask_at = -math.inf  # not asked again before that
+        self.asking = self.reporting = False
+        self.ahead = 0.0  # seconds that a call takes
+        self.bucket, self.told = bucket, 0  # of its requests, so many were told
+        self.limit: int | None = None
+        self.remaining: int | None = None
+
+    def untold(self, bucket: Bucket) -> int:
+        """Return how many requests the shared quota has not been told of."""
+        if bucket is not self.bucket:
+            self.bucket, self.told = bucket, 0
+        return max(0, bucket.sent - self.told)
 
 
 class Reserver:
-    """Keeps what is reserved for each lane of one limiter. ``wake`` is called with a lane that may go on."""
+    """Reserves slots for the lanes of one limiter. ``wake`` is called with a lane that may go on, ``paused`` with one
+    that was paused by another process.
+    """
 
-    def __init__(self, shared: SharedQuota, wake: Callable[[Lane], None]) -> None:
-        self._shared = shared
-        self._wake = wake
+    def __init__(
+        self, shared: SharedQuota, share: float, wake: Callable[[Lane], None], paused: Callable[[Lane], None]
+    ) -> None:
+        self._shared, self._share, self._wake, self._paused = shared, share, wake, paused
+        self._token = ""
+        self._failing = False
+        self._states: WeakKeyDictionary[Lane, _State] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._beating: asyncio.AbstractEventLoop | None = None
+        self._latest: Lane | None = None
 
     def next_at(self, lane: Lane, now: float) -> float:
         """Return when the lane's next request may be sent; infinite: `wake` will be called."""
-        bucket, quota = lane.bucket, lane.bucket.quota
-        bucket.reserved = quota is not None and now >= lane.local_until
-        if quota is None or not bucket.reserved:
-            return now  # there is nothing to share yet: the bucket alone decides
-        while lane.reserved and lane.reserved[0] < now - quota.per:
-            lane.reserved.popleft()  # too old: another process may have it again
-        if lane.reserved:
-            return lane.reserved[0]
-        if not lane.asking:
-            lane.asking = True
-            self._spawn(self._reserve(lane, quota))
-        return math.inf
+        state, bucket = self._state(lane), lane.bucket
+        alone, slots = now < state.alone_until, state.slots
+        bucket.reserve_elsewhere(not alone)
+        ready = bucket.next_at
+        if alone:
+            if now >= state.ask_at:
+                self._ask(lane, state)
+            return ready if state.asking else min(ready, state.ask_at)
+        if ready > now:
+            return ready
+        while slots and slots[0] < now - state.usable:
+            slots.popleft()
+        if lane.waiting > len(slots) and now >= state.ask_at and (not slots or slots[-1] - now < state.ahead):
+            self._ask(lane, state)
+        if slots:
+            return slots[0]
+        return math.inf if state.asking else state.ask_at
 
-    def refused(self, lane: Lane, seconds: float) -> None:
-        """Tell the others of a refusal that lasts so long."""
-        self._spawn(self._pause(lane, seconds))
+    def used(self, lane: Lane) -> None:
+        """A request of the lane was let go."""
+        state = self._state(lane)
+        if state.slots:
+            state.slots.popleft()
 
-    async def _reserve(self, lane: Lane, quota: Quota) -> None:
-        loop, wait = asyncio.get_running_loop(), 0.0
+    def answered(self, lane: Lane, now: float, quota: QuotaHeaders, pause: float) -> None:
+        """A response arrived; `pause`: the seconds that a refusal lasts, negative if there is none."""
+        state = self._state(lane)
+        if quota.limit is not None and quota.remaining is not None:
+            if state.limit == quota.limit and state.remaining is not None:
+                state.remaining = min(state.remaining, quota.remaining)
+            else:
+                state.limit, state.remaining = quota.limit, quota.remaining
+        if pause >= 0:
+            self._spawn(self._report(lane, state, pause))
+        elif not state.reporting:
+            state.reporting = True
+            asyncio.get_running_loop().call_later(_REPORT_EVERY, self._flush, lane, state)
+        if state.ask_at <= now < state.alone_until and lane.bucket.in_flight:
+            self._ask(lane, state)  # or another process would learn from what this one does
+
+    # -- calls ------------------------------------------------------------------------------------------------------
+
+    def _state(self, lane: Lane) -> _State:
+        state = self._states.get(lane)
+        if state is None:
+            state = self._states[lane] = _State(lane.bucket)
+        return state
+
+    def _ask(self, lane: Lane, state: _State) -> None:
+        if not state.asking:
+            state.asking = True
+            self._spawn(self._reserve(lane, state))
+
+    def _flush(self, lane: Lane, state: _State) -> None:
+        self._spawn(self._report(lane, state, None))
+
+    async def _reserve(self, lane: Lane, state: _State) -> None:
+        loop = asyncio.get_running_loop()
+        began, bucket, untold = loop.time(), lane.bucket, state.untold(lane.bucket)
+        self._beat(lane, loop)
         try:
-            want = max(1, min(lane.waiting, int(_AHEAD * quota.limit / quota.per)))
-            granted, wait, every = await self._shared.reserve(_name(lane), want, quota)
-            lane.reserved.extend(loop.time() + wait + every * number for number in range(granted))
-        except Exception:
-            logger.warning("the shared quota cannot be asked; this process uses its own limiter", exc_info=True)
-            lane.local_until = loop.time() + _RETRY
-        if not lane.reserved and loop.time() >= lane.local_until:
-            await asyncio.sleep(max(wait, 0.001))
-        lane.asking = False
+            got = await self._shared.reserve(self._demand(lane, untold), max(1, lane.waiting - len(state.slots)))
+        except ConfigurationError as error:
+            lane.fail(error)
+            got = Reservation(first=loop.time() + _RETRY)
+        except Exception as error:  # noqa: BLE001 - of any implementation
+            if not self._failing:  # its text may hold an address or a password
+                logger.warning("the shared quota cannot be asked (%s); requests wait for it", type(error).__name__)
+            self._failing = True
+            got = Reservation(first=loop.time() + _RETRY)
+        else:
+            self._failing = False
+            state.told += untold if state.bucket is bucket else 0
+            state.ahead += (loop.time() - began - state.ahead) / 4
+        now = loop.time()
+        state.asking = False
+        state.alone_until = got.alone_until
+        state.ask_at = (now + got.alone_until) / 2 if got.alone_until > now else -math.inf if got.granted else got.first
+        state.slots.extend(got.first + got.every * number for number in range(got.granted))
+        state.usable = got.usable
+        longer = got.paused_until > max(now, bucket.paused_until)
+        bucket.adopt(None if got.alone_until > now else got.window, got.paused_until)
+        if longer:
+            self._paused(lane)
         self._wake(lane)
 
-    async def _pause(self, lane: Lane, seconds: float) -> None:
+    async def _report(self, lane: Lane, state: _State, pause: float | None) -> None:
+        bucket, untold = lane.bucket, state.untold(lane.bucket)
+        limit, remaining, state.remaining, state.reporting = state.limit, state.remaining, None, False
+        state.told += untold  # at once: a call for slots may be made before this one returns
         try:
-            await self._shared.pause(_name(lane), seconds)
-        except Exception:
-            logger.warning("the shared quota cannot be told of a refusal", exc_info=True)
+            await self._shared.report(self._demand(lane, untold), limit, remaining, pause)
+        except Exception as error:  # noqa: BLE001 - of any implementation
+            # What cannot be told now is said by the next response; a wrong setting, to those that wait for slots.
+            state.told -= untold if state.bucket is bucket else 0
+            logger.debug("the shared quota cannot be told of a response: %s", type(error).__name__)
+
+    def _demand(self, lane: Lane, sent: int) -> Demand:
+        bucket, quota = lane.bucket, lane.bucket.quota
+        if quota is not None:
+            quota = Quota(bucket.limit or max(1, round(quota.limit / self._share)), quota.per)
+        # A fork gets a name of its own, as do two limiters in one process.
+        self._token = self._token or secrets.token_hex(4)
+        name = "\n".join((lane.account, lane.endpoint, lane.path or ""))
+        return Demand(
+            member=f"{os.getpid():x}.{self._token}", bucket=name, quota=quota, source=bucket.source,
+            share=self._share, sent=sent,
+        )  # fmt: skip
+
+    # -- signs of life ----------------------------------------------------------------------------------------------
+
+    def _beat(self, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
+        self._latest = lane
+        if self._beating is not loop:
+            self._beating = loop
+            _beat(ref(self), loop)
+
+    def hello(self) -> None:
+        """Say that this limiter is alive."""
+        if self._latest is not None:
+            self._spawn(self._hello(self._latest))
+
+    async def _hello(self, lane: Lane) -> None:
+        try:
+            await self._shared.reserve(self._demand(lane, 0), 0)
+        except Exception as error:  # noqa: BLE001 - of any implementation
+            logger.debug("the shared quota cannot be told that this process is alive: %s", type(error).__name__)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -105,5 +269,13 @@ class Reserver:
         task.add_done_callback(self._tasks.discard)
 
 
-def _name(lane: Lane) -> str:
-    return "\n".join((lane.account, lane.endpoint, lane.path or ""))
+def _beat(held: ref[Reserver], loop: asyncio.AbstractEventLoop) -> None:
+    """Say now and then that the limiter is alive, for as long as somebody holds it."""
+
+    def beat() -> None:
+        reserver = held()
+        if reserver is not None:
+            reserver.hello()
+            loop.call_later(_BEAT, beat)
+
+    loop.call_later(_BEAT, beat)

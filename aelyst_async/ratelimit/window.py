@@ -146,30 +146,34 @@ class Window:
         """The upper bound counts requests of one limit only."""
         self._points.clear()
 
-    def narrow(self, log: Log, at: float, least: int, most: int, limit: int, jitter: float) -> int:
+    def narrow(
+        self, log: Log, at: float, least: int, most: int, limit: int, jitter: float, late: float, oldest: float
+    ) -> int:
         """Take in that by `at`, requests from the first to between `least` and `most` were forgotten.
 
         Return how many requests of others the server must count: those that it would have to count for longer than W
         if they were ours.
         """
         if not self.told:
-            self._bound_above(at, least, most, limit, jitter)
+            self._bound_above(at, least, most, limit, late)
         others = 0
-        age = at - jitter - log.time(max(most, 0) + 1) if most < log.count else 0.0
+        age = at - jitter - oldest if most < log.count else 0.0
         if most < 0 or age > self.low or self.shared:
             length = min(self.believed, self.high)
             trusted = 0.985 * length if self.shared or self.proven >= _TRUSTED else self.high
             if most < 0 or age > 1.02 * trusted + 0.002:
                 others = max(0, log.sent_by(at - length - jitter) - most)
             elif age > self.low and not self.told and not self.shared:
-                self.low = age
+                # A usual length is not given up for what jitter may explain.
+                near = self.believed in USUAL and age <= 1.02 * self.believed
+                self.low = min(age, self.believed) if near else age
         if self.told:
             return others
         if self.shared:
             self.low = min(self.low, 0.5 * self.high)
         if self.low > self.believed or self.high < 0.99 * self.believed:
             self._choose()
-        elif self.high == math.inf and least > min(1, limit // 4):
+        elif self.high == math.inf and least > max(min(1, limit // 4), limit // 50):
             # As a log, a window or a bucket would explain it, whichever is slowest. A bucket would have given some
             # back before, so it explains nothing that came back at once.
             begun = log.time(1)
@@ -179,7 +183,7 @@ class Window:
             if not self.known:
                 guess = max(span + jitter, 0.0 if sudden else guess)
             if guess < self.believed or self.believed not in USUAL:
-                guess = max(self._usual(guess), self.low)
+                guess = max(self._usual(guess, first=not self.known), self.low)
                 if guess < self.believed:
                     self._believe(guess)
         if most <= 0:
@@ -205,7 +209,8 @@ class Window:
             self._early += 1
             self._early_age = max(age, self._early_age if self._early > 1 else 0.0)
             usual = self._usual(self._early_age)
-            if self._early >= (2 if usual in USUAL else 4):
+            doubtful = self.believed in USUAL and usual > 0.945 * self.believed  # a bucket forgets all the time
+            if self._early >= (2 if usual in USUAL else 4) and not doubtful:
                 self._early = 0
                 self._believe(usual)
             return
@@ -232,9 +237,9 @@ class Window:
         self.known = seconds < math.inf
         self.proven = 0
 
-    def _usual(self, most: float) -> float:
-        """Return the longest usual length between the bounds, up to `most`; `most`, if there is none."""
+    def _usual(self, most: float, *, first: bool = False) -> float:
+        """Return the longest usual length between the bounds, up to `most`; if there is none, `most`, or the next."""
         for one in reversed(USUAL):
             if self.low <= one <= most:
                 return one
-        return most
+        return next((one for one in USUAL if one > most), most) if first else most

@@ -1,21 +1,21 @@
 """The installed vendors' APIs on this machine: over real HTTP, with stored contacts, quotas, faults and a clock.
 
-No vendor offers a sandbox, and tests need something between mocks and a live account. This server stores contacts,
-counts requests and fails on demand::
+No vendor offers a sandbox, and mocks do not behave like a server. This server stores contacts, counts requests and
+fails on demand::
 
     async with Sandbox() as sandbox:
         gateway = AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst"))
 
-How a request goes through, one module a step:
+The modules, in the order in which a request meets them:
 
-    http.py      bytes in: Host and origin (guard.py), the account by path prefix, the vendor, the route
-    account.py   one customer's account: contacts (store.py), switches (assumptions.py), quota (quota.py),
-                 faults (faults.py), clock (clock.py), evidence (evidence.py)
+    http.py      checks Host and Origin (guard.py), finds the account by path prefix, the vendor, the route
+    account.py   one account: contacts (store.py), switches (assumptions.py), quotas (quota.py), faults (faults.py),
+                 clock (clock.py), log and counters (evidence.py)
     vendor.py    the extension API: what a provider's package brings (`Vendor`); vendors.py finds it by entry point
-    control.py   /_sandbox/…: the same account over HTTP, for the inspector page and for other languages
-    limiters.py  what the clients' rate limiters have learned; reporting.py is the client's side of it
+    control.py   /_sandbox/…: the account over HTTP, for the inspector page and for other languages
+    limiters.py  what clients' rate limiters have learned; reporting.py is the client's side
 
-Accounts share nothing, so a test with its own account sees nothing of the others. The account ``default`` answers
+Accounts share no data, so a test that has its own account is isolated from the others. The account ``default`` answers
 at ``/aelyst/v1``, another one at ``/@NAME/aelyst/v1``.
 """
 

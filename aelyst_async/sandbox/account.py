@@ -1,7 +1,7 @@
-"""One customer's account: contacts, tokens, switches, quotas, faults, a clock, and the log of what happened.
+"""One account: contacts, tokens, switches, quotas, faults, a clock, and the log of its requests.
 
-An account exists at each vendor. Accounts share a server and a database and nothing else, so a test that has its own
-sees nothing of the others. All methods are plain functions that return at once. Call them in the server's thread.
+An account exists at each vendor. Accounts share a server and a database but no data, so a test that has its own is
+isolated from the others. All methods are plain functions that return at once. Call them in the server's thread.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["DEFAULT_ACCOUNT", "DEFAULT_TOKEN", "Account", "Gauge", "all_behaviou
 DEFAULT_ACCOUNT = "default"
 DEFAULT_TOKEN = "sandbox-token"  # noqa: S105 - the well-known credential of every account
 _COUNTERS_KEPT = 20_000
-"""Quota counters held before the idle ones are dropped: under path scope there is one for each path."""
+"""Number of quota counters above which idle ones are dropped. Under path scope there is one for each path."""
 
 
 def all_behaviours() -> tuple[Behaviour, ...]:
@@ -50,7 +50,7 @@ class Gauge:
 
 
 class Account:
-    """One account on a sandbox, separate from all others. `Sandbox.account` makes them; a `Sandbox` is the first."""
+    """One account on a sandbox. `Sandbox.account` creates accounts; the `Sandbox` itself is the first one."""
 
     def __init__(
         self,
@@ -63,12 +63,12 @@ class Account:
     ) -> None:
         self.name = name
         self.seed = seed
-        self.clock = Clock()
-        self.settings = Settings(all_behaviours())
+        self.clock: Clock = Clock()
+        self.settings: Settings = Settings(all_behaviours())
         self.settings.set(switches or {})
-        self.plan = FaultPlan(seed, (_as_fault(fault) for fault in faults))
-        self.evidence = Evidence()
-        self.limiters = Limiters(self.enforced)
+        self.plan: FaultPlan = FaultPlan(seed, (_as_fault(fault) for fault in faults))
+        self.evidence: Evidence = Evidence()
+        self.limiters: Limiters = Limiters(self.enforced)
         self._initial = self.settings.values()
         self._initial_faults = [fault for fault, _ in self.plan.armed()]
         self._store = store
@@ -82,59 +82,59 @@ class Account:
         name = "" if self.name == DEFAULT_ACCOUNT else f" {self.name!r}"
         return f"<{type(self).__name__}{name} {where} ({', '.join(vendors())})>"
 
-    # --- where it is -------------------------------------------------------------------------------------------
+    # --- address ----------------------------------------------------------------------------------------------
 
     @property
     def url(self) -> str:
-        """The URL under which the account's APIs stand; of the first account also that of the inspector page."""
+        """The URL below which the account's APIs are. For the first account it is also the inspector page's."""
         if not self._root:
             raise RuntimeError("the sandbox is not running: use it as `async with Sandbox() as sandbox`")
         return self._root if self.name == DEFAULT_ACCOUNT else f"{self._root}/@{quote(self.name, safe='')}"
 
     def base_url(self, vendor: str) -> str:
-        """Return what a gateway of this vendor takes as its base URL. Raises `ValueError` for an unknown vendor."""
+        """Return the base URL for a gateway of this vendor. Raises `ValueError` for an unknown vendor."""
         return self.url + find_vendor(vendor).prefix
 
     def token(self, vendor: str) -> str:
-        """Return a credential that this vendor accepts: the newest one. Raises `ValueError`."""
+        """Return a credential that this vendor accepts: the last one set. Raises `ValueError`."""
         return self._tokens[find_vendor(vendor).name][-1]
 
     def shown_tokens(self) -> dict[str, str | None]:
-        """Return by vendor the token that may be shown: the well-known one, or `None` if `set_tokens` replaced it."""
+        """Return by vendor the token that may be displayed: the default one, or `None` if `set_tokens` replaced it."""
         return {vendor: DEFAULT_TOKEN if self.accepts(vendor, DEFAULT_TOKEN) else None for vendor in vendors()}
 
     def set_tokens(self, vendor: str, *tokens: str) -> None:
-        """Accept these credentials and no others; each has a quota of its own. Raises `ValueError`."""
+        """Accept only these credentials. Each has its own quota. Raises `ValueError`."""
         if not tokens or not all(tokens):
-            raise ValueError("give at least one credential, and none that is empty")
+            raise ValueError("give at least one credential; none may be empty")
         self._tokens[find_vendor(vendor).name] = list(tokens)
 
     def accepts(self, vendor: str, token: str | None) -> bool:
-        """Whether this vendor knows the credential."""
+        """Whether this vendor accepts the credential."""
         return token in self._tokens[vendor]
 
     @property
     def instance(self) -> str:
-        """16 hex digits that name the account's present contents: others after a reset or a restart without ``db``.
+        """16 hex digits that identify the account's contents. They change with a reset and a restart without ``db``.
 
-        A journal of a sync is bound to them, so that it is not believed about contacts that are gone.
+        The journal of a sync is bound to them, so that it is not used for contacts that no longer exist.
         """
         return self._store.instance(self.name)
 
     # --- contacts ----------------------------------------------------------------------------------------------
 
     def add_contact(self, vendor: str, fields: Mapping[str, Any]) -> str:
-        """Put a contact in, visible at once, and return its id.
+        """Add a contact, visible at once, and return its id.
 
-        `fields` are the vendor's, by the vendor's names, those that its API only shows as well, and what else its
-        sandbox stores with a contact (listed in the provider's README). A list may also be a tuple or a set; a set is
+        `fields` have the vendor's names and may include read-only fields and whatever else its sandbox stores
+        with a contact (listed in the provider's README). A list may also be a tuple or a set; a set is
         stored sorted. Only the id is checked, so any data that a real account may hold can be put in. Raises
         `ValueError` for an id that is taken or that the vendor cannot have.
         """
         return self.add_contacts(vendor, (fields,))[0]
 
     def add_contacts(self, vendor: str, contacts: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Put several contacts in, all or none, and return their ids. Raises `ValueError` as `add_contact` does."""
+        """Add several contacts, all or none, and return their ids. Raises `ValueError` as `add_contact` does."""
         found = find_vendor(vendor)
         call = self.call(found, now=self.clock.now(), at_once=True)
         with self._store.transaction():
@@ -146,10 +146,10 @@ class Account:
         try:
             return vendor.add(call, fields)
         except sqlite3.IntegrityError:
-            raise ValueError(f"{vendor.title} has a contact with this id already: {dict(fields)!r:.200}") from None
+            raise ValueError(f"{vendor.title} already has a contact with this id: {dict(fields)!r:.200}") from None
 
     def contacts(self, vendor: str) -> list[dict[str, Any]]:
-        """Return all contacts of this vendor, oldest first, as the vendor shows them, each with its ``id``."""
+        """Return all contacts of this vendor, oldest first, in the vendor's format, each with its ``id``."""
         return [
             {"id": record.id, **record.document} for record in self._store.every(self.name, find_vendor(vendor).name)
         ]
@@ -158,61 +158,61 @@ class Account:
         """Return the ids of the contacts on a list."""
         return self._store.members(self.name, find_vendor(vendor).name, list_id)
 
-    # --- how it behaves ----------------------------------------------------------------------------------------
+    # --- behaviour ---------------------------------------------------------------------------------------------
 
     def assume(self, switches: Mapping[str, object] | None = None, /, **named: object) -> dict[str, str]:
         """Set switches: ``assume(put_missing=400)`` at every vendor, ``assume({"aelyst.put_missing": 400})`` at one.
 
-        All or none are set; the answer is what is in force now. Raises `ValueError` naming what there is.
+        Sets all or none and returns the changed switches. Raises `ValueError` for an unknown switch or value.
         """
         return self.settings.set({**(switches or {}), **named})
 
     def add_fault(self, fault: Fault | str) -> int:
-        """Switch a fault on (a `str` is read as on the command line) and return its number. Raises `ValueError`."""
+        """Add a fault (a `str` has the form of the command line) and return its number. Raises `ValueError`."""
         return self.plan.add(_as_fault(fault))
 
     def remove_fault(self, number: int) -> bool:
-        """Switch a fault off; `False` if it is not on."""
+        """Remove a fault. Returns `False` if there is none of this number."""
         return self.plan.remove(number)
 
     def clear_faults(self) -> None:
-        """Switch all faults off."""
+        """Remove all faults."""
         self.plan.clear()
 
     def fail_next(self, what: str | int = 503, times: int = 1, **options: Any) -> int:
-        """Let the next `times` calls fail: with a status, or as a kind of fault says (``"reset-after"``).
+        """Make the next `times` calls fail with a status or with a kind of fault (``"reset-after"``).
 
-        `options` are those of `Fault`: ``endpoint``, ``vendor``, ``retry_after``, ``seconds``, ``applied``…
+        `options` are arguments of `Fault`: ``endpoint``, ``vendor``, ``retry_after``, ``seconds``, ``applied``, …
         """
         if isinstance(what, int):
             return self.add_fault(Fault("status", status=what, first=times, **options))
         return self.add_fault(Fault(what, first=times, **options))  # type: ignore[arg-type]
 
     def advance(self, seconds: float) -> float:
-        """Move the account's clock on; returns its new time in Unix seconds."""
+        """Advance the account's clock and return its new time in Unix seconds."""
         return self.clock.advance(seconds)
 
-    # --- what happened -----------------------------------------------------------------------------------------
+    # --- evidence ----------------------------------------------------------------------------------------------
 
     @property
     def requests(self) -> tuple[LoggedRequest, ...]:
-        """The last requests (10,000 at most), in the order in which they ended, without credentials."""
+        """The last requests, at most 10,000, in the order of their end, without credentials."""
         return self.evidence.requests()
 
     @property
     def counters(self) -> Counters:
-        """What a test asserts."""
+        """Counters for the assertions of a test."""
         return self.evidence.counters(*self.tally())
 
     def tally(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Return the number of contacts and of duplicates by vendor; it takes longer the more there are."""
+        """Return the numbers of contacts and of duplicates by vendor. Takes time in proportion to them."""
         return (
             {vendor: self._store.count(self.name, vendor) for vendor in vendors()},
             {vendor: self._store.duplicates(self.name, vendor) for vendor in vendors()},
         )
 
-    def quotas(self, most: int | None = None) -> list[Gauge]:
-        """Return the state of the quotas that were asked, the one used last first, `most` of them."""
+    def quotas(self, limit: int | None = None) -> list[Gauge]:
+        """Return the state of the quotas in use, most recently used first, at most `limit` of them."""
         self._sync_counters()
         now = self.clock.now()
         return [
@@ -223,14 +223,14 @@ class Account:
                 remaining=verdict.remaining,
                 retry_after=verdict.retry_after,
             )
-            for (vendor, _, scope), counter in itertools.islice(reversed(self._counters.items()), most)
+            for (vendor, _, scope), counter in itertools.islice(reversed(self._counters.items()), limit)
             if (verdict := counter.peek(now))
         ]
 
     def enforced(self, endpoint: str, path: str | None) -> tuple[str, Enforced] | None:
-        """Return the vendor that has this endpoint and the quota that its requests meet; `None` if there is no such.
+        """Return the vendor that has this endpoint and the quota it enforces, or `None` if no vendor has it.
 
-        `path` is that of a quota for each path.
+        `path` is the path whose quota is wanted, where each path has its own.
         """
         for vendor in vendors().values():
             if any(route.endpoint == endpoint for route in vendor.routes):
@@ -250,8 +250,8 @@ class Account:
             for token in self._tokens[vendor]
             if (counter := self._counters.get((vendor, token, shared))) is not None
         ]
-        # A quota that no request has met, or that was dropped as idle, is full. Of quotas for each path, and of those
-        # of several credentials, it is not known here which one the client's bucket stands for.
+        # A quota without a counter is full. With several paths or credentials it is not known here which counter the
+        # client's bucket corresponds to.
         told = len(asked) < 2 and not (scope == "path" and path is None)
         return Enforced(
             limit=quota.limit,
@@ -262,10 +262,10 @@ class Account:
             rule=self.settings[f"{vendor}.quota_window"],
         )
 
-    # --- start over --------------------------------------------------------------------------------------------
+    # --- reset -------------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Start over: no contacts, the switches and faults of the start, full quotas, an empty log."""
+        """Delete contacts and log, fill the quotas, restore the initial switches and faults."""
         self._store.clear(self.name)
         self.settings.set(self._initial)
         self.plan.clear()
@@ -278,11 +278,11 @@ class Account:
         self.clock.reset()
 
     def snapshot(self, name: str) -> None:
-        """Keep the contacts, lists and messages under a name, in the database."""
+        """Save the contacts, lists and messages under a name, in the database."""
         self._store.snapshot(self.name, name, self.clock.now())
 
     def restore(self, name: str) -> None:
-        """Go back to a snapshot. Raises `ValueError` if there is none of that name."""
+        """Replace the contents by those of a snapshot. Raises `ValueError` if there is none of that name."""
         try:
             self._store.restore(self.name, name)
         except KeyError:
@@ -301,7 +301,7 @@ class Account:
         return self._store
 
     def call(self, vendor: Vendor, *, now: float, at_once: bool = False, **details: Any) -> Call:
-        """Return a call of this account; `at_once`: what it creates is visible without delay."""
+        """Return a call of this account. `at_once`: contacts that it creates are visible without delay."""
         blank: dict[str, Any] = {"method": "", "params": {}, "query": {}, "body": b""}
         switches = self.settings.__getitem__
         return Call(
@@ -315,7 +315,7 @@ class Account:
         )
 
     def charge(self, vendor: Vendor, token: str, route: Route, path: str, now: float) -> Verdict | None:
-        """Count a request against its quota; `None` where there is none."""
+        """Count a request against its quota. Returns `None` where there is no quota."""
         if self.settings[f"{vendor.name}.quota"] == "none":
             return None
         self._sync_counters()
@@ -339,7 +339,7 @@ class Account:
         return counter.take(now)
 
     def _sync_counters(self) -> None:
-        # A changed switch may have changed a quota's rule: all start anew.
+        # A changed switch may have changed the rule of a quota.
         if self._counters_revision != self.settings.revision:
             self._counters_revision = self.settings.revision
             self._counters.clear()
@@ -349,12 +349,12 @@ class Account:
         self._root = root
 
     def refuse(self, vendor: Vendor, now: float) -> Reply:
-        """Return the answer to a missing or wrong credential."""
+        """Return the response to a missing or wrong credential."""
         return vendor.unauthorized(self.call(vendor, now=now))
 
 
 def _as_fault(fault: Fault | str) -> Fault:
-    """Read a fault, and refuse one that would never hit: a misspelt endpoint is an error, not silence."""
+    """Read a fault. Raises `ValueError` for one that could never occur, such as one with a misspelt endpoint."""
     fault = parse_fault(fault) if isinstance(fault, str) else fault
     candidates = list(vendors().values()) if fault.vendor is None else [find_vendor(fault.vendor)]
     endpoints = [route.endpoint for vendor in candidates for route in vendor.routes]

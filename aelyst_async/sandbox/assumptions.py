@@ -1,11 +1,11 @@
-"""What the sandbox does, and how it knows: each behaviour is *documented* or *assumed*.
+"""The behaviours of the sandbox, each *documented* or *assumed*.
 
-A documented behaviour is described on a page of the vendor, and carries that page's address. Where the pages say
-nothing, a real server still does something, and a client that was tested against one guess may depend on it. So every
-assumed behaviour is a switch with all its plausible values, and a client's tests can run over all of them.
+A documented behaviour is described on a page of the vendor and carries the page's URL. Where the pages leave
+something open, a client that was tested against one guess may depend on it. So an assumed behaviour with several
+plausible values is a switch, and a client's tests can run with all of them.
 
-A switch is named ``vendor.name``; `Settings.set` also takes the bare name and sets it for every vendor that has it.
-``aelyst sandbox explain`` prints the table.
+A switch is named ``vendor.name``. `Settings.set` also takes the name without the vendor and sets the switch of every
+vendor that has it. ``aelyst sandbox explain`` prints the table.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def seconds(text: str) -> float:
 
 @attrs.frozen(kw_only=True)
 class Behaviour:
-    """One line of the table.
+    """One behaviour.
 
-    ``values`` are the choices of a switch (empty: the behaviour is fixed); ``parse`` reads a free value instead,
-    described by ``values[0]``. ``source`` names the vendor's page, or says why the behaviour is only assumed; ``url``
-    is the address of that page, empty where no page stands behind it.
+    ``values`` are the possible values of a switch; an empty tuple means that the behaviour is fixed. With ``parse`` the
+    value is free, and ``values[0]`` describes it. ``source`` names the vendor's page or says why the behaviour is
+    assumed. ``url`` is the address of that page, or empty.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Behaviour:
         return bool(self.values)
 
     def check(self, value: object) -> str:
-        """Return `value` as the text of one of the choices. Raises `ValueError` naming them."""
+        """Return `value` as a `str`. Raises `ValueError` that lists the possible values."""
         text = value if isinstance(value, str) else _text_of(value)
         if not self.switch:
             raise ValueError(f"{self.name} is documented and cannot be set ({self.source})")
@@ -79,8 +79,8 @@ def common_behaviours(
 ) -> tuple[Behaviour, ...]:
     """Return the switches that every vendor has.
 
-    `page` and its `url` document the rate-limit headers, if any page does; `front_url` is that of the page that says
-    what a quota counts, `create_url` that of the page that advises a delay after a create.
+    `quota` is the default quota. `page` and `url` name the page that documents the rate-limit headers, if there is
+    one, `front_url` the page about the scope of a quota, `create_url` the page that advises a delay after a create.
     """
     shown = page or "no page of this vendor mentions a quota"
     return (
@@ -148,7 +148,7 @@ def common_behaviours(
 
 
 def table(behaviours: Iterable[Behaviour], current: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-    """Return the table as JSON-ready rows; `current` adds the values in force."""
+    """Return the behaviours as JSON-ready rows; `current` has the present values by name."""
     return [
         {
             "name": one.name,
@@ -174,13 +174,13 @@ class Settings:
         self._behaviours = {one.name: one for one in behaviours}
         self._values = {one.name: one.default for one in self._behaviours.values() if one.switch}
         self._values.update(values or {})
-        self.revision = 0
+        self.revision: int = 0
 
     def __getitem__(self, name: str) -> str:
         return self._values[name]
 
     def values(self) -> dict[str, str]:
-        """Return a copy: name → value."""
+        """Return a copy of the values by name."""
         return dict(self._values)
 
     def behaviours(self) -> tuple[Behaviour, ...]:
@@ -188,9 +188,10 @@ class Settings:
         return tuple(self._behaviours.values())
 
     def set(self, changes: Mapping[str, object]) -> dict[str, str]:
-        """Set switches, all or none, and return what is in force now for those named.
+        """Set switches, all or none, and return the new values by full name.
 
-        A name without a vendor sets that switch wherever it exists. Raises `ValueError` for an unknown name or value.
+        A name without a vendor sets the switch of every vendor that has it. Raises `ValueError` for an unknown name or
+        value.
         """
         checked: dict[str, str] = {}
         for name, value in changes.items():

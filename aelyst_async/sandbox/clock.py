@@ -1,9 +1,9 @@
-"""The sandbox's time: real time plus what a test has added to it.
+"""The sandbox's clock: real time plus what a test has added.
 
-Quotas, visibility, queues and time stamps read this clock and no other, so a test that wants to see a window pass
-says ``advance(60)`` instead of sleeping. It starts at the wall clock and then follows the monotonic one: a host
-whose clock is set back does not reopen a window. Latency and slow bodies are real time, because the client under
-test waits for them in real time.
+Quotas, visibility, queues and time stamps use this clock. A test that needs a window to pass calls ``advance(60)``
+instead of sleeping. The clock starts at the wall clock and follows the monotonic one, so that setting the host's
+clock back does not reopen a window. Latency and slow bodies use real time, because the client under test waits in
+real time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Clock"]
 
 
 class Clock:
-    """Seconds since the epoch that can be advanced, and stopped."""
+    """A clock in Unix seconds that can be advanced and stopped."""
 
     __slots__ = ("_frozen_at", "_offset")
 
@@ -24,7 +24,7 @@ class Clock:
         self.reset()
 
     def reset(self) -> None:
-        """Show the real time again."""
+        """Return to the real time."""
         self._offset = time.time() - time.monotonic()
         self._frozen_at = None
 
@@ -34,11 +34,11 @@ class Clock:
 
     @property
     def frozen(self) -> bool:
-        """Whether the clock stands still between calls of `advance`."""
+        """Whether the clock is stopped."""
         return self._frozen_at is not None
 
     def advance(self, seconds: float) -> float:
-        """Move on by `seconds` (finite, not negative) and return the new time. Raises `ValueError`."""
+        """Advance by `seconds` (finite, not negative) and return the new time. Raises `ValueError`."""
         if not 0 <= seconds < 1e10:
             raise ValueError(f"a clock advances by 0 to 1e10 seconds, not by {seconds!r}")
         if self._frozen_at is None:
@@ -48,11 +48,11 @@ class Clock:
         return self.now()
 
     def freeze(self) -> None:
-        """Stand still: only `advance` moves the time on."""
+        """Stop the clock. Only `advance` changes the time then."""
         self._frozen_at = self.now()
 
     def resume(self) -> None:
-        """Run again, from the time shown now."""
+        """Start the clock again, from the time it shows."""
         if self._frozen_at is not None:
             self._offset = self._frozen_at - time.monotonic()
             self._frozen_at = None

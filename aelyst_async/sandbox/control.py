@@ -1,16 +1,16 @@
-"""The control API below ``/_sandbox``: what Python code can do with an account, over HTTP and for any language.
+"""The control API below ``/_sandbox``: the methods of an account over HTTP, for any language.
 
-All bodies are JSON but the CSV of ``seed``; an error is ``{"message"}`` with 400 or 404. ``?account=NAME`` chooses
-the account, by default the first one. The inspector page at ``/`` uses nothing else.
+All bodies are JSON, except the CSV of ``seed``. An error is ``{"message"}`` with 400, 404, 405 or 413.
+``?account=NAME`` selects the account; the default is the first one. The inspector page at ``/`` uses only this API.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import unquote
 
 import attrs
@@ -19,11 +19,10 @@ from aiohttp import web
 from aelyst_async.sandbox import mishaps
 from aelyst_async.sandbox.account import DEFAULT_ACCOUNT, Account
 from aelyst_async.sandbox.assumptions import table
-from aelyst_async.sandbox.curl import as_curl
-from aelyst_async.sandbox.evidence import LoggedRequest
+from aelyst_async.sandbox.evidence import as_curl
 from aelyst_async.sandbox.faults import KINDS, Fault
 from aelyst_async.sandbox.guard import SECURITY_HEADERS
-from aelyst_async.sandbox.http import read_body
+from aelyst_async.sandbox.http import MARK, read_body
 from aelyst_async.sandbox.limiters import REPORT_BOUND
 from aelyst_async.sandbox.live import stream
 from aelyst_async.sandbox.seeding import add_rows
@@ -43,18 +42,18 @@ _FILES = {
     **dict.fromkeys(("api.js", "dom.js", "learned.js", "rules.js"), "text/javascript"),
 }
 _BODY_BOUND = 64 << 20
-"""Bytes of a body: a CSV to seed from may be large."""
+"""Largest body in bytes: a CSV of contacts may be large."""
 _PAGE = 100
-"""Contacts and requests in a listing unless more are asked for."""
+"""Default number of contacts or requests in a listing."""
 
 
-class _MissingError(Exception):
-    """What the path names does not exist."""
+class _NotFoundError(Exception):
+    """The path names something that does not exist."""
 
 
 @attrs.define(slots=True)
-class _Order:
-    """One request to the control API."""
+class _Request:
+    """One request to the control API. ``params`` are the variable parts of the path."""
 
     account: Account
     params: Mapping[str, str]
@@ -69,7 +68,7 @@ class _Order:
         """Return the body as an object; an empty body is an empty object. Raises `ValueError`."""
         value = self.json() if self.body else {}
         if not isinstance(value, dict):
-            raise ValueError("the body is not a JSON object")  # noqa: TRY004 - every bad order is a ValueError
+            raise ValueError("the body is not a JSON object")  # noqa: TRY004 - every bad request is a ValueError
         return value
 
     def number(self, name: str, default: int, most: int) -> int:
@@ -82,7 +81,9 @@ class _Order:
         return min(int(text[:12]), most)
 
 
-_Answer = Callable[["Control", _Order], Any]
+_Answer: TypeAlias = "Callable[[Control, _Request], Any]"
+_Handler: TypeAlias = "Callable[[web.BaseRequest, Mapping[str, str], Mapping[str, str]], Awaitable[web.StreamResponse]]"
+"""Called with the request, the parameters of its path and those of its query."""
 
 
 class Control:
@@ -90,53 +91,72 @@ class Control:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
+        self._router = web.UrlDispatcher()
+        for (method, path), answer in _ROUTES.items():
+            self._route(method, f"/_sandbox/{path}", functools.partial(self._answer, answer))
+        self._route("GET", "/_sandbox/events", self._events)
+        for method in ("GET", "HEAD"):
+            self._route(method, "/", self._file)
+            self._route(method, "/_sandbox/static/{name}", self._file)
+
+    def _route(self, method: str, path: str, handler: _Handler) -> None:
+        # The router never calls a handler, so a handler may take more arguments than the router's type says.
+        self._router.add_route(method, path, cast(Any, handler))
 
     async def handle(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
-        """Answer a request for ``/`` or below ``/_sandbox``."""
+        """Answer a request for ``/`` or below ``/_sandbox``; `path` and `query` are percent-encoded."""
         try:
-            segments = [unquote(one, errors="strict") for one in path.split("/")[2:]]
+            unquote(path, errors="strict")
+            match = await self._router.resolve(cast(web.Request, request))
             values = decode_query(query) if query else {}
-            if path == "/":
-                return self._file(request, "inspector.html")
-            if len(segments) == 2 and segments[0] == "static" and segments[1] in _FILES:
-                return self._file(request, segments[1])
-            account = self._account(values.get("account", DEFAULT_ACCOUNT))
-            if segments == ["events"] and request.method == "GET":
-                since = request.headers.get("Last-Event-ID") or values.get("since", "")
-                return await stream(request, account, self._sandbox.stopping, since)
-            answer, params = _find(request.method, segments)
-            bound = REPORT_BOUND if answer is Control.report else _BODY_BOUND
-            body = await read_body(request, bound)
-            if body is None:
-                return _json(413, {"message": f"the body is larger than {bound >> 10} KiB"})
-            value = answer(self, _Order(account, params, values, body))
-        except _MissingError as error:
-            return _json(404, {"message": str(error) or "there is nothing here"})
+            if isinstance(match.http_exception, web.HTTPMethodNotAllowed):
+                allowed = ", ".join(sorted(match.http_exception.allowed_methods))
+                return _json(405, {"message": f"{path} takes {allowed}"}, {"Allow": allowed})
+            if match.http_exception is not None:
+                return _json(404, {"message": f"no {path}; docs/sandbox.md lists the calls"})
+            return await cast(_Handler, match.handler)(request, match, values)
+        except _NotFoundError as error:
+            return _json(404, {"message": str(error) or "not found"})
         except ValueError as error:
             return _json(400, {"message": str(error)})
         except ConnectionError:
             return mishaps.reset(request)
-        return _json(200, value)
 
-    def _account(self, name: str) -> Account:
+    async def _answer(
+        self, answer: _Answer, request: web.BaseRequest, params: Mapping[str, str], query: Mapping[str, str]
+    ) -> web.Response:
+        account = self._account(query)
+        bound = REPORT_BOUND if answer is Control.report else _BODY_BOUND
+        body = await read_body(request, bound)
+        if body is None:
+            return _json(413, {"message": f"the body is larger than {bound >> 10} KiB"})
+        return _json(200, answer(self, _Request(account, params, query, body)))
+
+    async def _events(
+        self, request: web.BaseRequest, _: Mapping[str, str], query: Mapping[str, str]
+    ) -> web.StreamResponse:
+        since = request.headers.get("Last-Event-ID") or query.get("since", "")
+        return await stream(request, self._account(query), self._sandbox.stopping, since)
+
+    async def _file(self, _: web.BaseRequest, params: Mapping[str, str], __: Mapping[str, str]) -> web.Response:
+        name = params.get("name", "inspector.html")
+        if name not in _FILES:
+            raise _NotFoundError
+        headers = {**SECURITY_HEADERS, **MARK, "Content-Type": f"{_FILES[name]}; charset=utf-8"}
+        return web.Response(body=_packaged(name), headers=headers)
+
+    def _account(self, query: Mapping[str, str]) -> Account:
+        name = query.get("account", DEFAULT_ACCOUNT)
         for account in self._sandbox.accounts():
             if account.name == name:
                 return account
-        raise _MissingError(f"the sandbox has no account {name!r}")
+        raise _NotFoundError(f"the sandbox has no account {name!r}")
 
-    @staticmethod
-    def _file(request: web.BaseRequest, name: str) -> web.Response:
-        if request.method not in {"GET", "HEAD"}:
-            raise _MissingError
-        text = _packaged(name)
-        headers = {**SECURITY_HEADERS, "X-Sandbox": "aelyst-async", "Content-Type": f"{_FILES[name]}; charset=utf-8"}
-        return web.Response(body=text, headers=headers)
+    # --- state and log -----------------------------------------------------------------------------------------
 
-    # --- what there is -----------------------------------------------------------------------------------------
-
-    def state(self, order: _Order) -> dict[str, Any]:
-        """GET state: all that a page or a script needs to begin."""
-        account = order.account
+    def state(self, request: _Request) -> dict[str, Any]:
+        """GET state: everything that a page or a script needs at its start."""
+        account = request.account
         return {
             "account": account.name,
             "accounts": [one.name for one in self._sandbox.accounts()],
@@ -158,70 +178,70 @@ class Control:
             "snapshots": account.snapshots(),
         }
 
-    def instance(self, order: _Order) -> dict[str, Any]:
-        """GET instance: whose contents these are, and where its APIs stand, for a client that looks for a sandbox."""
-        account = order.account
+    def instance(self, request: _Request) -> dict[str, Any]:
+        """GET instance: identifies the present contents; the paths of the APIs. For clients that look for a sandbox."""
+        account = request.account
         return {
             "account": account.name,
             "instance": account.instance,
             "paths": {name: account.base_url(name).removeprefix(self._sandbox.url) for name in vendors()},
         }
 
-    def counters(self, order: _Order) -> dict[str, Any]:
+    def counters(self, request: _Request) -> dict[str, Any]:
         """GET counters."""
-        return order.account.counters.as_json()
+        return request.account.counters.as_json()
 
-    def clear_log(self, order: _Order) -> dict[str, Any]:
-        """DELETE requests: forget the log and the counters."""
-        order.account.evidence.clear()
+    def clear_log(self, request: _Request) -> dict[str, Any]:
+        """DELETE requests: clear the log and the counters."""
+        request.account.evidence.clear()
         return {"cleared": True}
 
-    def quotas(self, order: _Order) -> list[dict[str, Any]]:
+    def quotas(self, request: _Request) -> list[dict[str, Any]]:
         """GET quotas."""
-        return [attrs.asdict(gauge) for gauge in order.account.quotas()]
+        return [attrs.asdict(gauge) for gauge in request.account.quotas()]
 
-    def limiters(self, order: _Order) -> list[dict[str, Any]]:
-        """GET limiters: what the clients have learned, as they tell it, beside what is enforced."""
-        return order.account.limiters.listing()
+    def limiters(self, request: _Request) -> list[dict[str, Any]]:
+        """GET limiters: the quotas that clients report to have learned, beside the enforced ones."""
+        return request.account.limiters.listing()
 
-    def report(self, order: _Order) -> dict[str, Any]:
+    def report(self, request: _Request) -> dict[str, Any]:
         """PUT limiters/CLIENT: {"name", "ended", "more", "buckets"}; the buckets' fields are BucketSnapshot's."""
-        order.account.limiters.report(order.params["client"], order.object())
-        return {"kept": order.params["client"]}
+        request.account.limiters.report(request.params["client"], request.object())
+        return {"kept": request.params["client"]}
 
-    def requests(self, order: _Order) -> dict[str, Any]:
+    def requests(self, request: _Request) -> dict[str, Any]:
         """GET requests?limit=: the newest, oldest first."""
-        evidence = order.account.evidence
-        newest = evidence.newest(order.number("limit", _PAGE, 10_000))
+        evidence = request.account.evidence
+        newest = evidence.newest(request.number("limit", _PAGE, 10_000))
         return {"finished": evidence.finished, "requests": [one.summary() for one in newest]}
 
-    def request(self, order: _Order) -> dict[str, Any]:
-        """GET requests/NUMBER: with headers, both bodies, and as curl."""
-        text = order.params["number"]
-        found = order.account.evidence.find(int(text)) if text.isascii() and text.isdecimal() else None
+    def request(self, request: _Request) -> dict[str, Any]:
+        """GET requests/NUMBER: one exchange with headers, both bodies and a curl command."""
+        text = request.params["number"]
+        found = request.account.evidence.find(int(text)) if text.isascii() and text.isdecimal() else None
         if found is None:
-            raise _MissingError(f"the log has no request {text}")
+            raise _NotFoundError(f"the log has no request {text}")
         return {
             **found.summary(),
             "headers": dict(found.headers),
             "body": _text(found.body),
             "answer_headers": dict(found.answer_headers),
             "answer": _text(found.answer),
-            "curl": _curl(found, order.account),
+            "curl": as_curl(found, request.account.base_url(found.vendor)),
         }
 
     # --- contacts ----------------------------------------------------------------------------------------------
 
-    def contacts(self, order: _Order) -> dict[str, Any]:
+    def contacts(self, request: _Request) -> dict[str, Any]:
         """GET contacts/VENDOR?search=&duplicates=1&limit=&offset=: newest first."""
-        account, vendor = order.account, _vendor(order)
+        account, vendor = request.account, _vendor(request)
         total, found = account.store.page(
             account.name,
             vendor,
-            search=order.query.get("search", ""),
-            only_duplicates=order.query.get("duplicates") in {"1", "true", "yes"},
-            limit=order.number("limit", _PAGE, 1000),
-            offset=order.number("offset", 0, 10**9),
+            search=request.query.get("search", ""),
+            only_duplicates=request.query.get("duplicates") in {"1", "true", "yes"},
+            limit=request.number("limit", _PAGE, 1000),
+            offset=request.number("offset", 0, 10**9),
         )
         items = [
             {
@@ -237,12 +257,12 @@ class Control:
         ]
         return {"total": total, "items": items}
 
-    def contact(self, order: _Order) -> dict[str, Any]:
-        """GET contacts/VENDOR/ID: with history, lists and messages."""
-        account, vendor = order.account, _vendor(order)
-        record = account.store.by_id(account.name, vendor, order.params["id"])
+    def contact(self, request: _Request) -> dict[str, Any]:
+        """GET contacts/VENDOR/ID: one contact with its history, lists and messages."""
+        account, vendor = request.account, _vendor(request)
+        record = account.store.by_id(account.name, vendor, request.params["id"])
         if record is None:
-            raise _MissingError(f"{vendor} has no contact {order.params['id']!r}")
+            raise _NotFoundError(f"{vendor} has no contact {request.params['id']!r}")
         return {
             "id": record.id,
             "created_at": record.created_at,
@@ -254,61 +274,61 @@ class Control:
             "messages": account.store.messages(account.name, vendor, record.id),
         }
 
-    def add(self, order: _Order) -> dict[str, Any]:
-        """POST contacts/VENDOR: one contact, or an array of them, in the vendor's fields."""
-        value = order.json()
+    def add(self, request: _Request) -> dict[str, Any]:
+        """POST contacts/VENDOR: add one contact or an array of them, in the vendor's fields."""
+        value = request.json()
         contacts = value if isinstance(value, list) else [value]
         if not all(isinstance(one, dict) for one in contacts):
             raise ValueError("a contact is a JSON object")
-        return {"ids": order.account.add_contacts(_vendor(order), contacts)}
+        return {"ids": request.account.add_contacts(_vendor(request), contacts)}
 
-    def seed(self, order: _Order) -> dict[str, Any]:
-        """POST seed/VENDOR: contacts as CSV."""
-        lines = order.body.decode("utf-8-sig").splitlines(keepends=True)
-        return {"added": add_rows(order.account, _vendor(order), lines)}
+    def seed(self, request: _Request) -> dict[str, Any]:
+        """POST seed/VENDOR: add the contacts of a CSV."""
+        lines = request.body.decode("utf-8-sig").splitlines(keepends=True)
+        return {"added": add_rows(request.account, _vendor(request), lines)}
 
-    # --- how it behaves ----------------------------------------------------------------------------------------
+    # --- behaviour ---------------------------------------------------------------------------------------------
 
-    def switches(self, order: _Order) -> list[dict[str, Any]]:
-        """GET switches: the whole table, documented behaviours too."""
-        settings = order.account.settings
+    def switches(self, request: _Request) -> list[dict[str, Any]]:
+        """GET switches: every behaviour, documented or assumed."""
+        settings = request.account.settings
         return table(settings.behaviours(), settings.values())
 
-    def assume(self, order: _Order) -> dict[str, str]:
-        """PATCH switches: {name: value}; all or none."""
-        return order.account.assume(order.object())
+    def assume(self, request: _Request) -> dict[str, str]:
+        """PATCH switches: set {name: value}; all or none."""
+        return request.account.assume(request.object())
 
-    def faults(self, order: _Order) -> list[dict[str, Any]]:
-        """GET faults: those that are on."""
-        return order.account.plan.listing()
+    def faults(self, request: _Request) -> list[dict[str, Any]]:
+        """GET faults: the faults in force."""
+        return request.account.plan.listing()
 
-    def add_fault(self, order: _Order) -> dict[str, Any]:
-        """POST faults: a fault as an object, or {"fault": TEXT} as the command line writes it."""
-        value = order.object()
+    def add_fault(self, request: _Request) -> dict[str, Any]:
+        """POST faults: add a fault, given as an object or as {"fault": TEXT} in the form of the command line."""
+        value = request.object()
         if isinstance(value.get("fault"), str):
-            return {"number": order.account.add_fault(value["fault"])}
+            return {"number": request.account.add_fault(value["fault"])}
         try:
-            return {"number": order.account.add_fault(Fault(**value))}
+            return {"number": request.account.add_fault(Fault(**value))}
         except TypeError as error:
-            raise ValueError(f"that is not a fault: {str(error).partition('()')[2].strip() or error}") from None
+            raise ValueError(f"not a fault: {str(error).partition('()')[2].strip() or error}") from None
 
-    def clear_faults(self, order: _Order) -> dict[str, Any]:
-        """DELETE faults: all of them."""
-        order.account.clear_faults()
+    def clear_faults(self, request: _Request) -> dict[str, Any]:
+        """DELETE faults: remove all."""
+        request.account.clear_faults()
         return {"cleared": True}
 
-    def remove_fault(self, order: _Order) -> dict[str, Any]:
-        """DELETE faults/NUMBER."""
-        text = order.params["number"]
-        if not (text.isascii() and text.isdecimal() and order.account.remove_fault(int(text))):
-            raise _MissingError(f"no fault {text} is on")
+    def remove_fault(self, request: _Request) -> dict[str, Any]:
+        """DELETE faults/NUMBER: remove one."""
+        text = request.params["number"]
+        if not (text.isascii() and text.isdecimal() and request.account.remove_fault(int(text))):
+            raise _NotFoundError(f"there is no fault {text}")
         return {"removed": int(text)}
 
-    def clock(self, order: _Order) -> dict[str, Any]:
+    def clock(self, request: _Request) -> dict[str, Any]:
         """GET clock; POST clock: {"advance": seconds} or {"frozen": true}."""
-        clock = order.account.clock
-        if order.body:
-            value = order.object()
+        clock = request.account.clock
+        if request.body:
+            value = request.object()
             if not value or set(value) - {"advance", "frozen"}:
                 raise ValueError('write {"advance": seconds} or {"frozen": true}')
             frozen, advance = value.get("frozen"), value.get("advance", 0)
@@ -321,42 +341,42 @@ class Control:
                 (clock.freeze if frozen else clock.resume)()
         return {"now": clock.now(), "frozen": clock.frozen}
 
-    def set_tokens(self, order: _Order) -> dict[str, Any]:
-        """PUT tokens/VENDOR: an array of the credentials that are accepted."""
-        value = order.json()
+    def set_tokens(self, request: _Request) -> dict[str, Any]:
+        """PUT tokens/VENDOR: accept the credentials of an array, and no others."""
+        value = request.json()
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
             raise ValueError("write an array of strings")
-        order.account.set_tokens(_vendor(order), *value)
+        request.account.set_tokens(_vendor(request), *value)
         return {"accepted": len(value)}
 
-    # --- start over --------------------------------------------------------------------------------------------
+    # --- reset -------------------------------------------------------------------------------------------------
 
-    def reset(self, order: _Order) -> dict[str, Any]:
-        """POST reset: start over."""
-        order.account.reset()
-        return {"reset": order.account.name}
+    def reset(self, request: _Request) -> dict[str, Any]:
+        """POST reset: delete everything and restore the initial settings."""
+        request.account.reset()
+        return {"reset": request.account.name}
 
-    def snapshots(self, order: _Order) -> list[str]:
+    def snapshots(self, request: _Request) -> list[str]:
         """GET snapshots: their names."""
-        return order.account.snapshots()
+        return request.account.snapshots()
 
-    def snapshot(self, order: _Order) -> dict[str, Any]:
-        """PUT snapshots/NAME: keep the contacts under this name."""
-        order.account.snapshot(order.params["name"])
-        return {"kept": order.params["name"]}
+    def snapshot(self, request: _Request) -> dict[str, Any]:
+        """PUT snapshots/NAME: save the contacts under this name."""
+        request.account.snapshot(request.params["name"])
+        return {"kept": request.params["name"]}
 
-    def restore(self, order: _Order) -> dict[str, Any]:
-        """POST snapshots/NAME/restore."""
-        order.account.restore(order.params["name"])
-        return {"restored": order.params["name"]}
+    def restore(self, request: _Request) -> dict[str, Any]:
+        """POST snapshots/NAME/restore: replace the contacts by those of a snapshot."""
+        request.account.restore(request.params["name"])
+        return {"restored": request.params["name"]}
 
-    def accounts(self, order: _Order) -> list[str]:  # noqa: ARG002 - all answers have one form
+    def accounts(self, request: _Request) -> list[str]:  # noqa: ARG002 - all answers have one signature
         """GET accounts: their names."""
         return [account.name for account in self._sandbox.accounts()]
 
-    def add_account(self, order: _Order) -> dict[str, Any]:
-        """POST accounts: {"name", "switches", "faults"}, all optional; an account that exists is left as it is."""
-        value = order.object()
+    def add_account(self, request: _Request) -> dict[str, Any]:
+        """POST accounts: add {"name", "switches", "faults"}, all optional; an existing account is not changed."""
+        value = request.object()
         name, switches, faults = value.get("name"), value.get("switches", {}), value.get("faults", [])
         if not (name is None or isinstance(name, str)) or not isinstance(switches, dict):
             raise ValueError("name is a string, switches is an object")
@@ -369,19 +389,19 @@ class Control:
             "tokens": {vendor: account.token(vendor) for vendor in vendors()},
         }
 
-    def remove_account(self, order: _Order) -> dict[str, Any]:
-        """DELETE accounts/NAME."""
-        if not self._sandbox.remove_account(order.params["name"]):
-            raise _MissingError(f"the sandbox has no account {order.params['name']!r}")
-        return {"removed": order.params["name"]}
+    def remove_account(self, request: _Request) -> dict[str, Any]:
+        """DELETE accounts/NAME: delete an account and its contents."""
+        if not self._sandbox.remove_account(request.params["name"]):
+            raise _NotFoundError(f"the sandbox has no account {request.params['name']!r}")
+        return {"removed": request.params["name"]}
 
-    def openapi(self, order: _Order) -> Any:
-        """GET openapi/VENDOR.json: the vendor's API as OpenAPI, its server being this sandbox."""
-        vendor = vendors().get(order.params["file"].removesuffix(".json"))
+    def openapi(self, request: _Request) -> Any:
+        """GET openapi/VENDOR.json: the OpenAPI document of the vendor's API, with this sandbox as its server."""
+        vendor = vendors().get(request.params["file"].removesuffix(".json"))
         if vendor is None or vendor.openapi is None:
-            raise _MissingError
+            raise _NotFoundError
         document = json.loads(vendor.openapi.read_bytes())
-        document["servers"] = [{"url": order.account.base_url(vendor.name), "description": "this sandbox"}]
+        document["servers"] = [{"url": request.account.base_url(vendor.name), "description": "this sandbox"}]
         return document
 
 
@@ -419,45 +439,22 @@ _ROUTES: dict[tuple[str, str], _Answer] = {
 }
 
 
-def _find(method: str, segments: list[str]) -> tuple[_Answer, dict[str, str]]:
-    for (known, template), answer in _ROUTES.items():
-        parts = template.split("/")
-        if known == method and len(parts) == len(segments):
-            params: dict[str, str] = {}
-            for part, segment in zip(parts, segments, strict=True):
-                if part.startswith("{") and segment:
-                    params[part[1:-1]] = segment
-                elif part != segment:
-                    break
-            else:
-                return answer, params
-    raise _MissingError(f"no {method} /_sandbox/{'/'.join(segments)}; docs/sandbox.md lists what there is")
-
-
 @functools.cache
 def _packaged(name: str) -> bytes:
     return (resources.files("aelyst_async.sandbox") / "static" / name).read_bytes()
 
 
-def _vendor(order: _Order) -> str:
-    name = order.params["vendor"]
+def _vendor(request: _Request) -> str:
+    name = request.params["vendor"]
     if name not in vendors():
-        raise _MissingError(f"no vendor named {name!r}; the sandbox has {', '.join(vendors())}")
+        raise _NotFoundError(f"no vendor named {name!r}; the sandbox has {', '.join(vendors())}")
     return name
-
-
-def _curl(request: LoggedRequest, account: Account) -> str:
-    return as_curl(request, account.base_url(request.vendor))
 
 
 def _text(body: bytes) -> str:
     return body.decode("utf-8", "backslashreplace")
 
 
-def _json(status: int, value: Any) -> web.Response:
-    headers = {
-        **SECURITY_HEADERS,
-        "X-Sandbox": "aelyst-async",
-        "Content-Type": "application/json; charset=utf-8",
-    }
+def _json(status: int, value: Any, extra: Mapping[str, str] | None = None) -> web.Response:
+    headers = {**SECURITY_HEADERS, **MARK, "Content-Type": "application/json; charset=utf-8", **(extra or {})}
     return web.Response(status=status, body=dump_json(value).encode(), headers=headers)

@@ -1,42 +1,57 @@
-"""What happened: a log of the last requests, and counters that a test can assert.
+"""The log of the last requests, and counters that a test can assert.
 
-The log is a ring, bounded in entries and in bytes, so a sandbox that runs for a week keeps its size. It holds what
-came over the wire; `LoggedRequest` is the form that leaves it, with every credential taken out.
+The log is a ring buffer, bounded in entries and in bytes. It holds requests as they were received; `LoggedRequest` is
+the form in which they are read, without credentials, and `as_curl` repeats one in a shell.
 
-The counters answer what a test of a client wants to know: how many requests, by endpoint and status; the most that
-arrived in any one second (of the sandbox's clock), in all and per endpoint; the most in flight at once; how many
-were refused with 429.
+The counters are the numbers of requests by endpoint and status, of refused requests (429), the peak of requests in
+one second of the sandbox's clock (in all and by endpoint), and the peak of concurrent requests.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import shlex
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote_plus
 
 import attrs
 
-__all__ = ["Counters", "Evidence", "LoggedRequest", "Peak", "redact_headers", "redact_path"]
+from aelyst_async.sandbox.vendors import vendors
+
+__all__ = ["Counters", "Evidence", "LoggedRequest", "Peak", "as_curl", "redact_headers", "redact_path"]
 
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "set-cookie"})
-_SECRET_QUERY = re.compile(r"([?&](?:api_?key|access_?token|token|key|secret|password)=)[^&#]*", re.IGNORECASE)
+_SECRET_PARAMETERS = frozenset(
+    {"api_key", "apikey", "access_token", "accesstoken", "token", "key", "secret", "password"}
+)
+_PARAMETER = re.compile(r"([?&])([^=&#]*)=[^&#]*")
 HIDDEN = "***"
 _BODY_KEPT = 16_384
-"""Bytes of a body that the log keeps."""
+"""Number of bytes of a body that the log keeps."""
 
 
-def redact_path(path: str) -> str:
-    """Return a path and query without the values that are credentials."""
-    return _SECRET_QUERY.sub(rf"\g<1>{HIDDEN}", path) if "?" in path else path
+def redact_path(path: str, names: frozenset[str] = frozenset()) -> str:
+    """Return a path and query with the credentials hidden. `names`: further parameters that hold one, in lower case."""
+
+    def hide(found: re.Match[str]) -> str:
+        name = unquote_plus(found[2]).lower()
+        return f"{found[1]}{found[2]}={HIDDEN}" if name in _SECRET_PARAMETERS or name in names else found[0]
+
+    return _PARAMETER.sub(hide, path) if "?" in path else path
 
 
-def redact_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return headers as a dict, credentials hidden; a scheme such as ``Bearer`` stays visible."""
+def redact_headers(headers: Iterable[tuple[str, str]], names: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Return headers as a dict with the credentials hidden; a scheme such as ``Bearer`` stays visible.
+
+    `names`: further headers that hold one, in lower case.
+    """
     shown: dict[str, str] = {}
     for name, value in headers:
-        text = _hidden(value) if name.lower() in _SECRET_HEADERS else value
+        text = _hidden(value) if name.lower() in _SECRET_HEADERS or name.lower() in names else value
         shown[name] = f"{shown[name]}, {text}" if name in shown else text
     return shown
 
@@ -50,9 +65,9 @@ def _hidden(value: str) -> str:
 class LoggedRequest:
     """One exchange, credentials hidden. ``number`` counts from 1; ``at`` is the sandbox's clock in Unix seconds.
 
-    ``path`` is as sent, still percent-encoded, from the vendor's root on; ``endpoint`` is the method and the route,
-    or empty where no route fits. ``status`` is `None` where no answer was sent. ``fault`` names what was injected.
-    Bodies are cut at 16,384 bytes.
+    ``path`` is percent-encoded as sent, without the vendor's prefix. ``endpoint`` is the method and the route, or empty
+    if no route matches. ``status`` is `None` if no response was sent. ``fault`` names the injected fault. ``answer`` is
+    the body of the response. Bodies are cut at 16,384 bytes.
     """
 
     number: int
@@ -75,7 +90,7 @@ class LoggedRequest:
         return json.loads(self.body)
 
     def summary(self) -> dict[str, Any]:
-        """Return what a line of a list shows."""
+        """Return the fields for a list."""
         return {
             "number": self.number,
             "at": self.at,
@@ -90,7 +105,7 @@ class LoggedRequest:
 
 
 class Entry:
-    """One exchange as the log holds it: filled in while the request goes through, formatted only when looked at."""
+    """One exchange in the log. It is filled in while the request is handled, and formatted only when it is read."""
 
     __slots__ = (
         "answer",
@@ -109,55 +124,57 @@ class Entry:
     )
 
     def __init__(self, number: int, at: float, vendor: str, method: str, path: str) -> None:
-        self.number = number
-        self.at = at
-        self.vendor = vendor
-        self.method = method
-        self.path = path
-        self.endpoint = ""
+        self.number: int = number
+        self.at: float = at
+        self.vendor: str = vendor
+        self.method: str = method
+        self.path: str = path
+        self.endpoint: str = ""
         self.status: int | None = None
-        self.duration = 0.0
-        self.fault = ""
+        self.duration: float = 0.0
+        self.fault: str = ""
         self.headers: tuple[tuple[bytes, bytes], ...] = ()
-        self.body = b""
+        self.body: bytes = b""
         self.answer_headers: Mapping[str, str] = {}
-        self.answer = b""
+        self.answer: bytes = b""
 
     def size(self) -> int:
-        """Return about how many bytes it occupies."""
+        """Return the approximate size in bytes."""
         return 600 + len(self.body) + len(self.answer) + sum(len(n) + len(v) for n, v in self.headers)
 
     def freeze(self) -> LoggedRequest:
-        """Return it for people and tests."""
+        """Return a copy without credentials."""
+        vendor = vendors().get(self.vendor)
+        names = vendor.secret_names if vendor is not None else frozenset[str]()
         decoded = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers)
         return LoggedRequest(
             number=self.number,
             at=self.at,
             vendor=self.vendor,
             method=self.method,
-            path=redact_path(self.path),
+            path=redact_path(self.path, names),
             endpoint=self.endpoint,
             status=self.status,
             duration=self.duration,
             fault=self.fault,
-            headers=redact_headers(decoded),
+            headers=redact_headers(decoded, names),
             body=self.body,
-            answer_headers=redact_headers(self.answer_headers.items()),
+            answer_headers=redact_headers(self.answer_headers.items(), names),
             answer=self.answer,
         )
 
 
 class Peak:
-    """The most events in any span of one second, exactly, in memory proportional to that number."""
+    """The largest number of events in any span of one second. Needs memory in proportion to that number."""
 
     __slots__ = ("_times", "value")
 
     def __init__(self) -> None:
         self._times: deque[float] = deque()
-        self.value = 0
+        self.value: int = 0
 
     def add(self, at: float) -> None:
-        """Count an event; `at` never goes back."""
+        """Count an event; `at` must not decrease."""
         times = self._times
         times.append(at)
         horizon = at - 1.0
@@ -169,11 +186,11 @@ class Peak:
 
 @attrs.frozen(kw_only=True)
 class Counters:
-    """What a test asserts. ``by_status`` maps (endpoint, status) to a number, status 0 where no answer was sent.
+    """Counters of one account. ``by_status`` maps (endpoint, status) to a number; status 0 means no response.
 
-    ``peak`` is the most requests that arrived in any one second, ``peak_by_endpoint`` the same per endpoint;
-    ``in_flight_peak`` the most at the same time. ``duplicates`` is the number of contacts that share their e-mail
-    address or phone with an older one.
+    ``peak`` is the largest number of requests received in any one second, ``peak_by_endpoint`` the same by endpoint,
+    ``in_flight_peak`` the largest number of concurrent requests. ``duplicates`` is the number of contacts that share
+    their e-mail address or phone number with an older one.
     """
 
     requests: int
@@ -187,7 +204,7 @@ class Counters:
     duplicates: Mapping[str, int]
 
     def count(self, *, endpoint: str | None = None, status: int | None = None) -> int:
-        """Return how many requests had this endpoint and this status (`None`: any)."""
+        """Return the number of requests with this endpoint and this status; `None` matches all."""
         return sum(
             number
             for (name, code), number in self.by_status.items()
@@ -195,7 +212,7 @@ class Counters:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON-ready data: ``by_status`` as endpoint → status → number."""
+        """Return JSON-ready data, with ``by_status`` as endpoint → status → number."""
         nested: dict[str, dict[str, int]] = {}
         for (endpoint, status), number in sorted(self.by_status.items()):
             nested.setdefault(endpoint, {})[str(status)] = number
@@ -211,15 +228,15 @@ class Evidence:
         self._size_bound = size
         self._size = 0
         self._number = 0
-        self.finished = 0
-        """How many exchanges were logged, ever: a reader that saw N of them knows how many are new."""
-        self.generation = 0
-        """Grows when the log is cleared."""
+        self.finished: int = 0
+        """Number of exchanges logged so far, cleared ones included. A reader compares it with what it has seen."""
+        self.generation: int = 0
+        """Increases when the log is cleared."""
         self._in_flight = 0
         self.clear()
 
     def clear(self) -> None:
-        """Forget the log and the counters; requests in flight go on, and numbers too."""
+        """Clear the log and the counters. Requests in progress continue, and numbers are not reused."""
         self._ring.clear()
         self._size = 0
         self._by_status: Counter[tuple[str, int]] = Counter()
@@ -230,7 +247,7 @@ class Evidence:
         self._requests = 0
 
     def begin(self, at: float, vendor: str, method: str, path: str, endpoint: str) -> Entry:
-        """Count a request that has arrived."""
+        """Count a request that was received."""
         self._number += 1
         self._requests += 1
         self._in_flight += 1
@@ -247,7 +264,7 @@ class Evidence:
         return entry
 
     def finish(self, entry: Entry) -> None:
-        """Log an exchange that is over, answered or not."""
+        """Log a finished exchange, answered or not."""
         self._in_flight -= 1
         self._by_status[entry.endpoint or f"{entry.method} (no such route)", entry.status or 0] += 1
         if len(entry.body) > _BODY_KEPT:
@@ -261,11 +278,11 @@ class Evidence:
         self.finished += 1
 
     def requests(self) -> tuple[LoggedRequest, ...]:
-        """Return the log, in the order in which the exchanges ended."""
+        """Return the log in the order in which the exchanges ended."""
         return tuple(entry.freeze() for entry in self._ring)
 
     def find(self, number: int) -> LoggedRequest | None:
-        """Return one exchange, if the ring still holds it."""
+        """Return one exchange, or `None` if the log no longer has it."""
         for entry in reversed(self._ring):
             if entry.number == number:
                 return entry.freeze()
@@ -278,7 +295,7 @@ class Evidence:
             yield self._ring[position].freeze()
 
     def counters(self, contacts: Mapping[str, int], duplicates: Mapping[str, int]) -> Counters:
-        """Return the counters as they stand."""
+        """Return the present counters."""
         return Counters(
             requests=self._requests,
             by_status=dict(self._by_status),
@@ -290,3 +307,45 @@ class Evidence:
             contacts=contacts,
             duplicates=duplicates,
         )
+
+
+_TOKEN = '"${TOKEN:-sandbox-token}"'  # noqa: S105 - the default of the sandbox
+_LEFT_OUT = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding", "user-agent"})
+
+
+def as_curl(request: LoggedRequest, base_url: str) -> str:
+    """Return a curl command that repeats a request. `base_url` is the vendor's.
+
+    The credential comes from the shell variable TOKEN, else it is the sandbox's default. Everything that was received
+    over the network is quoted.
+    """
+    parts = ["curl", "-sS", "--path-as-is", "-g", "-X", _quote(request.method), _spliced(base_url + request.path)]
+    for name, value in request.headers.items():
+        if name.lower() not in _LEFT_OUT:
+            parts += ["-H", _spliced(f"{name}: {value}")]
+    if not request.body:
+        return " ".join(parts)
+    try:
+        text = request.body.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        encoded = base64.b64encode(request.body).decode()
+        return f"echo {encoded} | base64 -d | {' '.join(parts)} --data-binary @-"
+    return f"{' '.join(parts)} --data-raw {_quote(text)}"
+
+
+def _quote(text: str) -> str:
+    # A terminal could act on pasted control characters.
+    if any(ord(character) < 32 and character not in "\n\t" for character in text) or "\x7f" in text:
+        escaped = "".join(f"\\x{ord(one):02x}" if ord(one) < 32 or one in "\x7f'\\" else one for one in text)
+        return f"$'{escaped}'"
+    return shlex.quote(text)
+
+
+def _spliced(text: str) -> str:
+    """Quote `text`, with the shell variable in place of a hidden credential."""
+    before, hidden, after = text.partition(HIDDEN)
+    if not hidden:
+        return _quote(text)
+    return _quote(before) + _TOKEN + (_quote(after) if after else "")

@@ -1,19 +1,19 @@
-"""What goes wrong, on demand and repeatably.
+"""Injected faults, reproducible.
 
-A `Fault` says *what* (a kind), *where* (vendor, endpoint) and *when* (a rate, the nth call, the first n, every nth).
-Kinds by the moment at which they strike:
+A `Fault` has a kind, a place (vendor, endpoint) and a condition (a rate, the nth call, the first n, every nth). The
+kinds, by the time at which they take effect:
 
-    before the operation   status, html, reset, queued        nothing is written (``applied=True``: it is, for
-                                                              status and html: "500, but the contact exists")
-    while it is applied    latency, late                      the answer, or the contact, comes later
-    after it               reset-after, truncate, garbage,    the write is done, the client is not told, or is
-                           slow-body, content-type            told what it cannot read
+    before the operation   status, html, reset, queued        nothing is written (status and html with
+                                                              ``applied=True``: the write takes place)
+    during it              latency, late                      the response, or the contact, is late
+    after it               reset-after, truncate, garbage,    the write took place; the client gets no response or
+                           slow-body, content-type            one that it cannot read
 
-``reset-after`` is the one that makes duplicates of clients that repeat a create.
+``reset-after`` causes duplicates in clients that repeat a create.
 
-**Reproducible whatever the concurrency.** A rate does not use one stream of random numbers, which would depend on the
-order of arrival. It hashes the seed, the fault, the request (method, path, body) and how often this request was seen:
-the same request has the same outcome whenever it arrives, and a repeated request gets a new draw.
+**Independent of concurrency.** One stream of random numbers would depend on the order of requests. So a rate hashes
+the seed, the fault, the request (method, path, body) and the number of times this request was received. The same
+request has the same outcome in any order, and a repeated request gets a new draw.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Kind = Literal[
 
 @attrs.frozen
 class KindFacts:
-    """What one kind of fault does, and which options of `Fault` it takes; ``seconds`` is the default of that option."""
+    """One kind of fault: its effect, the options of `Fault` that it takes, and the default of ``seconds``."""
 
     summary: str
     options: tuple[str, ...] = ()
@@ -56,16 +56,16 @@ class KindFacts:
 _STATUS_OPTIONS = ("status", "retry_after", "retry_after_form", "applied")
 KINDS: dict[str, KindFacts] = {
     "status": KindFacts("an error status with the vendor's error body", _STATUS_OPTIONS),
-    "html": KindFacts("an HTML error page, as a proxy sends it", _STATUS_OPTIONS),
-    "reset": KindFacts("the connection breaks before the write is applied"),
-    "queued": KindFacts("449 for that path, for some time; nothing is written", ("seconds",), 60.0),
-    "latency": KindFacts("the answer comes late", ("seconds", "sigma"), 0.1),
-    "late": KindFacts("a created contact can be found only later", ("seconds",), 2.0),
-    "reset-after": KindFacts("the write is applied, then the connection breaks"),
-    "truncate": KindFacts("the write is applied, half of the body arrives"),
+    "html": KindFacts("an HTML error page, as sent by a proxy", _STATUS_OPTIONS),
+    "reset": KindFacts("the connection is reset before the write"),
+    "queued": KindFacts("449 for that path for a time; nothing is written", ("seconds",), 60.0),
+    "latency": KindFacts("the response is late", ("seconds", "sigma"), 0.1),
+    "late": KindFacts("a created contact is found only later", ("seconds",), 2.0),
+    "reset-after": KindFacts("the write is applied, then the connection is reset"),
+    "truncate": KindFacts("the write is applied, half of the body is sent"),
     "garbage": KindFacts("the write is applied, the body is not JSON"),
-    "slow-body": KindFacts("the headers come at once, the body in pieces", ("seconds",), 1.0),
-    "content-type": KindFacts("JSON that is declared as text/html"),
+    "slow-body": KindFacts("the headers are sent at once, the body in pieces", ("seconds",), 1.0),
+    "content-type": KindFacts("JSON declared as text/html"),
 }
 """Every kind, in the order of `Kind`."""
 
@@ -106,13 +106,13 @@ def _option(default: Any, validator: Any = None) -> Any:
 
 @attrs.frozen
 class Fault:
-    """One fault. Give at most one of ``rate``, ``nth``, ``first``, ``every``; none of them means every call.
+    """One fault. Give at most one of ``rate``, ``nth``, ``first``, ``every``; without them every call is affected.
 
-    ``vendor`` and ``endpoint`` (``"POST /contact/{identifier}"``, or only a method) narrow it. Each kind takes its own
-    options (`KINDS`): ``status`` is the code of the kinds status and html; ``retry_after`` its seconds, written as a
-    number or as a date (``retry_after_form``); ``applied``: the operation takes place although an error is answered.
-    ``seconds`` is the length of the latency, of the queue or of the delay; with ``sigma`` a latency is log-normal
-    around the median ``seconds``. Raises `ValueError`, also for an option that the kind does not take.
+    ``vendor`` and ``endpoint`` (``"POST /contact/{identifier}"``, or only a method) restrict it. Each kind has its own
+    options (`KINDS`). ``status`` is the status of the kinds status and html. ``retry_after`` is in seconds and sent as
+    seconds or as a date (``retry_after_form``). With ``applied`` the operation takes place although the response is an
+    error. ``seconds`` is the length of the latency, the queue or the delay; with ``sigma`` a latency is log-normal with
+    the median ``seconds``. Raises `ValueError`, also for an option that the kind does not have.
     """
 
     kind: Kind = attrs.field(validator=attrs.validators.in_(tuple(KINDS)))
@@ -131,7 +131,7 @@ class Fault:
 
     def __attrs_post_init__(self) -> None:
         if sum(value is not None for value in (self.rate, self.nth, self.first, self.every)) > 1:
-            raise ValueError("give one of rate, nth, first and every")
+            raise ValueError("give only one of rate, nth, first and every")
         taken = KINDS[self.kind].options
         for field in attrs.fields(Fault):
             if field.name in _OPTION_NAMES - set(taken) and getattr(self, field.name) != field.default:
@@ -143,13 +143,13 @@ class Fault:
         return self.status or (502 if self.kind == "html" else 500)
 
     def matches(self, vendor: str, endpoint: str) -> bool:
-        """Whether a call of this endpoint is meant."""
+        """Whether the fault applies to calls of this endpoint."""
         if self.vendor is not None and self.vendor != vendor:
             return False
         return self.endpoint is None or self.endpoint in {endpoint, endpoint.partition(" ")[0]}
 
     def as_json(self) -> dict[str, Any]:
-        """Return what differs from the defaults."""
+        """Return the fields that differ from their defaults."""
         fields = attrs.fields(Fault)
         return {field.name: value for field in fields if (value := getattr(self, field.name)) != field.default}
 
@@ -171,10 +171,10 @@ _FAULT_HELP = "write KIND[,OPTION:VALUE]…=WHEN[@[VENDOR ]METHOD /route], such 
 
 
 def parse_fault(text: str) -> Fault:
-    """Read a fault as the command line writes it.
+    """Read a fault in the form of the command line.
 
-    ``KIND[,OPTION:VALUE]…=WHEN[@WHERE]``: a number as the kind is a status; WHEN is a rate (``0.1``, ``10%``),
-    ``nth:3``, ``first:2`` or ``every:7``; WHERE is an endpoint, a vendor, or both. Raises `ValueError`.
+    ``KIND[,OPTION:VALUE]…=WHEN[@WHERE]``. A number as KIND is a status. WHEN is a rate (``0.1``, ``10%``),
+    ``nth:3``, ``first:2`` or ``every:7``. WHERE is an endpoint, a vendor, or both. Raises `ValueError`.
     """
     what, equals, when_where = text.partition("=")
     when, _, where = when_where.partition("@")
@@ -209,7 +209,7 @@ def parse_fault(text: str) -> Fault:
 
 @attrs.frozen
 class Strike:
-    """A fault that hits one call. ``delay`` is in seconds, drawn from its distribution; ``noise`` seeds its bytes."""
+    """A fault that affects one call. ``delay`` is the drawn delay in seconds; ``noise`` seeds random bytes."""
 
     fault: Fault
     delay: float
@@ -217,7 +217,7 @@ class Strike:
 
 
 class _Armed:
-    """A fault that is on, with its counts."""
+    """A fault in force, with its counts."""
 
     __slots__ = ("calls", "fault", "fired", "number", "seen")
 
@@ -230,45 +230,45 @@ class _Armed:
 
 
 class FaultPlan:
-    """The faults of one account that are on."""
+    """The faults in force of one account."""
 
     def __init__(self, seed: int = 0, faults: Iterable[Fault] = ()) -> None:
         self.seed = seed
         self._armed: list[_Armed] = []
         self._number = 0
         self._queued: dict[str, float] = {}
-        self.revision = 0
-        """Grows when a fault is switched on or off, or fires."""
+        self.revision: int = 0
+        """Increases when a fault is added or removed, or takes effect."""
         for fault in faults:
             self.add(fault)
 
     def add(self, fault: Fault) -> int:
-        """Switch a fault on and return its number."""
+        """Add a fault and return its number."""
         self._number += 1
         self.revision += 1
         self._armed.append(_Armed(self._number, fault))
         return self._number
 
     def remove(self, number: int) -> bool:
-        """Switch a fault off; `False` if it is not on."""
+        """Remove a fault. Returns `False` if there is none of this number."""
         before = len(self._armed)
         self.revision += 1
         self._armed = [one for one in self._armed if one.number != number]
         return len(self._armed) < before
 
     def clear(self) -> None:
-        """Switch all faults off, queues included, and number the next ones from 1 again."""
+        """Remove all faults and queues, and number new faults from 1."""
         self._armed.clear()
         self._queued.clear()
         self.revision += 1
         self._number = 0
 
     def armed(self) -> list[tuple[Fault, int]]:
-        """Return the faults that are on, each with its number."""
+        """Return the faults in force, each with its number."""
         return [(one.fault, one.number) for one in self._armed]
 
     def listing(self) -> list[dict[str, Any]]:
-        """Return the faults that are on, each with its calls and how many of them it hit."""
+        """Return the faults in force as JSON-ready data, with the numbers of calls seen and affected."""
         return [
             {"number": one.number, "calls": one.calls, "fired": one.fired, **one.fault.as_json()} for one in self._armed
         ]
@@ -277,7 +277,7 @@ class FaultPlan:
         return bool(self._armed or self._queued)
 
     def queued(self, path: str, now: float) -> bool:
-        """Whether an earlier 449 still holds this path's contact back."""
+        """Whether a path still answers 449 because of an earlier fault."""
         until = self._queued.get(path)
         if until is None:
             return False
@@ -287,11 +287,11 @@ class FaultPlan:
         return True
 
     def queue(self, path: str, until: float) -> None:
-        """Hold a path back until then."""
+        """Have a path answer 449 until the given time."""
         self._queued[path] = until
 
     def strikes(self, vendor: str, endpoint: str, method: str, path: str, body: bytes) -> list[Strike]:
-        """Return what hits this call, in the order in which the faults were added."""
+        """Return the faults that affect this call, in the order in which they were added."""
         hits: list[Strike] = []
         key = b""
         for one in self._armed:
@@ -338,6 +338,6 @@ _NORMAL = statistics.NormalDist()
 def _delay(fault: Fault, uniform: float) -> float:
     seconds = fault.seconds if fault.seconds is not None else KINDS[fault.kind].seconds or 0.0
     if fault.kind == "latency" and fault.sigma:
-        # The extreme draws of 64 bits reach nine sigma; a test should not wait for those.
+        # Draws of 64 bits reach nine sigma, too long for a test.
         return seconds * math.exp(fault.sigma * max(-4.0, min(4.0, _NORMAL.inv_cdf(uniform))))
     return seconds

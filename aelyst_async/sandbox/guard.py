@@ -1,12 +1,11 @@
-"""Which requests the sandbox accepts: none from a web page but its own.
+"""Protection against requests that web pages of other origins send through a developer's browser.
 
-The server listens on a developer's machine, where a browser sends what any site tells it to. Two rules keep foreign
-pages out. Both rest on what browsers enforce or send, so other clients notice nothing:
+Two rules. They depend on what browsers send and enforce, so other clients are not affected:
 
-- **Host**: the request must be for this machine: ``localhost``, an IP address, or a name allowed by the user. A
-  foreign name that resolves to 127.0.0.1 (DNS rebinding) is refused, so such a page cannot read anything.
-- **Origin**: a request that may change something must not come from another origin; browsers say where from in
-  ``Origin`` and ``Sec-Fetch-Site``. Reading across origins is stopped by the browser: no CORS header is ever sent.
+- **Host** must be ``localhost``, an IP address, or a name allowed by the user. Another name that resolves to 127.0.0.1
+  (DNS rebinding) is refused, so such a page cannot read anything.
+- **Origin** of a request that may change something must be the sandbox itself; browsers send it in ``Origin`` and
+  ``Sec-Fetch-Site``. Reading across origins is prevented by the browser, since no CORS header is sent.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["SECURITY_HEADERS", "Guard"]
 
 SECURITY_HEADERS = {
-    # Scripts and styles come from files of our own, nothing inline, nothing foreign; no sink takes a plain string.
+    # Scripts and styles come only from our own files; nothing inline, and no DOM sink takes a plain string.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
     " img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
     " require-trusted-types-for 'script'; trusted-types 'none'",
@@ -37,17 +36,17 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Guard:
-    """The two rules. `names` are host names that are allowed beside localhost and IP addresses."""
+    """The two rules. `names` are host names that are allowed besides localhost and IP addresses."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = {"localhost", *(name.lower().rstrip(".") for name in names)}
         self._known: dict[str, bool] = {}
 
     def refusal(self, method: str, headers: MultiMapping[str]) -> str | None:
-        """Return why a request is refused, or `None`. `headers` look names up without regard to case."""
+        """Return why a request is refused, or `None`. `headers` is case-insensitive."""
         host, *others = headers.getall("Host", [""])
         if others:
-            return "more than one Host"
+            return "more than one Host header"
         allowed = self._known.get(host)
         if allowed is None:
             allowed = self._is_ours(host)
@@ -57,11 +56,11 @@ class Guard:
             return "this Host is not allowed; use localhost or an IP address, or allow the name with --allow-host"
         if method not in _SAFE:
             origin = headers.get("Origin")
-            # A browser's port 80 is not written in Host, nor in Origin; so the two compare as they are.
+            # Browsers omit the port 80 in both headers, so the two can be compared as they are.
             if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-                return "a page of another origin may not change anything here"
+                return "pages of another origin must not change the sandbox"
             if headers.get("Sec-Fetch-Site") in {"cross-site", "same-site"}:
-                return "a page of another site may not change anything here"
+                return "pages of another site must not change the sandbox"
         return None
 
     def _is_ours(self, host: str) -> bool:

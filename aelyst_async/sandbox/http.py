@@ -1,10 +1,10 @@
-"""How a request goes through: bytes in, the vendor's answer out, and what may go wrong in between.
+"""The handling of a request:
 
     guard → account (path prefix) → vendor → route → credential → quota → faults before → operation → faults after
 
-The path is read as it was sent (``raw_path``), segment by segment, so ``%2F`` in an identifier stays inside its
-segment and ``+`` in a path is a plus; a framework's decoded path hides both. The order is that of real APIs: a wrong
-token costs no quota, and a refused call reaches no operation.
+The path is decoded from its raw form (``raw_path``), segment by segment, so that ``%2F`` in an identifier stays inside
+its segment and ``+`` in a path is a plus. The order is that of real APIs: a wrong token costs no quota, and a refused
+call has no effect.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from aelyst_async.sandbox.vendors import vendors
 
 __all__ = ["MARK", "Frontend", "read_body"]
 
-logger = logging.getLogger("aelyst_async.sandbox")
+logger: logging.Logger = logging.getLogger("aelyst_async.sandbox")
 
 MARK = {"X-Sandbox": "aelyst-async"}
-"""On every answer, so that a client can refuse to run a production job against a sandbox."""
+"""Header of every response, so that a client can refuse to run a production job against a sandbox."""
 
 _JSON = "application/json; charset=utf-8"
 _BEFORE = frozenset({"status", "html", "reset", "queued"})
 _BODY_BOUND = 1 << 20
-"""Bytes of a body that the vendors' APIs take."""
+"""Largest body in bytes that a vendor's API takes."""
 
 
 async def read_body(request: web.BaseRequest, bound: int) -> bytes | None:
-    """Read a body; `None` if it is longer than `bound` bytes. Raises `ConnectionError` if the client breaks off."""
+    """Read a body; `None` if it is longer than `bound` bytes. Raises `ConnectionError` if the client disconnects."""
     if request.headers.get("Expect", "").lower() == "100-continue":
-        # aiohttp leaves this to its router, which is not used here; curl asks so before a large body.
+        # aiohttp does this in its application, which is not used here. curl asks before it sends a large body.
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = bytearray()
     async for chunk in request.content.iter_any():
@@ -69,13 +69,13 @@ class Frontend:
         self._control = control
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer any request."""
+        """Answer a request."""
         refusal = self._guard.refusal(request.method, request.headers)
         if refusal is not None:
             return _plain(403, refusal)
         raw = request.raw_path
         if not raw.startswith("/"):
-            # A client that takes the sandbox for a proxy sends the whole URL.
+            # A client that uses the sandbox as a proxy sends the whole URL.
             raw = "/" + raw.partition("://")[2].partition("/")[2]
         path, _, query = raw.partition("?")
         name = DEFAULT_ACCOUNT
@@ -92,7 +92,7 @@ class Frontend:
         if name == DEFAULT_ACCOUNT and (path == "/" or head == "_sandbox"):
             return await self._control(request, path, query)
         prefixes = ", ".join(one.prefix for one in vendors().values())
-        return _plain(404, f"there is nothing here; the APIs stand under {prefixes}, the inspector page at /")
+        return _plain(404, f"not found; the APIs are below {prefixes}, the inspector page is at /")
 
     async def _serve(
         self, request: web.BaseRequest, account: Account, vendor: Vendor, path: str, query: str, raw: str
@@ -109,8 +109,8 @@ class Frontend:
         entry = account.evidence.begin(now, vendor.name, method, shown, route.endpoint if route else "")
         entry.headers = request.raw_headers
         try:
-            # Requests that arrived together are counted as in flight together: without this turn of the loop, each
-            # would be answered before the next one is looked at, and the peak would be 1 whatever the concurrency.
+            # Without this turn of the loop, each request would be answered before the next one is counted, and the peak
+            # of concurrent requests would always be 1.
             await asyncio.sleep(0)
             return await self._answer(request, account, vendor, match, path, query, entry)
         except BaseException:
@@ -191,8 +191,8 @@ class Frontend:
             except Refusal as refusal:
                 return refusal.answer
             except sqlite3.Error as error:
-                # A full disk, a locked file: the client sees what a vendor's outage looks like, the user the reason.
-                logger.error("the database failed at %s: %s", route.endpoint, error)  # noqa: TRY400 - said in a line
+                # A full disk or a locked file: the client gets a 500, the log has the reason.
+                logger.error("the database failed at %s: %s", route.endpoint, error)  # noqa: TRY400 - one line
                 return vendor.error(500)
 
         contact = f"{vendor.name}{path}"
@@ -231,7 +231,7 @@ class Frontend:
         if fault.code == 429 and "X-RateLimit-Remaining" in headers:
             headers["X-RateLimit-Remaining"] = "0"
         if fault.kind == "html":
-            return _send(entry, Reply(fault.code, mishaps.HTML_ERROR(fault.code), {}, "text/html"), headers)
+            return _send(entry, Reply(fault.code, mishaps.html_error(fault.code), {}, "text/html"), headers)
         return _send(entry, vendor.error(fault.code), headers)
 
 
@@ -275,7 +275,7 @@ def _limit_headers(account: Account, vendor: Vendor, verdict: Verdict, now: floa
         if form == "seconds":
             headers["Retry-After"] = str(max(1, math.ceil(verdict.retry_after)))
         elif form == "decimal":
-            # Rounded up: a client that waits as told must not come too early.
+            # Rounded up: a client that waits for this time must not be refused again.
             headers["Retry-After"] = str(math.ceil(verdict.retry_after * 1000 + 0.5) / 1000)
         elif form == "date":
             headers["Retry-After"] = _date(now + verdict.retry_after)
@@ -291,5 +291,5 @@ def _retry_after(fault: Fault, now: float) -> dict[str, str]:
 
 
 def _date(at: float) -> str:
-    # An HTTP date has whole seconds: rounded up, for the same reason.
+    # An HTTP date has whole seconds: rounded up for the same reason.
     return email.utils.formatdate(math.ceil(at), usegmt=True)

@@ -1,13 +1,12 @@
-"""What the clients' rate limiters have learned, as the clients tell it, each figure beside what is enforced here.
+"""What clients' rate limiters have learned, as reported by the clients, beside the enforced quotas.
 
-A client sends ``PUT limiters/NAME`` with its limiter's snapshot, twice a second at most (`report_limiter` does so).
-The quota that its requests meet is looked up at that moment, so that both sides of the comparison are of one time. A
-client that stops reporting is forgotten after seconds. One that has reported its end is kept for minutes, because the
-end of a short run is worth reading.
+A client sends ``PUT limiters/NAME`` with its limiter's snapshot, at most twice a second (see `report_limiter`). The
+enforced quota is looked up at the same time. A client that stops reporting is dropped after 15 seconds, one that has
+reported its end after 5 minutes.
 
-A report is untrusted input. Strings and numbers are checked and bounded, as is the number of reports, and nothing else
-of a report is kept. `account` names a credential and may, against the limiter's documentation, be one: it is replaced
-by a short hash with a random key. Queries are cut off paths, because some APIs take their key there.
+A report is untrusted input: strings, numbers and the number of reports are checked and bounded. `account` identifies a
+credential and might be one, so it is replaced by a short hash with a random key. Queries are removed from paths,
+because some APIs take their key there.
 """
 
 from __future__ import annotations
@@ -24,30 +23,30 @@ import attrs
 __all__ = ["MOST_BUCKETS", "PATH_BOUND", "REPORT_BOUND", "TEXT_BOUND", "Enforced", "Limiters", "label"]
 
 MOST_BUCKETS = 16
-"""Buckets in one report: under a quota for each path a limiter may have thousands."""
+"""Largest number of buckets in one report. With one quota for each path a limiter may have thousands."""
 TEXT_BOUND = 300
-"""Characters of a string."""
+"""Largest number of characters of a string."""
 PATH_BOUND = 1000
-"""Characters of a path."""
+"""Largest number of characters of a path."""
 REPORT_BOUND = 512 << 10
-"""Bytes of a report: enough for `MOST_BUCKETS` with strings of full length, each character an escape."""
+"""Largest number of bytes of a report. Enough for `MOST_BUCKETS` with strings of full length, all escaped."""
 
 _MOST_CLIENTS = 8
 _SILENT = 15.0
-"""Seconds without a report after which a client is forgotten."""
+"""Seconds without a report after which a client is dropped."""
 _ENDED = 300.0
-"""Seconds for which the last state of a client is kept that has said that it ends."""
+"""Seconds for which a client is kept after it reported its end."""
 _MOST = 1e15
-"""No number is larger: a page's arithmetic is exact up to here."""
+"""Largest number: JavaScript's arithmetic is exact up to here."""
 _CLIENT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 @attrs.frozen(kw_only=True)
 class Enforced:
-    """The quota that a bucket's requests meet: what a limiter should learn. ``limit`` is `None` where there is none.
+    """The quota that is enforced, which a limiter should learn. ``limit`` is `None` where there is none.
 
-    ``window`` in seconds; ``scope`` is what shares a quota: endpoint, path or account; ``rule`` how it is counted:
-    fixed, sliding or token. ``remaining`` is `None` where several credentials have quotas of their own.
+    ``window`` is in seconds. ``scope`` is what shares a quota: endpoint, path or account. ``rule`` is the way of
+    counting: fixed, sliding or token. ``remaining`` is `None` where several credentials have their own quotas.
     """
 
     limit: int | None
@@ -67,21 +66,21 @@ class _Client:
     buckets: list[dict[str, Any]]
 
     def gone(self, now: float) -> bool:
-        """Whether it is to be forgotten."""
+        """Whether the client is to be dropped."""
         return now - self.at > (_ENDED if self.ended else _SILENT)
 
 
 def label(text: str, key: bytes) -> str:
-    """Return eight hex digits that tell one text from another and do not tell the text."""
+    """Return eight hex digits that distinguish one string from another without revealing it."""
     encoded = text.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(encoded, digest_size=4, key=key, person=b"aelyst-async").hexdigest()
 
 
 class Limiters:
-    """The reports of the clients of one account. ``revision`` changes with what is shown.
+    """The reports of the clients of one account. ``revision`` changes with every change.
 
-    ``enforced`` looks an endpoint and a path up: its vendor and quota, or `None` if no vendor has the endpoint.
-    ``clock`` returns seconds that pass for the clients as well: not the account's, which a test may stop.
+    ``enforced`` returns the vendor and the quota of an endpoint and a path, or `None` if no vendor has the endpoint.
+    ``clock`` returns seconds of real time, not of the account's clock, which a test may stop.
     """
 
     def __init__(
@@ -89,26 +88,26 @@ class Limiters:
         enforced: Callable[[str, str | None], tuple[str, Enforced] | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.revision = 0
+        self.revision: int = 0
         self._enforced = enforced
         self._clock = clock
         self._key = secrets.token_bytes(16)
         self._clients: dict[str, _Client] = {}
 
     def report(self, client: str, value: Mapping[str, Any]) -> None:
-        """Keep what a client tells in place of what it told before. Raises `ValueError` saying what is wrong."""
+        """Replace a client's report. Raises `ValueError` for a wrong one."""
         if not _CLIENT.fullmatch(client):
-            raise ValueError("a client names itself with 1 to 64 of A-Z a-z 0-9 _ . -")
+            raise ValueError("the name of a client is 1 to 64 characters of A-Z a-z 0-9 _ . -")
         buckets = value.get("buckets")
         if not isinstance(buckets, list) or not all(isinstance(one, dict) for one in buckets):
-            raise ValueError("buckets is an array of objects: the fields of BucketSnapshot")
+            raise ValueError("buckets must be an array of objects with the fields of BucketSnapshot")
         if len(buckets) > MOST_BUCKETS:
             raise ValueError(
                 f"{len(buckets)} buckets are more than {MOST_BUCKETS}; leave some out and count them in more"
             )
         ended = value.get("ended", False)
         if not isinstance(ended, bool):
-            raise ValueError("ended is true or false")  # noqa: TRY004 - every bad order is a ValueError
+            raise ValueError("ended must be true or false")  # noqa: TRY004 - every bad request is a ValueError
         told = _Client(
             name=_text(value, "name") or client,
             at=self._clock(),
@@ -120,12 +119,12 @@ class Limiters:
         self._clients.pop(client, None)
         self._clients[client] = told
         if len(self._clients) > _MOST_CLIENTS:
-            # Ended clients are dropped first, then those that have been silent the longest.
+            # Ended clients are dropped first, then those silent for the longest time.
             del self._clients[min(self._clients, key=lambda one: (not self._clients[one].ended, self._clients[one].at))]
         self.revision += 1
 
     def listing(self) -> list[dict[str, Any]]:
-        """Return what is known, JSON-ready: the clients in the order of their names, then of their ids."""
+        """Return the reports as JSON-ready data, ordered by the name of the client, then by its id."""
         self._forget()
         now = self._clock()
         return [
@@ -141,7 +140,7 @@ class Limiters:
         ]
 
     def clear(self) -> None:
-        """Forget all of them; clients that still run report again."""
+        """Drop all reports. Running clients report again."""
         self._clients.clear()
         self.revision += 1
 
@@ -155,7 +154,7 @@ class Limiters:
     def _read(self, bucket: Mapping[str, Any]) -> dict[str, Any]:
         endpoint = _without_query(_text(bucket, "endpoint") or "")
         if not endpoint:
-            raise ValueError("a bucket has an endpoint, such as GET /contact/{identifier}")
+            raise ValueError("a bucket needs an endpoint, such as GET /contact/{identifier}")
         path = _text(bucket, "path", PATH_BOUND)
         path = None if path is None else _without_query(path)
         account = _text(bucket, "account", PATH_BOUND)
@@ -183,20 +182,20 @@ def _text(value: Mapping[str, Any], name: str, most: int = TEXT_BOUND) -> str | 
     if text is None:
         return None
     if not isinstance(text, str) or len(text) > most:
-        raise ValueError(f"{name} is a string of {most} characters at most")
+        raise ValueError(f"{name} must be a string of at most {most} characters")
     return text
 
 
 def _number(value: Mapping[str, Any], name: str) -> float | None:
     number = value.get(name)
-    # A `bool` is an `int` in Python, and 1e999 in JSON is infinite.
+    # In Python a `bool` is an `int`, and 1e999 in JSON is infinite.
     if number is None or (isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number <= _MOST):
         return number
-    raise ValueError(f"{name} is a number, 0 or more")
+    raise ValueError(f"{name} must be a number, 0 or more")
 
 
 def _count(value: Mapping[str, Any], name: str) -> int | None:
     number = _number(value, name)
     if isinstance(number, float):
-        raise ValueError(f"{name} is a whole number, 0 or more")  # noqa: TRY004 - every bad order is a ValueError
+        raise ValueError(f"{name} must be a whole number, 0 or more")  # noqa: TRY004 - every bad request is a ValueError
     return number

@@ -1,8 +1,8 @@
-"""What the inspector page sees live: a stream of server-sent events, in batches.
+"""The inspector page's stream of server-sent events.
 
-A stream looks at the account a few times a second and sends what is new since its last look, so its cost does not
-grow with the number of requests, and a slow reader holds nothing up: there is no queue, only a position in the log.
-The event's id is that position; a page that lost the connection goes on from there.
+A stream polls the account a few times a second and sends what is new, so its cost does not grow with the number of
+requests. There is no queue, only a position in the log, so a slow reader delays nothing. The event's id is that
+position; after a lost connection a page continues from there.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from aiohttp import web
 
 from aelyst_async.sandbox.account import Account
 from aelyst_async.sandbox.guard import SECURITY_HEADERS
+from aelyst_async.sandbox.http import MARK
 from aelyst_async.sandbox.store import dump_json
 
 __all__ = ["stream"]
 
-_LOOK = 0.2
-"""Seconds between two looks."""
+_INTERVAL = 0.2
+"""Seconds between two polls of the account."""
 _IDLE = 1.0
-"""Seconds after which gauges and the clock are sent though nothing happened: quotas refill by themselves."""
+"""Seconds after which an event is sent without a change, since quotas refill and the clock advances."""
 _MOST = 200
-"""Requests in one event; of more, the newest are sent and the others counted in ``skipped``."""
+"""Largest number of requests in one event. Of more, the newest are sent and the others counted in ``skipped``."""
 
 
 class _Tally:
-    """The number of contacts, counted so seldom that counting a million of them takes 5 % of the time at most."""
+    """The number of contacts, counted so seldom that counting takes at most 5 % of the time."""
 
     __slots__ = ("_account", "_due", "_value")
 
@@ -49,8 +50,8 @@ class _Tally:
 
 
 async def stream(request: web.BaseRequest, account: Account, stopping: asyncio.Event, since: str) -> web.StreamResponse:
-    """Send events until the reader leaves or the server stops."""
-    headers = {**SECURITY_HEADERS, "X-Sandbox": "aelyst-async", "Content-Type": "text/event-stream; charset=utf-8"}
+    """Send events until the client disconnects or the server stops."""
+    headers = {**SECURITY_HEADERS, **MARK, "Content-Type": "text/event-stream; charset=utf-8"}
     response = web.StreamResponse(headers=headers)
     response.force_close()
     await response.prepare(request)
@@ -75,8 +76,8 @@ async def stream(request: web.BaseRequest, account: Account, stopping: asyncio.E
                 seen, state, waited = evidence.finished, now_state, 0.0
                 await response.write(f"id: {seen}\ndata: {dump_json(event)}\n\n".encode())
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(stopping.wait(), _LOOK)
-            waited += _LOOK
+                await asyncio.wait_for(stopping.wait(), _INTERVAL)
+            waited += _INTERVAL
     return response
 
 

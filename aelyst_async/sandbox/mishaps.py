@@ -1,4 +1,4 @@
-"""How a fault looks on the wire: connections that break, bodies that stop, come slowly or cannot be decoded."""
+"""Faults on the wire: connections that are reset, bodies that are truncated, slow or not decodable."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-__all__ = ["HTML_ERROR", "garbage", "reset", "send_slowly", "truncate"]
+__all__ = ["garbage", "html_error", "reset", "send_slowly", "truncate"]
 
 _CHUNKS = 10
 
 
-def HTML_ERROR(status: int) -> bytes:  # noqa: N802 - a constant with one hole
-    """Return the page that a proxy in front of an API answers with."""
+def html_error(status: int) -> bytes:
+    """Return an error page as sent by a proxy in front of an API."""
     return (
         f"<!DOCTYPE html><html><head><title>{status} Bad Gateway</title></head>"
         f"<body><center><h1>{status} Bad Gateway</h1></center><hr><center>gateway</center></body></html>"
@@ -30,22 +30,22 @@ def garbage(noise: bytes, length: int) -> bytes:
 
 
 def reset(request: web.BaseRequest) -> web.StreamResponse:
-    """Break the connection: the client sees a reset, and no byte of an answer."""
+    """Reset the connection. The client receives no byte of a response."""
     transport = request.transport
     if transport is not None:
         sock = transport.get_extra_info("socket")
-        # Lingering for zero seconds makes close() send RST; where that cannot be set, the client sees a plain close.
+        # With a linger time of 0 close() sends RST. Where that cannot be set, the connection is closed normally.
         with contextlib.suppress(OSError, AttributeError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
-    # aiohttp wants a response; writing it to the dead connection does nothing.
+    # aiohttp needs a response. Writing it to the closed connection does nothing.
     return web.Response(status=500)
 
 
 async def truncate(
     request: web.BaseRequest, status: int, headers: Mapping[str, str], body: bytes
 ) -> web.StreamResponse:
-    """Announce the whole body, send half of it, and close."""
+    """Send the length of the whole body and half of the body, and close."""
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = len(body) + (not body)
     response.force_close()
@@ -65,7 +65,7 @@ async def send_slowly(
     response.content_length = len(body)
     await response.prepare(request)
     step = max(1, -(-len(body) // _CHUNKS))
-    # The client may have given up; that is no error of the server.
+    # The client may have disconnected.
     with contextlib.suppress(ConnectionError):
         starts = range(0, len(body), step)
         for start in starts:

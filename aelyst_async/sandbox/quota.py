@@ -1,13 +1,13 @@
-"""How a server counts requests: the arithmetic alone, with the time handed in.
+"""The rules by which a server counts requests. Pure; the time is an argument.
 
-The vendors' pages show the headers and not the rule behind them, so each plausible rule is here:
+The vendors' pages show the headers but not the rule, so each plausible rule is here:
 
-- **fixed**: windows of W seconds end at multiples of W; a new window starts with the whole limit;
-- **sliding**: any span of W seconds holds at most the limit; a permit comes back W seconds after its use;
-- **token**: a bucket of the limit's size is refilled evenly, the whole limit in W seconds.
+- **fixed**: windows of W seconds end at multiples of W, and each starts with the whole limit;
+- **sliding**: any span of W seconds has at most the limit, and a permit returns W seconds after its use;
+- **token**: a bucket of the limit's size is refilled at a constant rate, the whole limit in W seconds.
 
-``refused_count`` says whether a refused call is counted as well: then a client that hammers a sliding window or a
-bucket stays outside. `take` answers with what the headers tell.
+``refused_count`` says whether refused requests count as well. If they do, a client that does not stop sending to a
+sliding window or a token bucket stays refused.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def parse_quota(text: str) -> Quota | None:
 
 @attrs.frozen
 class Verdict:
-    """What one request was told. ``retry_after``: seconds until the next one can be let in (0 if `allowed`)."""
+    """The result for one request. ``retry_after``: seconds until the next one can be permitted (0 if `allowed`)."""
 
     allowed: bool
     limit: int
@@ -71,18 +71,18 @@ class Counter(Protocol):
         ...
 
     def peek(self, now: float) -> Verdict:
-        """Return what a request at `now` would be told, and count nothing; ``remaining`` is before it."""
+        """Return the result for a request at `now` without counting it; ``remaining`` does not include it."""
         ...
 
     def idle(self, now: float) -> bool:
-        """Whether this counter no longer differs from a new one."""
+        """Whether this counter is equal to a new one."""
         ...
 
 
 class _Fixed:
     __slots__ = ("_quota", "_used", "_window")
 
-    def __init__(self, quota: Quota, refused_count: bool) -> None:  # noqa: ARG002 - a new window forgets either way
+    def __init__(self, quota: Quota, refused_count: bool) -> None:  # noqa: ARG002 - no effect on fixed windows
         self._quota = quota
         self._window = -1
         self._used = 0
@@ -129,7 +129,7 @@ class _Sliding:
             self._times.append(now)
             return Verdict(True, verdict.limit, verdict.remaining - 1, 0.0)
         if self._refused_count:
-            # The log is full: the oldest entry makes room, so that the wait starts anew from the refusals.
+            # The log is full, so the oldest entry is dropped and the wait starts again from the refusals.
             self._times.append(now)
             return self.peek(now)
         return verdict
@@ -166,14 +166,14 @@ class _Token:
             self._tokens -= 1
             return Verdict(True, verdict.limit, verdict.remaining - 1, 0.0)
         if self._refused_count:
-            # A debt of one whole window at most: a client that stops hammering gets in again.
+            # A debt of at most one window, so that a client that stops sending is permitted again.
             self._tokens = max(self._tokens - 1, -float(self._quota.limit))
             return self.peek(now)
         return verdict
 
     def peek(self, now: float) -> Verdict:
         self._refill(now)
-        # Sums of fractions fall short of 1 by rounding; a billionth of a token is no request.
+        # Sums of fractions fall short of 1 by rounding.
         left = max(0, math.floor(self._tokens + 1e-9))
         wait = 0.0 if left else (1 - self._tokens) * self._quota.window / self._quota.limit
         return Verdict(left > 0, self._quota.limit, left, wait)
@@ -191,5 +191,5 @@ _KINDS: dict[WindowKind, type[_Fixed | _Sliding | _Token]] = {
 
 
 def counter_for(quota: Quota, kind: WindowKind, *, refused_count: bool = False) -> Counter:
-    """Return a fresh counter of this kind."""
+    """Return a new counter of this kind."""
     return _KINDS[kind](quota, refused_count)

@@ -1,8 +1,8 @@
-"""A client tells a sandbox what its rate limiter has learned, so that the sandbox's page can show it.
+"""Reports what a client's rate limiter has learned to a sandbox, so that the sandbox's page can show it.
 
-The limiter's snapshot is looked at twice a second and sent if it is news, or now and then as a sign of life. Nothing
-waits for it and nothing is queued: while one report is on its way no other is made, and the next one is what is true
-by then. `RateLimiter.on_change` stays the caller's. Whatever goes wrong is a line in the debug log.
+The limiter's snapshot is read twice a second and sent if it has changed, or after some seconds as a sign of life.
+Nothing is queued: the next report is made after the previous one was sent. `RateLimiter.on_change` is not used. An
+error is a line in the debug log.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ if TYPE_CHECKING:
 
 __all__ = ["report_limiter"]
 
-logger = logging.getLogger("aelyst_async.sandbox.reporting")
+logger: logging.Logger = logging.getLogger("aelyst_async.sandbox.reporting")
 
 _EVERY = 0.5
-"""Seconds between two looks at the limiter, at least."""
+"""Smallest interval between two snapshots, in seconds."""
 _ALIVE = 3.0
-"""Seconds after which an unchanged state is sent again: the sandbox forgets a silent client."""
+"""Seconds after which an unchanged state is sent again, since the sandbox drops a silent client."""
 _RETRY = 5.0
-"""Seconds until a sandbox that did not answer is tried again."""
+"""Seconds before a retry if the sandbox did not answer."""
 _PATIENCE = 1.0
-"""Seconds for a report, and for the last one at the end."""
+"""Time-out of a report, and of the last one at the end, in seconds."""
 _SHARE = 20
-"""The limiter is looked at so seldom that looking takes a twentieth of the time at most."""
+"""Snapshots are so seldom that they take at most one twentieth of the time."""
 
 
 @contextlib.asynccontextmanager
 async def report_limiter(limiter: RateLimiter, sandbox: str, *, name: str | None = None) -> AsyncIterator[None]:
-    """Show what `limiter` has learned on the page of the sandbox at the address `sandbox`, as long as the block lasts.
+    """Within the block, show what `limiter` has learned on the page of the sandbox at the address `sandbox`.
 
-    `sandbox` is a `Sandbox.url`, an `Account.url`, or a base URL that a gateway has; `name` is what the page calls
-    this client. To be used in the limiter's own event loop. The block is never delayed, nor does anything fail, if the
-    sandbox does not answer; at the end of the block the last state is sent, which takes a second at most. Credentials
-    are not sent: a snapshot's ``account`` is replaced by a hash, queries are cut off. Paths are sent, also those of a
-    live account whose gateway shares the limiter. Raises `ConfigurationError` for a string that is not an address.
+    `sandbox` is a `Sandbox.url`, an `Account.url` or the base URL of a gateway. `name` is the client's name on the
+    page. Use it in the limiter's event loop. If the sandbox does not answer, nothing fails and the block is not
+    delayed. At the end of the block the last state is sent, which takes at most a second. Credentials are not sent: a
+    snapshot's ``account`` is replaced by a hash, and queries are removed. Paths are sent, including those of a live
+    account whose gateway shares the limiter. Raises `ConfigurationError` for a string that is not an address.
     """
     reporter = _Reporter(limiter, _address(sandbox), name or f"process {os.getpid()}")
     task = asyncio.create_task(reporter.run())
@@ -69,14 +69,14 @@ async def report_limiter(limiter: RateLimiter, sandbox: str, *, name: str | None
 
 
 def _address(sandbox: str) -> str:
-    """Return where the reports of a new client go."""
+    """Return the URL for the reports of a new client."""
     parts = None
     with contextlib.suppress(ValueError):
         found = urlsplit(sandbox)
         if found.scheme in {"http", "https"} and found.hostname and found.port != 0:
             parts = found
     if parts is None:
-        # Without the text, which may hold a password.
+        # Without the string, which may contain a password.
         raise ConfigurationError("report_limiter needs the address of a sandbox, such as http://127.0.0.1:8787")
     first = parts.path.split("/")[1] if "/" in parts.path else ""
     account = unquote(first[1:]) if first.startswith("@") else DEFAULT_ACCOUNT
@@ -95,7 +95,7 @@ class _Reporter:
         self._told_at = 0.0
 
     async def run(self) -> None:
-        """Report until `stop` is set, and then once more."""
+        """Report until `stop` is set, then once more."""
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=_PATIENCE)
@@ -106,11 +106,11 @@ class _Reporter:
                     with contextlib.suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(self.stop.wait(), delay)
                 await self._send(session, self._limiter.snapshot(), ended=True)
-        except Exception as error:  # noqa: BLE001 - the client's own work goes on, whatever this is
-            logger.debug("the limiter is reported no more: %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - an error here must not affect the client
+            logger.debug("reporting the limiter ended: %s", type(error).__name__)
 
     async def _look(self, session: aiohttp.ClientSession) -> float:
-        """Report if there is news; return the seconds until the next look."""
+        """Report a changed state; return the seconds until the next snapshot."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
         buckets = self._limiter.snapshot()
@@ -133,14 +133,14 @@ class _Reporter:
             "buckets": [self._shown(bucket) for bucket in shown],
         }
         try:
-            # A redirect is followed nowhere: what answers with one is no sandbox.
+            # A sandbox never sends a redirect.
             async with session.put(self._address, data=json.dumps(report).encode(), allow_redirects=False) as answer:
                 if answer.status == 200:
                     return True
                 reason = f"status {answer.status}"
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             reason = type(error).__name__
-        logger.debug("the sandbox has not taken the limiter's report: %s", reason)
+        logger.debug("the sandbox did not accept the limiter's report: %s", reason)
         return False
 
     def _shown(self, bucket: BucketSnapshot) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class _Reporter:
 
 
 def _foremost(buckets: tuple[BucketSnapshot, ...]) -> list[BucketSnapshot]:
-    """Return what a report has room for: the endpoints' own buckets, then those in use, then the newest."""
+    """Return the buckets for a report: those of endpoints first, then those in use, then the newest."""
     if len(buckets) <= MOST_BUCKETS:
         return list(buckets)
 

@@ -1,7 +1,7 @@
-"""Contacts from a CSV file, put straight into a sandbox.
+"""Adds contacts from a file to a sandbox.
 
-The header holds the vendor's names, or ours in snake_case. An empty cell is a field that is not there; ``tags``
-takes a JSON array or one tag; ``custom_fields.NAME`` columns become custom fields.
+Columns have the vendor's names or this library's snake_case names. An empty cell is an absent field. ``tags`` takes a
+JSON array or one tag. ``custom_fields.NAME`` columns become custom fields.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["add_csv", "add_rows", "add_source"]
 
 Field: TypeAlias = "tuple[str, Callable[[Any], Any] | None]"
-"""The vendor's name of a column, and what makes a value of a cell (None: the cell is the value)."""
+"""The vendor's name of a column, and a function from a cell to a value (None: the cell is the value)."""
 
 
 def add_csv(account: Account, vendor: str, path: str | Path) -> int:
@@ -55,8 +55,8 @@ def add_source(
 ) -> int:
     """Add the contacts of a source, all or none, and return their number.
 
-    `fields` gives for each column the vendor's name and how its values are read; a column that it does not name keeps
-    its own name. Raises `ValueError` naming the row, `SourceError`.
+    `fields` returns the vendor's name and the conversion of each column. A column without an entry keeps its name.
+    Raises `ValueError` naming the row, `SourceError`.
     """
     parsed: list[dict[str, Any]] = []
     known: Mapping[str, Field] | None = None

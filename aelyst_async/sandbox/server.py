@@ -1,8 +1,8 @@
-"""The sandbox's life: start, the accounts, stop.
+"""The server: start, accounts, stop.
 
-A `Sandbox` is the server and its own first account, so that the common case needs no second object. The constructor
-does no I/O; ``async with`` binds the port (0: any free one), opens the database, and on the way out ends every
-connection within a fraction of a second, event streams included.
+A `Sandbox` is the server and its first account, so that the common case needs one object. The constructor does no
+I/O. ``async with`` opens the database and binds the port (0: any free one). On exit it ends all connections, event
+streams included, within a fraction of a second.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_TOKEN", "Sandbox", "SandboxError", "is_loopback"]
 
 _GRACE = 0.2
-"""Seconds that requests in flight get when the server stops."""
+"""Seconds for requests in progress when the server stops."""
 
 
 class SandboxError(Exception):
-    """The sandbox cannot start: the port is taken, or the database cannot be used. The text says what to do."""
+    """The sandbox cannot start: the port is in use, or the database cannot be used. The message says what to do."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the host."""
+    """Whether only this machine can connect to the host."""
     if host == "localhost":
         return True
     try:
@@ -47,7 +47,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _server_logger() -> logging.Logger:
-    """Return aiohttp's logger for our server: input that is not HTTP is answered with 400 and not logged."""
+    """Return the logger of the HTTP server. Invalid HTTP is answered with 400 and not logged."""
     from aiohttp.http_exceptions import HttpProcessingError
 
     def ours(record: logging.LogRecord) -> bool:
@@ -60,13 +60,13 @@ def _server_logger() -> logging.Logger:
 
 
 class Sandbox(Account):
-    """The vendors' APIs on this machine.
+    """A server for the vendors' APIs on this machine.
 
     ``quota`` (``"10/s"``, ``"none"``) and ``scope`` (endpoint, path, account) set every vendor's quota; by default
     each vendor has the quota of its documentation, or none. ``switches`` are the assumptions
     (``{"put_missing": 400}``), ``faults`` are `Fault` objects or their `str` form, ``seed`` determines the ids and
-    the random draws of faults. ``db`` is a file that keeps the contacts; `None` keeps them in memory.
-    ``hosts`` are further names under which the server may be called.
+    the random draws of faults. ``db`` is a file for the contacts; with `None` they are in memory.
+    ``hosts`` are further host names that requests may use.
 
     Raises `ValueError` for a setting that does not exist, and on entering `SandboxError`.
     """
@@ -92,19 +92,19 @@ class Sandbox(Account):
             chosen["quota_scope"] = scope
         super().__init__(DEFAULT_ACCOUNT, Store(db), seed=seed, switches=chosen, faults=faults)
         if not 0 <= port <= 65535:
-            # uvloop would take it modulo 65536 and listen somewhere else.
-            raise ValueError(f"{port} is not a port; 0 to 65535, and 0 takes any free one")
+            # uvloop would use it modulo 65536.
+            raise ValueError(f"{port} is not a port; give 0 to 65535 (0: any free port)")
         self.host = host
         self._port = port
         self._guard = Guard(hosts if host in {"", "0.0.0.0", "::"} else (*hosts, host))  # noqa: S104 - compared only
         self._accounts: dict[str, Account] = {DEFAULT_ACCOUNT: self}
         self._runner: web.ServerRunner | None = None
-        self.stopping = asyncio.Event()
-        """Set when the server stops, so that streams end."""
+        self.stopping: asyncio.Event = asyncio.Event()
+        """Set when the server stops. Ends event streams."""
 
     @property
     def port(self) -> int:
-        """The port in use, once it runs."""
+        """The port; if 0 was given, the port in use once the server runs."""
         return self._port
 
     async def start(self) -> None:
@@ -115,13 +115,13 @@ class Sandbox(Account):
         from aelyst_async.sandbox.http import Frontend
 
         if self._runner is not None:
-            raise SandboxError("the sandbox is running already")
+            raise SandboxError("the sandbox is already running")
         try:
             self.store.open()
         except StoreError as error:
             raise SandboxError(str(error)) from None
         frontend = Frontend(self._accounts.get, self._guard, Control(self).handle)
-        # Bodies stay as they were sent: the log shows them so, and nothing is unpacked that could be a bomb.
+        # Bodies are not decompressed: the log has them as they were sent, and a compression bomb has no effect.
         server = web.Server(frontend.handle, access_log=None, auto_decompress=False, logger=_server_logger())
         runner = web.ServerRunner(server, shutdown_timeout=_GRACE, handle_signals=False)
         try:
@@ -133,7 +133,7 @@ class Sandbox(Account):
             self.store.close()
             reason = getattr(error, "strerror", None) or error
             raise SandboxError(
-                f"cannot listen on {self.host} port {self._port}: {reason}; --port 0 takes any free port"
+                f"cannot listen on {self.host} port {self._port}: {reason}; use --port 0 for any free port"
             ) from None
         self._port = runner.addresses[0][1]
         self._runner = runner
@@ -143,7 +143,7 @@ class Sandbox(Account):
             account.located_at(root)
 
     async def aclose(self) -> None:
-        """Stop listening, end every connection, close the database; a second call does nothing."""
+        """Stop listening, close all connections and the database. Idempotent."""
         self.stopping.set()
         if self._runner is not None:
             runner, self._runner = self._runner, None
@@ -164,7 +164,7 @@ class Sandbox(Account):
     ) -> None:
         await self.aclose()
 
-    # --- the other accounts ------------------------------------------------------------------------------------
+    # --- accounts ------------------------------------------------------------------------------------------
 
     def account(
         self,
@@ -173,9 +173,9 @@ class Sandbox(Account):
         switches: Mapping[str, object] | None = None,
         faults: Iterable[Fault | str] = (),
     ) -> Account:
-        """Return the account of this name, made with these settings if there is none; `None` makes a new name.
+        """Return the account of this name; create it with these settings if there is none. `None`: a new name.
 
-        It starts with the sandbox's own defaults and the sandbox's seed. Raises `ValueError`.
+        A new account has the sandbox's defaults and seed. Raises `ValueError` for a name that is not possible.
         """
         name = name or f"account-{secrets.token_hex(6)}"
         found = self._accounts.get(name)
@@ -191,11 +191,14 @@ class Sandbox(Account):
         return found
 
     def accounts(self) -> tuple[Account, ...]:
-        """Return all accounts, the first one first."""
+        """Return all accounts in the order of their creation."""
         return tuple(self._accounts.values())
 
     def remove_account(self, name: str) -> bool:
-        """Delete an account and all it holds; `False` if there is none. The first account cannot be removed."""
+        """Delete an account and its contents. Returns `False` if there is none.
+
+        Raises `ValueError` for the first account, which cannot be removed.
+        """
         if name == DEFAULT_ACCOUNT:
             raise ValueError("the first account cannot be removed; reset() empties it")
         account = self._accounts.pop(name, None)

@@ -1,11 +1,11 @@
-"""The contacts, in SQLite: in memory, or in a file that survives the process.
+"""The contacts in SQLite, in memory or in a file.
 
-One row a contact, with its JSON as the vendor shows it and the two keys by which vendors look people up. Nothing
-is unique but the id: real accounts hold duplicates, and a client has to cope with them. "The first contact" is the
-oldest one. Each change leaves a line of history: what it was, when, by which request, and the fields it changed.
+A contact is one row: its JSON document in the vendor's format, and the e-mail address and phone number by which
+vendors find contacts. Only the id is unique, because real accounts contain duplicates. "The first contact" is the
+oldest one. Each change adds a line to the history: the event, the time, the request, and the changed fields.
 
-A file is opened in WAL mode and each request is one transaction, so a sandbox killed in mid-write comes back with
-each write whole or absent.
+A file is in WAL mode and each request is one transaction, so a killed sandbox restarts with each write complete or
+absent.
 """
 
 from __future__ import annotations
@@ -21,80 +21,35 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from aelyst_async.sandbox.schema import LATER, SCHEMA, STATE, VERSION
+
 __all__ = ["Mark", "Record", "Store", "StoreError", "dump_json", "phone_key"]
 
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE contacts (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    account TEXT NOT NULL, vendor TEXT NOT NULL, id TEXT NOT NULL,
-    email TEXT COLLATE NOCASE, phone TEXT,
-    created_at REAL NOT NULL, updated_at REAL NOT NULL, visible_at REAL NOT NULL,
-    duplicate INTEGER NOT NULL DEFAULT 0,
-    document TEXT NOT NULL,
-    UNIQUE (account, vendor, id)
-);
-CREATE INDEX contacts_by_age ON contacts (account, vendor);
-CREATE INDEX contacts_duplicate ON contacts (account, vendor) WHERE duplicate;
-CREATE INDEX contacts_by_email ON contacts (account, vendor, email, seq) WHERE email IS NOT NULL;
-CREATE INDEX contacts_by_phone ON contacts (account, vendor, phone, seq) WHERE phone IS NOT NULL;
-CREATE TABLE history (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    account TEXT NOT NULL, vendor TEXT NOT NULL, id TEXT NOT NULL,
-    at REAL NOT NULL, request INTEGER, event TEXT NOT NULL, changes TEXT NOT NULL
-);
-CREATE INDEX history_by_contact ON history (account, vendor, id, seq);
-CREATE TABLE members (
-    account TEXT NOT NULL, vendor TEXT NOT NULL, list_id TEXT NOT NULL, id TEXT NOT NULL,
-    PRIMARY KEY (account, vendor, list_id, id)
-) WITHOUT ROWID;
-CREATE TABLE messages (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    account TEXT NOT NULL, vendor TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL
-);
-CREATE INDEX messages_by_contact ON messages (account, vendor, id, seq);
-CREATE TABLE numbers (
-    account TEXT NOT NULL, vendor TEXT NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (account, vendor)
-);
-CREATE TABLE snapshots (
-    account TEXT NOT NULL, name TEXT NOT NULL, at REAL NOT NULL, document TEXT NOT NULL, PRIMARY KEY (account, name)
-);
-"""
-# Of a version 1 that had no such table, too: nothing else reads it.
-_INSTANCES = "CREATE TABLE IF NOT EXISTS instances (account TEXT PRIMARY KEY, id TEXT NOT NULL)"
-# The tables that hold an account's state, with the columns that a snapshot keeps.
-_STATE = {
-    "contacts": "seq, vendor, id, email, phone, created_at, updated_at, visible_at, duplicate, document",
-    "history": "seq, vendor, id, at, request, event, changes",
-    "members": "vendor, list_id, id",
-    "messages": "seq, vendor, id, document",
-    "numbers": "vendor, last",
-}
 Mark: TypeAlias = Literal["", "duplicate", "original"]
 _NOT_PHONE = re.compile(r"[^0-9+]")
 _RECORD = "seq, id, created_at, updated_at, visible_at, document"
 
 
 class StoreError(Exception):
-    """The file is not a sandbox's, is from a newer version, or cannot be opened."""
+    """The file is not a sandbox's database, is from a newer version, or cannot be opened."""
 
 
 def dump_json(value: Any) -> str:
-    """Return compact JSON in ASCII: no text that a client sends, a lone surrogate included, fails to encode."""
+    """Return compact JSON in ASCII, so that no string of a client fails to encode, not even a lone surrogate."""
     return _ENCODER.encode(value)
 
 
-# `json.dumps` makes a new encoder on each call that has arguments.
+# `json.dumps` with arguments creates an encoder on each call.
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 def phone_key(text: str) -> str:
-    """Return what two spellings of one phone number share: its digits and a leading plus."""
+    """Return the digits and the leading plus of a phone number, for comparison."""
     return _NOT_PHONE.sub("", text)
 
 
 def _storable(text: object) -> str | None:
-    # SQLite holds UTF-8; a lone surrogate from a JSON escape has none.
+    # SQLite stores UTF-8, which cannot encode a lone surrogate of a JSON escape.
     if not isinstance(text, str) or not text:
         return None
     return text.encode("utf-8", "backslashreplace").decode()
@@ -117,13 +72,13 @@ class Record:
 
 
 class Store:
-    """The database. Used from one thread. Constructor: no I/O."""
+    """The database. For use in one thread. The constructor does no I/O."""
 
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = path
         self._db: sqlite3.Connection | None = None
-        self.revision = 0
-        """Grows with each change of a contact: a page that shows them knows when to look again."""
+        self.revision: int = 0
+        """Increases with each change of a contact, so that the inspector page knows when to reload."""
 
     def open(self) -> None:
         """Open or create the database. Raises `StoreError`."""
@@ -141,23 +96,23 @@ class Store:
         self._db = db
 
     def _prepare(self, db: sqlite3.Connection) -> str:
-        """Make the tables, or return why this database cannot be used."""
+        """Create the tables, or return why this database cannot be used."""
         version: int = db.execute("PRAGMA user_version").fetchone()[0]
         tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if version > _VERSION:
+        if version > VERSION:
             return f"{self.path} was written by a newer version of the sandbox"
         if version == 0 and tables:
-            return f"{self.path} is a database of something else; choose another file"
+            return f"{self.path} is a database of another program; choose another file"
         if self.path is not None:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
         if version == 0:
-            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-        db.execute(_INSTANCES)
+            db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        db.executescript(LATER)
         return ""
 
     def close(self) -> None:
-        """Close the database; a second call does nothing."""
+        """Close the database. Idempotent."""
         if self._db is not None:
             self._db.close()
             self._db = None
@@ -171,7 +126,7 @@ class Store:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing; within another transaction, a part of that one."""
+        """Run the block in a transaction, or as a part of the current one."""
         if self.db.in_transaction:
             yield
             return
@@ -179,7 +134,7 @@ class Store:
         try:
             yield
         except BaseException:
-            # On a full disk SQLite has rolled back by itself.
+            # On a full disk SQLite rolls back by itself.
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
             raise
@@ -246,7 +201,7 @@ class Store:
         request: int | None,
         event: str = "updated",
     ) -> None:
-        """Replace the contact's document. The history keeps the fields that differ, as [before, after]."""
+        """Replace the contact's document. The history records the changed fields as [before, after]."""
         before = record.document
         changes = {
             key: [before.get(key), document.get(key)]
@@ -268,6 +223,21 @@ class Store:
             self._record_event(account, vendor, record.id, now, request, event, changes)
         self.revision += 1
 
+    def delete(self, account: str, vendor: str, record: Record, *, now: float, request: int | None) -> None:
+        """Delete the contact, its memberships and its messages. Its history stays."""
+        with self.transaction():
+            email, phone = self.db.execute("SELECT email, phone FROM contacts WHERE seq = ?", (record.seq,)).fetchone()
+            for table in ("contacts", "members", "messages"):
+                self.db.execute(
+                    f"DELETE FROM {table} WHERE account = ? AND vendor = ? AND id = ?",  # noqa: S608
+                    (account, vendor, record.id),
+                )
+            for key, value in (("email", email), ("phone", phone)):
+                if value is not None:
+                    self._mark_duplicates(f"{key} = ?", (account, vendor, value))
+            self._record_event(account, vendor, record.id, now, request, "deleted", {})
+        self.revision += 1
+
     def _mark_duplicates(self, clause: str, values: tuple[Any, ...]) -> None:
         self.db.execute(
             f"UPDATE contacts AS c SET duplicate = {_IS_DUPLICATE} WHERE account = ? AND vendor = ? AND {clause}",  # noqa: S608
@@ -275,7 +245,7 @@ class Store:
         )
 
     def next_number(self, account: str, vendor: str) -> int:
-        """Return 1, 2, 3… for the account's next contact; a number is never given twice, whatever was deleted."""
+        """Return the number of the account's next contact: 1, 2, 3… Numbers are never reused."""
         row = self.db.execute(
             "INSERT INTO numbers VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET last = last + 1 RETURNING last",
             (account, vendor),
@@ -320,12 +290,12 @@ class Store:
     # --- lists and messages ------------------------------------------------------------------------------------
 
     def add_member(self, account: str, vendor: str, list_id: str, contact_id: str) -> bool:
-        """Put a contact on a list; `False` if it was there."""
+        """Add a contact to a list. Returns `False` if it was on the list."""
         values = (account, vendor, _storable(list_id) or "", contact_id)
         return self.db.execute("INSERT OR IGNORE INTO members VALUES (?, ?, ?, ?)", values).rowcount > 0
 
     def remove_member(self, account: str, vendor: str, list_id: str, contact_id: str) -> bool:
-        """Take a contact off a list; `False` if it was not there."""
+        """Remove a contact from a list. Returns `False` if it was not on the list."""
         values = (account, vendor, _storable(list_id) or "", contact_id)
         query = "DELETE FROM members WHERE account = ? AND vendor = ? AND list_id = ? AND id = ?"
         return self.db.execute(query, values).rowcount > 0
@@ -352,7 +322,21 @@ class Store:
         query = "SELECT document FROM messages WHERE account = ? AND vendor = ? AND id = ? ORDER BY seq"
         return [json.loads(row[0]) for row in self.db.execute(query, (account, vendor, contact_id))]
 
-    # --- what a person or a test looks at ----------------------------------------------------------------------
+    def add_extra(self, account: str, vendor: str, kind: str, document: dict[str, Any]) -> int:
+        """Keep something of the account that is no contact, such as the definition of a field; return its number."""
+        cursor = self.db.execute(
+            "INSERT INTO extras (account, vendor, kind, document) VALUES (?, ?, ?, ?)",
+            (account, vendor, kind, dump_json(document)),
+        )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def extras(self, account: str, vendor: str, kind: str) -> list[tuple[int, dict[str, Any]]]:
+        """Return what `add_extra` kept, with its numbers, in the order of adding."""
+        query = "SELECT seq, document FROM extras WHERE account = ? AND vendor = ? AND kind = ? ORDER BY seq"
+        return [(seq, json.loads(document)) for seq, document in self.db.execute(query, (account, vendor, kind))]
+
+    # --- queries for the page and for tests -------------------------------------------------------------------
 
     def count(self, account: str, vendor: str) -> int:
         """Return how many contacts there are."""
@@ -367,8 +351,10 @@ class Store:
     def page(
         self, account: str, vendor: str, *, search: str = "", only_duplicates: bool = False, limit: int, offset: int
     ) -> tuple[int, list[tuple[Record, Mark]]]:
-        """Return the number of matches, and some of them, newest first, each with its mark: "duplicate" if it shares
-        its e-mail address or phone number with an older contact, "original" if only newer ones share its own, else "".
+        """Return the number of matches and one page of them, newest first, each with a mark.
+
+        The mark is "duplicate" for a contact that shares its e-mail address or phone number with an older one,
+        "original" if only newer ones share them, else "".
         """
         where = "account = :account AND vendor = :vendor"
         if only_duplicates:
@@ -385,14 +371,12 @@ class Store:
         )
         return total, [(_record(row), row[6]) for row in rows]
 
-    def every(self, account: str, vendor: str) -> Iterator[Record]:
-        """Yield all contacts, oldest first."""
-        query = f"SELECT {_RECORD} FROM contacts WHERE account = ? AND vendor = ? ORDER BY seq"  # noqa: S608
-        for row in self.db.execute(query, (account, vendor)):
-            yield _record(row)
+    def every(self, account: str, vendor: str, *, after: int = 0) -> Iterator[Record]:
+        """Yield all contacts, oldest first; `after`: only those whose ``seq`` is above it."""
+        return self._each("seq > ?", (account, vendor, after))
 
     def history(self, account: str, vendor: str, contact_id: str) -> list[dict[str, Any]]:
-        """Return what happened to a contact, oldest first."""
+        """Return the history of a contact, oldest first."""
         rows = self.db.execute(
             "SELECT at, request, event, changes FROM history WHERE account = ? AND vendor = ? AND id = ? ORDER BY seq",
             (account, vendor, contact_id),
@@ -405,7 +389,7 @@ class Store:
     # --- the whole account -------------------------------------------------------------------------------------
 
     def clear(self, account: str, *, snapshots: bool = False) -> None:
-        """Delete everything an account holds; its snapshots only if asked."""
+        """Delete the contents of an account, with `snapshots` also its snapshots."""
         with self.transaction():
             self._delete_state(account)
             if snapshots:
@@ -413,9 +397,9 @@ class Store:
         self.revision += 1
 
     def instance(self, account: str) -> str:
-        """Return 16 hex digits that name the account's present contents: others after a reset or a restored snapshot.
+        """Return 16 hex digits that identify the account's contents.
 
-        In a file they survive the process, as the contacts do.
+        A reset and a restored snapshot change them. In a file they survive the process.
         """
         row = self.db.execute("SELECT id FROM instances WHERE account = ?", (account,)).fetchone()
         if row is None:
@@ -425,19 +409,19 @@ class Store:
 
     def _delete_state(self, account: str) -> None:
         self.db.execute("DELETE FROM instances WHERE account = ?", (account,))
-        for name in _STATE:
+        for name in STATE:
             self.db.execute(f"DELETE FROM {name} WHERE account = ?", (account,))  # noqa: S608
 
     def snapshot(self, account: str, name: str, now: float) -> None:
-        """Keep the account's state under a name; an older one of that name is replaced."""
+        """Save the account's state under a name, in place of an older snapshot of that name."""
         state = {
             table: self.db.execute(f"SELECT {columns} FROM {table} WHERE account = ?", (account,)).fetchall()  # noqa: S608
-            for table, columns in _STATE.items()
+            for table, columns in STATE.items()
         }
         self.db.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)", (account, name, now, dump_json(state)))
 
     def restore(self, account: str, name: str) -> None:
-        """Go back to a snapshot. Raises `KeyError` if there is none of that name."""
+        """Replace the account's state by a snapshot. Raises `KeyError` if there is none of that name."""
         row = self.db.execute(
             "SELECT document FROM snapshots WHERE account = ? AND name = ?", (account, name)
         ).fetchone()
@@ -446,9 +430,9 @@ class Store:
         with self.transaction():
             self._delete_state(account)
             for table, rows in json.loads(row[0]).items():
-                marks = ", ".join("?" * (_STATE[table].count(",") + 2))
+                marks = ", ".join("?" * (STATE[table].count(",") + 2))
                 self.db.executemany(
-                    f"INSERT INTO {table} (account, {_STATE[table]}) VALUES ({marks})",  # noqa: S608
+                    f"INSERT INTO {table} (account, {STATE[table]}) VALUES ({marks})",  # noqa: S608
                     ([account, *values] for values in rows),
                 )
         self.revision += 1
@@ -467,7 +451,7 @@ def _same(key: str, order: str) -> str:
 
 
 _IS_DUPLICATE = f"({_same('email', '<')} OR {_same('phone', '<')})"
-# Each duplicate and whom it repeats; found from the duplicates on, which are few, not from all contacts.
+# The duplicates and their originals. The query starts from the duplicates, which are few.
 _TWINS = " UNION ".join(
     [
         "SELECT seq FROM contacts WHERE account = :account AND vendor = :vendor AND duplicate",

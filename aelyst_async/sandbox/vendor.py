@@ -1,7 +1,13 @@
-"""What a vendor module is made of: routes, and functions from a `Call` to a `Reply`.
+"""The extension API: what a package brings to add its API to the sandbox.
 
-A vendor function knows no socket, no quota and no fault: it reads the call, works on the store and returns the
-answer, or raises `Refusal` with it. What all vendors share about reading a request stands here.
+A `Vendor` has routes, and each route a function from a `Call` to a `Reply`. The function reads the call, uses the
+store, and returns the response or raises `Refusal` with it. Sockets, quotas, faults, the log and the inspector page
+are the sandbox's work. A package publishes its `Vendor` under the entry-point group ``aelyst_async.sandboxes``::
+
+    [project.entry-points."aelyst_async.sandboxes"]
+    acme = "acme_client.sandbox:ACME"
+
+``behaviours`` must include `common_behaviours`, the switches that the sandbox itself reads.
 """
 
 from __future__ import annotations
@@ -39,7 +45,7 @@ __all__ = [
 
 @attrs.frozen
 class Reply:
-    """An answer: status, JSON text as bytes, and headers beside Content-Type."""
+    """A response: status, encoded body, and headers besides Content-Type."""
 
     status: int
     body: bytes
@@ -48,12 +54,12 @@ class Reply:
 
 
 def reply(status: int, value: Any) -> Reply:
-    """Return `value` as a JSON answer."""
+    """Return a response with `value` as JSON."""
     return Reply(status, dump_json(value).encode())
 
 
-class Refusal(Exception):  # noqa: N818 - it carries an answer; nothing has failed
-    """Raised by a vendor function to answer with an error."""
+class Refusal(Exception):  # noqa: N818 - carries a response; nothing has failed
+    """Raised by a route's function to respond with an error."""
 
     def __init__(self, answer: Reply) -> None:
         super().__init__(answer.status)
@@ -61,18 +67,19 @@ class Refusal(Exception):  # noqa: N818 - it carries an answer; nothing has fail
 
 
 class ErrorBody(Protocol):
-    """Builds a vendor's error answer. ``detail`` is for people; not every vendor has a place for it."""
+    """A function that returns a vendor's error response. Not every vendor's format has a place for the message."""
 
     def __call__(self, status: int, message: str = "", /) -> Reply:
-        """Return the answer."""
+        """Return the response."""
         ...
 
 
 @attrs.define(slots=True, eq=False)
 class Call:
-    """One call as a vendor function sees it. ``params`` and ``query`` are decoded; ``now`` is the sandbox's clock.
+    """One call, as a route's function gets it. ``params`` and ``query`` are decoded.
 
-    ``late`` is what a fault adds to the time until a new contact can be found.
+    ``now`` is the time of the sandbox's clock in Unix seconds. ``number`` is the request's number in the log. ``late``
+    is a delay in seconds, added by a fault, until a new contact can be found.
     """
 
     account: str
@@ -92,24 +99,32 @@ class Call:
         """Return the value of this vendor's switch."""
         return self.switches(f"{self.vendor}.{name}")
 
-    def json_object(self, error: ErrorBody) -> dict[str, Any]:
-        """Return the body as a JSON object. Raises `Refusal` with the vendor's 400."""
+    def json(self, error: ErrorBody) -> Any:
+        """Return the decoded body. Raises `Refusal` with the vendor's 400."""
         try:
-            value = decode_json(self.body)
+            return decode_json(self.body)
         except ValueError as problem:
             raise Refusal(error(400, f"the body is not JSON: {problem}")) from None
+
+    def json_object(self, error: ErrorBody) -> dict[str, Any]:
+        """Return the body as a JSON object. Raises `Refusal` with the vendor's 400."""
+        value = self.json(error)
         if not isinstance(value, dict):
             raise Refusal(error(400, "the body is not a JSON object"))
         return value
 
+    def delete(self, record: Record) -> None:
+        """Delete a contact."""
+        self.store.delete(self.account, self.vendor, record, now=self.now, request=self.number)
+
     def visible(self, record: Record) -> bool:
-        """Whether the contact has been processed so far that it can be found."""
+        """Whether the contact can be found already (see the switch ``visible_after``)."""
         return record.visible_at <= self.now
 
     def insert(
         self, document: dict[str, Any], *, email: object, phone: object, contact_id: str | None = None
     ) -> Record:
-        """Create a contact; without `contact_id` the account's next id is taken."""
+        """Create a contact. Without `contact_id` it gets the account's next id."""
         if contact_id is None:
             contact_id = self.mint(self.store.next_number(self.account, self.vendor))
         return self.store.insert(
@@ -140,7 +155,7 @@ class Call:
 
 @attrs.frozen
 class Route:
-    """A method and a path template, ``/contact/{identifier}``, and what answers there."""
+    """A method, a path template such as ``/contact/{identifier}``, and the function that answers."""
 
     method: str
     template: str
@@ -155,7 +170,7 @@ class Route:
 
 @attrs.frozen
 class Match:
-    """The route of a path, or the methods that its path has."""
+    """The route of a request, or the methods that its path allows."""
 
     route: Route | None
     params: Mapping[str, str]
@@ -164,12 +179,16 @@ class Match:
 
 @attrs.frozen(kw_only=True)
 class Vendor:
-    """An API: where it lives, who may call it, what it answers and why.
+    """One vendor's API.
 
-    ``credential`` takes the token out of a request (headers, whose names are looked up without regard to case, and
-    the query), `None` where there is none. ``add`` puts a contact in as a test describes it. ``mint`` makes the text
-    of the nth id. ``secret_query`` names the query parameter that holds the credential, so that no log shows it.
-    ``openapi`` is the file of the API's OpenAPI document; ``field_names`` maps this library's field names to the API's.
+    ``name`` is the name of the entry point and of the path: the API is at ``/NAME/v1``. ``title`` is for people.
+    ``credential`` returns the token of a request from its headers (case-insensitive) and its query, or `None`.
+    ``error`` returns the error response of a status, ``unauthorized`` that of a missing or wrong credential. ``add``
+    adds a contact for `Account.add_contact` and returns its id. ``mint`` returns the id of the nth contact for a seed.
+    ``secret_names`` are the names, in lower case, of headers and query parameters that hold the credential and are
+    hidden in the log; usual names (Authorization, apiKey, token, …) are always hidden.
+    ``openapi`` is the file of the OpenAPI document. ``field_names`` maps this library's field names to the API's, for
+    CSV files.
     """
 
     name: str
@@ -181,17 +200,17 @@ class Vendor:
     behaviours: tuple[Behaviour, ...]
     add: Callable[[Call, Mapping[str, Any]], str]
     mint: Callable[[int, int], str]
-    secret_query: str | None = None
+    secret_names: frozenset[str] = frozenset()
     openapi: Path | None = None
     field_names: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
     def prefix(self) -> str:
-        """The path under which the vendor's API stands."""
+        """The path below which the API is."""
         return f"/{self.name}/v1"
 
     def match(self, method: str, segments: list[str]) -> Match:
-        """Find the route. A literal segment goes before a parameter; a parameter is never empty."""
+        """Find the route. A literal segment has precedence over a parameter. A parameter is never empty."""
         best: Route | None = None
         found: list[Route] = []
         for route in self.routes:
@@ -205,7 +224,7 @@ class Vendor:
                 if route.method == method and (best is None or "{" in best.template):
                     best = route
         if best is None:
-            # `/contacts/lists` is a resource of its own, though `/contacts/{contactId}` would fit it as well.
+            # `/contacts/lists` is a resource of its own, although it also matches `/contacts/{contactId}`.
             literal = [route for route in found if "{" not in route.template] or found
             return Match(None, {}, tuple(sorted({route.method for route in literal})))
         pairs = zip(best.segments, segments, strict=True)
@@ -213,7 +232,7 @@ class Vendor:
 
 
 def phrase(status: int) -> str:
-    """Return the standard phrase of a status; some of the vendors' statuses have none."""
+    """Return the standard phrase of a status, or "Error" for a status without one, such as 449."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -221,12 +240,12 @@ def phrase(status: int) -> str:
 
 
 def decode_segment(raw: str) -> str:
-    """Decode one raw path segment; a ``+`` is a plus. Raises `ValueError` if it is not UTF-8."""
+    """Decode a percent-encoded path segment; ``+`` is a plus. Raises `ValueError` if it is not UTF-8."""
     return unquote_to_bytes(raw).decode() if "%" in raw else raw.encode("utf-8", "surrogateescape").decode()
 
 
 def decode_query(raw: str) -> dict[str, str]:
-    """Decode a raw query as a form: ``+`` is a blank. The first value of a repeated name counts.
+    """Decode a query string; ``+`` is a blank. Of a repeated name the first value counts.
 
     Raises `ValueError` if it is not UTF-8.
     """
@@ -244,7 +263,7 @@ _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def decode_json(body: bytes) -> Any:
-    """Decode a JSON body strictly (UTF-8; no NaN or Infinity). Raises `ValueError`."""
+    """Decode a JSON body strictly: UTF-8, no NaN or Infinity. Raises `ValueError`."""
     try:
         return _DECODER.decode(body.decode())
     except RecursionError:

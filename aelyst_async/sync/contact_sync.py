@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from aelyst_async.sync.engine import Deliverer, Engine, ErrorBudget
 from aelyst_async.sync.errors import JournalError, MappingError, SourceError, SyncError
 from aelyst_async.sync.failures import FailuresFile, beside, table_of
 from aelyst_async.sync.journal import Journal
+from aelyst_async.sync.mirror import Confirm, Mirror, Mirrored
 from aelyst_async.sync.process import identity
 from aelyst_async.sync.quota import Traffic
 from aelyst_async.sync.reading import Reader
@@ -54,6 +56,11 @@ class ContactSync:
     ``base_url``, ``instance``) and `settings` (JSON-ready) are kept in the journal, so that another program can
     repeat the run (`origin_of`); a sandbox with another ``instance`` is another account.
 
+    `delete_missing`: after a run in which every row went in, delete the contacts of the account that are not in the
+    source (`aelyst_async.sync.mirror`); needs a journal. `max_deletes`: a number of contacts, or a share (a float from
+    0 to 1) of the account's, above which none is deleted. `confirm`: a plain or async function, called with a
+    `MirrorPlan` before the first delete, that returns whether to go on.
+
     Raises `MappingError` for a setting that cannot work, `SyncError` as its tree says, and `AuthenticationError`.
     """
 
@@ -86,6 +93,9 @@ class ContactSync:
         rebind: bool = False,
         target: Mapping[str, str | None] | None = None,
         settings: Mapping[str, Any] | None = None,
+        delete_missing: bool = False,
+        max_deletes: float = 0.1,
+        confirm: Confirm | None = None,
     ) -> None:
         if not isinstance(gateway, ContactGateway):
             name = getattr(gateway, "provider", type(gateway).__name__)
@@ -108,6 +118,14 @@ class ContactSync:
             ignore_unknown=ignore_unknown, drop_extensions=drop_extensions, date_format=date_format, true=true,
             false=false,
         )  # fmt: skip
+        self._mirror: Mirror | None = None
+        self._mirroring: asyncio.Task[Mirrored] | None = None
+        self._new_mirror: Callable[[], Mirror] | None = None
+        if delete_missing:
+            if journal is None:
+                raise MappingError("delete_missing needs a journal, which makes deletes safe to repeat; name one")
+            self._new_mirror = partial(Mirror, gateway, self.mapper, max_deletes=max_deletes, confirm=confirm)
+            self._new_mirror()  # raises for settings that cannot work
         self._journal_place: Path | str | None = None
         if journal is not None:
             self._journal_place = str(journal) if is_url(journal) else Path(journal)
@@ -137,12 +155,16 @@ class ContactSync:
             self._collecting.cancel()
         if self._engine is not None:
             self._engine.stop(reason)
+        if self._mirror is not None:
+            self._mirror.stop()
 
     def abort(self) -> None:
         """End the run now: what is in flight is cancelled; the journal knows what may have happened."""
         self.stop()
         if self._engine is not None:
             self._engine.abort()
+        if self._mirroring is not None:
+            self._mirroring.cancel()
 
     async def run(self, rows: Any, *, dry_run: bool = False, remote: bool = False) -> SyncReport:
         """Sync `rows`: a path, a `ContactSource`, a data frame, or an (async) iterable of mappings.
@@ -174,6 +196,9 @@ class ContactSync:
                 verify=0.0 if dry_run else self._verify,
             )
             resources.callback(reader.close)
+            if self._new_mirror is not None:
+                self._mirror = self._new_mirror()
+                reader.saw = self._mirror.saw
             try:
                 await worker.run(reader.survey)
             except SourceError:
@@ -212,7 +237,7 @@ class ContactSync:
             )
 
     def _forget_stop(self) -> None:
-        self._asked = None
+        self._asked = self._mirror = None
 
     async def _collect(self, rows: Any) -> ContactSource:
         """Return `rows` as a source. An async iterable is read to its end here, unless `stop` is called meanwhile."""
@@ -249,6 +274,7 @@ class ContactSync:
         traffic = Traffic(gateway, tally, sizer)
         error: BaseException | None = None
         complete = False
+        mirrored = Mirrored()
         try:
             async with Committer(None if dry_run else journal) as committer:
                 courier = Courier(
@@ -275,6 +301,17 @@ class ContactSync:
             if error is None:
                 error = committer.error
             complete = error is None and engine.stopped is None
+            self._engine = None
+            if self._mirror is not None and error is None:
+                try:
+                    refusal = self._mirror.refusal(source, journal, failed=tally.failed, stopped=engine.stopped)
+                    mirrored = (
+                        await self._mirrored(self._mirror, journal, worker, dry_run=dry_run)
+                        if refusal is None
+                        else Mirrored(not_deleted=refusal)
+                    )
+                except ContactsError as failure:
+                    error = failure
         finally:
             self._engine = None
             traffic.close()
@@ -292,8 +329,12 @@ class ContactSync:
             quota_used=engine.quota_used,
             stopped=engine.stopped,
             resumed=resumed,
-            notes=_notes(journal),
+            notes=_notes(journal, tally.untold),
             changes=reader.notes,
+            missing=mirrored.missing,
+            deleted=mirrored.deleted,
+            not_deleted=mirrored.not_deleted,
+            missing_contacts=mirrored.names if dry_run else (),
         )
         if journal is not None and not dry_run:
             try:
@@ -305,6 +346,22 @@ class ContactSync:
             error.report = report  # type: ignore[attr-defined]
             raise error
         return report
+
+    async def _mirrored(self, mirror: Mirror, journal: Journal | None, worker: Worker, *, dry_run: bool) -> Mirrored:
+        run = mirror.run(
+            journal, worker, dry_run=dry_run, concurrency=self._concurrency, settle=self._pauses.settle,
+            attempts=self._max_attempts,
+        )  # fmt: skip
+        task = self._mirroring = asyncio.ensure_future(run)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            await uninterrupted(task)
+            if self._asked is None:
+                raise
+            return Mirrored(not_deleted="interrupted")
+        finally:
+            self._mirroring = None
 
     async def _open_journal(self, worker: Worker, resources: ExitStack, *, dry_run: bool) -> Journal | None:
         place = self._journal_place
@@ -339,11 +396,15 @@ class ContactSync:
                 raise SyncError(f"--failures {failures} belongs to the journal; name another file")
 
 
-def _notes(journal: Journal | None) -> tuple[str, ...]:
-    if journal is None or not journal.unreadable:
-        return ()
-    words = f"{journal.unreadable:,} rows of {journal.database.name} do not fit their checksum (is the disk failing?)"
-    return (f"{words}; nothing in them was used, their contacts were looked up",)
+def _notes(journal: Journal | None, untold: int) -> tuple[str, ...]:
+    notes = []
+    if journal is not None and journal.unreadable:
+        words = f"{journal.unreadable:,} rows of {journal.database.name} do not fit their checksum"
+        notes.append(f"{words} (is the disk failing?); nothing in them was used, their contacts were looked up")
+    if untold:
+        who = "1 of the created contacts" if untold == 1 else f"{untold:,} of the created contacts"
+        notes.append(f"{who} may have been there before: the API does not tell whether an upsert created or updated")
+    return tuple(notes)
 
 
 def _exists(place: Path | str) -> bool:

@@ -3,7 +3,9 @@
 The rule behind every branch: a *create* may be repeated only if it surely did not happen. So its INTENT is on the
 disk before it leaves, and whatever leaves it in doubt (no answer, a reset, a time-out, a 5xx) leads to a look-up,
 `settle` seconds later, because a contact that was just created may not be visible yet. Two look-ups have to miss it
-before it is created again. An update may always be repeated.
+before it is created again. An update may always be repeated, and so may an upsert that is one request of the API's own:
+the error says so in ``repeatable``. Its journal entry is AMBIGUOUS all the same, because the next run may use another
+way to upsert.
 
 An answer that says "not now" (429, 449, 503), or a server that cannot be reached, is no failure of the row: it is
 parked and costs no attempt, for at most `Pauses.patience` seconds.
@@ -41,6 +43,7 @@ from aelyst_async.errors import (
 )
 from aelyst_async.gateway import ContactGateway
 from aelyst_async.identifiers import ContactId, Identifier
+from aelyst_async.schema import FieldRule
 from aelyst_async.sync.clock import uptime
 from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.journal import Attempt, Dead, Entry, Settled
@@ -71,7 +74,10 @@ class Kind(enum.Enum):
 
 
 class Verdict(NamedTuple):
-    """What became of an attempt. ``delay``: seconds until the next one. ``unreachable``: nobody answered."""
+    """What became of an attempt. ``delay``: seconds until the next one. ``unreachable``: nobody answered.
+
+    ``untold``: the API did not tell whether the contact is new, so CREATED is what the journal suggests.
+    """
 
     kind: Kind
     delay: float = 0.0
@@ -80,6 +86,7 @@ class Verdict(NamedTuple):
     status: int | None = None
     error: ContactsError | None = None
     unreachable: bool = False
+    untold: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -286,7 +293,7 @@ class Courier:
                     if value or shown:
                         return False
                     continue
-                has = {item.name: item.value for item in shown}
+                has = dict(_encoded(rule, item) for item in shown)
                 wanted = {item["name"]: item["value"] for item in rule.encode(value)}
                 if any(name not in has or not _same(has[name], item) for name, item in wanted.items()):
                     return False
@@ -330,16 +337,16 @@ class Courier:
         )
 
     def _done(self, work: Work, receipt: WriteReceipt, kind: Kind | None) -> Verdict:
+        untold = kind is None and receipt.created is None and work.entry is None
         if kind is None:
-            new = receipt.created or (receipt.created is None and work.entry is None)
-            kind = Kind.CREATED if new else Kind.UPDATED
+            kind = Kind.CREATED if receipt.created or untold else Kind.UPDATED
         entry = work.entry
         contact_id = _storable(receipt.contact_id) or (
             None if entry is None or kind is Kind.CREATED else entry.contact_id
         )
         operation = "create" if kind is Kind.CREATED else "update"
         self._settle(work, "DONE", operation, contact_id=contact_id, status=200)
-        return Verdict(kind, status=200)
+        return Verdict(kind, status=200, untold=untold)
 
     def judge_read(self, work: Work, error: ContactsError) -> Verdict:
         """Say what an error of a get means for the row."""
@@ -362,6 +369,8 @@ class Courier:
                 self._settle(work, "PARKED", "create")
             return Verdict(Kind.STOP, error=error)
         doubt = _in_doubt(error)
+        if not doubt and getattr(error, "may_have_been_applied", False) and getattr(error, "method", "") == "POST":
+            work.upserted = True
         if doubt:
             work.ambiguous = True
             work.looks = 0
@@ -377,7 +386,9 @@ class Courier:
         if again:
             work.attempts += 1
             if work.attempts < self._max_attempts:
-                self._settle(work, "AMBIGUOUS" if work.ambiguous else "PARKED", "create", status=status)
+                self._settle(
+                    work, "AMBIGUOUS" if work.ambiguous or work.upserted else "PARKED", "create", status=status
+                )
                 delay = self._backoff(work.attempts)
                 if doubt or late:
                     delay = max(delay, self._pauses.settle)
@@ -400,7 +411,7 @@ class Courier:
         if now - work.parked_since + asked > patience:
             return self._give_up(work, _rule(error), f"put off for over {patience:g} s: {_words(error)}", status)
         work.pauses += 1
-        self._settle(work, "AMBIGUOUS" if work.ambiguous else "PARKED", "create", status=status)
+        self._settle(work, _open_state(work, "PARKED"), "create", status=status)
         if isinstance(error, QueuedError):
             value = min(self._pauses.queued_cap, self._pauses.queued * 2 ** min(work.pauses - 1, 16))
             delay = value / 2 + self._random.uniform(0, value / 2)
@@ -413,7 +424,7 @@ class Courier:
 
     def _give_up(self, work: Work, rule: str, message: str, status: int | None) -> Verdict:
         # A create in doubt stays AMBIGUOUS: the next run looks before it sends.
-        self._settle(work, "AMBIGUOUS" if work.ambiguous else "DEAD", "create", status=status)
+        self._settle(work, _open_state(work, "DEAD"), "create", status=status)
         self._committer.put(Dead(work.key, work.row, work.line, rule, message, status, work.attempts, work.values))
         return Verdict(Kind.FAILED, rule=rule, message=message, status=status)
 
@@ -432,9 +443,14 @@ def patient(gateway: Any) -> Any:
     return with_retry(RetryPolicy(max_attempts=1, queued=False))
 
 
+def _open_state(work: Work, state: str) -> str:
+    """Return the journal's state of a row that is not done: AMBIGUOUS where its contact may exist, else `state`."""
+    return "AMBIGUOUS" if work.ambiguous or work.upserted else state
+
+
 def _in_doubt(error: ContactsError) -> bool:
     """Whether a create may have happened although it failed."""
-    if not getattr(error, "may_have_been_applied", False):
+    if not getattr(error, "may_have_been_applied", False) or getattr(error, "repeatable", False):
         return False
     # A PUT or DELETE can be sent again without asking; a gateway that does not say what it sent is taken as a POST.
     return getattr(error, "method", "") not in {"PUT", "DELETE", "GET", "HEAD", "PATCH"}
@@ -457,6 +473,15 @@ def _about(work: Work, error: AuthenticationError) -> AuthenticationError:
         return error
     place = f"row {work.row}" if work.line is None else f"row {work.row}, line {work.line}"
     return attrs.evolve(error, message=f"{error.message}; {place}".removeprefix("; "))
+
+
+def _encoded(rule: FieldRule, item: Any) -> tuple[str, Any]:
+    """Return a named value that a contact has as it would be written; as it is, where it could not be written."""
+    try:
+        [wire] = rule.encode((item,))
+    except ValueError:
+        return item.name, item.value
+    return wire["name"], wire["value"]
 
 
 def _same(shown: Any, sent: Any) -> bool:

@@ -318,6 +318,7 @@ class Engine:
             self._fail(verdict.error)
             return
         self._sent += 1
+        tally.untold += verdict.untold
         if kind is Kind.CREATED:
             tally.created += 1
         elif kind is Kind.UPDATED:

@@ -209,8 +209,8 @@ class FailedRows(ContactSource):
         self._inner = read_contacts(path, **options)
         self._numbers: list[int] = []
         self._kind = kind
-        self.name = self._inner.name
-        self.path = self._inner.path
+        self.name: str = self._inner.name
+        self.path: Path | None = self._inner.path
 
     def fingerprint(self) -> str | None:
         """Return a string that changes when the file does. Raises `SourceError`."""
@@ -243,7 +243,7 @@ class FailedRows(ContactSource):
         if columns is not None and self.columns is None:
             if columns[-1] != _ERROR:
                 raise SourceError(f"{self.name} has no last column {_ERROR!r}, which a file of failed rows has")
-            self.columns = tuple(_unguarded(name) for name in columns[:-1])
+            self.columns: tuple[str, ...] = tuple(_unguarded(name) for name in columns[:-1])
 
     def _lines(self) -> Iterator[RawRow]:
         if not self._numbers:

@@ -21,7 +21,9 @@ from aelyst_async.sync.process import lives
 from aelyst_async.tables.model import RawRow
 from aelyst_async.tables.source import ContactSource
 
-__all__ = ["GivenUp", "Origin", "given_up", "given_up_source", "name_of", "origin_of", "run_of", "status"]
+__all__ = [
+    "GivenUp", "Origin", "given_up", "given_up_source", "key_of", "name_of", "origin_of", "run_of", "status",
+]  # fmt: skip
 
 _PLAIN = {"DONE": "sent", "PARKED": "waiting", "AMBIGUOUS": "in_doubt", "INTENT": "in_doubt", "DEAD": "failed"}
 """A contact's state in the journal → the word for people."""
@@ -143,6 +145,18 @@ def origin_of(path: str | os.PathLike[str]) -> Origin:
                 settings=dict(settings), failures=None if failures is None else str(failures),
             )  # fmt: skip
     raise JournalError(f"{name_of(path)}: no run has been made with this journal")
+
+
+def key_of(path: Path | str) -> str | None:
+    """Return what a journal that was closed matches contacts by, None where it does not tell.
+
+    Makes no file beside the journal and takes no lock, so it disturbs no sync.
+    """
+    opened = _reading(path) if is_url(path) else sqlite.reading(path, closed=True)
+    with contextlib.suppress(JournalError), opened as statements:
+        key = read_meta(statements).get("key")
+        return key if isinstance(key, str) else None
+    return None
 
 
 def run_of(failures: Path, journals: Iterable[Path | str], target: str) -> tuple[Path | str, dict[str, Any]] | None:

@@ -31,7 +31,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from aelyst_async.sync import claims
@@ -49,11 +49,18 @@ from aelyst_async.sync.database import (
 from aelyst_async.sync.errors import JournalError
 from aelyst_async.sync.sqlite import SqliteFile
 
-__all__ = ["Attempt", "Dead", "Decided", "Entry", "Journal", "Settled", "Write"]
+__all__ = ["Attempt", "Dead", "Decided", "Entry", "Forgotten", "Journal", "Settled", "Write"]
 
 _PART = 500
 """Keys in one query."""
 
+_PAGE = 5_000
+"""Rows in one query that is read to its end."""
+
+_IDS = (
+    "SELECT key, contact_id FROM contact WHERE key > ? AND contact_id IS NOT NULL "
+    "AND (operation IS NULL OR operation <> 'delete') ORDER BY key LIMIT ?"
+)
 _RUN = (
     "INSERT INTO run (started, seen, pid, host, boot, source, fingerprint, arguments) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
@@ -131,6 +138,12 @@ class Dead(NamedTuple):
     payload: Sequence[tuple[str, Any]]
 
 
+class Forgotten(NamedTuple):
+    """Contacts whose entries are to be removed, as if nothing were known of them."""
+
+    keys: tuple[str, ...]
+
+
 class Decided(NamedTuple):
     """The outcome of a stored row (`aelyst_async.sync.stored`), to be written."""
 
@@ -138,7 +151,7 @@ class Decided(NamedTuple):
     outcome: str
 
 
-Write: TypeAlias = "Settled | Attempt | Dead | Decided"
+Write: TypeAlias = "Settled | Attempt | Dead | Forgotten | Decided"
 
 
 class Journal:
@@ -294,6 +307,30 @@ class Journal:
                     found[key] = Entry("UNREADABLE")
         return found
 
+    def contact_ids(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the vendor's id of each contact whose id is known."""
+        last = ""
+        while True:
+            values = (last, _PAGE)
+            page = self.database.read(lambda statements: statements.fetch(_IDS, values))  # noqa: B023 - called at once
+            yield from ((key, contact_id) for key, contact_id in page)
+            if len(page) < _PAGE:
+                return
+            last = page[-1][0]
+
+    def holds_selection(self, source: str) -> bool:
+        """Whether the last export of `source` held a selection of the account's contacts."""
+        sql = "SELECT arguments FROM run WHERE source = ? ORDER BY id DESC"
+        runs = self.database.read(lambda statements: statements.fetch(sql, (source,)))
+        exports = [given["selection"] for (text,) in runs if "selection" in (given := json.loads(text))]
+        return bool(exports and exports[0])
+
+    def open_deletes(self) -> list[str]:
+        """Return the ids of the contacts whose delete was begun by an earlier run, and not confirmed."""
+        sql = "SELECT contact_id FROM contact WHERE operation = 'delete'"
+        rows = self.database.read(lambda statements: statements.fetch(sql))
+        return [contact_id for (contact_id,) in rows if contact_id]
+
     def apply(self, writes: Iterable[Write], progress: Mapping[str, Any] | None = None) -> None:
         """Commit `writes` as one transaction. Raises `JournalError`; then none of them is written."""
         now, up = time.time(), uptime() - self.database.shift
@@ -301,6 +338,7 @@ class Journal:
         contacts: list[tuple[Any, ...]] = []
         attempts: list[tuple[Any, ...]] = []
         revived: list[tuple[str]] = []
+        forgotten: list[tuple[str]] = []
         dead: list[tuple[Any, ...]] = []
         decided: list[tuple[Any, ...]] = []
         released: list[str] = []
@@ -319,6 +357,8 @@ class Journal:
             elif isinstance(write, Attempt):
                 outcome = _storable(write.outcome)
                 attempts.append((run, write.key, write.number, write.operation, write.status, outcome, now))
+            elif isinstance(write, Forgotten):
+                forgotten += [(key,) for key in write.keys]
             elif isinstance(write, Dead):
                 payload = json.dumps(write.payload, ensure_ascii=True)
                 dead.append(
@@ -332,10 +372,12 @@ class Journal:
         def work(statements: Statements) -> None:
             many = statements.many
             many(_CONTACT, contacts)
+            if forgotten:
+                many("DELETE FROM contact WHERE key = ?", forgotten)
             if attempts:
                 many(_ATTEMPT, attempts)
-            if revived:
-                many("DELETE FROM dead WHERE key = ?", revived)
+            if revived or forgotten:
+                many("DELETE FROM dead WHERE key = ?", revived + forgotten)
             if dead:
                 many(_DEAD, dead)
             if decided:

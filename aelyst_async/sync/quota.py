@@ -26,8 +26,8 @@ class Traffic:
         self._tally = tally
         self._sizer = sizer
         self._by_endpoint: Counter[str] = Counter()
-        self.answers = 0
-        self.told = hasattr(gateway, "subscribe")
+        self.answers: int = 0
+        self.told: bool = hasattr(gateway, "subscribe")
         self._unsubscribe: Callable[[], None] | None = gateway.subscribe(self._heard) if self.told else None
 
     def close(self) -> None:

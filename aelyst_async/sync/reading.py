@@ -35,7 +35,11 @@ _CHUNK = 1_000
 
 @attrs.define
 class Work:
-    """A row to be sent, and what has become of it so far. ``held``: another process has claimed it."""
+    """A row to be sent, and what has become of it so far.
+
+    ``held``: another process has claimed it. ``ambiguous``: a create may have happened, so the contact is looked up
+    first. ``upserted``: an upsert that may be repeated may have created the contact; the next run looks it up.
+    """
 
     row: int
     line: int | None
@@ -49,6 +53,7 @@ class Work:
     looks: int = 0
     verify: bool = False
     ambiguous: bool = False
+    upserted: bool = False
     parked_since: float | None = None
     pauses: int = 0
     created: bool | None = None
@@ -81,11 +86,13 @@ class Reader:
     """Reads one source for one target.
 
     ``look_up`` asks the journal for many keys at once (None: there is none). ``claim`` claims the keys of rows to be
-    sent and returns those that it got, with what is known of them now (None: nobody else has the journal).
+    sent and returns those that it got, with what is known of them now (None: nobody else has the journal). ``saw`` is
+    told each row that fits, duplicates included.
     """
 
     look_up: Callable[[Sequence[str]], Mapping[str, Entry]] | None = None
     claim: Callable[[Sequence[str]], Mapping[str, Entry | None]] | None = None
+    saw: Callable[[Mapped], None] | None = None
 
     def __init__(
         self,
@@ -208,6 +215,8 @@ class Reader:
             key = self._mapper.key_of(columns, cells)
             chunk.refused.append(Refused(number, line, key, mapped, _as_data(columns, cells)))
             return
+        if self.saw is not None:
+            self.saw(mapped)
         rival = self._index.rival(mapped.key, row)
         if rival is None:
             if mapped.notes:

@@ -35,6 +35,9 @@ class SyncReport:
     ``reasons`` are the most frequent ones for which rows failed, ``problems`` the same with the first row, its value
     and the remedy, ``changes`` what was changed in values before they were sent. ``stopped`` says why the run ended
     early. ``notes``: what else the user should know, a sentence each.
+
+    Of a mirror (``delete_missing``): ``missing`` contacts of the account are not in the source, ``deleted`` of them
+    were deleted, and ``not_deleted`` says why not all. In a dry run ``missing_contacts`` names the first 1,000.
     """
 
     version: int = REPORT_VERSION
@@ -64,6 +67,10 @@ class SyncReport:
     stopped: str | None = None
     resumed: bool = False
     notes: tuple[str, ...] = ()
+    missing: int = 0
+    deleted: int = 0
+    not_deleted: str | None = None
+    missing_contacts: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -72,8 +79,8 @@ class SyncReport:
 
     @property
     def exit_code(self) -> int:
-        """0: all rows in; 1: some failed, or the run ended early."""
-        return 0 if self.complete and not self.failed else 1
+        """0: all rows in; 1: some failed, the run ended early, or a mirror did not delete what is missing."""
+        return 0 if self.complete and not self.failed and self.not_deleted is None else 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-ready values."""
@@ -120,11 +127,12 @@ class Progress:
 
 
 class Tally:
-    """The counters of a run."""
+    """The counters of a run. ``untold``: of the created contacts, those that the API did not call new."""
 
     def __init__(self) -> None:
         self.read = 0
         self.created = 0
+        self.untold = 0
         self.updated = 0
         self.unchanged = 0
         self.failed = 0

@@ -138,12 +138,18 @@ class SqliteFile:
 
 
 @contextmanager
-def reading(path: str | os.PathLike[str]) -> Iterator[_Statements]:
-    """Read a journal without holding it, also while a sync writes it. Raises `JournalError`."""
-    connection = connect_read_only(path)
+def reading(path: str | os.PathLike[str], *, closed: bool = False) -> Iterator[_Statements]:
+    """Read a journal without holding it, also while a sync writes it. Raises `JournalError`.
+
+    `closed`: nobody writes it, so only the file itself is looked at, and none is made beside it.
+    """
+    with explained(path):
+        connection = connect_immutable(Path(path)) if closed else connect_read_only(path)
     try:
         with explained(path):
-            yield _Statements(connection)
+            statements = _Statements(connection)
+            meta_salt(read_meta(statements), Path(path).name)
+            yield statements
     finally:
         connection.close()
 

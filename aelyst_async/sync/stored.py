@@ -65,7 +65,7 @@ CREATE TABLE pending (
 CREATE INDEX pending_left ON pending (run, row) WHERE outcome IS NULL;
 """
 
-_KEPT = ("attempts", "looks", "ambiguous", "pauses", "created")
+_KEPT = ("attempts", "looks", "ambiguous", "upserted", "pauses", "created")
 """What is known of a `Work` that goes from one worker to the next."""
 
 _FREE = f"NOT done AND (owner IS NULL OR owner NOT IN ({LIVING}))"

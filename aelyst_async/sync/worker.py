@@ -28,7 +28,7 @@ class Worker:
     """One thread. Use as ``with``, inside the ``with`` of everything that its calls use."""
 
     def __init__(self, name: str) -> None:
-        self.closing = False
+        self.closing: bool = False
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     def __enter__(self) -> Worker:  # noqa: PYI034 - no Self before 3.11

@@ -65,7 +65,7 @@ class Table:
         self, lines: Iterator[str], name: str, *, delimiter: str | None, prefer: str | None, skip: int | None
     ) -> None:
         self._name = name
-        self.skipped = sum(1 for _ in itertools.islice(lines, skip or 0))
+        self.skipped: int = sum(1 for _ in itertools.islice(lines, skip or 0))
         head: list[str] = []
         size = 0
         for line in itertools.islice(lines, _HEAD_LINES):
@@ -84,7 +84,7 @@ class Table:
         if skip is None:
             self._refuse_title(head)
         cells = self._header()
-        self.columns = clean_header(cells)
+        self.columns: tuple[str, ...] = clean_header(cells)
         check_header(self.columns, name, told=delimiter is not None)
 
     def _header(self) -> list[str]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import attrs
 
 from aelyst_async.contacts import ContactFields
-from aelyst_async.schema import ContactSchema, FieldRule
+from aelyst_async.schema import ContactSchema, FieldRule, ItemRule
 from aelyst_async.tables.cells import CellError, Rule
 from aelyst_async.tables.errors import MappingError
 from aelyst_async.tables.layouts import folded
-from aelyst_async.tables.values import CUSTOM_TYPES, Rules
+from aelyst_async.tables.values import CUSTOM_TYPES, Rules, one_of
 
 __all__ = ["CUSTOM", "UNTYPED", "Field", "Fields", "UnknownFieldError", "schema_of"]
 
@@ -66,7 +67,7 @@ class Fields:
         self.schema = schema
         self._rules = rules
         custom = schema.rule(CUSTOM)
-        self.has_custom = custom is not None and custom.item is not None
+        self.has_custom: bool = custom is not None and custom.item is not None
 
     def find(self, name: str, *, loose: bool = False, date_format: str | None = None) -> Field:
         """Return the field. `loose`: ``First Name`` is first_name too. Raises `UnknownFieldError`, `MappingError`."""
@@ -89,7 +90,12 @@ class Fields:
     def names(self) -> list[str]:
         """Return the names of all fields."""
         known = [rule.name for rule in self.schema.rules if rule.kind != "custom_fields"]
-        return [*known, f"{CUSTOM}.NAME"] if self.has_custom else known
+        if not self.has_custom:
+            return known
+        rule = self.schema.rule(CUSTOM)
+        if rule is None or rule.items is None:
+            return [*known, f"{CUSTOM}.NAME"]
+        return [*known, *(f"{CUSTOM}.{name}" for name in sorted({item.name for item in rule.items.values()}))]
 
     def _unknown(self, name: str) -> UnknownFieldError:
         provider = self.schema.provider
@@ -105,8 +111,9 @@ class Fields:
             raise UnknownFieldError(f"{CUSTOM}.{custom}", words, read_only=True)
         name, colon, kind = custom.rpartition(":")
         typed: str | None = "text"
+        stated = False
         if colon and kind in CUSTOM_TYPES:
-            custom, typed = name, kind
+            custom, typed, stated = name, kind, True
         elif colon and kind == UNTYPED:
             custom, typed = name, None
         elif colon and kind.isalpha() and name:
@@ -116,8 +123,31 @@ class Fields:
             )
         if not custom.strip():
             raise MappingError("the custom field has no name")
-        check = self._rules.of_custom(typed, date_format)
-        return Field(f"{CUSTOM}.{custom}", check, typed or "text", nullable=True)
+        rule = self.schema.rule(CUSTOM)
+        if rule is None or rule.items is None:
+            check = self._rules.of_custom(typed, date_format)
+            return Field(f"{CUSTOM}.{custom}", check, typed or "text", nullable=True)
+        return self._defined(custom, rule.items, typed if stated else None, date_format)
+
+    def _defined(
+        self, custom: str, items: Mapping[str, ItemRule], stated: str | None, date_format: str | None
+    ) -> Field:
+        """Return the custom field that the account defines under this name. `stated`: the type that the caller gave."""
+        item = items.get(custom)
+        if item is None:
+            folded_names = {name.casefold(): name for name in items}
+            near = difflib.get_close_matches(custom.casefold(), folded_names, 1, 0.6)
+            guess = f"{CUSTOM}.{folded_names[near[0]]}" if near else None
+            hint = f" (did you mean {guess}?)" if guess else ""
+            words = f"is no custom field of this {self.schema.provider} account{hint}"
+            raise UnknownFieldError(f"{CUSTOM}.{custom}", words, near=guess)
+        if stated is not None and stated != item.kind:
+            raise MappingError(f"the custom field {item.name!r} is of the type {item.kind}, not {stated}")
+        kind = item.kind if item.kind in CUSTOM_TYPES else "text"
+        check = self._rules.of_custom(kind, date_format)
+        if item.options:
+            check = one_of(check, item.options)
+        return Field(f"{CUSTOM}.{item.name}", check, kind, nullable=True)
 
 
 def _no_whole(_: Any) -> Any:

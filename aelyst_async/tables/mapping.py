@@ -57,20 +57,20 @@ class Mapper:
         true: Iterable[str] = (),
         false: Iterable[str] = (),
     ) -> None:
-        self.keys = _keys(key, schema)
-        self.key = ",".join(self.keys)
+        self.keys: tuple[str, ...] = _keys(key, schema)
+        self.key: str = ",".join(self.keys)
         if empty not in {"skip", "clear"}:
             raise MappingError(f"an empty cell is to skip or to clear, not {empty!r}")
         self.schema = schema
-        self.transform = mapping if callable(mapping) else None
-        self.clears = empty == "clear"
+        self.transform: Callable[[Mapping[str, Any]], Any] | None = mapping if callable(mapping) else None
+        self.clears: bool = empty == "clear"
         self._ignore = ignore_unknown
         self._chosen: dict[str, Any] = {}
         self._texts: list[str] = []
         self._read_mapping(mapping)
         rules = Rules(region=region, drop_extensions=drop_extensions, date_format=date_format, true=true, false=false)
-        self.fields_by_name = Fields(schema, rules)
-        self.constants = self._constants(constants or {})
+        self.fields_by_name: Fields = Fields(schema, rules)
+        self.constants: list[tuple[str, Any]] = self._constants(constants or {})
         self._plans: dict[tuple[str, ...], Plan] = {}
         self._steps: dict[str, Step] = {}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from aelyst_async.tables.dialect import check_header, clean_header
@@ -51,7 +52,7 @@ class _Batches(ContactSource):
                     yield None, BadRow("value", f"{name}: {bad.words}", shown)
 
     def _name_columns(self, names: list[Any]) -> None:
-        self.columns = clean_header([str(name) for name in names])
+        self.columns: tuple[str, ...] | None = clean_header([str(name) for name in names])
         check_header(self.columns, self.name)
 
 
@@ -78,8 +79,8 @@ class ParquetSource(_Batches):
     """A Parquet file."""
 
     def __init__(self, opening: Opening) -> None:
-        self.name = opening.name
-        self.path = opening.path
+        self.name: str = opening.name
+        self.path: Path | None = opening.path
         self._opening = opening
 
     def fingerprint(self) -> str | None:
@@ -98,7 +99,7 @@ class ParquetSource(_Batches):
             try:
                 with arrow.parquet.ParquetFile(binary) as file:
                     self._name_columns(file.schema_arrow.names)
-                    self.found = Found(name=self.name, format="parquet")
+                    self.found: Found | None = Found(name=self.name, format="parquet")
                     yield from self._cells(file.iter_batches(batch_size=_BATCH))
             except (arrow.ArrowException, OSError) as error:
                 raise SourceError(f"{self.name}: not readable as Parquet: {str(error).splitlines()[0]}") from None
@@ -108,8 +109,8 @@ class ArrowSource(_Batches):
     """A table with Arrow's C stream interface, or with a ``to_arrow`` method."""
 
     def __init__(self, table: Any) -> None:
-        self.name = type(table).__name__
-        self.found = Found(name=self.name, format="data frame")
+        self.name: str = type(table).__name__
+        self.found: Found | None = Found(name=self.name, format="data frame")
         self._table = table
 
     def open(self) -> Iterator[RawRow]:

@@ -33,6 +33,10 @@ class ContactSource:
         """Return a string that changes when the source changes, or None where that cannot happen."""
         return None
 
+    def cut_short(self) -> str | None:
+        """Return in what the source shows that its end is missing, once it was read; None where nothing shows it."""
+        return None
+
     def close(self) -> None:
         """Remove what was copied. Idempotent."""
 

@@ -115,8 +115,8 @@ class FileSource(ContactSource):
         sheet: str | None,
         skip: int | None,
     ) -> None:
-        self.name = opening.name
-        self.path = opening.path
+        self.name: str = opening.name
+        self.path: Path | None = opening.path
         self._opening = opening
         self._kind = kind
         self._delimiter = delimiter
@@ -132,6 +132,22 @@ class FileSource(ContactSource):
     def close(self) -> None:
         """Remove the copy of a stream. Idempotent."""
         self._opening.close()
+
+    def cut_short(self) -> str | None:
+        """Return a reason for delimited text whose last line has no end: a cell of it may be cut.
+
+        The other formats cannot be read if they are cut. Some editors write whole files without the last line end, too,
+        so this is asked only where a missing row would do harm.
+        """
+        if self.found is None or self.found.compression is not None or self.found.format not in {"csv", "tsv"}:
+            return None
+        with self._opening.packed() as binary:
+            binary.seek(0, os.SEEK_END)
+            binary.seek(max(binary.tell() - 8, 0))
+            tail = binary.read().rstrip(b"\0\x1a")  # the high byte of UTF-16, and the end-of-file mark of DOS
+        if tail.endswith((b"\n", b"\r")):
+            return None
+        return f"the last line of {self.name} has no line end, so the file may be cut short (add one if it is whole)"
 
     def open(self) -> Iterator[RawRow]:
         """Yield the rows from the start. Raises `SourceError`."""
@@ -189,8 +205,8 @@ class FileSource(ContactSource):
             prefer = "\t" if kind == "tsv" else None
             told = self._delimiter or ("\t" if self._kind == "tsv" else None)
             table = Table(lines, self.name, delimiter=told, prefer=prefer, skip=self._skip)
-            self.columns = table.columns
-        self.found = Found(
+            self.columns: tuple[str, ...] | None = table.columns
+        self.found: Found | None = Found(
             name=self.name,
             format=kind,
             compression=self._opening.compression,

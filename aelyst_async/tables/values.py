@@ -7,6 +7,7 @@ other kind are trimmed first. How a rule refuses and how it tells of a change: `
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
@@ -31,7 +32,7 @@ from aelyst_async.tables.emails import email, is_domain
 from aelyst_async.tables.errors import MappingError
 from aelyst_async.tables.phones import phone_rule
 
-__all__ = ["CUSTOM_TYPES", "REASONS", "Rules"]
+__all__ = ["CUSTOM_TYPES", "REASONS", "Rules", "one_of"]
 
 CUSTOM_TYPES = ("text", "number", "checkbox", "date", "time", "list", "url", "email")
 """The types of a custom field, as the seed pages list them."""
@@ -153,6 +154,23 @@ def option(value: Any) -> Any:
     return Changed(made.strip(), "blanks around it removed")
 
 
+def one_of(rule: Rule, options: Iterable[str]) -> Rule:
+    """Return `rule` with a check that what it gives is one of the options."""
+    exact = tuple(options)
+    known = {option.casefold(): option for option in exact}
+
+    def check(value: Any) -> Any:
+        made = rule(value)
+        chosen = made.value if made.__class__ is Changed else made
+        if chosen in exact:
+            return made
+        near = difflib.get_close_matches(str(chosen).casefold(), known, 1, 0.6)
+        hint = f"did you mean {known[near[0]]!r}?" if near else f"the options are {', '.join(map(repr, exact))}"[:200]
+        raise CellError(f"{shown(chosen)} is not an option", hint)
+
+    return check
+
+
 def json_object(value: Any) -> dict[str, Any]:
     """Return a JSON object, given as one or as its text."""
     if isinstance(value, str):
@@ -201,7 +219,7 @@ class Rules:
         both = set(self._true) & set(self._false)
         if both:
             raise MappingError(f"{min(both)!r} cannot mean both true and false")
-        self.day = date_rule(date_format)
+        self.day: Rule = date_rule(date_format)
         fields: dict[str, Rule] = {
             "text": text, "name": name, "email": email, "url": url, "language": language, "country": country,
             "phone": phone_rule(region, drop_extensions=drop_extensions), "bool": self.checkbox, "object": json_object,

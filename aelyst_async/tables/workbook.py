@@ -32,8 +32,8 @@ class Sheet:
             ) from None
         try:
             workbook = python_calamine.CalamineWorkbook.from_filelike(file)
-            self.sheets = tuple(workbook.sheet_names)
-            self.sheet = self._chosen(workbook, sheet, name, python_calamine.SheetVisibleEnum.Visible)
+            self.sheets: tuple[str, ...] = tuple(workbook.sheet_names)
+            self.sheet: str = self._chosen(workbook, sheet, name, python_calamine.SheetVisibleEnum.Visible)
             rows = workbook.get_sheet_by_name(self.sheet).to_python(skip_empty_area=False)
         except python_calamine.PasswordError:
             raise SourceError(f"{name} is a workbook with a password; save it without one") from None
@@ -41,7 +41,7 @@ class Sheet:
             words = (str(error).splitlines() or [type(error).__name__])[0]
             raise SourceError(f"{name}: not readable as a workbook ({words})") from None
         rows = [[_cell(value) for value in row] for row in rows]
-        self.skipped = skip or 0
+        self.skipped: int = skip or 0
         rows = rows[self.skipped :]
         first = next((number for number, row in enumerate(rows) if any(value != "" for value in row)), None)
         if first is None:
@@ -55,7 +55,7 @@ class Sheet:
                     f"{name}: the first row is not the header but a title ({title[:60]!r}); "
                     f"add --skip-lines {first + above}"
                 )
-        self.columns = clean_header([str(value) for value in rows[first]])
+        self.columns: tuple[str, ...] = clean_header([str(value) for value in rows[first]])
         check_header(self.columns, name)
         self._rows = rows[first + 1 :]
         self._line = self.skipped + first + 2

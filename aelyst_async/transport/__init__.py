@@ -9,6 +9,7 @@
 `retry`                 when to try again, and when not
 `credentials`           where a credential comes from, and how it is put on a request
 `redaction`             how it is taken out of text
+`options`, `raw`        what a caller may add to a call, and the answer beside its result
 `session`, `settings`   the aiohttp session and what a caller may set
 `events`                what a call reports to subscribers: metrics, tracing, progress
 ======================  =====================================================================================

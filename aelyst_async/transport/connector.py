@@ -39,7 +39,7 @@ class Progress:
 
     sent: bool | None = False
     answered = False
-    deadline = math.inf
+    deadline: float = math.inf
 
 
 PROGRESS: ContextVar[Progress | None] = ContextVar("aelyst_async.progress", default=None)

@@ -27,7 +27,7 @@ import attrs
 
 __all__ = ["Call", "Done", "Event", "Exchange", "Hooks", "Retry", "Sending", "Wait", "Watch"]
 
-logger = logging.getLogger("aelyst_async")
+logger: logging.Logger = logging.getLogger("aelyst_async")
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -61,12 +61,13 @@ class Permit(Protocol):
 
 class HttpClient:
     """Sends the requests of one gateway. What they have in common is made once: the parts of the URL, the headers of a
-    credential, the time-out. ``timeout``: the arguments of a `ClientTimeout`, with a total.
+    credential, the time-out. ``timeout``: the arguments of a `ClientTimeout`, with a total. ``headers``: the caller's.
     """
 
     __slots__ = (
-        "_auth", "_base", "_base_url", "_head", "_headers", "_headers_with_body", "_key", "_limits", "_prefix",
-        "_provider", "_redactor", "_secret", "_session", "_sessions", "_template", "_timeout", "_total", "_untimed",
+        "_auth", "_base", "_base_url", "_extra", "_head", "_headers", "_headers_with_body", "_key", "_limits",
+        "_prefix", "_provider", "_redactor", "_secret", "_session", "_sessions", "_template", "_timeout", "_total",
+        "_untimed",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +78,7 @@ class HttpClient:
         sessions: SessionHolder,
         timeout: dict[str, Any],
         redactor: Redactor,
+        headers: Mapping[str, str],
     ) -> None:
         self._provider = provider
         self._base_url = base_url
@@ -85,6 +87,7 @@ class HttpClient:
         self._auth = auth
         self._sessions = sessions
         self._redactor = redactor
+        self._extra = headers
         self._limits = timeout
         self._total: float = timeout["total"]
         self._timeout = self._bounded(self._total, self._total)
@@ -265,9 +268,10 @@ class HttpClient:
                 "Accept": "application/json",
                 "Accept-Encoding": ACCEPT_ENCODING,
                 "User-Agent": f"aelyst-async/{__version__}",
-                **self._auth.headers(revealed),
             }
         )
+        self._headers.update(self._extra)
+        self._headers.update(self._auth.headers(revealed))
         self._headers_with_body = self._headers.copy()
         self._headers_with_body["Content-Type"] = "application/json"
         self._key = self._auth.query(revealed)
@@ -323,7 +327,14 @@ def _translate(
             sent = progress.sent
         applied = sent and request.changes
         message = redactor.scrub(message)
-        error = kind(message, may_have_been_applied=applied, method=request.method, url=url, endpoint=request.endpoint)
+        error = kind(
+            message,
+            may_have_been_applied=applied,
+            repeatable=request.repeatable,
+            method=request.method,
+            url=url,
+            endpoint=request.endpoint,
+        )
         return error, sent
 
     if isinstance(error, aiohttp.ConnectionTimeoutError):

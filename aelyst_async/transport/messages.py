@@ -21,7 +21,7 @@ from aelyst_async.identifiers import ContactId, Identifier
 from aelyst_async.transport.redaction import Redactor
 from aelyst_async.waits import retry_after
 
-__all__ = ["Request", "Response"]
+__all__ = ["Request", "Response", "request_id"]
 
 _PREVIEW = 2048
 """Characters of a body that an error shows."""
@@ -40,6 +40,15 @@ _CHARSET = re.compile(
 )
 """What text is sent in. Python knows more codecs, some of which take quadratic time."""
 
+_REQUEST_IDS = (
+    "X-Request-Id", "Request-Id", "X-RequestId", "X-Correlation-Id", "Correlation-Id", "X-Amzn-RequestId",
+    "X-Amz-Request-Id", "X-Amzn-Trace-Id", "X-Trace-Id", "CF-Ray",
+)  # fmt: skip
+"""Headers under which servers and their proxies send a request's id, the most specific first."""
+
+_LONGEST_ID = 128
+"""Characters of a request's id; what is longer is cut."""
+
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -52,7 +61,8 @@ class Request:
 
     ``endpoint`` is the route template (``/contact/{identifier}``), safe to log and the key of the rate limit;
     ``path`` is the same with its segments filled in and percent-encoded, relative to the base URL. ``json`` is the
-    body, `UNSET` for none.
+    body, `UNSET` for none. ``semantics``: the method whose semantics (RFC 9110, 9.2) the call has, where they are not
+    those of its own: a POST that only reads is a GET, one that has the same effect twice is a PUT.
     """
 
     method: str
@@ -60,16 +70,17 @@ class Request:
     path: str
     query: tuple[tuple[str, str], ...] = ()
     json: Any | Unset = UNSET
+    semantics: str = ""
 
     @property
     def repeatable(self) -> bool:
         """Whether sending it again is safe even if it may have been applied."""
-        return self.method in _REPEATABLE
+        return (self.semantics or self.method) in _REPEATABLE
 
     @property
     def changes(self) -> bool:
         """Whether it can change anything at the server."""
-        return self.method not in {"GET", "HEAD"}
+        return (self.semantics or self.method) not in {"GET", "HEAD"}
 
     @property
     def target(self) -> str:
@@ -88,6 +99,17 @@ def encode_query(pairs: tuple[tuple[str, str], ...]) -> str:
     if not pairs:
         return ""
     return "?" + "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in pairs)
+
+
+def request_id(headers: Mapping[str, str], redactor: Redactor | None = None) -> str | None:
+    """Return the server's id of a request, or None: printable ASCII, other characters as ``?``, cut at 128."""
+    for name in _REQUEST_IDS:
+        value = headers.get(name, "").strip()
+        if value:
+            # Scrubbed before it is cut: the rest of a credential across the cut would not be found.
+            value = value[:_LONGEST_ID] if redactor is None else redactor.preview(value, _LONGEST_ID)
+            return re.sub(r"[^!-~]", "?", value)
+    return None
 
 
 @attrs.define(kw_only=True)
@@ -219,9 +241,11 @@ class Response:
             headers=self._shown_headers(),
             body=self.text(),
             retry_after=self.retry_after,
+            request_id=request_id(self.headers, self.redactor),
             attempts=self.attempts,
             # A 5xx or a 408 says nothing about what was done before it; other errors are refusals.
             may_have_been_applied=self.request.changes and (issubclass(kind, ServerError) or self.status == 408),
+            repeatable=self.request.repeatable,
         )
 
     def _shown_headers(self) -> Mapping[str, str]:
@@ -250,8 +274,10 @@ class Response:
             endpoint=self.request.endpoint,
             url=self.redactor.scrub(self.url),
             body=self.text(),
+            request_id=request_id(self.headers, self.redactor),
             attempts=self.attempts,
             may_have_been_applied=self.request.changes,
+            repeatable=self.request.repeatable,
         )
 
 

@@ -66,10 +66,10 @@ class SessionHolder:
 
     def __init__(self, borrowed: ClientSession | None, base_url: str) -> None:
         self._base_url = base_url
-        self.state = SessionState.NEW
-        self.own = borrowed is None
+        self.state: SessionState = SessionState.NEW
+        self.own: bool = borrowed is None
         """Whether the session is ours, so that `release` has nothing to do."""
-        self.timed = self.own
+        self.timed: bool = self.own
         """Whether its connections end what is late by themselves: they are a `Connector`'s."""
         self._borrowed = borrowed
         self._session: ClientSession | None = None
@@ -77,7 +77,7 @@ class SessionHolder:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.usable_in: asyncio.AbstractEventLoop | None = None
         """The loop in which `open` has nothing to do, since our own session is open there."""
-        self.slots = Slots(1)
+        self.slots: Slots = Slots(1)
         """Bounds the requests in flight; valid once open."""
 
     def open(self) -> Slots:

@@ -17,7 +17,8 @@ go before the server's Retry-After.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aelyst_async.errors import (
@@ -86,15 +87,44 @@ class Transport:
         self.provider = provider
         self.base_url = base_url
         self.limiter = limiter
-        self.redactor = Redactor()
+        self.redactor: Redactor = Redactor()
         self.hooks: list[Hooks] = []
         self._auth = auth
         self._credential = credential
         self._timeout = timeout
+        self._headers: Mapping[str, str] = {}
+        self._answers: list[Response] | None = None
         self._session = SessionHolder(session, base_url)
         self._account: str | None = None
         self._fixed: Secret | None = None  # the credential, where it never changes
         self._http: HttpClient | None = None
+
+    def view(
+        self,
+        *,
+        timeout: dict[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        answers: list[Response] | None = None,
+    ) -> Transport:
+        """Return a transport with another time-out, with more `headers`, or one that keeps the last answer of each
+        call in `answers`. It shares everything else with this one: session, limiter, credential, hooks.
+        """
+        view = copy.copy(self)
+        view._http = None  # noqa: SLF001 - it has prepared the headers
+        if timeout is not None:
+            view._timeout = timeout  # noqa: SLF001
+        if headers is not None:
+            given = {name.lower() for name in headers}
+            kept = {name: value for name, value in self._headers.items() if name.lower() not in given}
+            view._headers = {**kept, **headers}  # noqa: SLF001
+        if answers is not None:
+            view._answers = answers  # noqa: SLF001
+        return view
+
+    @property
+    def secret_params(self) -> frozenset[str]:
+        """The query parameters in which the credential is sent."""
+        return frozenset(name for name, _ in self._auth.query(""))
 
     async def aclose(self) -> None:
         """Close our session, leave a borrowed one open. Idempotent."""
@@ -194,6 +224,8 @@ class Transport:
                     if stale:
                         secret = await self._secret(course, policy)
                         settled = front = True
+                if self._answers is not None:
+                    self._answers[:] = (response,)
                 try:
                     if len(response.body) < _LARGE:
                         return decode(response)
@@ -323,7 +355,9 @@ class Transport:
     def _make_http(self) -> HttpClient:
         from aelyst_async.transport.exchange import HttpClient  # imports aiohttp
 
-        self._http = HttpClient(self.provider, self.base_url, self._auth, self._session, self._timeout, self.redactor)
+        self._http = HttpClient(
+            self.provider, self.base_url, self._auth, self._session, self._timeout, self.redactor, self._headers
+        )
         return self._http
 
 

@@ -115,12 +115,12 @@ def test_the_sandbox_is_told_what_the_sync_has_learned(url: str, capsys: pytest.
 
 
 def test_an_embedded_sandbox_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aelyst_async.cli.target._SANDBOX_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("aelyst_async.cli.target.SANDBOX_URL", "http://127.0.0.1:9")
     file = people("people.csv", 5, prefix="d")
     code, out, err = run(capsys, "sync", file, "--to", "sandbox", "--progress", "none")
     assert code == 0
     assert "5 created" in out
-    assert "no sandbox is running: one was started for this run" in err
+    assert "no sandbox is running: started one for this run" in err
     code, _, err = run(capsys, "get", "id:1", "--from", "sandbox")
     assert code == 2
     assert "start one with: aelyst sandbox" in err
@@ -294,8 +294,8 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == code, err
-    assert "stopping: finishing what is in flight" in err
-    assert f"to go on: aelyst sync {file} --to sandbox" in out
+    assert "stopping: finishing requests in progress" in err
+    assert f"to continue: aelyst sync {file} --to sandbox" in out
     code, out, _ = run(capsys, *words, "--json")
     report = json.loads(out)
     assert code == 0

@@ -123,7 +123,7 @@ def test_other_apis_of_a_sandbox_for_one_contact(cli: Cli) -> None:
     cli.control("contacts/callab", {"id": "c1", "firstname": "C"}, "POST")
     assert "C" in cli("get", "id:c1", "--from", "sandbox:callab", "--base-url", cli.url)[1]
     code, _, err = cli("get", "id:1", "--from", "sandbox", "--base-url", f"{cli.url}/aelyst/v1")
-    assert (code, "named by its root" in err) == (2, True)
+    assert (code, "give the root of the sandbox" in err) == (2, True)
 
 
 def test_accounts_of_a_sandbox_are_named_by_their_address(cli: Cli) -> None:

@@ -96,7 +96,7 @@ def test_without_the_journal_the_options_are_asked_for_again(cli: Cli) -> None:
     Path("people.csv.sandbox.db").unlink()
     code, _, err = cli.sync("people.failures.csv")
     assert code == 2
-    assert "no journal of their run is here" in err
+    assert "the journal of their run is not here" in err
     code, out, err = cli.sync("people.failures.csv", *WORDS)
     assert code == 1
     assert "2 failed" in out

@@ -57,7 +57,9 @@ def test_dry_run_as_json(cli: Cli) -> None:
 def test_the_summary_says_guesses_changes_and_where_rows_failed(cli: Cli) -> None:
     code, out, _ = cli.sync("people.csv", "--ignore-unknown")
     assert code == 1
-    assert "told by near names: 'E-mail Address' is email, 'Mobile Phone' is phone (--map sets another)" in out
+    assert (
+        "matched by similar names: 'E-mail Address' is email, 'Mobile Phone' is phone (--map sets another field)" in out
+    )
     assert "left out: 'Notes'" in out
     assert (
         "why rows failed:\n     1 × E-mail Address: not an e-mail address\n         in row 2, line 3: 'bob@@x'" in out

@@ -54,7 +54,7 @@ def test_a_silent_pipe_can_be_interrupted(serve: Serve, source: str, number: sig
         if writer is not None:
             os.close(writer)
     assert process.returncode == code, err
-    assert "ended early: interrupted" in out
+    assert "stopped early: interrupted" in out
 
 
 def test_a_pipe_is_read_once_and_synced_whole(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,10 +8,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aelyst_async import UNSET, Contact, ContactFields, ContactId, Email, Message, Phone, Tag, WriteReceipt, errors
 from aelyst_async.converter import make_converter
-from aelyst_providers.aelyst import AelystContact, AelystFields, Assignee, CustomField
+from aelyst_providers.aelyst import AelystContact, AelystFields, Assignee, CustomField, CustomFieldDefinition
 from aelyst_providers.callab import CallabContact
 from aelyst_providers.dmchamp import DmChampContact, DmChampFields
 
@@ -36,6 +38,58 @@ MODELS: list[Any] = [
     WriteReceipt(identifier=Phone("+60123456789"), contact_id="9"),
     WriteReceipt(identifier=ContactId("9")),
 ]  # fmt: skip
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+maybe = st.none() | texts
+moments = st.none() | st.datetimes(timezones=st.just(timezone.utc))
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
+json_values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=5)
+identifiers = st.sampled_from([Email("a@example.com"), Phone("+60123456789"), ContactId("9")])
+unset = st.just(UNSET)
+COMMON: dict[str, st.SearchStrategy[Any]] = {
+    "id": texts, "first_name": maybe, "last_name": maybe, "phone": maybe, "email": maybe,
+    "tags": st.lists(texts).map(tuple), "created_at": moments, "updated_at": moments,
+}  # fmt: skip
+FIELDS = dict.fromkeys(("first_name", "last_name", "phone", "email"), unset | maybe)
+customs = st.lists(st.builds(CustomField, texts.filter(bool), scalars), unique_by=lambda one: one.name).map(tuple)
+BUILT: dict[Any, st.SearchStrategy[Any]] = {
+    Contact: st.builds(Contact, **COMMON),
+    AelystContact: st.builds(
+        AelystContact, **COMMON, language=maybe, profile_pic=maybe, country_code=maybe, status=maybe, lifecycle=maybe,
+        custom_fields=customs, is_blocked=st.none() | st.booleans(),
+        assignee=st.none() | st.builds(Assignee, id=st.none() | st.integers(), first_name=maybe, email=maybe),
+    ),
+    CallabContact: st.builds(
+        CallabContact, **COMMON, metadata=st.none() | st.dictionaries(texts, json_values), last_call_at=moments
+    ),
+    DmChampContact: st.builds(
+        DmChampContact, **COMMON, current_campaign_data=st.none() | st.dictionaries(texts, json_values),
+        is_bot_active=st.none() | st.booleans(),
+    ),
+    ContactFields: st.builds(ContactFields, **FIELDS),
+    AelystFields: st.builds(AelystFields, **FIELDS, language=unset | maybe, custom_fields=unset | st.none() | customs),
+    DmChampFields: st.builds(DmChampFields, **FIELDS, is_bot_active=unset | st.booleans()),
+    CustomFieldDefinition: st.builds(
+        CustomFieldDefinition, name=texts, id=maybe, slug=maybe, description=maybe, data_type=texts,
+        options=st.lists(texts).map(tuple),
+    ),
+    Tag: st.builds(Tag, texts, maybe),
+    Message: st.builds(Message, id=maybe, text=maybe, direction=maybe, created_at=moments),
+    WriteReceipt: st.builds(
+        WriteReceipt, identifier=identifiers, contact_id=maybe, created=st.none() | st.booleans(), message=maybe,
+        not_applied=st.lists(texts).map(tuple),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BUILT, ids=lambda kind: kind.__name__)
+@settings(max_examples=25)
+@given(st.data())
+def test_every_model_survives_a_round_trip_with_any_values(kind: Any, data: st.DataObject) -> None:
+    model = data.draw(BUILT[kind])
+    converter = make_converter()
+    assert converter.structure(json.loads(json.dumps(converter.unstructure(model))), kind) == model
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)

@@ -29,6 +29,7 @@ TREE = {
     "TransportError": "ContactsError",
     "RequestTimeoutError": "TransportError",
     "ResponseDecodeError": "ContactsError",
+    "PartialChangeError": "ContactsError",
     "InvalidIdentifierError": "ContactsError",
     "UnsupportedFieldError": "ContactsError",
     "UnsupportedOperationError": "ContactsError",
@@ -44,7 +45,7 @@ def example(kind: Any) -> Any:
         full = {
             "status": 449, "code": "E1", "message": "no", "method": "PUT", "url": "https://x/y",
             "headers": CIMultiDict({"X-A": "1"}), "body": "{}", "retry_after": 1.5, "attempts": 3,
-            "may_have_been_applied": True, "endpoint": "/y", "identifier": Email("a@b.c"),
+            "may_have_been_applied": True, "repeatable": True, "endpoint": "/y", "identifier": Email("a@b.c"),
         }  # fmt: skip
     elif issubclass(kind, TransportError):
         full = {"message": "no", "may_have_been_applied": True, "method": "PUT", "url": "https://x/y", "attempts": 3}
@@ -53,13 +54,22 @@ def example(kind: Any) -> Any:
             "problem": "p", "status": 201, "method": "PUT", "url": "u", "body": "b", "attempts": 2,
             "may_have_been_applied": True,
         }  # fmt: skip
+    elif kind is errors.PartialChangeError:
+        full = {"done": ("a",), "left": ("b@example.com",), "failure": example(errors.ServerError)}
     make: Any = kind
     return make(**full) if full else make("words")
 
 
 def state(error: ContactsError) -> dict[str, Any]:
     kind: Any = type(error)
-    return {field.name: getattr(error, field.name) for field in attrs.fields(kind)} if attrs.has(kind) else {}
+    fields = {field.name: getattr(error, field.name) for field in attrs.fields(kind)} if attrs.has(kind) else {}
+    return {name: state(value) if isinstance(value, ContactsError) else value for name, value in fields.items()}
+
+
+def test_a_partial_change_says_what_went_through_and_names_no_person() -> None:
+    error = example(errors.PartialChangeError)
+    assert str(error).startswith("applied in part: 1 went through ('a'), 1 did not ('…'): 449 no")
+    assert error.may_have_been_applied is True
 
 
 def test_the_tree_is_as_drawn() -> None:
@@ -92,7 +102,7 @@ def test_errors_survive(kind: type[ContactsError], again: Any) -> None:
     other: Any = again(error)
     assert type(other) is kind
     assert other is not error
-    assert (str(other), repr(other), other.args) == (str(error), repr(error), error.args)
+    assert (str(other), repr(other), repr(other.args)) == (str(error), repr(error), repr(error.args))
     assert state(other) == state(error)
     assert vars(other)["__notes__"] == ["row 7"]
     assert other.__cause__ is None

@@ -8,14 +8,35 @@ from typing import Any
 import pytest
 
 import aelyst_async
-from aelyst_async import ContactGateway, ContactReader, ListGateway, MessageGateway, TagGateway, errors
+from aelyst_async import (
+    ContactGateway,
+    ContactReader,
+    DeletingGateway,
+    ListGateway,
+    ListingGateway,
+    MessageGateway,
+    TagGateway,
+    TaggingGateway,
+    errors,
+)
 from aelyst_providers.aelyst import AelystGateway
 from aelyst_providers.callab import CallabGateway
 from aelyst_providers.dmchamp import DmChampGateway
 
-ALL = [ContactReader, ContactGateway, ListGateway, TagGateway, MessageGateway]
+ALL = [
+    ContactReader,
+    ContactGateway,
+    DeletingGateway,
+    ListGateway,
+    ListingGateway,
+    TagGateway,
+    TaggingGateway,
+    MessageGateway,
+]
 CAN: dict[Any, set[Any]] = {
-    AelystGateway: {ContactReader, ContactGateway, TagGateway},
+    AelystGateway: {
+        *(ContactReader, ContactGateway, DeletingGateway, ListingGateway, TagGateway, TaggingGateway),
+    },
     DmChampGateway: {ContactReader, ContactGateway, ListGateway, TagGateway, MessageGateway},
     CallabGateway: {ContactReader},
 }
@@ -39,7 +60,7 @@ def test_signatures(kind: Any, protocol: Any) -> None:
         for parameter in inspect.signature(promised).parameters.values():
             assert mine[parameter.name].kind is parameter.kind
             assert mine[parameter.name].default == parameter.default
-        assert inspect.iscoroutinefunction(getattr(kind, name))
+        assert inspect.iscoroutinefunction(getattr(kind, name)) is inspect.iscoroutinefunction(promised)
 
 
 @pytest.mark.parametrize("kind", CAN)
@@ -51,6 +72,7 @@ def test_schema_is_there_where_writing_is(kind: Any) -> None:
 def test_what_the_package_exports() -> None:
     promised = {
         "ContactReader", "ContactGateway", "ListGateway", "TagGateway", "MessageGateway", "Contact", "ContactFields",
+        "DeletingGateway", "ListingGateway", "TaggingGateway", "Page",
         "UNSET", "WriteReceipt", "Tag", "Message", "ContactId", "Email", "Phone", "parse_identifier", "RateLimiter",
         "RetryPolicy", "open_gateway", "get_many", "upsert_many", "Outcome", "errors",
     }  # fmt: skip

@@ -77,7 +77,7 @@ async def test_submitting_outside_the_lifespan_or_while_draining_is_an_error_tha
     assert jobs.problem() == "jobs: not open"
     async with jobs:
         assert jobs.problem() is None
-        with pytest.raises(ConfigurationError, match="open already"):
+        with pytest.raises(ConfigurationError, match="already open"):
             await jobs.__aenter__()
         await jobs.submit("k", work, again=True)
         await asyncio.sleep(0.02)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import sqlite3
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -204,13 +205,13 @@ async def test_a_thread_that_dies_fails_what_waits_for_it_with_the_cause(
     async def work() -> None:
         await asyncio.sleep(60)
 
-    def die(self: Journal, db: object, batch: object) -> None:
+    def die(self: Journal, works: object) -> None:
         raise error
 
     async with jobs:
         job = await jobs.submit("k", work)
         with monkeypatch.context() as patch:
-            patch.setattr(Journal, "_carry_out", die)
+            patch.setattr(Journal, "_commit", die)
             results = await asyncio.wait_for(
                 asyncio.gather(*(jobs.submit(f"k{n}", work) for n in range(20)), return_exceptions=True), 5
             )
@@ -218,7 +219,7 @@ async def test_a_thread_that_dies_fails_what_waits_for_it_with_the_cause(
         assert all(f"the journal failed (jobs.db): {type(error).__name__}" in str(result) for result in results)
         with pytest.raises(JournalError, match=type(error).__name__):
             await asyncio.wait_for(jobs.status(job.id), 5)
-    assert "jobs go on when the app is started again" in caplog.text
+    assert "jobs continue when the app is restarted" in caplog.text
     jobs = Jobs(journal=tmp_path / "jobs.db")
     jobs.register(name="work")(_quick)
     async with jobs:
@@ -231,9 +232,9 @@ async def _quick() -> None: ...
 async def test_closing_waits_for_what_the_thread_was_asked(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "jobs.db", keep=60, max_starts=3)
     await journal.open()
-    asked = [asyncio.create_task(journal.status(str(number))) for number in range(2000)]
+    asked = [asyncio.create_task(journal.ask(methodcaller("status", str(number)))) for number in range(2000)]
     await asyncio.sleep(0)
     await journal.close()
     assert await asyncio.gather(*asked) == [None] * 2000
     with pytest.raises(JournalError, match="not open"):
-        await journal.status("x")
+        await journal.ask(lambda jobs: jobs.status("x"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -50,24 +51,25 @@ async def answers(store: Store, steps: list[Any]) -> list[Any]:
                 continue
             job_id = sorted(among)[rest[0] % len(among)]
             if what == "start":
-                started = await store.start(job_id)
+                started = await store.ask(methodcaller("start", job_id))
                 seen.append(started and (started.key, started.name, started.arguments, started.starts))
                 if started is not None:
                     running.add(job_id)
             elif what == "status":
-                status = await store.status(job_id)
+                status = await store.ask(methodcaller("status", job_id))
                 assert status is not None
                 seen.append((status.name, status.state, status.submissions, status.starts, status.error))
             elif what == "dead":
-                failed = await store.failed(job_id)
+                failed = await store.ask(methodcaller("failed", job_id))
                 seen.append(failed and (failed.key, failed.name, failed.arguments))
             else:
                 running.remove(job_id)
                 if what.startswith("back"):
-                    await store.put_back(job_id, uncounted=what.endswith("uncounted"))
+                    await store.ask(methodcaller("put_back", job_id, uncounted=what.endswith("uncounted")))
                 else:
                     error = "E" if what == "failed" else None
-                    following = await store.finish(job_id, Outcome("failed" if error else "done", error, None))
+                    outcome = Outcome("failed" if error else "done", error, None)
+                    following = await store.ask(methodcaller("finish", job_id, outcome))
                     seen.append(("head", following))
             seen.append(store.open_count)
     finally:
@@ -104,7 +106,7 @@ async def test_memory_forgets_the_oldest_finished_jobs() -> None:
     for number in range(4):
         job = Submission(id=str(number), key="k", name="x", arguments={"secret": 1}, merge=None, function=x)
         assert await store.add(job, capacity=9)
-        await store.start(job.id)
-        await store.finish(job.id, Outcome("done"))
-    assert [await store.status(str(number)) is not None for number in range(4)] == [False, False, True, True]
+        store.start(job.id)
+        store.finish(job.id, Outcome("done"))
+    assert [store.status(str(number)) is not None for number in range(4)] == [False, False, True, True]
     assert "secret" not in repr(vars(store))

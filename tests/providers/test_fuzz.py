@@ -11,11 +11,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from aelyst_async import Contact, Message, Phone, Tag, WriteReceipt
+from aelyst_async import Contact, ContactId, Message, Page, Phone, Tag, WriteReceipt
 from aelyst_async.errors import ContactsError
 from aelyst_async.transport.messages import Request, Response
 from aelyst_async.transport.redaction import Redactor
+from aelyst_providers.aelyst import CustomFieldDefinition
 from aelyst_providers.aelyst import wire as aelyst
+from aelyst_providers.aelyst.definitions import CustomFieldTypes
+from aelyst_providers.aelyst.listing import Query, read_definitions
 from aelyst_providers.aelyst.models import AelystFields
 from aelyst_providers.callab import wire as callab
 from aelyst_providers.dmchamp import wire as dmchamp
@@ -28,10 +31,21 @@ from tests.virtual_time import run
 WHO = Phone("+1")
 SECRET = "s3cr3t/s3cr3t"
 
+TYPES = CustomFieldTypes(
+    CustomFieldDefinition(name=name, data_type=kind)
+    for name, kind in (("vip", "number"), ("name", "date"), ("x", "time"), ("value", "checkbox"), ("id", "list"))
+)
+QUERY = Query.of(None, None, page_size=99, timezone="UTC")
+
 READERS: dict[str, tuple[str, Callable[[Response], Any]]] = {
     "aelyst contact": ("GET", aelyst.read_contact),
     "aelyst created": ("POST", lambda response: aelyst.read_created(response, WHO)),
     "aelyst updated": ("PUT", lambda response: aelyst.read_updated(response, WHO)),
+    "aelyst typed contact": ("GET", lambda response: aelyst.read_contact(response, types=TYPES)),
+    "aelyst merged": ("POST", lambda response: aelyst.read_merged(response, (ContactId(1), ContactId(2)))),
+    "aelyst changed": ("POST", lambda response: aelyst.read_changed(response, WHO)),
+    "aelyst page": ("POST", lambda response: QUERY.read(response, TYPES)),
+    "aelyst definitions": ("GET", lambda response: tuple(read_definitions(response)[0])),
     "callab contact": ("GET", callab.read_contact),
     "dmchamp contact": ("GET", dmchamp.read_contact),
     "dmchamp created": ("POST", lambda response: dmchamp.read_created(response, WHO)),
@@ -40,12 +54,25 @@ READERS: dict[str, tuple[str, Callable[[Response], Any]]] = {
     "dmchamp messages": ("GET", dmchamp.read_messages),
 }
 
+
+async def _listed(gateway: Any) -> None:
+    async for page in gateway.contacts().pages():
+        assert isinstance(page, Page)
+
+
 OPERATIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "aelyst get": ("aelyst", lambda gateway: gateway.get(WHO)),
     "aelyst create": ("aelyst", lambda gateway: gateway.create(AelystFields(first_name="A"), identifier=WHO)),
     "aelyst update": ("aelyst", lambda gateway: gateway.update(WHO, AelystFields(first_name="A"))),
     "aelyst upsert": ("aelyst", lambda gateway: gateway.upsert(WHO, AelystFields(first_name="A"))),
     "aelyst tags": ("aelyst", lambda gateway: gateway.tags(WHO)),
+    "aelyst delete": ("aelyst", lambda gateway: gateway.delete(WHO)),
+    "aelyst add tags": ("aelyst", lambda gateway: gateway.add_tags(WHO, map(str, range(25)))),
+    "aelyst remove tags": ("aelyst", lambda gateway: gateway.remove_tags(WHO, ["a"])),
+    "aelyst lifecycle": ("aelyst", lambda gateway: gateway.set_lifecycle(WHO, "Hot")),
+    "aelyst merge": ("aelyst", lambda gateway: gateway.merge("id:1", "id:2")),
+    "aelyst definitions": ("aelyst", lambda gateway: gateway.custom_fields()),
+    "aelyst list": ("aelyst", _listed),
     "callab get": ("callab", lambda gateway: gateway.get("id:1")),
     "dmchamp get": ("dmchamp", lambda gateway: gateway.get(WHO)),
     "dmchamp create": ("dmchamp", lambda gateway: gateway.create(DmChampFields(phone="+1"))),
@@ -57,12 +84,14 @@ OPERATIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "dmchamp messages": ("dmchamp", lambda gateway: gateway.messages(WHO)),
 }
 
+
 # Names that mean something to one of the adapters, and some that mean something to Python.
 KEYS = sorted({
     *AELYST_CONTACT, *CALLAB_ANSWER, *CALLAB_ANSWER["data"],
     "contactId", "contact_id", "_id", "contact", "success", "error", "error_code", "code", "message", "data", "name",
     "value", "description", "isBlocked", "updated_at", "updatedAt", "createdAt", "phoneNumber", "is_bot_active",
-    "currentCampaignData", "text", "direction", "timestamp", "raw", "__class__", "__dict__", "self", SECRET,
+    "currentCampaignData", "items", "pagination", "next", "dataType", "allowedValues", "listValues", "slug",
+    "text", "direction", "timestamp", "raw", "__class__", "__dict__", "self", SECRET,
 })  # fmt: skip
 
 scalars = st.one_of(
@@ -86,12 +115,22 @@ def mutated(template: dict[str, Any]) -> st.SearchStrategy[Any]:
     )
 
 
+LINKS = ["https://x/contact/list?cursorId=1", "http://[::1/?cursorId=2", "?cursorId=%00", "//x?cursorId=../..", "?a"]
+
 bodies = st.one_of(
     values,
     mutated(AELYST_CONTACT),
     mutated(CALLAB_ANSWER["data"]).map(lambda data: {**CALLAB_ANSWER, "data": data}),  # type: ignore[arg-type]
     mutated({"success": True, "contactId": "abc", "phoneNumber": "+1", "tags": ["a"], "createdAt": 1}),
     st.lists(st.one_of(values, mutated({"name": "vip", "description": "x"})), max_size=3),
+    st.fixed_dictionaries(
+        {
+            "items": st.lists(
+                st.one_of(mutated(AELYST_CONTACT), mutated({"id": 1, "name": "vip", "allowedValues": ["a"]}))
+            ),
+            "pagination": st.fixed_dictionaries({"next": st.one_of(values, st.sampled_from(LINKS))}),
+        }
+    ),
 )
 statuses = st.sampled_from([200, 200, 200, 200, 201, 202, 204, 206, 302, 400, 401, 404, 409, 429, 449, 500, 503, 999])
 
@@ -122,8 +161,11 @@ def check(read: Callable[[Response], Any], method: str, status: int, body: bytes
         assert failure.__cause__ is failure.__context__ is None
         return
     assert 200 <= status <= 299
-    if isinstance(result, tuple):
-        assert all(isinstance(item, (Tag, Message)) for item in result)
+    if isinstance(result, Page):
+        assert all(isinstance(item, Contact) for item in result.items)
+        assert result.cursor is None or result.cursor.startswith(f"{QUERY.mark}:")
+    elif isinstance(result, tuple):
+        assert all(isinstance(item, (Tag, Message, CustomFieldDefinition)) for item in result)
     else:
         assert isinstance(result, (Contact, WriteReceipt))
         repr(result)
@@ -201,7 +243,7 @@ def test_any_answers_to_an_operation(name: str, script: list[tuple[int, Any]]) -
             failure = error
         assert failure is None or failure.__cause__ is failure.__context__ is None
         for sent in session.sent:
-            assert sent.url.startswith("http://127.0.0.1:9/contact")
+            assert sent.url.startswith(("http://127.0.0.1:9/contact", "http://127.0.0.1:9/space/custom_field?"))
             assert "/../" not in sent.url
             assert not sent.path.endswith(("/..", "/."))
 

@@ -76,7 +76,7 @@ def test_aelyst(missing: str, existing: str, state: str) -> None:
 
     async def main() -> None:
         session, lent = scripted(server)
-        gateway = make("aelyst", session=lent, base_url="http://127.0.0.1:9")
+        gateway = make("aelyst", upsert="compose", session=lent, base_url="http://127.0.0.1:9")
         receipt = await gateway.upsert(PHONE, ANN)
         assert receipt.created is (state == "nobody")
         assert len(session.sent) <= 5
@@ -99,7 +99,7 @@ def test_aelyst_bad_data_is_said_to_be_bad_data(exists: bool) -> None:
     async def main() -> None:
         session, lent = scripted(server)
         with pytest.raises(errors.BadRequestError) as caught:
-            await make("aelyst", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, ANN)
+            await make("aelyst", upsert="compose", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, ANN)
         assert caught.value.method == ("PUT" if exists else "POST")
         assert len(session.sent) <= 4
         assert caught.value.__context__ is None
@@ -126,7 +126,7 @@ def test_aelyst_a_look_up_that_fails_does_not_hide_the_write(put: Any, look_up: 
     async def main() -> None:
         _, lent = scripted([put, look_up])
         with pytest.raises(kind) as caught:
-            await make("aelyst", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, ANN)
+            await make("aelyst", upsert="compose", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, ANN)
         assert caught.value.may_have_been_applied is True
         assert caught.value.method == method
         assert caught.value.__context__ is None
@@ -139,7 +139,7 @@ def test_aelyst_two_refusals_are_the_writes() -> None:
         refusals = [Answer(400, {"message": "bad language"}), Answer(400, {"message": "bad identifier"})]
         _, lent = scripted(list(refusals))
         with pytest.raises(errors.BadRequestError, match="bad language") as caught:
-            await make("aelyst", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, ANN)
+            await make("aelyst", upsert="compose", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, ANN)
         assert caught.value.may_have_been_applied is False
 
     run(main())
@@ -189,7 +189,7 @@ def test_aelyst_custom_fields_are_sent_whole_twice(series: Any) -> None:
 
     async def main() -> None:
         _, lent = scripted(server)
-        await make("aelyst", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, fields)
+        await make("aelyst", upsert="compose", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, fields)
 
     run(main())
     assert server.contacts[PHONE]["custom_fields"] == [{"name": "Seats", "value": 3}]
@@ -202,7 +202,7 @@ def test_aelyst_an_id_is_never_created() -> None:
         async def main(server: Aelyst = server) -> None:
             session, lent = scripted(server)
             with pytest.raises((errors.ContactNotFoundError, errors.BadRequestError, errors.ResponseDecodeError)):
-                await make("aelyst", session=lent, base_url="http://127.0.0.1:9").upsert("id:5", ANN)
+                await make("aelyst", upsert="compose", session=lent, base_url="http://127.0.0.1:9").upsert("id:5", ANN)
             assert "POST" not in session.methods
 
         run(main())
@@ -214,11 +214,11 @@ def test_aelyst_what_a_create_requires_is_checked_only_for_a_create() -> None:
     async def main() -> None:
         _, lent = scripted(Aelyst(contacts={PHONE: {}}))
         assert (
-            await make("aelyst", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, fields)
+            await make("aelyst", upsert="compose", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, fields)
         ).created is False
         session, lent = scripted(Aelyst())
         with pytest.raises(errors.UnsupportedFieldError, match="first_name"):
-            await make("aelyst", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, fields)
+            await make("aelyst", upsert="compose", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, fields)
         assert session.methods == ["PUT"]
 
     run(main())

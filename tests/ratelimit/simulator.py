@@ -123,6 +123,7 @@ class Server:
 class Latency:
     """Seconds. ``up``: fixed way to the server; ``jitter``: mean of what is added to it at random; ``down``: the mean
     of the answer's random delay on top of ``least``. Stalls: every ``stall_every`` seconds answers stop for ``stall``.
+    ``opening``: what one more connection takes; a client opens them one after the other, and keeps them.
     """
 
     up: float = 0.002
@@ -131,6 +132,7 @@ class Latency:
     down: float = 0.012
     stall_every: float = 0.0
     stall: float = 0.0
+    opening: float = 0.0
 
 
 @attrs.define
@@ -186,6 +188,8 @@ def simulate(
         zero = loop.time()
         limiters = [limiter() for _ in range(clients)]
         slots = [None if connections is None else Slots(connections) for _ in range(clients)]
+        idle = [0] * clients  # connections that are open and carry no request
+        opened_at = [0.0] * clients  # when the last connection is open
 
         async def work(which: int) -> None:
             await asyncio.sleep(which * start_gap)
@@ -195,6 +199,11 @@ def simulate(
                         permit.unsent()
                         return
                     sent[which] += 1
+                    if idle[which]:
+                        idle[which] -= 1
+                    else:
+                        opened_at[which] = max(loop.time(), opened_at[which]) + latency.opening
+                        await asyncio.sleep(opened_at[which] - loop.time())
                     await asyncio.sleep(latency.up + (rng.expovariate(1 / latency.jitter) if latency.jitter else 0.0))
                     status, headers = server.ask(loop.time() - zero)
                     good[which] += status == 200 and loop.time() - zero >= (clients - 1) * start_gap
@@ -204,6 +213,7 @@ def simulate(
                         if at < latency.stall:
                             down += latency.stall - at
                     await asyncio.sleep(down)
+                    idle[which] += 1
                     if rng.random() < loss:
                         continue
                     permit.observe(status, headers)

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from aelyst_async import Quota as ExportedQuota
 from aelyst_async.errors import ConfigurationError
-from aelyst_async.ratelimit import Quota, RateLimiter, Reservation
+from aelyst_async.ratelimit import Demand, Quota, RateLimiter, Reservation
 from tests.ratelimit.simulator import ENDPOINT, Server
 from tests.virtual_time import virtual
 
@@ -160,21 +160,24 @@ class Reserve:
         self.broken = False
         self.pauses: list[float] = []
 
-    async def reserve(self, bucket: str, want: int, quota: Quota) -> Reservation:
+    async def reserve(self, demand: Demand, want: int) -> Reservation:
         await asyncio.sleep(0.002)
         if self.broken:
             raise OSError("gone")
+        assert demand.quota is not None
         self.trips += 1
-        now, every = asyncio.get_running_loop().time(), quota.per / quota.limit
-        begin = max(now, self.next.get(bucket, now))
-        if begin - now > 0.2:
-            return Reservation(0, begin - now)
-        self.next[bucket] = begin + want * every
-        return Reservation(want, begin - now, every)
+        now, every = asyncio.get_running_loop().time(), 1.02 * demand.quota.per / demand.quota.limit
+        begin = max(now, self.next.get(demand.bucket, now))
+        if begin - now > 0.1 or not want:
+            return Reservation(first=begin - 0.1)
+        want = min(want, 1 + int((now + 0.1 - begin) / every))
+        self.next[demand.bucket] = begin + want * every
+        return Reservation(want, begin, every)
 
-    async def pause(self, bucket: str, seconds: float) -> None:
-        self.pauses.append(seconds)
-        self.next[bucket] = asyncio.get_running_loop().time() + seconds
+    async def report(self, demand: Demand, limit: int | None, remaining: int | None, pause: float | None) -> None:
+        if pause is not None:
+            self.pauses.append(pause)
+            self.next[demand.bucket] = asyncio.get_running_loop().time() + pause
 
 
 @virtual
@@ -189,16 +192,19 @@ async def test_limiters_with_a_shared_quota_keep_to_it_together() -> None:
 
 
 @virtual
-async def test_a_shared_quota_that_fails_leaves_each_process_to_itself() -> None:
-    reserve = Reserve()
+async def test_limiter_sends_nothing_while_its_shared_quota_fails(caplog: pytest.LogCaptureFixture) -> None:
+    reserve, loop = Reserve(), asyncio.get_running_loop()
     reserve.broken = True
     limiter = RateLimiter(quotas={E: Quota(10, per=1.0)}, shared=reserve)
-    times = await burst(limiter, 30)
-    assert times[-1] == pytest.approx(2, abs=0.2)
+    began = loop.time()
+    task = asyncio.create_task(burst(limiter, 5))
+    await asyncio.sleep(9.5)
+    assert not task.done()
+    assert limiter.snapshot()[0].sent == 0
     reserve.broken = False
-    await asyncio.sleep(2)
-    await burst(limiter, 5)
-    assert reserve.trips
+    await task
+    assert loop.time() - began == pytest.approx(10.4, abs=0.2)
+    assert len(caplog.records) == 1
 
 
 @virtual

@@ -1,4 +1,4 @@
-"""Aelyst's three operations, as the seed pages describe them, seen with a plain HTTP client."""
+"""Aelyst's three operations of the seed pages, as the seed pages describe them, seen with a plain HTTP client."""
 
 from __future__ import annotations
 
@@ -136,7 +136,8 @@ async def test_a_phone_is_found_however_it_is_written(http: Http, sandbox: Sandb
         ("PUT", "/contact/email:a@b.c", b'{"firstName": null}', 400),
         ("PUT", "/contact/email:a@b.c", b"{}" + b" " * (1 << 20), 413),
         ("PATCH", "/contact/email:a@b.c", b"{}", 405),
-        ("DELETE", "/contact/email:a@b.c", None, 405),
+        ("DELETE", "/contact/email:a@b.c", None, 404),
+        ("PATCH", "/contact/list", b"{}", 405),
     ],
 )
 async def test_what_is_refused_is_refused_with_code_and_message(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from aelyst_async.sandbox import DEFAULT_TOKEN, LoggedRequest, Sandbox
-from aelyst_async.sandbox.curl import as_curl
+from aelyst_async.sandbox.evidence import as_curl
 from aelyst_async.sandbox.guard import Guard
 from aelyst_async.sandbox.seeding import add_csv
 from aelyst_async.sandbox.vendors import vendors
@@ -82,7 +82,7 @@ async def test_ids_go_on_after_a_restore_and_history_comes_back(http: Http, sand
     ("method", "path", "body", "status"),
     [
         ("GET", "nothing", None, 404),
-        ("POST", "state", None, 404),
+        ("POST", "state", None, 405),
         ("GET", "state?account=nobody", None, 404),
         ("GET", "requests/999", None, 404),
         ("GET", "requests/x", None, 404),
@@ -113,7 +113,9 @@ async def test_ids_go_on_after_a_restore_and_history_comes_back(http: Http, sand
         ("GET", "%FF", None, 400),
     ],
 )
-async def test_a_wrong_order_is_a_message(http: Http, method: str, path: str, body: Any, status: int) -> None:
+async def test_control_answers_a_wrong_request_with_a_message(
+    http: Http, method: str, path: str, body: Any, status: int
+) -> None:
     answer = await http.control(method, path, body)
     assert (answer.status, type(answer.json["message"])) == (status, str)
     assert answer.json["message"]
@@ -144,10 +146,11 @@ async def test_no_credential_leaves_the_log(http: Http, sandbox: Sandbox) -> Non
     await http("callab", "GET", "/contact/1", token=SECRET, headers={"Cookie": f"a={SECRET}", "X-Api-Key": SECRET})
     await http("dmchamp", "GET", "/contacts?email=a@b.c", token=SECRET)
     await http.raw("GET", f"{sandbox.base_url('dmchamp')}/contacts?apiKey={SECRET}&email=a@b.c&apikey={SECRET}")
+    await http.raw("GET", f"{sandbox.base_url('dmchamp')}/contacts?api%4Bey={SECRET}&email=a@b.c")
     shown = [(await http.control("GET", path)).body for path in ("requests", "state", "counters")]
     shown += [(await http.control("GET", f"requests/{one.number}")).body for one in sandbox.requests]
     shown.append(repr(sandbox.requests).encode())
-    assert len(shown) == 8
+    assert len(shown) == 9
     assert not [one for one in shown if SECRET.encode() in one]
     assert b"apiKey=***" in shown[0]
 

@@ -126,7 +126,7 @@ async def test_ids_are_the_same_for_the_same_seed_and_others_for_another() -> No
 
 async def test_an_id_that_is_taken_is_an_error_and_nothing_of_the_batch_stays(sandbox: Sandbox) -> None:
     sandbox.add_contact("aelyst", {"id": 7})
-    with pytest.raises(ValueError, match="this id already"):
+    with pytest.raises(ValueError, match="already has a contact with this id"):
         sandbox.add_contacts("aelyst", [{"id": 8}, {"id": 7}])
     assert [one["id"] for one in sandbox.contacts("aelyst")] == ["7"]
     with pytest.raises(ValueError, match="is a number"):

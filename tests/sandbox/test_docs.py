@@ -27,7 +27,7 @@ def test_the_program_prints_what_the_page_says(tmp_path: Path) -> None:
         cwd=tmp_path,
         check=False,
     )
-    assert (result.stderr, result.stdout.splitlines()) == ("", ["['Ann']", "[503, 404, 200]"])
+    assert (result.stderr, result.stdout.splitlines()) == ("", ["['Ann']", "[503, 200]"])
     assert all(f"`{line}`" in TEXT for line in result.stdout.splitlines())
 
 

@@ -120,7 +120,7 @@ async def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in (text, other, newer)}
     for path, reason in (
         (text, "cannot use"),
-        (other, "something else"),
+        (other, "another program"),
         (newer, "newer version"),
         (tmp_path / "no" / "x.db", "cannot open"),
     ):

@@ -318,7 +318,7 @@ async def test_a_sandbox_that_dies_meanwhile_disturbs_nobody(
         async with limiter.permit("GET /x") as permit:
             permit.observe(200, {})
     assert [record.levelname for record in caplog.records] == ["DEBUG"]
-    assert caplog.messages[0].startswith("the sandbox has not taken the limiter's report: Client")
+    assert caplog.messages[0].startswith("the sandbox did not accept the limiter's report: Client")
 
 
 async def test_a_sandbox_that_hangs_is_waited_for_no_longer_than_said(monkeypatch: pytest.MonkeyPatch) -> None:

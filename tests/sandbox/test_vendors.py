@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,43 +14,15 @@ import pytest
 from aelyst_async.errors import ConfigurationError
 from aelyst_async.sandbox.vendors import default_vendor, find_vendor, vendors
 
-ACME = '''
-"""A third party's sandbox in one module."""
-
-from aelyst_async.sandbox.vendor import Call, Reply, Route, Vendor, common_behaviours, reply
-
-
-def error(status: int, message: str = "") -> Reply:
-    return reply(status, {"error": message or str(status)})
-
-
-def get_person(call: Call) -> Reply:
-    record = call.store.by_id(call.account, call.vendor, call.params["id"])
-    return error(404) if record is None else reply(200, {"id": record.id, **record.document})
-
-
-def add(call: Call, fields: dict) -> str:
-    return call.insert(dict(fields), email=fields.get("email"), phone=None).id
-
-
-ACME = Vendor(
-    name="acme",
-    title="Acme",
-    credential=lambda headers, query: headers.get("x-key"),
-    error=error,
-    unauthorized=lambda call: error(401),
-    routes=(Route("GET", "/people/{id}", get_person),),
-    add=add,
-    mint=lambda number, seed: f"p{number}",
-    behaviours=common_behaviours("acme", quota="2/s"),
-)
-'''
+PAGE = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text("utf-8")
+(ACME,) = re.findall(r"^```python\n(from aelyst_async.sandbox.vendor import .*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 USE = """
 import asyncio, json, aiohttp
 from aelyst_async.sandbox import Sandbox
 
 async def main():
     async with Sandbox() as sandbox, aiohttp.ClientSession() as session:
+        sandbox.clock.freeze()  # all requests in one window of the quota
         contact_id = sandbox.add_contact("acme", {"email": "ann@example.com"})
         statuses = []
         for key in (sandbox.token("acme"), "wrong", sandbox.token("acme"), sandbox.token("acme")):
@@ -57,7 +30,7 @@ async def main():
             async with session.get(url, headers={"X-Key": key}) as response:
                 statuses.append(response.status)
                 body = await response.json()
-        print(json.dumps([list(sandbox.counters.contacts), statuses]))
+        print(json.dumps([list(sandbox.counters.contacts), statuses, sandbox.requests[0].headers["X-Key"]]))
 
 asyncio.run(main())
 """
@@ -87,9 +60,10 @@ def test_sandbox_serves_the_vendor_of_a_third_party(tmp_path: Path) -> None:
     install(tmp_path, ACME, "acme = acme_sandbox:ACME")
     result = run(tmp_path, USE)
     assert result.stderr == ""
-    names, statuses = json.loads(result.stdout)
+    names, statuses, credential = json.loads(result.stdout)
     assert names == ["aelyst", "callab", "dmchamp", "acme"]  # the default vendor stays the first
     assert statuses == [200, 401, 200, 429]
+    assert credential == "***"
 
 
 @pytest.mark.parametrize(

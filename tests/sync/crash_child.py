@@ -1,6 +1,6 @@
 """Run by test_crash.py in a process of its own: syncs a file, and kills itself at a chosen journal transition.
 
-    crash_child.py BASE_URL CSV JOURNAL POINT NUMBER LOOK_FIRST
+    crash_child.py BASE_URL CSV JOURNAL POINT NUMBER LOOK_FIRST UPSERT
 
 POINT is one of POINTS or "none"; at its NUMBER-th occurrence the process gets SIGKILL, as from outside.
 """
@@ -64,13 +64,14 @@ class TrappedJournal(Journal):
 
 
 async def main() -> None:
-    base_url, csv, journal, point, number, look_first = sys.argv[1:]
+    base_url, csv, journal, point, number, look_first, mode = sys.argv[1:]
+    upsert: Any = mode
     trap = Trap(point, int(number))
     TrappedJournal.trap = trap
     import aelyst_async.sync.contact_sync as module
 
     module.Journal = TrappedJournal  # type: ignore[attr-defined]
-    async with AelystGateway("sandbox-token", base_url=base_url, timeout=3, settle=0) as gateway:
+    async with AelystGateway("sandbox-token", base_url=base_url, timeout=3, settle=0, upsert=upsert) as gateway:
 
         def heard(exchange: Exchange) -> None:
             if exchange.method in {"POST", "PUT"}:

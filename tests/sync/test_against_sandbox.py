@@ -31,11 +31,13 @@ def contacts(sandbox: Sandbox, vendor: str = "aelyst") -> list[dict[str, Any]]:
 
 
 SWITCHES: list[dict[str, object]] = [
-    {"aelyst.put_missing": 404},
-    {"aelyst.put_missing": 400},
-    {"aelyst.put_missing": 200},
-    {"aelyst.create_existing": 409},
-    {"aelyst.create_existing": 400},
+    {"aelyst.put_missing": 404, "aelyst.create_or_update": 404},
+    {"aelyst.put_missing": 400, "aelyst.create_or_update": 405},
+    {"aelyst.put_missing": 200, "aelyst.create_or_update": 404},
+    {"aelyst.create_existing": 409, "aelyst.create_or_update": 404},
+    {"aelyst.create_existing": 400, "aelyst.create_or_update": 404},
+    {"aelyst.visible_after": 0.1, "aelyst.create_or_update": 404},
+    {"aelyst.visible_after": 0.1, "aelyst.invisible_as": 449, "aelyst.create_or_update": 404},
     {"aelyst.visible_after": 0.1},
     {"aelyst.visible_after": 0.1, "aelyst.invisible_as": 449},
     {"aelyst.quota_scope": "path", "aelyst.quota": "5/s"},
@@ -67,8 +69,10 @@ async def test_whatever_the_vendor_does(switches: dict[str, object], tmp_path: P
     ["reset-after=0.3", "reset=0.3", "status,code:500=0.3", "truncate=0.3", "garbage=0.3", "html=0.3",
      "queued,seconds:0.2=0.3", "status,code:429,retry_after:0.05=nth:7", "content-type=0.3"],
 )  # fmt: skip
-async def test_whatever_goes_wrong(fault: str, tmp_path: Path) -> None:
-    async with Sandbox(switches={"aelyst.quota": "none"}, faults=[fault], seed=3) as sandbox:
+@pytest.mark.parametrize("route", [200, 404])
+async def test_whatever_goes_wrong(fault: str, route: int, tmp_path: Path) -> None:
+    switches = {"aelyst.quota": "none", "aelyst.create_or_update": route}
+    async with Sandbox(switches=switches, faults=[fault], seed=3) as sandbox:
         report = await sync(sandbox, people(40), tmp_path / "state.db", max_attempts=30)
         sandbox.clear_faults()
         assert report.failed == 0, report.reasons
@@ -81,7 +85,27 @@ async def test_the_report_counts_what_the_sandbox_counts(tmp_path: Path) -> None
     async with Sandbox(switches={"aelyst.quota": "200/s"}) as sandbox:
         report = await sync(sandbox, people(150), tmp_path / "state.db")
         assert sum(report.requests.values()) == sandbox.counters.as_json()["requests"]
-        assert report.requests == {"POST 200": 150, "PUT 404": 150}
+        assert report.requests == {"POST 200": 150}
+        [note] = report.notes
+        assert note.startswith("150 of the created contacts may have been there before")
+
+
+async def test_a_server_without_create_or_update_costs_one_request_to_find_out(tmp_path: Path) -> None:
+    async with Sandbox(switches={"aelyst.quota": "none", "aelyst.create_or_update": 404}) as sandbox:
+        report = await sync(sandbox, people(50), tmp_path / "state.db")
+        assert report.requests == {"POST 200": 50, "POST 404": 1, "PUT 404": 50}
+        assert (report.created, report.notes) == (50, ())
+
+
+async def test_an_upsert_whose_answer_is_lost_is_sent_again_without_a_look_up(tmp_path: Path) -> None:
+    faults = ["reset-after=nth:2", "status,code:502,applied:yes=nth:5"]
+    async with Sandbox(switches={"aelyst.quota": "none", "aelyst.visible_after": 0.2}, faults=faults) as sandbox:
+        report = await sync(sandbox, people(20), tmp_path / "state.db")
+        assert (report.created, report.failed) == (20, 0)
+        assert not [name for name in report.requests if name.startswith("GET")]
+        assert Counter(one["email"] for one in contacts(sandbox)).most_common(1)[0][1] == 1
+        again = await sync(sandbox, people(20), tmp_path / "state.db")
+        assert (again.unchanged, again.requests) == (20, {})
 
 
 async def test_dmchamp_by_phone_uses_the_id_it_knows(tmp_path: Path) -> None:

@@ -34,20 +34,26 @@ def write(path: Path, version: int, rows: int = ROWS) -> None:
 
 
 def spawn(
-    sandbox: OtherSandbox, folder: Path, point: str = "none", number: int = 1, *, look: bool = True
+    sandbox: OtherSandbox,
+    folder: Path,
+    point: str = "none",
+    number: int = 1,
+    *,
+    look: bool = True,
+    upsert: str = "compose",
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             sys.executable, str(CHILD), sandbox.base_url, str(folder / "people.csv"), str(folder / "state.db"), point,
-            str(number), "yes" if look else "no",
+            str(number), "yes" if look else "no", upsert,
         ],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
-def finish(sandbox: OtherSandbox, folder: Path, *, look: bool = True) -> dict[str, object]:
+def finish(sandbox: OtherSandbox, folder: Path, *, look: bool = True, upsert: str = "compose") -> dict[str, object]:
     """Run to the end; return the report."""
-    out, err = spawn(sandbox, folder, look=look).communicate(timeout=60)
+    out, err = spawn(sandbox, folder, look=look, upsert=upsert).communicate(timeout=60)
     assert out, err
     report = json.loads(out)
     outcomes = sum(report[name] for name in ("created", "updated", "unchanged", "failed", "skipped", "pending"))
@@ -66,22 +72,24 @@ def check(sandbox: OtherSandbox, version: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("point", "number"),
+    ("point", "number", "upsert", "later"),
     [
-        pytest.param(point, number, marks=() if (point, number) == (POINTS[3], 1) else pytest.mark.slow)
+        pytest.param(point, number, *modes, marks=() if (point, number) == (POINTS[3], 1) else pytest.mark.slow)
         for point in POINTS
         for number in (1, 2, 5)
+        for modes in (("compose", "compose"), ("native", "compose"))
     ],
 )
 def test_killed_at_a_transition(
-    point: str, number: int, tmp_path: Path, start_sandbox: Callable[..., OtherSandbox]
+    point: str, number: int, upsert: str, later: str, tmp_path: Path, start_sandbox: Callable[..., OtherSandbox]
 ) -> None:
+    """`upsert`: how the killed run upserts; `later`: how the run after it does."""
     sandbox = start_sandbox(*TROUBLE, "--seed", str(number))
     write(tmp_path / "people.csv", 1)
-    child = spawn(sandbox, tmp_path, point, number)
+    child = spawn(sandbox, tmp_path, point, number, upsert=upsert)
     child.communicate(timeout=60)
     assert child.returncode == -signal.SIGKILL, "the point was never passed: the test proves nothing"
-    report = finish(sandbox, tmp_path)
+    report = finish(sandbox, tmp_path, upsert=later)
     assert report["resumed"] is True
     assert report["failed"] == 0
     check(sandbox, 1)
@@ -90,9 +98,11 @@ def test_killed_at_a_transition(
     assert again["requests"] == {}
 
 
-def killed_at_random(sandbox: OtherSandbox, folder: Path, dice: random.Random, kills: int, *, look: bool) -> None:
+def killed_at_random(
+    sandbox: OtherSandbox, folder: Path, dice: random.Random, kills: int, *, upsert: str = "compose"
+) -> None:
     for _ in range(kills):
-        child = spawn(sandbox, folder, look=look)
+        child = spawn(sandbox, folder, upsert=upsert)
         journal = folder / "state.db"
         deadline = time.monotonic() + 10
         while not journal.exists() and child.poll() is None and time.monotonic() < deadline:
@@ -108,21 +118,22 @@ def test_killed_at_random_moments(tmp_path: Path, start_sandbox: Callable[..., O
     dice = random.Random(5)
     for version in (1, 2):  # first all are created, then all are updated
         write(tmp_path / "people.csv", version)
-        killed_at_random(sandbox, tmp_path, dice, 3, look=True)
+        killed_at_random(sandbox, tmp_path, dice, 3)
         assert finish(sandbox, tmp_path)["failed"] == 0
         check(sandbox, version)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("upsert", ["compose", "native"])
 @pytest.mark.parametrize("seed", range(10))
 def test_killed_at_a_hundred_random_moments(
-    seed: int, tmp_path: Path, start_sandbox: Callable[..., OtherSandbox]
+    seed: int, upsert: str, tmp_path: Path, start_sandbox: Callable[..., OtherSandbox]
 ) -> None:
     sandbox = start_sandbox(*TROUBLE, "--seed", str(seed))
     dice = random.Random(seed)
     for version in (1, 2):
         write(tmp_path / "people.csv", version)
-        killed_at_random(sandbox, tmp_path, dice, 5, look=True)
+        killed_at_random(sandbox, tmp_path, dice, 5, upsert=upsert)
         assert finish(sandbox, tmp_path)["failed"] == 0
         check(sandbox, version)
 

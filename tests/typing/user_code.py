@@ -33,11 +33,15 @@ from aelyst_async import (
     errors,
     open_gateway,
 )
+from aelyst_async.export import ExportReport, export_contacts
 from aelyst_async.fastapi import AppGateway
 from aelyst_async.identifiers import Identifier
 from aelyst_async.pytest_plugin import SandboxFixture
 from aelyst_async.sandbox import Account, Counters, LoggedRequest, Sandbox
-from aelyst_providers.aelyst import AelystContact, AelystFields, AelystGateway, CustomField, CustomFields
+from aelyst_async.sync import ContactSync
+from aelyst_async.sync.mirror import MirrorPlan
+from aelyst_async.transport.raw import RawResponse
+from aelyst_providers.aelyst import AelystContact, AelystFields, AelystGateway, CustomField, CustomFields, Field
 from aelyst_providers.callab import CallabContact, CallabGateway
 from aelyst_providers.dmchamp import DmChampContact, DmChampFields, DmChampGateway
 
@@ -211,3 +215,43 @@ async def test_against_a_sandbox_of_ones_own() -> None:
         account: Account = sandbox.account("ci")
         assert_type(account.add_contact("callab", {"firstname": "Ann"}), str)
         sandbox.base_url()  # type: ignore[call-arg]
+
+
+# --- options, routes that are not wrapped, raw responses --------------------------------------------------------------
+
+
+async def options_and_raw_responses(gateway: AelystGateway) -> None:
+    view = gateway.with_options(timeout=5, retry=RetryPolicy(), headers={"X-Trace": "1"})
+    assert_type(view, AelystGateway)
+    gateway.with_options(header={})  # type: ignore[call-arg]
+    gateway.with_options(headers={"X-Trace": 1})  # type: ignore[dict-item]
+    await gateway.request("GET", "/space/channel", params={"limit": 3, "tags": ["a", "b"]}, json={"a": 1})
+    await gateway.request("GET", "/contact/{who}", fields={"who": Email("a@x.com")})
+    await gateway.request("GET")  # type: ignore[call-arg]
+    raw = await gateway.with_raw_response(AelystGateway.get, "id:1")
+    assert_type(raw, RawResponse[AelystContact])
+    assert_type(raw.value, AelystContact)
+    assert_type(raw.status, int)
+    assert_type(raw.body, bytes)
+    await gateway.with_raw_response(AelystGateway.get, 5)  # type: ignore[arg-type]
+    unchecked: RawResponse[AelystContact] = await gateway.with_raw_response.get("id:1")
+    assert_type(unchecked.value, AelystContact)
+    assert_type(errors.ServerError(status=500).request_id, str | None)
+
+
+# --- export and mirror -----------------------------------------------------------------------------------------------
+
+
+async def export_and_mirror(gateway: AelystGateway, reader: CallabGateway) -> None:
+    report = await export_contacts(gateway, "people.csv", search="ann", where=Field("email").exists(), journal="j.db")
+    assert_type(report, ExportReport)
+    assert_type(report.columns, tuple[str, ...] | None)
+    await export_contacts(reader, "people.csv")  # type: ignore[arg-type]
+    await export_contacts(gateway)  # type: ignore[call-arg]
+
+    async def confirm(plan: MirrorPlan) -> bool:
+        return plan.missing < 10
+
+    sync = ContactSync(gateway, journal="j.db", delete_missing=True, max_deletes=0.05, confirm=confirm)
+    assert_type((await sync.run("people.csv")).deleted, int)
+    ContactSync(gateway, confirm=lambda: True)  # type: ignore[misc, arg-type]

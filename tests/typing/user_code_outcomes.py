@@ -5,7 +5,20 @@ from __future__ import annotations
 
 from typing_extensions import assert_type
 
-from aelyst_async import Failure, Outcome, Success, WriteReceipt, get_many, open_gateway, upsert_many
+from aelyst_async import (
+    DeletingGateway,
+    Failure,
+    Outcome,
+    Success,
+    TaggingGateway,
+    WriteReceipt,
+    add_tags_many,
+    delete_many,
+    get_many,
+    open_gateway,
+    update_many,
+    upsert_many,
+)
 from aelyst_async.errors import ContactsError
 from aelyst_providers.aelyst import AelystContact, AelystFields, CustomField
 
@@ -39,3 +52,16 @@ async def an_outcome_narrows_by_match() -> None:
 
 def an_outcome_in_a_signature(outcome: Outcome[AelystContact]) -> str | None:
     return outcome.value.email if outcome.ok else None
+
+
+async def the_other_writes(deleting: DeletingGateway, tagging: TaggingGateway) -> None:
+    async with open_gateway("aelyst") as gateway:
+        async for updated in update_many(gateway, [("id:1", AelystFields(first_name="Ann"))], concurrency=8):
+            assert_type(updated, Outcome[WriteReceipt])
+        update_many(gateway, ["id:1"])  # type: ignore[list-item]
+    async for deleted in delete_many(deleting, ["id:1", "id:2"]):
+        if deleted.ok:
+            assert_type(deleted.value, WriteReceipt)
+    async for tagged in add_tags_many(tagging, [("id:1", ["vip"]), ("id:2", ["vip", "lead"])]):
+        assert_type(tagged.ok, bool)
+    delete_many(tagging, ["id:1"])  # type: ignore[arg-type]

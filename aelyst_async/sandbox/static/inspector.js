@@ -134,10 +134,10 @@ function drawRequests() {
 }
 function noteRequests(found) {
   const parts = [];
-  if (!kept.length) parts.push("No requests yet. Give a client one of the base URLs above: its requests appear here as they come.");
+  if (!kept.length) parts.push("No requests yet. Give a client one of the base URLs above. Its requests appear here.");
   else if (!found) parts.push("No request matches the filter.");
-  else if (found > SHOWN) parts.push(`The newest ${SHOWN} of ${found} are shown.`);
-  if (lost) parts.push(`${lost} more came faster than this page reads; they are counted and not listed.`);
+  else if (found > SHOWN) parts.push(`Showing the newest ${SHOWN} of ${found}.`);
+  if (lost) parts.push(`${lost} more arrived faster than this page could read; they are counted but not listed.`);
   $("request-note").textContent = parts.join(" ");
 }
 function addRequests(fresh, skipped) {
@@ -161,13 +161,13 @@ async function openRequest(number, row, opener) {
   const copy = copyButton("Copy as curl", `request ${full.number}`, full.curl, command);
   openDetail("request-detail",
     [el("span", { class: "method" }, full.method), typed(full.path)],
-    el("p", {}, el("strong", { class: tone(full.status) }, full.status ?? "no answer"), ` · ${full.endpoint || "no such route"} · ${(full.duration * 1000).toFixed(1)} ms · ${time(full.at)}`,
+    el("p", {}, el("strong", { class: tone(full.status) }, full.status ?? "no response"), ` · ${full.endpoint || "no such route"} · ${(full.duration * 1000).toFixed(1)} ms · ${time(full.at)}`,
       full.fault ? el("span", { class: "bad" }, ` · fault: ${full.fault}`) : null),
     el("h3", {}, "Request body"), block(full.body),
-    el("h3", {}, full.status == null ? "Answer (never sent)" : "Answer body"), block(full.answer),
+    el("h3", {}, full.status == null ? "Response body (not sent)" : "Response body"), block(full.answer),
     el("h3", {}, "Request headers"), fields(full.headers),
-    el("h3", {}, "Answer headers"), fields(full.answer_headers),
-    el("h3", {}, "As curl"), copy, command);
+    el("h3", {}, "Response headers"), fields(full.answer_headers),
+    el("h3", {}, "curl command"), copy, command);
 }
 $("request-filter").addEventListener("input", later(drawRequests, 80));
 $("request-status").addEventListener("change", drawRequests);
@@ -199,7 +199,7 @@ async function loadContacts() {
   if (focused) document.querySelector(`[data-contact="${CSS.escape(focused)}"]`)?.focus();
   $("contact-note").textContent = page.total
     ? `${page.items.length < page.total ? `${page.items.length} of ` : ""}${page.total} contact${page.total === 1 ? "" : "s"}`
-    : "No contact here.";
+    : "No contacts.";
   $("contact-more").hidden = page.items.length >= page.total || contactLimit >= 1000;
 }
 const reloadContacts = later(() => { if (visible("contacts")) loadContacts(); }, 500);
@@ -248,7 +248,7 @@ function drawGauges() {
     return el("li", {}, typed(pathText(label)),
       el("meter", { min: 0, max: gauge.limit, low: gauge.limit * 0.2, high: gauge.limit * 0.5, optimum: gauge.limit, value: gauge.remaining, "aria-label": label }),
       el("div", { class: "note" }, `${gauge.remaining} of ${gauge.limit} left`, gauge.retry_after ? ` · refused for ${gauge.retry_after.toFixed(1)} s` : ""));
-  }) : [el("li", { class: "empty" }, "No request has met a quota yet.")]));
+  }) : [el("li", { class: "empty" }, "No request has used a quota yet.")]));
 }
 function drawCounters(counters) {
   const sum = (numbers) => Object.values(numbers).reduce((a, b) => a + b, 0);
@@ -272,12 +272,12 @@ $("reset").addEventListener("click", () => {
 
 // --- faults --------------------------------------------------------------------------------------------------------------
 const QUICK = [
-  ["Server errors", "10% of the calls answer 503", { kind: "status", status: 503, rate: 0.1 }],
-  ["Lost answers", "10% of the calls are applied, then the connection breaks", { kind: "reset-after", rate: 0.1 }],
-  ["Slow network", "every answer takes about 0.3 s", { kind: "latency", seconds: 0.3, sigma: 0.5 }],
-  ["Too many requests", "20% of the calls answer 429 with Retry-After: 2", { kind: "status", status: 429, retry_after: 2, rate: 0.2 }],
-  ["Broken connections", "10% of the calls break before they are applied", { kind: "reset", rate: 0.1 }],
-  ["Broken JSON", "5% of the answers are not JSON", { kind: "garbage", rate: 0.05 }],
+  ["Server errors", "10% of the calls get 503", { kind: "status", status: 503, rate: 0.1 }],
+  ["Lost responses", "10% of the calls are applied, then the connection is reset", { kind: "reset-after", rate: 0.1 }],
+  ["Slow network", "every response takes about 0.3 s", { kind: "latency", seconds: 0.3, sigma: 0.5 }],
+  ["Too many requests", "20% of the calls get 429 with Retry-After: 2", { kind: "status", status: 429, retry_after: 2, rate: 0.2 }],
+  ["Broken connections", "10% of the connections are reset before the call is applied", { kind: "reset", rate: 0.1 }],
+  ["Broken JSON", "5% of the responses are not JSON", { kind: "garbage", rate: 0.05 }],
 ];
 let faults = [];
 const same = (fault, wanted) => Object.keys(wanted).every((key) => fault[key] === wanted[key]) && Object.keys(fault).every((key) => key in wanted || ["number", "calls", "fired"].includes(key));
@@ -306,10 +306,10 @@ function drawFaults() {
   list.replaceChildren(...(faults.length ? faults.map((fault) => {
     const item = old.get(String(fault.number)) || el("li", { "data-number": fault.number },
       el("span", {}, typed(faultText(fault)), el("small", {})),
-      el("button", { "aria-label": `Switch off ${faultText(fault)}`, onclick: () => act(() => api("DELETE", `faults/${fault.number}`).then(refreshFaults)) }, "Switch off"));
-    item.querySelector("small").textContent = `${whenText(fault)} · hit ${fault.fired} of ${fault.calls} calls`;
+      el("button", { "aria-label": `Remove ${faultText(fault)}`, onclick: () => act(() => api("DELETE", `faults/${fault.number}`).then(refreshFaults)) }, "Remove"));
+    item.querySelector("small").textContent = `${whenText(fault)} · affected ${fault.fired} of ${fault.calls} calls`;
     return item;
-  }) : [el("li", { class: "empty" }, "Nothing goes wrong.")]));
+  }) : [el("li", { class: "empty" }, "No active faults.")]));
 }
 async function refreshFaults() { faults = await api("GET", "faults"); drawFaults(); }
 $("quick").append(...QUICK.map(([name, text], index) => el("li", {},
@@ -320,12 +320,12 @@ $("quick").append(...QUICK.map(([name, text], index) => el("li", {},
     await refreshFaults();
   }) }, "Off"))));
 // Only the options that the chosen kind takes are shown, and only those are sent.
-const NUMBERS = { rate: "Percent", first: "How many", nth: "Which one", every: "How many" };
+const NUMBERS = { rate: "Percent", first: "Number of calls", nth: "Number of the call", every: "n" };
 let kinds = {};
 function drawFaultForm() {
   const facts = kinds[$("fault-kind").value];
   if (!facts) return;
-  $("fault-summary").textContent = `What the client sees: ${facts.summary}.`;
+  $("fault-summary").textContent = `Effect: ${facts.summary}.`;
   $("fault-number").textContent = NUMBERS[$("fault-when").value];
   for (const label of $("fault-form").querySelectorAll("[data-option]")) {
     const taken = facts.options.includes(label.dataset.option);
@@ -353,7 +353,7 @@ $("fault-form").addEventListener("submit", (event) => {
   for (const name of ["status", "seconds", "sigma", "retry_after"]) if (form.get(name)) fault[name] = Number(form.get(name));
   if (form.get("retry_after_form") === "date") fault.retry_after_form = "date";
   if (form.get("applied")) fault.applied = true;
-  act(async () => { await api("POST", "faults", fault); await refreshFaults(); say("Fault switched on"); });
+  act(async () => { await api("POST", "faults", fault); await refreshFaults(); say("Fault added"); });
 });
 $("clear-faults").addEventListener("click", () => act(async () => { await api("DELETE", "faults"); await refreshFaults(); }));
 
@@ -393,10 +393,10 @@ function drawConnect(tokens) {
   const well = Object.keys(tokens).filter((name) => tokens[name]);
   const own = Object.keys(tokens).filter((name) => !tokens[name]).map((name) => vendors[name].title);
   $("begin").replaceChildren(
-    // At the address under which this page was reached: it may be another one than the server knows of itself.
+    // With the address of this page, which may differ from the one that the server knows.
     ...Object.values(vendors).map((vendor) => row(vendor.title, location.origin + new URL(vendor.base_url).pathname)),
     ...(well.length ? [row("Token", tokens[well[0]])] : []),
-    ...(own.length ? [row(`Token of ${own.join(", ")}`, "the one that you have set", "")] : []));
+    ...(own.length ? [row(`Token of ${own.join(", ")}`, "set by you, not shown", "")] : []));
 }
 async function start() {
   const state = await act(() => api("GET", "state"));
@@ -410,7 +410,7 @@ async function start() {
   drawFaultForm();
   $("rule-vendor").replaceChildren(el("option", { value: "" }, "all"), ...Object.entries(vendors).map(([name, vendor]) => el("option", { value: name }, vendor.title)));
   $("fault-where").replaceChildren(el("option", { value: "" }, "everywhere"),
-    ...Object.entries(state.vendors).flatMap(([name, vendor]) => [el("option", { value: name }, `${vendor.title}: everything`), ...vendor.endpoints.map((endpoint) => el("option", { value: `${name} ${endpoint}` }, `${vendor.title}: ${endpoint}`))]));
+    ...Object.entries(state.vendors).flatMap(([name, vendor]) => [el("option", { value: name }, `${vendor.title}: all endpoints`), ...vendor.endpoints.map((endpoint) => el("option", { value: `${name} ${endpoint}` }, `${vendor.title}: ${endpoint}`))]));
   const log = await load("requests?limit=300");
   kept = log ? log.requests : [];
   drawRequests();
@@ -419,11 +419,11 @@ async function start() {
   if (tab) choose(tab);
   const source = new EventSource(`/_sandbox/events?account=${encodeURIComponent(account)}&since=${log ? log.finished : 0}`);
   source.onopen = () => { $("live").textContent = "live"; $("live").classList.add("on"); problem(""); };
-  source.onerror = () => { $("live").textContent = "not connected, trying again…"; $("live").classList.remove("on"); };
+  source.onerror = () => { $("live").textContent = "not connected, retrying…"; $("live").classList.remove("on"); };
   source.onmessage = receive;
 }
 $("connect").open = matchMedia("(min-width: 40rem)").matches;
-// What sticks below the header has to know its height, which changes as the base URLs are folded.
+// Elements that stick below the header need its height, which changes when the base URLs are collapsed.
 const header = document.querySelector("header");
 new ResizeObserver(() => document.documentElement.style.setProperty("--header", `${header.offsetHeight}px`)).observe(header);
 $("account").addEventListener("change", () => { location.search = `?account=${encodeURIComponent($("account").value)}`; });

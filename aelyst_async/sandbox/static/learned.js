@@ -1,15 +1,15 @@
-// What the clients' rate limiters have learned, each figure beside what the sandbox enforces. Cards are kept and
-// brought up to date, by client and bucket.
+// The quotas that clients' rate limiters have learned, beside those that the sandbox enforces. There is one card for
+// each client and bucket; cards are updated in place.
 
 import { el, pathText, place, typed, write } from "./dom.js";
 
-const CLOSE = 0.1;   // share by which a learned rate may be off and still be right
-const QUIET = 5;     // seconds without a report that are worth a word; a client with no news reports every 3 s
+const CLOSE = 0.1;   // largest relative difference of a correct rate
+const QUIET = 5;     // seconds without a report after which a client is called silent; an unchanged client reports every 3 s
 const STATES = {
-  learning: "learning: no window known yet", known: "window known", shared: "shared: others spend the quota too",
-  blind: "blind: no quota headers", paused: "paused by a refusal",
+  learning: "learning: no window known yet", known: "window known", shared: "shared: others use the quota too",
+  blind: "blind: no quota headers", paused: "paused after a 429",
 };
-const SOURCES = { user: "set by you", server: "told by the server" };   // a window that was not learned
+const SOURCES = { user: "set by you", server: "from the server" };   // a window that was not learned
 const COUNTED = { fixed: "fixed window", sliding: "sliding log", token: "token bucket" };
 const clients = new Map();
 let empty = null;
@@ -20,13 +20,13 @@ const seconds = (value) => (value < 0.9995 ? `${number(value * 1000)} ms` : `${n
 const perSecond = (value) => (value >= 1 ? `${number(value)} per s` : `${number(value * 60)} per min`);
 const near = (ours, theirs) => Math.max(ours / theirs, theirs / ours) <= 1 + CLOSE;
 
-// Each: name, learned, enforced, how to write the one and the other, whether they agree (null: cannot be told).
+// Each: name, learned value, enforced value, formats of both, comparison (null: cannot be compared).
 const both = (ours, theirs, agree) => (ours == null || theirs == null ? null : agree(ours, theirs));
 const ROWS = [
   ["Limit", (b) => b.limit, (e) => e.limit, whole, whole, (ours, theirs) => ours === theirs],
   ["Window", (b) => b.window, (e) => e.window, (window, b) => [seconds(window), SOURCES[b.source]].filter(Boolean).join(", "), seconds, near],
   ["Rate", (b) => b.rate, (e) => e.rate, perSecond, perSecond, near],
-  ["Left", (b) => b.remaining, (e) => e.remaining, (left) => `${whole(left)} last told`, (left) => `${whole(left)} in fact`, () => null],
+  ["Remaining", (b) => b.remaining, (e) => e.remaining, (left) => `${whole(left)} last reported`, (left) => `${whole(left)} now`, () => null],
   ["Counted per", (b) => b.scope || null, (e) => e.scope, String, (scope, e) => `${scope}, ${COUNTED[e.rule] ?? e.rule}`, (ours, theirs) => ours === theirs],
 ];
 const DECISIVE = ["Limit", "Window", "Rate"];
@@ -42,7 +42,7 @@ function newCard() {
     el("p", { class: "note" }, card.traffic, card.pause), el("p", { class: "note" }, card.why));
   return card;
 }
-// `perPath`: the endpoint is counted by full paths now, so its own bucket is what the limiter believed before.
+// `perPath`: the limiter now uses one bucket for each path, so the endpoint's own bucket is outdated.
 function drawCard(card, bucket, several, perPath) {
   const old = perPath && bucket.path == null;
   const enforced = bucket.enforced;
@@ -55,9 +55,9 @@ function drawCard(card, bucket, several, perPath) {
     open ||= right === null && DECISIVE.includes(name);
     const [mine, its] = card.cells[at];
     write(mine, (ours == null ? "not known" : ourText(ours, bucket)) + (right === false ? " ≠" : ""), ours == null ? "unknown" : right === false ? "warn" : "");
-    write(its, theirs != null ? theirText(theirs, enforced) : quota ? "not told apart" : "–", theirs == null ? "unknown" : "");
+    write(its, theirs != null ? theirText(theirs, enforced) : quota ? "several quotas" : "–", theirs == null ? "unknown" : "");
   });
-  const [verdict, tone] = old ? ["not used any more: each path has its own", ""] : !enforced ? ["no such endpoint here", ""] : !quota ? ["no quota here", ""]
+  const [verdict, tone] = old ? ["outdated: each path has its own", ""] : !enforced ? ["no such endpoint here", ""] : !quota ? ["no quota here", ""]
     : differs ? ["differs", "warn"] : open ? ["still learning", ""] : ["learned right", "good"];
   write(card.verdict, verdict, `verdict ${tone}`);
   write(card.title, `${bucket.vendor ? `${bucket.vendor} · ` : ""}${bucket.endpoint}${several ? ` · credential ${bucket.account || "none"}` : ""}`);
@@ -103,7 +103,7 @@ function drawClient(client, told) {
   }
   place(client.list, [...client.cards.values()].map((card) => card.element));
   write(client.result, told.ended && told.buckets.length ? ` · ${resultOf(client.cards.values())}` : "");
-  write(client.note, told.more ? `It has ${whole(told.more)} more ${told.more === 1 ? "bucket" : "buckets"}.` : told.buckets.length ? "" : "It has sent no request yet.");
+  write(client.note, told.more ? `${whole(told.more)} more ${told.more === 1 ? "bucket" : "buckets"} not shown.` : told.buckets.length ? "" : "No request sent yet.");
   client.note.hidden = !client.note.textContent;
 }
 
@@ -114,8 +114,8 @@ export function drawLearned(root, told, address) {
     if (!clients.has(one.client)) clients.set(one.client, newClient());
     drawClient(clients.get(one.client), one);
   }
-  empty ??= el("p", { class: "empty" }, "No client reports. ",
-    el("code", {}, `aelyst sync FILE --to sandbox${address === "http://127.0.0.1:8787" ? "" : ` --base-url ${address}`}`), " does, and so does your own code inside ",
+  empty ??= el("p", { class: "empty" }, "No client reports yet. Use ",
+    el("code", {}, `aelyst sync FILE --to sandbox${address === "http://127.0.0.1:8787" ? "" : ` --base-url ${address}`}`), " or, in your own code, ",
     el("code", {}, `async with report_limiter(gateway.limiter, ${JSON.stringify(address)})`), ", from ", el("code", {}, "aelyst_async.sandbox"), ".");
   place(root, told.length ? told.map((one) => clients.get(one.client).element) : [empty]);
 }

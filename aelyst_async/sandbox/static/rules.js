@@ -8,7 +8,7 @@ const ruleRows = new Map();
 function ruleRow(rule) {
   let row = ruleRows.get(rule.name);
   if (!row) {
-    const set = ({ target: { value } }) => act(async () => { await api("PATCH", "switches", { [rule.name]: value }); say(`${rule.name} is ${value} now`); }).then(loadRules);
+    const set = ({ target: { value } }) => act(async () => { await api("PATCH", "switches", { [rule.name]: value }); say(`${rule.name} set to ${value}`); }).then(loadRules);
     let control = null;
     if (rule.free) control = el("input", { "aria-label": rule.name, title: `${rule.values[0]}; default: ${rule.default}`, onchange: set });
     else if (rule.values.length) {

@@ -1,76 +1,110 @@
-"""The adapter for Aelyst: get, create, update, and what follows from them (upsert, tags).
+"""The adapter for Aelyst: the vendor's contact API, and what follows from it.
 
-Upsert. The vendor's pages do not say what an update of a contact that does not exist answers. 404 is the plain case.
+Upsert. The vendor has a call for it, ``create_or_update``: one request, which may be repeated without a look-up, since
+it cannot create twice. ``upsert="auto"`` uses it. A server that answers 404 or 405 to it does not have the route; then
+an update is sent, and a create where the update finds nobody.
+
+The vendor's pages do not say what an update of a contact that does not exist answers. 404 is the plain case.
 A 400 may mean bad data or a missing contact: one get tells. A 200 that names no contact is asked in the same way.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+
+import attrs
+from typing_extensions import Self
 
 from aelyst_async.adapter import HttpGateway
 from aelyst_async.contacts import ContactFields, Tag, WriteReceipt
 from aelyst_async.errors import (
     ApiError,
     BadRequestError,
+    ConfigurationError,
     ConflictError,
     ContactNotFoundError,
     ContactsError,
     InvalidIdentifierError,
+    PartialChangeError,
     ResponseDecodeError,
     TransportError,
     UnsupportedFieldError,
 )
 from aelyst_async.identifiers import ContactId, Email, Identifier, Phone, encode_segment, parse_identifier
+from aelyst_async.listing import Listing, Page
 from aelyst_async.ratelimit import RateLimiter
-from aelyst_async.schema import ContactSchema, check_fields
+from aelyst_async.schema import ContactSchema, check_fields, text
 from aelyst_async.transport.credentials import BearerAuth, CredentialSource, sealed
-from aelyst_async.transport.messages import Request
+from aelyst_async.transport.events import logger
+from aelyst_async.transport.messages import Request, Response
 from aelyst_async.transport.retry import RetryPolicy
 from aelyst_async.transport.settings import masked_url
 from aelyst_providers.aelyst import wire
+from aelyst_providers.aelyst.conditions import Condition
+from aelyst_providers.aelyst.definitions import CustomFieldDefinition, CustomFieldTypes
+from aelyst_providers.aelyst.listing import Query, definitions_request, read_definitions
 from aelyst_providers.aelyst.models import AelystContact
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession, ClientTimeout
 
-__all__ = ["AelystGateway"]
+__all__ = ["AelystGateway", "UpsertMode"]
+
+UpsertMode: TypeAlias = Literal["auto", "native", "compose"]
+"""How an upsert is made: by ``create_or_update``, by an update and perhaps a create, or by what the server has."""
 
 _ENDPOINT = "/contact/{identifier}"
+_MAX_TAGS = 10
+"""Tags in one request (the vendor's documentation: 1 to 10)."""
+
+
+@attrs.define
+class _Upserts:
+    """What is known of the server's ``create_or_update``. All views of a gateway share it."""
+
+    mode: UpsertMode
+    confirmed: bool = False
 
 
 class AelystGateway(HttpGateway):
-    """Aelyst's contacts: a `ContactGateway` and `TagGateway`.
+    """Aelyst's contacts: a `ContactGateway` that also deletes, lists and tags.
 
     `token`: a `str`, or a callable (plain or async) that returns one. ``timeout``: seconds for one attempt, or an
     `aiohttp.ClientTimeout`. ``settle``: seconds for which calls for a contact that was just created are held back.
-    ``session``: used and left open. ``limiter``: may be shared with other gateways. ``allow_insecure``: permit
-    ``http://`` beyond this machine. Raises `ConfigurationError`.
+    ``session``: used and left open. ``limiter``: may be shared with other gateways. ``upsert``: see `UpsertMode`.
+    ``allow_insecure``: permit ``http://`` beyond this machine. Raises `ConfigurationError`.
     """
 
     provider: str = "aelyst"
-    schema: ClassVar[ContactSchema] = wire.SCHEMA
+    default_base_url: ClassVar[str] = "https://api.aelyst.ai/v1"
+    schema: ContactSchema = wire.SCHEMA
+    _types: CustomFieldTypes | None = None
 
     def __init__(
         self,
         token: CredentialSource,
         *,
-        base_url: str = "https://api.aelyst.ai/v1",
+        base_url: str | None = None,
         session: ClientSession | None = None,
         limiter: RateLimiter | None = None,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         timeout: float | ClientTimeout | None = 30.0,
         settle: float = 1.0,
+        upsert: UpsertMode = "auto",
         allow_insecure: bool = False,
     ) -> None:
         token, base_url = sealed(token), masked_url(base_url)  # before anything can fail
+        if upsert not in {"auto", "native", "compose"}:
+            raise ConfigurationError(f"upsert is auto, native or compose, not {upsert!r:.80}")
         super().__init__(
             BearerAuth(),
             token,
             credential_name="token",
-            base_url=base_url,
+            base_url=self.default_base_url if base_url is None else base_url,
             session=session,
             limiter=limiter,
             retry=retry,
@@ -78,6 +112,24 @@ class AelystGateway(HttpGateway):
             settle=settle,
             allow_insecure=allow_insecure,
         )
+        self._upserts = _Upserts(upsert)
+        if self.provider != wire.SCHEMA.provider:
+            self.schema = wire.schema_of(self.provider, None)
+
+    def with_custom_fields(self, definitions: Iterable[CustomFieldDefinition]) -> Self:
+        """Return this gateway with typed custom fields: same session, limiter, credential and life.
+
+        `definitions`: those of the account, as `custom_fields` returns them. Values are read as dates, times, booleans
+        and numbers. Unknown fields, and values that are not of their field's type, are refused before anything is sent,
+        also by a sync. Raises `ConfigurationError`.
+        """
+        view = copy.copy(self)
+        view._types = CustomFieldTypes(definitions)  # noqa: SLF001 - its own copy
+        view.schema = wire.schema_of(self.provider, view._types)  # noqa: SLF001
+        return view
+
+    def _error_in(self, response: Response) -> ApiError | None:
+        return wire.read_error(response)
 
     async def get(self, identifier: Identifier | str) -> AelystContact:
         """Return the contact. Raises `ContactNotFoundError`."""
@@ -85,7 +137,54 @@ class AelystGateway(HttpGateway):
         if isinstance(who, ContactId):
             _check_id(who)
         request = Request(method="GET", endpoint=_ENDPOINT, path=f"/contact/{who.prefix}:{encode_segment(who.value)}")
-        return await self._call(request, partial(wire.read_contact, who=who), about=who)
+        return await self._call(request, partial(wire.read_contact, who=who, types=self._types), about=who)
+
+    @staticmethod
+    def condition(said: str) -> Condition:
+        """Return the condition for `contacts` that a text such as ``email contains @example.com`` means.
+
+        Raises `ConfigurationError`.
+        """
+        from aelyst_providers.aelyst.where import parse_condition
+
+        return parse_condition(said)
+
+    def contacts(
+        self,
+        search: str | None = None,
+        where: Condition | Tag | None = None,
+        *,
+        page_size: int = 99,
+        cursor: str | None = None,
+        timezone: str = "UTC",
+    ) -> Listing[AelystContact]:
+        """Return the account's contacts, for ``async for``; its `pages` yields them page by page.
+
+        `search`: a text to look for. `where`: a condition, such as ``Field("email").exists() & HasTag("vip")``.
+        `page_size`: contacts for each request, 1 to 99. `cursor`: the ``cursor`` of a `Page` of the same search;
+        the listing goes on after that page. `timezone`: of the dates in conditions. The next page is fetched while the
+        caller works on one. Raises `ConfigurationError` before anything is sent.
+        """
+        query = Query.of(search, where, page_size=page_size, timezone=timezone)
+
+        def fetch(at: str | None) -> Awaitable[Page[AelystContact]]:
+            return self._call(query.request(query.start(at)), partial(query.read, types=self._types))
+
+        query.start(cursor)
+        return Listing(fetch, cursor)
+
+    async def custom_fields(self) -> tuple[CustomFieldDefinition, ...]:
+        """Return the definitions of the account's custom fields."""
+        found: list[CustomFieldDefinition] = []
+        used: set[str | None] = set()
+        cursor: str | None = None
+        while cursor not in used:
+            used.add(cursor)
+            page, cursor = await self._call(definitions_request(cursor), read_definitions)
+            found += page
+            if cursor is None:
+                break
+        return tuple(found)
 
     async def create(
         self, fields: ContactFields, *, identifier: Identifier | str | None = None, wait: bool = False
@@ -99,19 +198,24 @@ class AelystGateway(HttpGateway):
         check_fields(fields, self.provider)
         who = _creatable(fields, identifier)
         body = self.schema.encode(fields, "create")
-        request = Request(
-            method="POST", endpoint=_ENDPOINT, path=f"/contact/{who.prefix}:{encode_segment(who.value)}", json=body
-        )
+        request = Request(method="POST", endpoint=_ENDPOINT, path=_path(who), json=body)
+        receipt = await self._settle_after(request, partial(wire.read_created, identifier=who), who, fields)
+        if wait:
+            await self._until_readable(who)
+        return receipt
+
+    async def _settle_after(
+        self, request: Request, read: Callable[[Response], WriteReceipt], who: Identifier, fields: ContactFields
+    ) -> WriteReceipt:
+        """Make a call that may create a contact; hold back later calls for it, under each of its identifiers."""
         names = {who, *_named_by(fields)}
         try:
-            receipt = await self._call(request, lambda response: wire.read_created(response, who), about=who)
+            receipt = await self._call(request, read, about=who)
         except ContactsError as error:
             if getattr(error, "may_have_been_applied", False):
                 self._settling.begin(names)
             raise
         self._settling.begin(names)
-        if wait:
-            await self._until_readable(who)
         return receipt
 
     async def update(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
@@ -119,26 +223,69 @@ class AelystGateway(HttpGateway):
 
         Raises `UnsupportedFieldError` (also if no field is given), `InvalidIdentifierError`, `ContactNotFoundError`.
         """
-        who = parse_identifier(identifier)
-        if isinstance(who, ContactId):
-            _check_id(who)
-        request = Request(
-            method="PUT",
-            endpoint=_ENDPOINT,
-            path=f"/contact/{who.prefix}:{encode_segment(who.value)}",
-            json=self.schema.encode_update(fields),
-        )
-        return await self._call(request, lambda response: wire.read_updated(response, who), about=who)
+        who = _parsed(identifier)
+        request = Request(method="PUT", endpoint=_ENDPOINT, path=_path(who), json=self.schema.encode_update(fields))
+        return await self._call(request, partial(wire.read_updated, identifier=who), about=who)
+
+    async def delete(self, identifier: Identifier | str) -> WriteReceipt:
+        """Delete the contact; the receipt holds its id. Of several contacts with this identifier, one is deleted.
+
+        Raises `ContactNotFoundError`. A delete is repeated where its answer was lost. The repeat may then raise that
+        error for the contact that the first request deleted; its ``may_have_been_applied`` is True.
+        """
+        who = _parsed(identifier)
+        request = Request(method="DELETE", endpoint=_ENDPOINT, path=_path(who))
+        return await self._call(request, partial(wire.read_updated, identifier=who), about=who)
 
     async def upsert(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
-        """Update the contact, or create it where there is none.
+        """Update the contact, or create it where there is none. ``receipt.created`` is None where the API does not say.
 
         Raises `UnsupportedFieldError` also when the contact turns out to be missing and `fields` lacks what a create
         requires, and `ContactNotFoundError` when it is missing and `identifier` is an id, which cannot be created.
         """
-        who = parse_identifier(identifier)
-        if isinstance(who, ContactId):
-            _check_id(who)
+        who = _parsed(identifier)
+        mode = self._upserts.mode
+        # Without what a create requires, only the composed upsert can say that this is what was missing.
+        if mode == "native" or (mode == "auto" and not self.schema.problems(fields, "create")):
+            receipt = await self._create_or_update(who, fields)
+            if receipt is not None:
+                return receipt
+        return await self._update_or_create(who, fields)
+
+    async def _create_or_update(self, who: Identifier, fields: ContactFields) -> WriteReceipt | None:
+        """Upsert by the vendor's own call, or return None where the server may not have it and another way is allowed.
+
+        A 404 that says ``Contact not found`` may be about the contact; it does not prove that the route is missing.
+        """
+        request = Request(
+            method="POST",
+            endpoint="/contact/create_or_update/{identifier}",
+            path=f"/contact/create_or_update/{_segment(who)}",
+            json=self.schema.encode_update(fields),
+            semantics="PUT",
+        )
+        known = self._upserts
+        try:
+            receipt = await self._settle_after(
+                request, partial(wire.read_updated, identifier=who, created=None), who, fields
+            )
+            known.confirmed = True
+            return receipt
+        except ApiError as refusal:
+            if refusal.status not in {404, 405} or known.mode == "native" or known.confirmed:
+                raise
+            if refusal.status == 404 and wire.is_no_contact(refusal):
+                if isinstance(who, ContactId):
+                    raise
+            elif known.mode == "auto":
+                known.mode = "compose"
+                logger.warning(
+                    "%s: the server has no create_or_update (%d); an upsert is an update, then a create if need be",
+                    self.provider, refusal.status,
+                )  # fmt: skip
+        return None
+
+    async def _update_or_create(self, who: Identifier, fields: ContactFields) -> WriteReceipt:
         try:
             return await self.update(who, fields)
         except ContactNotFoundError as missing:
@@ -164,6 +311,86 @@ class AelystGateway(HttpGateway):
         """Return the contact's tags, read from the contact. Raises `ContactNotFoundError`."""
         return tuple(Tag(name) for name in (await self.get(contact)).tags)
 
+    async def add_tags(self, identifier: Identifier | str, tags: Iterable[Tag | str]) -> WriteReceipt:
+        """Add tags to the contact; those that it has already stay. More than 10 are sent in several requests.
+
+        Raises `UnsupportedFieldError` for what is no tag and for none at all, `ContactNotFoundError`, and
+        `PartialChangeError` where a request failed after others had succeeded.
+        """
+        return await self._change_tags("POST", "add_tags", identifier, tags)
+
+    async def remove_tags(self, identifier: Identifier | str, tags: Iterable[Tag | str]) -> WriteReceipt:
+        """Remove tags from the contact. More than 10 are sent in several requests. Raises as `add_tags` does."""
+        return await self._change_tags("DELETE", "remove_tags", identifier, tags)
+
+    async def _change_tags(
+        self, method: str, operation: str, identifier: Identifier | str, tags: Iterable[Tag | str]
+    ) -> WriteReceipt:
+        who = _parsed(identifier)
+        names = wire.encode_tags(tags, operation)
+        for start in range(0, len(names), _MAX_TAGS):
+            request = Request(
+                method=method,
+                endpoint=f"{_ENDPOINT}/tag",
+                path=f"{_path(who)}/tag",
+                json=names[start : start + _MAX_TAGS],
+                semantics="PUT",  # a tag that is added or removed twice is added or removed once
+            )
+            try:
+                receipt = await self._call(request, partial(wire.read_updated, identifier=who), about=who)
+            except ContactsError as error:
+                if not start:
+                    raise
+                failure = error
+                break
+        else:
+            return receipt
+        raise PartialChangeError(tuple(names[:start]), tuple(names[start:]), failure)
+
+    async def set_lifecycle(self, identifier: Identifier | str, name: str | None) -> WriteReceipt:
+        """Move the contact to the lifecycle stage `name`; None removes its stage.
+
+        Raises `UnsupportedFieldError` for an empty name, `ContactNotFoundError`.
+        """
+        who = _parsed(identifier)
+        try:
+            stage = None if name is None else text(name)
+            problem = "the name of the stage is empty; pass None to remove the stage" if stage == "" else ""
+        except ValueError as refusal:
+            problem = str(refusal)
+        if problem:
+            raise UnsupportedFieldError(f"{self.provider} set_lifecycle: {problem}")
+        request = Request(
+            method="POST",
+            endpoint=f"{_ENDPOINT}/lifecycle/update",
+            path=f"{_path(who)}/lifecycle/update",
+            json={"name": stage},
+            semantics="PUT",
+        )
+        return await self._call(request, partial(wire.read_changed, identifier=who), about=who)
+
+    async def merge(self, a: ContactId | str, b: ContactId | str, fields: ContactFields | None = None) -> WriteReceipt:
+        """Merge two contacts, each named by id. The older one becomes the primary contact, whatever their order here.
+
+        The receipt's ``contact_id`` is that of the primary contact. `fields` are set on it. A merge is never repeated
+        once it may have reached the server. Raises `InvalidIdentifierError` for anything but two different ids,
+        `UnsupportedFieldError`, `ContactNotFoundError`.
+        """
+        one, other = (_parsed(identifier) for identifier in (a, b))
+        if not (isinstance(one, ContactId) and isinstance(other, ContactId)):
+            raise InvalidIdentifierError(
+                f"{self.provider}: merge takes two ids, such as id:123; get tells a contact's id"
+            )
+        ids = [int(one.value), int(other.value)]
+        if ids[0] == ids[1]:
+            raise InvalidIdentifierError(f"{self.provider}: merge takes two contacts, and both ids are the same", a)
+        body = {} if fields is None else self.schema.encode_update(fields)
+        request = Request(
+            method="POST", endpoint="/contact/merge", path="/contact/merge", json={"contactIds": ids, **body}
+        )
+        last = max(one, other, key=self._settling.left)
+        return await self._call(request, partial(wire.read_merged, merged=(one, other)), about=last)
+
     async def _exists(self, who: Identifier, reason: ContactsError) -> bool:
         """Whether the contact is there, for a write that failed with `reason`. Where the look-up fails in the same way,
         `reason` is raised; where it fails otherwise, its own error, which then says of the write, too, whether it may
@@ -181,9 +408,24 @@ class AelystGateway(HttpGateway):
         raise reason  # outside `except`: neither is the other's context
 
 
+def _parsed(identifier: Identifier | str) -> Identifier:
+    who = parse_identifier(identifier)
+    if isinstance(who, ContactId):
+        _check_id(who)
+    return who
+
+
 def _check_id(who: ContactId) -> None:
     if not (who.value.isascii() and who.value.isdigit()):
         raise InvalidIdentifierError("aelyst: an id is digits only", who)
+
+
+def _segment(who: Identifier) -> str:
+    return f"{who.prefix}:{encode_segment(who.value)}"
+
+
+def _path(who: Identifier) -> str:
+    return f"/contact/{_segment(who)}"
 
 
 def _named_by(fields: ContactFields) -> list[Identifier]:

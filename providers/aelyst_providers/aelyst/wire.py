@@ -3,25 +3,48 @@
 Reading is strict about the id only (`aelyst_async.codec`): every other field may be null, absent or of another type,
 the id may be a string of digits, ``status`` is an open set, unknown keys are kept in ``raw`` only. A tag is never
 split: the page's own example ``"new_customer, sales"`` is one tag. Create answers ``{"code": "200", "message": …}``
-with the code as a string and no id; update answers ``{"contactId": 1}``.
+with the code as a string and no id; a change of the lifecycle answers ``{"code": 200, "message": …}``; every other
+write answers ``{"contactId": 1}``.
 
 Writing is strict; the rules for custom values are in `aelyst_providers.aelyst.custom_fields`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import attrs
+
 from aelyst_async.codec import Reader, as_id, kind_of
-from aelyst_async.contacts import WriteReceipt
-from aelyst_async.errors import ApiError, error_class_for
+from aelyst_async.contacts import Tag, WriteReceipt
+from aelyst_async.errors import ApiError, UnsupportedFieldError, error_class_for
 from aelyst_async.identifiers import ContactId, Identifier
-from aelyst_async.schema import ContactSchema, FieldRule
+from aelyst_async.schema import ContactSchema, FieldRule, text
+from aelyst_async.transport.events import logger
 from aelyst_async.transport.messages import Response
 from aelyst_providers.aelyst.custom_fields import CustomField, encode_custom_fields
+from aelyst_providers.aelyst.definitions import CustomFieldDefinition, CustomFieldTypes
 from aelyst_providers.aelyst.models import AelystContact, AelystFields, Assignee
 
-__all__ = ["SCHEMA", "read_contact", "read_created", "read_error", "read_updated"]
+__all__ = [
+    "SCHEMA",
+    "checked",
+    "contact_of",
+    "definitions_of",
+    "encode_tags",
+    "is_no_contact",
+    "read_changed",
+    "read_contact",
+    "read_created",
+    "read_error",
+    "read_merged",
+    "read_updated",
+    "schema_of",
+]
+
+_MAX_TAG = 255
+"""Characters of a tag, by the limits that a client of the vendor family states."""
 
 
 SCHEMA = ContactSchema(
@@ -55,6 +78,17 @@ SCHEMA = ContactSchema(
 )
 
 
+def schema_of(provider: str, types: CustomFieldTypes | None) -> ContactSchema:
+    """Return the schema under a provider's name, with the account's custom fields where they are known."""
+    if types is None:
+        return attrs.evolve(SCHEMA, provider=provider)
+    rules = tuple(
+        attrs.evolve(rule, encode=types.encode, items=types.items) if rule.item is CustomField else rule
+        for rule in SCHEMA.rules
+    )
+    return attrs.evolve(SCHEMA, provider=provider, rules=rules)
+
+
 _TYPED = (
     ("first_name", "firstName", str), ("last_name", "lastName", str), ("phone", "phone", str), ("email", "email", str),
     ("language", "language", str), ("profile_pic", "profilePic", str), ("country_code", "countryCode", str),
@@ -64,7 +98,7 @@ _TYPED = (
 _ASSIGNEE = (("first_name", "firstName"), ("last_name", "lastName"), ("email", "email"))
 
 
-def _custom_fields(items: Any, odd: list[str]) -> tuple[CustomField, ...]:
+def _custom_fields(items: Any, odd: list[str], types: CustomFieldTypes | None) -> tuple[CustomField, ...]:
     if items.__class__ is not list:
         if items is not None:
             odd.append("custom_fields")
@@ -79,7 +113,7 @@ def _custom_fields(items: Any, odd: list[str]) -> tuple[CustomField, ...]:
         if value is not None and not isinstance(value, (str, int, float, bool)):
             odd.append("custom_fields")
             value = None
-        found.append(CustomField(name, value))
+        found.append(CustomField(name, value if types is None else types.decode(name, value)))
     return tuple(found)
 
 
@@ -124,36 +158,53 @@ def read_error(response: Response) -> ApiError | None:
     return response.error(words, code=code, kind=error_class_for(number)) if 400 <= number <= 599 else None
 
 
+def is_no_contact(error: ApiError) -> bool:
+    """Whether a 404 is the documented one of a contact that does not exist, not that of an unknown route."""
+    return error.code is not None and error.message.strip(" .").lower() == "contact not found"
+
+
+def checked(response: Response) -> Any:
+    """Return the decoded body of a success. Raises `ApiError`, `ResponseDecodeError`."""
+    error = read_error(response)
+    if error is not None:
+        raise error
+    return response.json()
+
+
 def _body(response: Response) -> dict[str, Any]:
     if 200 <= response.status <= 299:
         body: Any = response.json()
         if body.__class__ is dict and "code" not in body:  # a contact, or the receipt of an update
             return body
-    error = read_error(response)
-    if error is not None:
-        raise error
-    body = response.json()
+    body = checked(response)
     if not isinstance(body, dict):
         raise response.undecodable("expected a JSON object")
     return body
 
 
-def read_contact(response: Response, who: Identifier | None = None) -> AelystContact:
+def read_contact(
+    response: Response, who: Identifier | None = None, types: CustomFieldTypes | None = None
+) -> AelystContact:
     """Return the contact of a get for `who`. Raises `ApiError`, `ResponseDecodeError`."""
-    body = _body(response)
-    given = body.get("id")
+    contact = contact_of(response, _body(response), types)
+    if isinstance(who, ContactId) and who.value != contact.id:
+        response.check_about(contact.id, who)
+    return contact
+
+
+def contact_of(response: Response, body: Any, types: CustomFieldTypes | None, place: str = "$") -> AelystContact:
+    """Return the contact that a JSON value is. `place`: where it stands in the answer. Raises `ResponseDecodeError`."""
+    given = body.get("id") if isinstance(body, dict) else None
     contact_id = str(given) if given.__class__ is int else as_id(given)
     if contact_id is None:
-        raise response.undecodable(f"$.id: expected an id, got {kind_of(body.get('id'))}")
-    if isinstance(who, ContactId) and who.value != contact_id:
-        response.check_about(contact_id, who)
+        raise response.undecodable(f"{place}.id: expected an id, got {kind_of(given)}")
     read = Reader(body)
     contact = AelystContact(
         id=contact_id,
         **read.typed(_TYPED),
         tags=read.strings("tags"),
         created_at=read.moment("created_at"),
-        custom_fields=_custom_fields(body.get("custom_fields"), read.odd),
+        custom_fields=_custom_fields(body.get("custom_fields"), read.odd, types),
         assignee=_assignee(body.get("assignee"), read.odd),
         raw=body,
     )
@@ -176,8 +227,8 @@ def read_created(response: Response, identifier: Identifier) -> WriteReceipt:
     )
 
 
-def read_updated(response: Response, identifier: Identifier) -> WriteReceipt:
-    """Return the receipt of an update. Raises `ApiError`, `ResponseDecodeError`."""
+def read_updated(response: Response, identifier: Identifier, created: bool | None = False) -> WriteReceipt:
+    """Return the receipt of a write that answers ``contactId``. Raises `ApiError`, `ResponseDecodeError`."""
     body = _body(response)
     contact_id = as_id(body.get("contactId"))
     if contact_id is None:
@@ -187,7 +238,72 @@ def read_updated(response: Response, identifier: Identifier) -> WriteReceipt:
     return WriteReceipt(
         identifier=identifier,
         contact_id=contact_id,
-        created=False,
+        created=created,
         message=message if isinstance(message, str) else None,
         raw=body,
     )
+
+
+def read_merged(response: Response, merged: tuple[ContactId, ContactId]) -> WriteReceipt:
+    """Return the receipt of a merge, whose identifier is the primary contact's. Raises as `read_updated` does."""
+    contact_id = as_id(_body(response).get("contactId")) or ""
+    primary = next((who for who in merged if who.value.lstrip("0") == contact_id.lstrip("0")), None)
+    if primary is None:
+        raise response.undecodable("$.contactId: expected the id of one of the merged contacts")
+    return read_updated(response, primary)
+
+
+def read_changed(response: Response, identifier: Identifier) -> WriteReceipt:
+    """Return the receipt of a change that answers a code and a message. Raises `ApiError`, `ResponseDecodeError`."""
+    return attrs.evolve(read_created(response, identifier), created=False)
+
+
+def encode_tags(tags: Iterable[Tag | str], operation: str) -> list[str]:
+    """Return the names of `tags`, each once, in their order. Raises `UnsupportedFieldError` for what is no tag."""
+    problem = f"expected names or Tag objects in a list, got {type(tags).__name__}"
+    if isinstance(tags, Iterable) and not isinstance(tags, (str, bytes, Mapping)):
+        names: dict[str, None] = {}
+        problem = ""
+        for tag in tags:
+            try:
+                name = text(tag.name if isinstance(tag, Tag) else tag)
+            except ValueError as refusal:
+                problem = f"a tag is a name or a Tag: {refusal}"
+                break
+            if not name.strip() or len(name) > _MAX_TAG:
+                problem = f"a tag has 1 to {_MAX_TAG} characters, not all of them blanks; one has {len(name)}"
+                break
+            names[name] = None
+        problem = problem or ("" if names else "no tag is given, so nothing would change")
+        if not problem:
+            return list(names)
+    raise UnsupportedFieldError(f"aelyst {operation}: {problem}")
+
+
+def definitions_of(items: list[Any]) -> list[CustomFieldDefinition]:
+    """Return the definitions of custom fields. One without a name cannot be used and is left out.
+
+    ``allowedValues`` is an array, or an object whose ``listValues`` is one.
+    """
+    found = []
+    for item in items:
+        name = item.get("name") if isinstance(item, dict) else None
+        if not isinstance(name, str) or not name:
+            logger.debug("aelyst: a custom field without a name was left out")
+            continue
+        read = Reader(item)
+        options = item.get("allowedValues")
+        if isinstance(options, dict):
+            options = options.get("listValues")
+        data_type = item.get("dataType")
+        found.append(
+            CustomFieldDefinition(
+                name=name,
+                id=as_id(item.get("id")),
+                **read.typed((("slug", "slug", str), ("description", "description", str))),
+                data_type=data_type if isinstance(data_type, str) and data_type else "text",
+                options=Reader({"allowedValues": options}).strings("allowedValues"),
+                raw=item,
+            )
+        )
+    return found

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aelyst_async.adapter import HttpGateway
-from aelyst_async.errors import ConfigurationError, InvalidIdentifierError
+from aelyst_async.errors import ApiError, ConfigurationError, InvalidIdentifierError
 from aelyst_async.identifiers import ContactId, Identifier, encode_segment, parse_identifier
 from aelyst_async.ratelimit import RateLimiter
 from aelyst_async.transport.credentials import BearerAuth, CredentialSource, sealed
-from aelyst_async.transport.messages import Request
+from aelyst_async.transport.messages import Request, Response
 from aelyst_async.transport.retry import RetryPolicy
 from aelyst_async.transport.settings import masked_url
 from aelyst_providers.callab import wire
@@ -58,6 +58,9 @@ class CallabGateway(HttpGateway):
             settle=settle,
             allow_insecure=allow_insecure,
         )
+
+    def _error_in(self, response: Response) -> ApiError | None:
+        return wire.read_error(response)
 
     async def get(self, identifier: Identifier | str) -> CallabContact:
         """Return the contact with this id. Raises `ContactNotFoundError`, `InvalidIdentifierError`."""

@@ -26,7 +26,7 @@ from aelyst_async.identifiers import ContactId, Email, Identifier, Phone, encode
 from aelyst_async.ratelimit import RateLimiter
 from aelyst_async.schema import ContactSchema, check_fields
 from aelyst_async.transport.credentials import CredentialSource, QueryAuth, sealed
-from aelyst_async.transport.messages import Request
+from aelyst_async.transport.messages import Request, Response
 from aelyst_async.transport.retry import RetryPolicy
 from aelyst_async.transport.settings import masked_url
 from aelyst_providers.dmchamp import wire
@@ -73,6 +73,9 @@ class DmChampGateway(HttpGateway):
             settle=settle,
             allow_insecure=allow_insecure,
         )
+
+    def _error_in(self, response: Response) -> ApiError | None:
+        return wire.read_error(response)
 
     async def get(self, identifier: Identifier | str) -> DmChampContact:
         """Return the contact with this phone or e-mail; the API cannot get one by id. Raises `ContactNotFoundError`,

@@ -274,7 +274,6 @@ DMCHAMP = Vendor(
     credential=_credential,
     error=error,
     unauthorized=_unauthorized,
-    secret_query="apiKey",  # noqa: S106 - the name of the parameter
     routes=(
         Route("GET", "/contacts", get_contact),
         Route("POST", "/contacts", create_contact),

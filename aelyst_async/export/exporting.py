@@ -1,0 +1,294 @@
+"""`export_contacts`: lists an account, writes the file, notes its rows in the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import ExitStack, aclosing
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from aelyst_async.errors import ApiError
+from aelyst_async.export.columns import Spool, Values
+from aelyst_async.export.writers import ExportError, Writer, check_libraries, make_writer
+from aelyst_async.gateway import ListingGateway
+from aelyst_async.sync.journal import Journal, Settled
+from aelyst_async.sync.process import identity
+from aelyst_async.sync.report import SyncReport
+from aelyst_async.sync.worker import Worker
+from aelyst_async.tables.fields import CUSTOM
+from aelyst_async.tables.mapping import Mapped, Mapper, schema_of
+from aelyst_async.tables.model import Interrupted
+from aelyst_async.tables.opening import display_name
+
+__all__ = ["ExportError", "ExportProgress", "ExportReport", "export_contacts"]
+
+_BATCH = 2_000
+"""Rows noted in the journal at once, and between two looks whether the export was cancelled."""
+
+
+@attrs.frozen(kw_only=True)
+class ExportProgress:
+    """How far an export is: ``done`` contacts were listed, in ``elapsed`` seconds.
+
+    An API does not tell how many there are: ``total`` is 0 until the last one is listed.
+    """
+
+    done: int
+    elapsed: float
+    total: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Contacts per second since the start."""
+        return self.done / self.elapsed if self.elapsed else 0.0
+
+
+@attrs.frozen(kw_only=True)
+class ExportReport:
+    """What an export wrote: ``rows`` to ``file``, in ``columns`` (None for JSON lines), ``elapsed`` seconds.
+
+    ``empty``: contacts without a value in any exported field, left out. ``refused``: rows that a sync would refuse,
+    with the most frequent ``reasons``. ``changed``: rows of which a sync, once they are edited, writes another form
+    than the account has (a phone number with blanks). ``formulas``: cells of a CSV that a spreadsheet calculates.
+    ``key``: what a sync of the file matches contacts by.
+    """
+
+    file: Path
+    format: str
+    rows: int
+    key: str
+    columns: tuple[str, ...] | None = None
+    empty: int = 0
+    refused: int = 0
+    reasons: tuple[tuple[str, int], ...] = ()
+    changed: int = 0
+    formulas: int = 0
+    journal: Path | str | None = None
+    elapsed: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON-ready values."""
+        values = attrs.asdict(self)
+        values["file"] = str(self.file)
+        values["journal"] = None if self.journal is None else str(self.journal)
+        values["reasons"] = [{"reason": reason, "rows": count} for reason, count in self.reasons]
+        values["elapsed"] = round(self.elapsed, 4)
+        return values
+
+
+async def export_contacts(
+    gateway: ListingGateway,
+    path: str | os.PathLike[str],
+    *,
+    search: str | None = None,
+    where: Any = None,
+    force: bool = False,
+    key: str = "email,phone",
+    journal: str | os.PathLike[str] | None = None,
+    target: Mapping[str, str | None] | None = None,
+    progress: Callable[[ExportProgress], None] | None = None,
+) -> ExportReport:
+    """Write the contacts of an account to `path`; its ending names the format: .csv, .jsonl, .parquet, .xlsx.
+
+    `search` and `where` select contacts, as `gateway.contacts` takes them. `force`: replace a file that exists.
+    `journal`: the journal of a later sync of the file, by `key`; its rows are noted there as sent, so that the sync
+    sends only what was changed. `target` is as in `ContactSync`. The file is complete or not there: it is written
+    beside its place, for the owner only (mode 0600), and renamed at the end.
+
+    Raises `ExportError` before anything is listed for a file that cannot be written, `JournalError`, `MappingError`,
+    and what the listing raises.
+    """
+    file = Path(path)
+    kind = check_libraries(file)
+    if not isinstance(gateway, ListingGateway):
+        name = getattr(gateway, "provider", type(gateway).__name__)
+        raise ExportError(f"{name} has no listing of contacts, so there is nothing to export from")
+    _check_place(file, force=force)
+    mapper = Mapper(schema_of(gateway), key=key)
+    started = time.monotonic()
+    with ExitStack() as stack, Worker("aelyst-export") as worker:
+        book = None if journal is None else await _opened(Path(journal), gateway, mapper, worker, stack, target)
+        spool = stack.enter_context(Spool(mapper.schema))
+        spool.define(await _definitions(gateway))
+        async for contacts in _pages(gateway, search, where):
+            for contact in contacts:
+                spool.add(contact)
+            if progress is not None:
+                progress(ExportProgress(done=spool.count + spool.empty, elapsed=time.monotonic() - started))
+        if progress is not None:
+            listed = spool.count + spool.empty
+            progress(ExportProgress(done=listed, total=listed, elapsed=time.monotonic() - started))
+        part = _part(file)
+        stack.callback(part.unlink, missing_ok=True)
+        selection = bool(search) or where is not None
+        written = _Written(spool, mapper, book, lambda: worker.closing, selection=selection)
+        try:
+            await worker.run(written.write, part, kind, file.name)
+        except OSError as error:
+            raise _unwritable(file, error) from None
+        _check_place(file, force=force)  # it may have been made meanwhile
+        try:
+            part.replace(file)
+        except OSError as error:
+            raise _unwritable(file, error) from None
+        return ExportReport(
+            file=file,
+            format=kind,
+            rows=spool.count,
+            key=mapper.key,
+            columns=written.columns,
+            empty=spool.empty,
+            refused=written.refused,
+            reasons=tuple(written.reasons.most_common(5)),
+            changed=written.changed,
+            formulas=written.formulas,
+            journal=None if book is None else book.path,
+            elapsed=time.monotonic() - started,
+        )
+
+
+async def _definitions(gateway: Any) -> Iterable[Any]:
+    """Return the account's custom fields; none where the API does not show them to this credential."""
+    if not hasattr(gateway, CUSTOM):
+        return ()
+    try:
+        found: Iterable[Any] = await gateway.custom_fields()
+    except ApiError as error:
+        if error.status not in {403, 404, 405, 501}:
+            raise
+        return ()
+    return found
+
+
+async def _pages(gateway: Any, search: str | None, where: Any) -> AsyncIterator[Any]:
+    async with aclosing(gateway.contacts(search, where).pages()) as pages:
+        async for page in pages:
+            yield page.items
+            if not page.complete:
+                raise ExportError("the server repeated a cursor, so the rest of the account could not be listed")
+            await asyncio.sleep(0)
+
+
+async def _opened(
+    path: Path, gateway: Any, mapper: Mapper, worker: Worker, stack: ExitStack, target: Mapping[str, str | None] | None
+) -> Journal:
+    def opened() -> Journal:
+        journal = Journal.open(path)
+        stack.callback(journal.close)
+        return journal
+
+    journal = await worker.run(opened)
+    name = await gateway.account(journal.salt) if hasattr(gateway, "account") else None
+    journal.bind(mapper.schema.provider, name, key=mapper.key, target=target)
+    return journal
+
+
+class _Written:
+    """Writes the rows, and notes what a sync will make of each. Runs on a thread."""
+
+    def __init__(
+        self, spool: Spool, mapper: Mapper, journal: Journal | None, stopped: Callable[[], bool], *, selection: bool
+    ) -> None:
+        self.columns: tuple[str, ...] | None = None
+        self.refused = self.changed = self.formulas = 0
+        self.reasons: Counter[str] = Counter()
+        self._spool = spool
+        self._mapper = mapper
+        self._journal = journal
+        self._stopped = stopped
+        self._selection = selection
+        self._writes: list[Settled] = []
+
+    def write(self, part: Path, kind: str, name: str) -> None:
+        """Write the file at `part`; `name` is the one that it will have. Raises `ExportError`, `JournalError`."""
+        if self._journal is not None:
+            arguments = {
+                "key": self._mapper.key, "rows": self._spool.count, "process": identity(),
+                "settings": {"key": self._mapper.key}, "selection": self._selection,
+            }  # fmt: skip
+            self._journal.begin(source=display_name(name), fingerprint=None, arguments=arguments)
+        ended = False
+        try:
+            self._write(part, kind)
+            ended = True
+        finally:
+            if self._journal is not None:
+                rows = self._spool.count
+                report = SyncReport(rows=rows, total=rows, unchanged=rows - self.refused, failed=self.refused)
+                self._journal.end(0 if ended else 1, report.to_dict())
+
+    def _write(self, part: Path, kind: str) -> None:
+        with part.open("wb") as file:
+            with contextlib.closing(make_writer(kind, file, self._spool.columns())) as writer:
+                self.columns = writer.columns
+                for row, values in enumerate(self._spool, 1):
+                    self._note(row, values, writer)
+                    if not row % _BATCH:
+                        self._commit()
+                        if self._stopped():
+                            raise Interrupted
+                self._commit()
+                self.formulas = writer.formulas
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _note(self, row: int, values: Values, writer: Writer) -> None:
+        mapped = self._mapper.read(writer.columns, writer.write(values))
+        if not isinstance(mapped, Mapped):
+            self.refused += 1
+            for problem in mapped:
+                self.reasons[f"{problem.column}: {problem.rule}"] += 1
+            return
+        if not _same(mapped, values):
+            self.changed += 1
+        if self._journal is not None:
+            self._writes.append(
+                Settled(mapped.key, "DONE", "update", mapped.hash, values.contact_id, row, 200, 0, was_dead=True)
+            )
+
+    def _commit(self) -> None:
+        if self._journal is not None and self._writes:
+            self._journal.apply(self._writes)
+            self._writes = []
+
+
+def _same(mapped: Mapped, values: Values) -> bool:
+    """Whether what a sync would send is what the account has. Empty values are not sent."""
+    sent = dict(mapped.values)
+    has = {**values.plain, **{f"{CUSTOM}.{name}": value for name, value in values.custom.items()}}
+    return all(
+        name in sent and sent[name] == value and isinstance(sent[name], bool) is isinstance(value, bool)
+        for name, value in has.items()
+        if not (isinstance(value, str) and not value.strip())
+    )
+
+
+def _check_place(file: Path, *, force: bool) -> None:
+    if not file.parent.is_dir():
+        raise ExportError(f"{file.parent}: no such directory")
+    if file.is_dir():
+        raise ExportError(f"{file.name} is a directory; name a file in it")
+    if file.exists() and not force:
+        raise ExportError(f"{file.name} exists; name another file, or replace it with --force (force=True)")
+
+
+def _part(file: Path) -> Path:
+    """Return a new file beside `file` that only its owner can read."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".part", dir=file.parent)
+    except OSError as error:
+        raise _unwritable(file, error) from None
+    os.close(descriptor)
+    return Path(name)
+
+
+def _unwritable(file: Path, error: OSError) -> ExportError:
+    return ExportError(f"{file.name} cannot be written: {(error.strerror or type(error).__name__).lower()}")

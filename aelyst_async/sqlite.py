@@ -1,0 +1,222 @@
+"""What the journals in SQLite share: the marks of their files, the meaning of SQLite's errors, and group commit.
+
+Group commit: one thread owns the database. Requests that arrive while a transaction is on its way to the disk become
+the next transaction. A burst of a thousand requests costs a few syncs to disk, and the event loop waits for none of
+them. The slower the disk, the larger the groups.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+import attrs
+
+from aelyst_async.waiting import uninterrupted
+
+__all__ = ["JOBS_FILE", "SYNC_FILE", "GroupCommit", "Trouble", "trouble_of"]
+
+JOBS_FILE = 0x61656C6A
+"""``aelj``: the application id of a journal of jobs (``PRAGMA application_id``)."""
+
+SYNC_FILE = 0x61656C53
+"""``aelS``: the application id of a journal of a sync."""
+
+Trouble: TypeAlias = Literal["unwritable", "locked", "not a database", "damaged", "other"]
+
+_SIGNS: tuple[tuple[Trouble, tuple[str, ...]], ...] = (
+    ("unwritable", ("full", "disk I/O")),
+    ("locked", ("locked", "busy")),
+    ("not a database", ("not a database",)),
+    ("damaged", ("malformed", "no such table", "no such column", "has no column")),
+)
+"""Words of SQLite's messages. Its error codes are in the exceptions from Python 3.11 on only."""
+
+
+def trouble_of(message: str) -> Trouble:
+    """Return what a message of `sqlite3` means for the file."""
+    return next((trouble for trouble, signs in _SIGNS if any(sign in message for sign in signs)), "other")
+
+
+W = TypeVar("W")
+_Answer: TypeAlias = "tuple[asyncio.Future[Any], Any]"
+
+_PORTION = 25
+"""Answers that the event loop gets in one turn, so that a burst does not delay other tasks."""
+
+
+@attrs.frozen
+class _Request(Generic[W]):
+    work: W
+    answer: asyncio.Future[Any] | None
+
+
+class GroupCommit(ABC, Generic[W]):
+    """A thread that carries out requests in groups and answers them in the event loop.
+
+    A subclass says what happens in the thread (`_begin`, `_commit`, `_end`) and which error callers get (`_failure`).
+    Every request is answered, whatever ends the thread. The thread is a daemon, so that a program that exits does not
+    wait for ever; an exit handler stops it in order.
+    """
+
+    group_size = 500
+    """Largest number of requests in a transaction."""
+    linger = 0.0
+    """Longest delay, in seconds, of requests that no caller waits for."""
+
+    def __init__(self) -> None:
+        self._cause: BaseException | None = None
+        """What ended the thread before it was closed."""
+        self._changed = threading.Condition()  # guards the next three
+        self._requests: list[_Request[W]] = []
+        self._awaited = 0
+        self._closing = True
+        self._answers: deque[_Answer] = deque()
+        self._thread: threading.Thread | None = None
+
+    # In the thread.
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Open the database. An exception is what `open` raises."""
+
+    @abstractmethod
+    def _commit(self, works: Sequence[W]) -> Sequence[Any]:
+        """Carry out `works` in one transaction; return a result for each, an `Exception` for one that failed.
+
+        An exception that is raised ends the thread.
+        """
+
+    @abstractmethod
+    def _end(self) -> None:
+        """Close the database, if it is open. Raises nothing."""
+
+    @abstractmethod
+    def _failure(self, cause: BaseException | None) -> Exception:
+        """Return a new error for a caller that gets no answer: `cause` ended the thread; None: it does not run."""
+
+    def _died(self, cause: BaseException) -> None:
+        """Report that an exception ended the thread."""
+
+    # In the event loop.
+
+    async def open(self) -> None:
+        """Start the thread and return once the database is open. Raises what `_begin` raised."""
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        opened: asyncio.Future[None] = self._loop.create_future()
+        self._closing, self._cause = False, None
+        self._thread = threading.Thread(target=self._run, args=(opened,), name="aelyst-journal", daemon=True)
+        self._thread.start()
+        atexit.register(self.stop)
+        try:
+            await opened
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Commit what is asked for and stop the thread. Idempotent. A cancellation is raised afterwards."""
+        try:
+            if self._thread is not None and self._thread.is_alive():
+                self._close_soon()
+                await uninterrupted(self._ended)
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Commit what is asked for, stop the thread and wait for it. Blocks. Idempotent.
+
+        Does nothing in a forked child, which has no thread.
+        """
+        atexit.unregister(self.stop)
+        thread, self._thread = self._thread, None
+        if thread is not None and thread.is_alive():
+            self._close_soon()
+            thread.join()
+
+    def _close_soon(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+
+    def put(self, work: W) -> None:
+        """Have `work` committed soon. Requests keep their order. Ignored if an error has ended the thread."""
+        with self._changed:
+            if self._cause is None:
+                self._requests.append(_Request(work, None))
+                if len(self._requests) in {1, self.group_size}:
+                    self._changed.notify()
+
+    async def ask(self, work: W) -> Any:
+        """Return the result of `work` once it is committed. Raises its error, or that of the thread."""
+        if self._thread is None or not self._thread.is_alive():  # a fork copies no thread, and maybe a locked lock
+            raise self._failure(self._cause)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        with self._changed:
+            if self._closing or self._cause is not None:
+                raise self._failure(self._cause)
+            self._requests.append(_Request(work, answer))
+            self._awaited += 1
+            self._changed.notify()
+        return await answer
+
+    # The thread itself.
+
+    def _run(self, opened: asyncio.Future[None]) -> None:
+        group: list[_Request[W]] = []
+        try:
+            try:
+                self._begin()
+            except BaseException as error:  # noqa: BLE001 - the caller of open() gets it, whatever it is
+                self._post([(opened, error if isinstance(error, Exception) else self._failure(error))])
+                return
+            self._post([(opened, None)])
+            while group := self._next_group():
+                results = self._commit([one.work for one in group])
+                self._post([(one.answer, each) for one, each in zip(group, results, strict=True) if one.answer])
+                group = []
+        except BaseException as error:  # noqa: BLE001 - no caller may wait for a thread that has ended
+            with self._changed:
+                self._cause = error
+                group, self._requests = group + self._requests, []
+            self._died(error)
+        finally:
+            self._end()
+            self._post([(one.answer, self._failure(self._cause)) for one in group if one.answer is not None])
+            self._post([(self._ended, None)])
+
+    def _next_group(self) -> list[_Request[W]]:
+        """Return what is to be committed next; empty at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or self._requests)
+            self._changed.wait_for(
+                lambda: self._closing or self._awaited or len(self._requests) >= self.group_size, timeout=self.linger
+            )
+            group, self._requests = self._requests[: self.group_size], self._requests[self.group_size :]
+            self._awaited = sum(request.answer is not None for request in self._requests)
+            return group
+
+    def _post(self, answers: Sequence[_Answer]) -> None:
+        self._answers.extend(answers)
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so no caller waits
+            self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        """Answer, in the loop and in order, one portion in each turn; tasks that an answer wakes run in between."""
+        for _ in range(min(_PORTION, len(self._answers))):
+            future, result = self._answers.popleft()
+            if future.done():  # its caller was cancelled
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+        if self._answers:
+            self._loop.call_soon(self._deliver)
