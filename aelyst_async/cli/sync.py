@@ -207,7 +207,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
         kind = await workers.sync_class(arguments, stack)
         target = await open_target(
             arguments.provider, arguments.base_url, stack, embed=arguments.broker is None, report="aelyst sync",
-            limiter=workers.limiter_of(arguments),
+            limiter=await workers.limiter_of(arguments, stack),
         )  # fmt: skip
         journal: Path | str | None = journal_of(source, target.name)
         if arguments.journal is not None:

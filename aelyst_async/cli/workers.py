@@ -31,13 +31,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--quota", metavar="URL", help="share the quota with other processes: redis://HOST")
 
 
-def limiter_of(arguments: argparse.Namespace) -> Any:
-    """Return a limiter that shares its quota, or None. Raises `ConfigurationError`."""
+async def limiter_of(arguments: argparse.Namespace, stack: AsyncExitStack) -> Any:
+    """Return a limiter that shares its quota, or None; `stack` closes it. Raises `ConfigurationError`."""
     if arguments.quota is None:
         return None
     from aelyst_async.sync.quota import shared_limiter
 
-    return shared_limiter(arguments.quota)
+    return await stack.enter_async_context(shared_limiter(arguments.quota))
 
 
 async def sync_class(arguments: argparse.Namespace, stack: AsyncExitStack) -> Callable[..., Any]:

@@ -23,7 +23,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -192,12 +192,14 @@ class ShardWorker:
         self._concurrency = concurrency
         self._gateways: dict[tuple[str, str], Any] = {}
         self._limiter: Any = None
+        self._resources = AsyncExitStack()
         self._server: postgres.Server | None = None
         self._looking: asyncio.Task[None] | None = None
         self._warned = False
 
     async def start(self, submit: Callable[[ShardSpec], Any]) -> None:
         """Begin to look for shards. Raises `JournalError`."""
+        self._limiter = await self._resources.enter_async_context(shared_limiter(self._quota))
         self._server = await asyncio.to_thread(postgres.Server, self._journal)
         self._submit = submit
         self._looking = asyncio.create_task(self._look_on(self._server))
@@ -212,6 +214,7 @@ class ShardWorker:
             _, gateway = self._gateways.popitem()
             if hasattr(gateway, "aclose"):
                 await gateway.aclose()
+        await self._resources.aclose()
         if self._server is not None:
             await asyncio.to_thread(self._server.close)
             self._server = None
@@ -246,8 +249,6 @@ class ShardWorker:
     def _from_environment(self, spec: ShardSpec) -> Any:
         from aelyst_async import open_gateway
 
-        if self._limiter is None:
-            self._limiter = shared_limiter(self._quota)
         return open_gateway(spec.provider, limiter=self._limiter)
 
     async def _look_on(self, server: postgres.Server) -> None:

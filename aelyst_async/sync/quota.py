@@ -9,7 +9,8 @@ last seconds does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aelyst_async.sync.report import Tally
@@ -80,15 +81,18 @@ class Traffic:
         return max(min(1.0, self._by_endpoint[endpoint] / (rate * elapsed)) for endpoint, (rate, _) in rates.items())
 
 
-def shared_limiter(url: str | None) -> Any:
-    """Return a `RateLimiter`, which shares its quota through the Redis at `url`, if one is given.
+@asynccontextmanager
+async def shared_limiter(url: str | None) -> AsyncIterator[Any]:
+    """Yield a `RateLimiter`, which shares its quota through the Redis at `url`, if one is given.
 
     Raises `ConfigurationError`.
     """
     from aelyst_async import RateLimiter
 
     if url is None:
-        return RateLimiter()
+        yield RateLimiter()
+        return
     from aelyst_async.ratelimit import RedisQuota
 
-    return RateLimiter(shared=RedisQuota(url))
+    async with RedisQuota(url) as shared:
+        yield RateLimiter(shared=shared)

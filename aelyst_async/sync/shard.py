@@ -196,7 +196,8 @@ async def run_shard(
         submission = await worker.run(book.database.read, lambda found: stored.submission(found, spec.run))
         if submission is None or submission.stopped is not None:
             return ShardReport(taken=False)
-        account = await gateway.account(book.salt) if hasattr(gateway, "account") else None
+        named: Any = gateway
+        account = await named.account(book.salt) if hasattr(named, "account") else None
         try:
             key = await worker.run(book.check_bound, gateway.provider, account)
         except JournalError as error:

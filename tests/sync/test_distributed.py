@@ -289,6 +289,21 @@ def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(
     cluster.check(cluster.report(cluster.sync(path)), 80)
 
 
+@pytest.mark.slow
+async def test_workers_share_one_quota_through_redis(
+    cluster_of: Callable[..., Cluster], nats: Server, redis: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aelyst_async.sync.submitting.ROWS", 20)
+    cluster = cluster_of(nats_url(nats), "--quota", "40/s")
+    cluster.env["AELYST_QUOTA"] = f"redis://127.0.0.1:{redis.port}"
+    workers = [cluster.worker(), cluster.worker()]
+    report = await asyncio.wait_for(cluster.submit("p", 160), 90)
+    cluster.check(report.to_dict(), 160, "p")
+    refused = sum(count for name, count in report.requests.items() if name.endswith("429"))
+    assert refused <= 5, report.requests
+    assert all(worker.poll() is None for worker in workers)
+
+
 def test_messages_hold_neither_a_row_nor_a_credential() -> None:
     from aelyst_async.sync.shard import ShardSpec
 
