@@ -93,13 +93,13 @@ async def test_members_keep_to_the_quota_together_and_nobody_starves(server: Red
     times: list[list[float]] = [[], [], []]
     async with limiters(server.url, 3) as members:
         tasks = [asyncio.create_task(take(one, each, 500)) for one, each in zip(members, times, strict=True)]
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(1.5)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     everything = list(itertools.chain(*times))
     assert most_in(everything, 0.5) <= 50
-    assert len(everything) > 75
+    assert len(everything) > 40
     assert min(map(len, times)) > len(everything) / 6
 
 
@@ -118,6 +118,7 @@ async def test_a_share_is_a_part_of_the_quota(quota: RedisQuota) -> None:
     assert got.every == pytest.approx(2 * 1.03 / 250, rel=0.01)
 
 
+@pytest.mark.slow
 async def test_what_a_killed_process_leased_is_lost_for_a_moment_only(server: RedisServer) -> None:
     script = f"""
         import asyncio
@@ -301,6 +302,7 @@ async def slow_way(port: int, seconds: float) -> AsyncIterator[str]:
         await asyncio.sleep(seconds)
 
 
+@pytest.mark.slow
 async def test_a_round_trip_longer_than_the_horizon_neither_overdraws_nor_stalls(server: RedisServer) -> None:
     times: list[list[float]] = [[], []]
     async with (
@@ -325,13 +327,14 @@ async def outage(
     loop = asyncio.get_running_loop()
     async with limiters(server.url, count, on_outage=on_outage, timeout=0.1) as members:
         tasks = [asyncio.create_task(take(one, times, 1000)) for one in members]
-        await asyncio.sleep(0.7)
+        while min(one.snapshot()[0].sent if one.snapshot() else 0 for one in members) < 8:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         server.kill()
         killed = loop.time()
         await asyncio.sleep(seconds)
         server.start()
         back = loop.time()
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.0)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -341,9 +344,9 @@ async def outage(
 async def test_members_send_the_quota_at_most_while_redis_is_away(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    times, (killed, back) = await outage(server, 3, "local", 2.0)
+    times, (killed, back) = await outage(server, 3, "local", 1.5)
     away = [one for one in times if killed + 0.5 < one < back]
-    assert len(away) > 50  # of 150
+    assert len(away) > 25  # of 100
     assert most_in(times, 0.5) <= 50
     assert [one for one in times if one > back + 0.6]
     said = [one.getMessage() for one in caplog.records if one.name == "aelyst_async.ratelimit"]
@@ -352,6 +355,7 @@ async def test_members_send_the_quota_at_most_while_redis_is_away(
     assert len(said) == 6
 
 
+@pytest.mark.slow
 async def test_members_may_wait_for_redis_instead(server: RedisServer) -> None:
     times, (killed, back) = await outage(server, 2, "wait", 1.0)
     assert not [one for one in times if killed + 0.25 < one < back]
