@@ -46,8 +46,8 @@ _OLDEST = 6
 _HORIZON = 0.1
 """Seconds for which slots are reserved ahead: few round trips, and little is lost when a process ends."""
 
-_PATIENCE = 0.3
-"""Seconds of failed calls after which Redis counts as away. Source: three time-outs."""
+_PATIENCE = 1.0
+"""Seconds of failed calls after which Redis counts as away. Source: ten time-outs, longer than a busy host stalls."""
 
 _PROBE = 0.25
 """Seconds between calls while Redis is away."""

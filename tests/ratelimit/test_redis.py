@@ -170,23 +170,22 @@ async def test_a_refusal_of_one_member_pauses_all(server: RedisServer) -> None:
 
 
 async def test_a_refusal_lowers_the_rate_by_a_tenth_and_slack_windows_raise_it(quota: RedisQuota) -> None:
-    told = Quota(1000, per=0.05)
-    await quota.reserve(demand("b", quota=told), 0)
+    told = Quota(1000)
     await quota.reserve(demand(quota=told), 1)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(1.2)  # the first window has half the rate
 
     async def every() -> float:
-        await quota.reserve(demand(quota=told), 1)
+        await quota.reserve(demand(quota=told), 1)  # an idle quota grants a burst
         return (await quota.reserve(demand(quota=told), 5)).every
 
     before = await every()
     await quota.report(demand(quota=told), 1000, 0, 0.0)
     await quota.report(demand(quota=told), 1000, 0, 0.0)  # of the same event
     assert await every() == pytest.approx(before / 0.9, rel=0.02)
-    for _ in range(8):
-        await asyncio.sleep(0.06)
+    for _ in range(2):  # the first of these windows holds the refusal
+        await asyncio.sleep(1.05)
         await quota.report(demand(quota=told), 1000, 900, None)
-    assert await every() == pytest.approx(before, rel=0.02)
+    assert await every() == pytest.approx(before / 0.9 / 1.02, rel=0.01)
 
 
 async def test_the_newest_limit_of_the_server_counts_unless_the_user_told_one(quota: RedisQuota) -> None:
@@ -344,8 +343,8 @@ async def outage(
 async def test_members_send_the_quota_at_most_while_redis_is_away(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    times, (killed, back) = await outage(server, 3, "local", 1.5)
-    away = [one for one in times if killed + 0.5 < one < back]
+    times, (killed, back) = await outage(server, 3, "local", 2.2)
+    away = [one for one in times if killed + 1.2 < one < back]
     assert len(away) > 25  # of 100
     assert most_in(times, 0.5) <= 50
     assert [one for one in times if one > back + 0.6]
@@ -367,7 +366,7 @@ async def test_a_member_that_never_reached_redis_sends_nothing() -> None:
     server = RedisServer()  # not started
     async with limiters(server.url, 1, timeout=0.1) as (limiter,):
         with pytest.raises(RateLimitedError):
-            async with limiter.permit(E, account="acme", max_wait=0.6):
+            async with limiter.permit(E, account="acme", max_wait=1.5):
                 pass
 
 
