@@ -179,8 +179,8 @@ async def test_a_refusal_lowers_the_rate_by_a_tenth_and_slack_windows_raise_it(q
         return (await quota.reserve(demand(quota=told), 5)).every
 
     before = await every()
-    await quota.report(demand(quota=told), 1000, 0, 0.0)
-    await quota.report(demand(quota=told), 1000, 0, 0.0)  # of the same event
+    await quota.report(demand(quota=told), 1000, 950, 0.0)
+    await quota.report(demand(quota=told), 1000, 950, 0.0)  # of the same event
     assert await every() == pytest.approx(before / 0.9, rel=0.02)
     for _ in range(2):  # the first of these windows holds the refusal
         await asyncio.sleep(1.05)
