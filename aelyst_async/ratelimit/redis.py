@@ -16,6 +16,7 @@ times of the event loop. What happens:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import math
@@ -180,7 +181,10 @@ class RedisQuota:
         """Close the connections. Idempotent; a later request opens new ones."""
         client, self._client, self._script = self._client, None, None
         if client is not None and self._loop is asyncio.get_running_loop():
-            await client.aclose()
+            from redis.exceptions import RedisError
+
+            with contextlib.suppress(RedisError, OSError):  # it is closed nevertheless
+                await client.aclose()
 
     # -- SharedQuota ------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 import aelyst_async.ratelimit.redis as module
 from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit import Demand, Quota, RateLimiter, RedisQuota
+from aelyst_async.sandbox import Sandbox
 from tests.redis_server import RedisServer, needs_redis
 
 pytestmark = needs_redis
@@ -147,6 +148,54 @@ async def test_what_a_killed_process_leased_is_lost_for_a_moment_only(server: Re
         await asyncio.wait_for(take(limiter, times, 60), 30)
     assert times[0] - began < 10
     assert most_in(times, 0.5) <= 50
+
+
+WORKER = """
+import asyncio, contextlib, sys
+from aelyst_async import Quota, RateLimiter, RetryPolicy
+from aelyst_async.errors import ContactsError
+from aelyst_async.ratelimit import RedisQuota
+from aelyst_providers.aelyst import AelystGateway
+
+async def main(base_url, token, url, seconds):
+    shared = RedisQuota(url, timeout=2.0) if url else None
+    limiter = RateLimiter(quotas={"*": Quota(40, per=4.0)}, shared=shared)
+    retry = RetryPolicy(max_attempts=1)
+    async with AelystGateway(token, base_url=base_url, limiter=limiter, retry=retry) as gateway:
+        async def send():
+            while True:
+                with contextlib.suppress(ContactsError):
+                    await gateway.get("id:1")
+        tasks = [asyncio.create_task(send()) for _ in range(20)]
+        await asyncio.sleep(float(seconds))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if shared is not None:
+        await shared.aclose()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("one_quota", [True, False])
+async def test_four_processes_on_one_quota_are_not_refused_and_without_it_they_are(
+    server: RedisServer, one_quota: bool
+) -> None:
+    switches = {"aelyst.quota_window": "sliding"}
+    async with Sandbox(quota="40/4s", switches=switches) as sandbox:
+        arguments = (sandbox.base_url("aelyst"), sandbox.token("aelyst"), server.url if one_quota else "", "14")
+        workers = [await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, *arguments) for _ in range(4)]
+        assert [await worker.wait() for worker in workers] == [0, 0, 0, 0]
+        requests = sandbox.requests
+    refused = sum(one.status == 429 for one in requests)
+    if one_quota:
+        assert refused == 0
+        assert most_in([one.at for one in requests], 4.0) <= 40
+        assert len(requests) > 60
+    else:
+        assert refused > 0
 
 
 # -- what members tell each other ------------------------------------------------------------------------------------
