@@ -65,12 +65,12 @@ _PROBE_EVERY = 3600.0
 class _Burst:
     """Requests sent in one go. The server may count them in any order, above all where connections are opened."""
 
-    __slots__ = ("begin", "end", "opening")
+    __slots__ = ("begin", "end", "out")
 
-    def __init__(self, begin: float, opening: int) -> None:
+    def __init__(self, begin: float, out: int) -> None:
         self.begin = self.end = begin
-        self.opening = opening
-        """Requests sent before that wait for a new connection, so that the server may count them later."""
+        self.out = out
+        """Requests under way when it began, so that the server may count them later."""
 
 
 class Sent:
@@ -102,7 +102,7 @@ class Bucket:
         self._log = Log()
         self._newest: Sent | None = None  # sent, but not entered yet: it may be given back at once
         self._out = self._presumed = self._let_through = 0  # under way; presumptions of those; let through so far
-        self._connections = self._opening = 0  # the most requests under way so far; those that open one of them
+        self._connections = 0  # the most requests under way so far
         self._burst = _Burst(-math.inf, 0)
         self._opened_at, self._opened_for = -math.inf, 0.0  # the latest of those left then; the longest took so long
         self._last = self._seen_at = self._tested = -math.inf  # the last request left then; that of the newest response
@@ -198,7 +198,7 @@ class Bucket:
         limit, window, last = self.limit, self._window, self._last
         blind = self._blind
         if blind is not None:
-            if self._out >= blind.may_be_out(self._let_through):
+            if self._out >= blind.may_be_out(self._let_through, self._out):
                 return math.inf
             known = window.known and blind.limit < math.inf
             return max(last, self._law(max(1, int(self._share * blind.limit)))) if known else last
@@ -303,13 +303,12 @@ class Bucket:
         one.presumed = not fact and self._window.known
         self._presumed += one.presumed
         if one.at > self._last + _TOGETHER or one.at > self._burst.begin + _BURST:
-            self._burst = _Burst(one.at, self._opening)
+            self._burst = _Burst(one.at, self._out - 1)
         one.burst = self._burst
         one.burst.end = one.at
         one.opens = self._out > self._connections
         if one.opens:
             self._connections = self._out
-            self._opening += 1
             if one.at > self._opened_at + self._opened_for:
                 self._opened_for = 0.0
             self._opened_at = one.at
@@ -321,7 +320,6 @@ class Bucket:
             self._enter()
         self._out -= 1
         self._presumed -= one.presumed
-        self._opening -= one.opens
         self._stale = True
 
     def unsent(self, one: Sent) -> None:
@@ -413,7 +411,7 @@ class Bucket:
         # Requests in all that are authorised, as if this one had been counted first of those within the jitter, or last
         late = max(jitter, took - self._fastest) if one.opens else jitter  # sent so long before it was counted, at most
         begin, end = min(at - jitter, math.nextafter(one.burst.begin, 0)), max(at + late, one.burst.end)
-        sure = 1 + remaining - one.burst.opening
+        sure = 1 + remaining - one.burst.out
         least, most = log.sent_by(begin) + sure, log.sent_by(end) + remaining
         seen = self._seen_at > -math.inf
         if at < self._seen_at - jitter:
@@ -511,6 +509,8 @@ class Bucket:
         if quota.limit is not None and blind is not None:
             self.limit = quota.limit
         wait = quota.retry_after
+        if wait is None and not fresh:
+            wait = 0.0  # it was under way when the pause began, which is long enough
         if fresh and blind is not None:
             blind.refused(one.at, now, now + (COMMON if wait is None else wait), self._log, window, quota.limit)
         if wait is None:
