@@ -3,8 +3,8 @@
 What happens:
 
 - **Before the first refusal**: one request may be out, then two and a twelfth of those that were let through.
-- **The first refusal after some were let through**: those are the limit. The window is the longest usual length that
-  fits between the first of them and the end of the pause. A refusal before anything was let through (an earlier run or
+- **The first refusal after some were let through**: those are the limit. The window is the shortest usual length that is
+  no shorter than the pause, nor much shorter than the time in which they left. A refusal before anything was let through (an earlier run or
   another process has spent the window) says nothing of the quota. Until a window has been used to nine tenths, half of
   the limit may leave at once, and the rest as before.
 - **A refusal right after a pause**: the window is longer than the age of the oldest request that counts in it.
@@ -85,7 +85,9 @@ class Blind:
             self.limit = told or let
             self._told = told is not None
             self._counted = not self._told
-            window.hint(next((one for one in reversed(USUAL) if at - began < one <= until - began), until - began))
+            # Too short a window costs a refusal. Too long a one would halve the use for long.
+            least = max(0.99 * (until - now), (at - began) / 1.5)
+            window.hint(next((one for one in USUAL if one >= least), until - began))
         elif self._before_trial:
             self.limit, self._before_trial = self._before_trial, 0.0
             self._step = _STEP
