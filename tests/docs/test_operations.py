@@ -23,7 +23,17 @@ SECTIONS: dict[str, tuple[str, Any]] = {
 }
 # Methods that are no operations of the API.
 OTHERS = {
-    *("aclose", "account", "blocking", "condition", "request", "subscribe", "with_custom_fields", "with_options", "with_retry"),
+    *(
+        "aclose",
+        "account",
+        "blocking",
+        "condition",
+        "request",
+        "subscribe",
+        "with_custom_fields",
+        "with_options",
+        "with_retry",
+    ),
 }
 
 
