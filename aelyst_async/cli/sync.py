@@ -1,7 +1,7 @@
-"""``aelyst sync FILE --to PROVIDER``: a table of contacts into an API. ``retry`` and ``status`` work on its journal.
+"""``aelyst sync FILE --to PROVIDER``: syncs a table of contacts. ``retry`` and ``status`` use its journal.
 
-Exit codes: 0 all rows in; 1 some rows failed, or the run was ended early by ``--max-errors``; 2 usage, file, journal
-or credential; 130 (Ctrl-C) and 143 (SIGTERM) interrupted: the same command continues the run.
+Exit codes: 0 all rows are synced; 1 some rows failed, or ``--max-errors`` stopped the run; 2 usage, file, journal or
+credential error; 130 (Ctrl-C) and 143 (SIGTERM) interrupted: the same command continues the run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aelyst_async.cli import mirror
+from aelyst_async.cli import mirror, workers
 from aelyst_async.cli.explain import explain
 from aelyst_async.cli.output import CommandError, complain, printable, say, to_json
 from aelyst_async.cli.parser import VALUE, CommandParser, add_target, bounded, provider_help
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 _JOURNALS = 200
-"""Databases beside a failures file that are asked whether its run is theirs."""
+"""Largest number of databases beside a failures file that are searched for its run."""
 
 _USAGE = """\
 aelyst sync FILE --to PROVIDER [option ...]
@@ -67,7 +67,7 @@ def add_parser(subparsers: Any) -> None:
     add_options(parser)
     run = parser.add_argument_group("run")
     add = run.add_argument
-    add("--journal", metavar="PATH", help="the journal file (default: FILE.TARGET.db; none: keep no journal)")
+    add("--journal", metavar="PATH|URL", help="the journal (default: FILE.TARGET.db; none: keep no journal)")
     add("--dry-run", action="store_true", help="show what would be sent, and send no request")
     add(
         "--remote", action="store_true", help="with --dry-run: send one GET for each row that the journal does not know"
@@ -80,6 +80,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add("--rebind", action="store_true", help="the token was replaced, but the account of the journal is the same")
     mirror.add_options(parser)
+    workers.add_options(parser)
     _add_run_options(run, parser.add_argument_group("output"), "FILE.failures.jsonl and .csv")
     parser.set_defaults(run=lambda arguments: _command(arguments, lambda: _sync(arguments)), name="sync")
     parser.forms = {"retry": _retry_parser(), "status": _status_parser()}
@@ -111,7 +112,7 @@ def _retry_parser() -> CommandParser:
     _add_run_options(run, parser.add_argument_group("output"), "JOURNAL.failures.jsonl")
     unused: dict[str, Any] = {
         "dry_run": False, "remote": False, "refresh": False, "verify": 0.0, "assume_new": False, "rebind": False,
-        **mirror.UNUSED,
+        **mirror.UNUSED, **workers.UNUSED,
     }  # fmt: skip
     parser.set_defaults(
         run=lambda arguments: _command(arguments, lambda: _retry(arguments)), name="sync retry", **unused
@@ -203,10 +204,14 @@ async def _sync(arguments: argparse.Namespace) -> int:
         await in_thread(None, _check_head, rows, mapper, arguments.dry_run and not arguments.json)
     async with AsyncExitStack() as stack:
         stack.callback(interrupted.close)
-        target = await open_target(arguments.provider, arguments.base_url, stack, embed=True, report="aelyst sync")
-        journal: Path | None = journal_of(source, target.name)
+        kind = await workers.sync_class(arguments, stack)
+        target = await open_target(
+            arguments.provider, arguments.base_url, stack, embed=arguments.broker is None, report="aelyst sync",
+            limiter=await workers.limiter_of(arguments, stack),
+        )  # fmt: skip
+        journal: Path | str | None = journal_of(source, target.name)
         if arguments.journal is not None:
-            journal = None if arguments.journal == "none" else Path(arguments.journal)
+            journal = None if arguments.journal == "none" else _place(arguments.journal)
         elif again is not None:
             journal = again[0]
         elif target.started:
@@ -219,7 +224,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
             )
         failures = Path(arguments.failures) if arguments.failures else beside(source, "failures.jsonl")
         return await _run(
-            arguments, interrupted, target, rows, journal=journal, failures=failures, settings=settings.rows
+            arguments, interrupted, target, rows, journal=journal, failures=failures, settings=settings.rows, kind=kind
         )
 
 
@@ -227,16 +232,16 @@ def _known_key(arguments: argparse.Namespace, source: Path) -> str | None:
     """Return what the journal matches contacts by, where there is one: an export or an earlier sync has chosen it."""
     from aelyst_async.sync.history import key_of
 
-    journal = journal_of(source, canonical(arguments.provider))
+    journal: Path | str = journal_of(source, canonical(arguments.provider))
     if arguments.journal is not None:
-        journal = Path(arguments.journal)
-    return key_of(journal) if journal.is_file() else None
+        journal = _place(arguments.journal)
+    return None if isinstance(journal, Path) and not journal.is_file() else key_of(journal)
 
 
 def _check_head(rows: ContactSource, mapper: Mapper, show: bool) -> None:
-    """Refuse a file whose header does not fit before anything is started. Raises `SourceError`, `MappingError`.
+    """Check the header of a file before anything is started. Raises `SourceError`, `MappingError`.
 
-    `show`: print its columns first, and what each was taken for.
+    `show`: print its columns and their fields first.
     """
     found = rows.open()
     first = next(found, None)
@@ -257,18 +262,20 @@ def _check_head(rows: ContactSource, mapper: Mapper, show: bool) -> None:
         mapper.check_first(cells)
 
 
-def _original(path: Path, arguments: argparse.Namespace) -> tuple[Path, dict[str, Any]] | None:
-    """Return the journal of the run that wrote a failures file, and how it made contacts of rows; say so."""
-    from aelyst_async.sync.history import run_of
+def _original(path: Path, arguments: argparse.Namespace) -> tuple[Path | str, dict[str, Any]] | None:
+    """Return the journal of the run that wrote a failures file, and its mapping settings. Prints a note."""
+    from aelyst_async.sync.history import name_of, run_of
 
-    named = None if arguments.journal in {None, "none"} else Path(arguments.journal)
-    journals = [named] if named is not None else sorted(path.absolute().parent.glob("*.db"))[:_JOURNALS]
+    named = None if arguments.journal in {None, "none"} else _place(arguments.journal)
+    journals: list[Path | str] = (
+        [named] if named is not None else [*sorted(path.absolute().parent.glob("*.db"))[:_JOURNALS]]
+    )
     found = run_of(path, journals, canonical(arguments.provider))
     name = printable(path.name)
     if found is None:
         words = "the journal of their run is not here, so repeat the options for the columns"
     else:
-        words = f"with the columns and the journal of {printable(found[0].name)}"
+        words = f"with the columns and the journal of {printable(name_of(found[0]))}"
     say(f"{name}: rows that failed before; {words}", sys.stderr)
     return found
 
@@ -278,7 +285,7 @@ async def _retry(arguments: argparse.Namespace) -> int:
     from aelyst_async.sync.history import given_up_source, origin_of
 
     interrupted = _Signals(arguments)
-    journal = Path(arguments.journal)
+    journal = _place(arguments.journal)
     origin = origin_of(journal)
     rows = given_up_source(journal)
     provider = arguments.provider or origin.target
@@ -286,7 +293,8 @@ async def _retry(arguments: argparse.Namespace) -> int:
     async with AsyncExitStack() as stack:
         stack.callback(interrupted.close)
         target = await open_target(provider, arguments.base_url or origin.base_url, stack, report="aelyst sync retry")
-        failures = Path(arguments.failures) if arguments.failures else beside(journal, "failures.jsonl")
+        home = journal if isinstance(journal, Path) else Path("journal")
+        failures = Path(arguments.failures) if arguments.failures else beside(home, "failures.jsonl")
         return await _run(
             arguments, interrupted, target, rows, journal=journal, failures=failures, settings={"key": origin.key},
             recorded=dict(origin.settings),
@@ -299,12 +307,13 @@ async def _run(
     target: Target,
     rows: Any,
     *,
-    journal: Path | None,
+    journal: Path | str | None,
     failures: Path,
     settings: dict[str, Any],
     recorded: dict[str, Any] | None = None,
+    kind: Callable[..., ContactSync] | None = None,
 ) -> int:
-    """Sync `rows`, show how far it is, print what has come of it; return the exit code."""
+    """Sync `rows`, display the progress, print the report; return the exit code."""
     from aelyst_async.cli.progress import make_view
     from aelyst_async.errors import ContactsError
     from aelyst_async.sync import ContactSync
@@ -317,7 +326,7 @@ async def _run(
     report: SyncReport | None = None
     trouble: ContactsError | None = None
     try:
-        interrupted.sync = sync = ContactSync(
+        interrupted.sync = sync = (kind or ContactSync)(
             target.gateway,
             journal=journal,
             failures=None if arguments.dry_run and arguments.failures is None else failures,
@@ -356,7 +365,7 @@ def _tell(
     report: SyncReport | None,
     trouble: ContactsError | None,
 ) -> int:
-    """Print what has come of it; return the exit code."""
+    """Print the report; return the exit code."""
     from aelyst_async.cli.preview import guess_lines, preview_json, print_preview
     from aelyst_async.cli.summary import headline, lines, report_json
     from aelyst_async.sync.errors import SyncStoppedError
@@ -395,7 +404,7 @@ def _tell(
 
 
 def _again(arguments: argparse.Namespace, report: SyncReport) -> str | None:
-    """Return the command that syncs the table of failed rows, once they are corrected in it."""
+    """Return the command that syncs the table of failed rows after they were corrected."""
     from aelyst_async.sync.failures import table_of
 
     if report.failures is None or not table_of(report.failures).is_file() or "file" not in arguments:
@@ -405,14 +414,14 @@ def _again(arguments: argparse.Namespace, report: SyncReport) -> str | None:
 
 
 def _nothing_written(report: SyncReport) -> bool:
-    """Whether nothing was written: then the reason says all there is to say."""
+    """Whether no contact was written."""
     return not (report.created or report.updated or report.unchanged)
 
 
 class _Signals:
-    """The first Ctrl-C or SIGTERM stops the sync, the second one aborts it; before there is a sync, one ends it all.
+    """The first Ctrl-C or SIGTERM stops the sync, the second one aborts it. Before the sync, one ends the command.
 
-    ``arguments.signal`` is the last one's number.
+    ``arguments.signal`` is the number of the last signal.
     """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
@@ -429,7 +438,7 @@ class _Signals:
                 self._before[number] = before
 
     def close(self) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         for number, before in self._before.items():
             self._loop.remove_signal_handler(number)
             signal.signal(number, before)
@@ -444,7 +453,7 @@ class _Signals:
         elif first:
             self.sync.stop("interrupted")
             drain = self._arguments.drain
-            with contextlib.suppress(OSError):  # nobody reads stderr any more
+            with contextlib.suppress(OSError):  # stderr is closed
                 print(
                     f"\nstopping: finishing requests in progress (at most {drain:g} s); press again to stop at once",
                     file=sys.stderr, flush=True,
@@ -453,14 +462,19 @@ class _Signals:
             self.sync.abort()
 
 
+def _place(journal: str) -> Path | str:
+    """Return what ``--journal`` names: a path, or the URL of a server."""
+    return journal if "://" in journal else Path(journal)
+
+
 def _home(file: str) -> Path:
-    """Return the path that the journal and the failures file are named after: of a pipe, or the shell's <(…), stdin."""
+    """Return the path that the journal and the failures file are named after; ``stdin`` for a pipe."""
     path = Path(file)
     return path if path.is_file() else Path("stdin")
 
 
 def _check_file(file: str) -> None:
-    """Refuse what is no file before anything is opened or started."""
+    """Check that a file exists before anything is started. Raises `CommandError`."""
     path = Path(file)
     if file == "-":
         return

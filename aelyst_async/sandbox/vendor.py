@@ -34,6 +34,7 @@ __all__ = [
     "Reply",
     "Route",
     "Vendor",
+    "bearer_token",
     "common_behaviours",
     "decode_json",
     "decode_query",
@@ -227,6 +228,12 @@ class Vendor:
             return Match(None, {}, tuple(sorted({route.method for route in found})))
         pairs = zip(best.segments, segments, strict=True)
         return Match(best, {name[1:-1]: value for name, value in pairs if name.startswith("{")})
+
+
+def bearer_token(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:  # noqa: ARG001
+    """Return the token of ``Authorization: Bearer`` (RFC 6750), or `None`. For `Vendor.credential`."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def phrase(status: int) -> str:

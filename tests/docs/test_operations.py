@@ -23,18 +23,9 @@ SECTIONS: dict[str, tuple[str, Any]] = {
 }
 # Methods that are no operations of the API.
 OTHERS = {
-    *(
-        "aclose",
-        "account",
-        "blocking",
-        "condition",
-        "request",
-        "subscribe",
-        "with_custom_fields",
-        "with_options",
-        "with_retry",
-    ),
-}
+    "aclose", "account", "blocking", "condition", "request", "subscribe", "with_custom_fields", "with_options",
+    "with_retry",
+}  # fmt: skip
 
 
 def rows(vendor: str) -> list[list[str]]:
