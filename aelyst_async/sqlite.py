@@ -16,8 +16,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
-import attrs
-
 from aelyst_async.waiting import uninterrupted
 
 __all__ = ["JOBS_FILE", "SYNC_FILE", "GroupCommit", "Trouble", "trouble_of"]
@@ -41,20 +39,18 @@ _SIGNS: tuple[tuple[Trouble, tuple[str, ...]], ...] = (
 
 def trouble_of(message: str) -> Trouble:
     """Return what a message of `sqlite3` means for the file."""
-    return next((trouble for trouble, signs in _SIGNS if any(sign in message for sign in signs)), "other")
+    for trouble, signs in _SIGNS:
+        if any(sign in message for sign in signs):
+            return trouble
+    return "other"
 
 
 W = TypeVar("W")
+_Request: TypeAlias = "tuple[W, asyncio.Future[Any] | None]"
 _Answer: TypeAlias = "tuple[asyncio.Future[Any], Any]"
 
 _PORTION = 25
 """Answers that the event loop gets in one turn, so that a burst does not delay other tasks."""
-
-
-@attrs.frozen
-class _Request(Generic[W]):
-    work: W
-    answer: asyncio.Future[Any] | None
 
 
 class GroupCommit(ABC, Generic[W]):
@@ -150,7 +146,7 @@ class GroupCommit(ABC, Generic[W]):
         """Have `work` committed soon. Requests keep their order. Ignored if an error has ended the thread."""
         with self._changed:
             if self._cause is None:
-                self._requests.append(_Request(work, None))
+                self._requests.append((work, None))
                 if len(self._requests) in {1, self.group_size}:
                     self._changed.notify()
 
@@ -162,7 +158,7 @@ class GroupCommit(ABC, Generic[W]):
         with self._changed:
             if self._closing or self._cause is not None:
                 raise self._failure(self._cause)
-            self._requests.append(_Request(work, answer))
+            self._requests.append((work, answer))
             self._awaited += 1
             self._changed.notify()
         return await answer
@@ -179,8 +175,10 @@ class GroupCommit(ABC, Generic[W]):
                 return
             self._post([(opened, None)])
             while group := self._next_group():
-                results = self._commit([one.work for one in group])
-                self._post([(one.answer, each) for one, each in zip(group, results, strict=True) if one.answer])
+                results = self._commit([work for work, _ in group])
+                self._post(
+                    [(answer, each) for (_, answer), each in zip(group, results, strict=True) if answer is not None]
+                )
                 group = []
         except BaseException as error:  # noqa: BLE001 - no caller may wait for a thread that has ended
             with self._changed:
@@ -189,7 +187,7 @@ class GroupCommit(ABC, Generic[W]):
             self._died(error)
         finally:
             self._end()
-            self._post([(one.answer, self._failure(self._cause)) for one in group if one.answer is not None])
+            self._post([(answer, self._failure(self._cause)) for _, answer in group if answer is not None])
             self._post([(self._ended, None)])
 
     def _next_group(self) -> list[_Request[W]]:
@@ -200,7 +198,7 @@ class GroupCommit(ABC, Generic[W]):
                 lambda: self._closing or self._awaited or len(self._requests) >= self.group_size, timeout=self.linger
             )
             group, self._requests = self._requests[: self.group_size], self._requests[self.group_size :]
-            self._awaited = sum(request.answer is not None for request in self._requests)
+            self._awaited = sum(answer is not None for _, answer in self._requests)
             return group
 
     def _post(self, answers: Sequence[_Answer]) -> None:

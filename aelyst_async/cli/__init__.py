@@ -1,7 +1,7 @@
 """The command ``aelyst``: argparse, one module a command, nothing heavy imported before a command runs.
 
 A command module has ``add_parser(subparsers)``, which sets ``run``: a function from the parsed arguments to the exit
-code. Exit codes: 0 all went well; 1 some rows or the call failed; 2 usage, file or credential; 130 and 143
+code. Exit codes: 0 success; 1 some rows or the call failed; 2 usage, file or credential error; 130 and 143
 interrupted.
 """
 
@@ -21,7 +21,7 @@ from aelyst_async.cli.parser import CommandParser
 
 __all__ = ["main", "make_parser"]
 
-_DESCRIPTION = "Keep people in sync with contacts APIs, and try it on a sandbox on this machine."
+_DESCRIPTION = "Keep contacts in sync with contacts APIs, and try it with a sandbox on this machine."
 
 _EPILOG = """\
 credentials come from the environment: aelyst providers lists the variables
@@ -32,7 +32,7 @@ try it without an account:  aelyst sync people.csv --to sandbox
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     _make_streams_safe()
-    if argv is None:  # the process is ours
+    if argv is None:  # run as the process's own command
         signal.signal(signal.SIGTERM, _terminate)
     try:
         return _run(argv)
@@ -40,13 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
     finally:
         if argv is None:
-            for number in (signal.SIGINT, signal.SIGTERM):  # the command has ended, and its exit code stands
+            for number in (signal.SIGINT, signal.SIGTERM):  # the exit code must not change any more
                 signal.signal(number, signal.SIG_IGN)
         try:
             sys.stderr.flush()
         except (OSError, ValueError):
-            # A full disk behind stderr: what could not be said must not change the exit code, as Python's own last
-            # flush would.
+            # A full disk behind stderr. Without this, Python's own last flush would change the exit code.
             _mute(sys.stderr)
 
 
@@ -60,18 +59,18 @@ def _run(argv: Sequence[str] | None) -> int:
         arguments, rest = parser.parse_known_args(words)
         if rest:
             parser.command(words).error(f"unexpected argument {' '.join(rest)}")
-    except SystemExit as end:  # argparse has printed what is to be said
+    except SystemExit as end:  # argparse has printed the message
         return end.code if isinstance(end.code, int) else 2
     arguments.words, arguments.parser = [_shown(word) for word in words], parser
     try:
         code = int(arguments.run(arguments))
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader (head, less) has gone: nothing is wrong, and nothing more can be said.
+        # The reader (head, less) has ended: no error, and nothing can be printed.
         _mute(sys.stdout)
         return 141
     except OSError as error:
-        # The commands turn their own into words; what is left comes from printing: the disk behind stdout is full.
+        # Commands handle their own errors. This one comes from printing: the disk behind stdout is full.
         _mute(sys.stdout)
         with contextlib.suppress(OSError):
             print(f"aelyst: cannot print: {(error.strerror or type(error).__name__).lower()}", file=sys.stderr)
@@ -93,12 +92,12 @@ def _terminate(number: int, _: object) -> None:
 
 
 def _make_streams_safe() -> None:
-    # Closed ones (a bare cron, `>&-`) would have their numbers taken by sockets, which libuv answers with an abort.
+    # If a stream is closed (cron, `>&-`), a socket would get its number, and libuv would abort the process.
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - until the end
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that is not UTF-8, or half of a surrogate pair in an answer, is no reason to end in a traceback.
+        # A terminal that is not UTF-8, or a lone surrogate in a response, must not end in a traceback.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 

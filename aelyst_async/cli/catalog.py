@@ -1,4 +1,4 @@
-"""``aelyst providers``, ``aelyst fields PROVIDER``, ``aelyst completion SHELL``: what there is, and completion."""
+"""``aelyst providers``, ``aelyst fields PROVIDER``, ``aelyst completion SHELL``: lists, and shell completion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The library's errors in the words of the command line: flags and environment variables, one line each."""
+"""The library's errors as one line for the command line, with options and environment variables."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run_async(
 
 
 def explain(error: ContactsError, *, provider: str = "", whom: str | None = None) -> tuple[str, int]:
-    """Return an error of the library as one line with what to do next, and the exit code.
+    """Return an error of the library as one line that says what to do next, and the exit code.
 
     `provider`: the target as ``--to`` names it. `whom`: the identifier that the command is about.
     """

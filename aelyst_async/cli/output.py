@@ -1,4 +1,4 @@
-"""Text for a terminal and JSON for a program: neither may drive the terminal, whatever an API or a file holds."""
+"""Output for terminals and programs, without control characters that come from an API or a file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["CommandError", "complain", "printable", "say", "to_json"]
 
 _NOT_ASCII = re.compile(r"[^\n -~]")
 _JOINERS = frozenset("\u200c\u200d")
-"""Zero-width joiners: invisible, harmless, and part of names in several scripts."""
+"""Zero-width joiners: invisible, and part of names in several scripts."""
 
 
 class CommandError(Exception):
-    """What is wrong, where, and what to do, for stderr. ``code`` is the exit code."""
+    """An error message for stderr: what, where, and what to do. ``code`` is the exit code."""
 
     def __init__(self, message: str, code: int = 2) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ def printable(text: str) -> str:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print text to `stream` (standard output), on a terminal broken between words and indented under itself."""
+    """Print text to `stream` (default: standard output). On a terminal, wrap it between words and indent it."""
     out: TextIO = stream or sys.stdout
     if out.isatty():
         import shutil
@@ -47,7 +47,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 def complain(command: str, message: str) -> None:
-    """Print what went wrong to standard error."""
+    """Print an error message to standard error."""
     say(f"aelyst {command}: {message}", sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""What the commands' parsers share: help that is made when it is printed, errors of one line, and common options."""
+"""Shared by the commands' parsers: help that is created when it is printed, one-line errors, common options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aelyst_async.cli.output import printable
 __all__ = ["IDENTIFIER", "VALUE", "CommandParser", "add_target", "bounded", "provider_help"]
 
 VALUE = "\0"
-"""Before a message of an argument's type that begins with the argument's value."""
+"""Prefix of an error message that begins with the argument's value."""
 
 IDENTIFIER = "email:ann@example.com, phone:+60123456789 or id:123"
 
@@ -20,8 +20,8 @@ IDENTIFIER = "email:ann@example.com, phone:+60123456789 or id:123"
 class CommandParser(argparse.ArgumentParser):
     """A parser whose usage errors are one line.
 
-    ``forms`` are sub-commands that stand in the place of a positional argument (``aelyst sync status``). An action's
-    ``lazy_help``, a function, gives its help when help is printed: the list of providers takes time to find.
+    ``forms`` are sub-commands in the place of a positional argument (``aelyst sync status``). An action's
+    ``lazy_help`` is a function that returns its help, called when help is printed, since finding providers is slow.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -32,7 +32,7 @@ class CommandParser(argparse.ArgumentParser):
         self.commands: dict[str, CommandParser] = {}
 
     def command(self, words: Sequence[str]) -> argparse.ArgumentParser:
-        """Return the parser of the command, and of its form, that `words` begin with."""
+        """Return the parser of the command or form that `words` begin with."""
         found: argparse.ArgumentParser = next((self.commands[word] for word in words if word in self.commands), self)
         forms = found.forms if isinstance(found, CommandParser) else {}
         return next((forms[word] for word in words[1:2] if word in forms), found)
@@ -40,7 +40,7 @@ class CommandParser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
-        """Parse with the form that the first argument names, if it names one."""
+        """Parse with the form named by the first argument, if there is one."""
         form = self.forms.get(args[0]) if args else None
         if args and form is not None:
             return form.parse_known_args(args[1:], namespace)
@@ -62,21 +62,21 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def add_target(parser: argparse.ArgumentParser, option: str, *, can: str = "get", required: bool = True) -> None:
-    """Add ``--to`` or ``--from``, and ``--base-url``. `can`: the method that a provider needs to be offered."""
+    """Add ``--to`` or ``--from``, and ``--base-url``. `can`: the method that listed providers must have."""
     action = parser.add_argument(option, dest="provider", metavar="PROVIDER", required=required, help="the provider")
     action.lazy_help = lambda: provider_help(can)  # type: ignore[attr-defined]
     parser.add_argument("--base-url", metavar="URL", help="address of the API (of a sandbox: its root)")
 
 
 def provider_help(can: str) -> str:
-    """Return what ``--to`` or ``--from`` takes: the installed providers that have the method `can`, and the sandbox."""
+    """Return the help of ``--to`` or ``--from``: the installed providers with the method `can`, and the sandbox."""
     from aelyst_async.cli.target import providers_that
 
     return f"{', '.join(providers_that(can))}, sandbox, or sandbox:NAME for another API of the sandbox"
 
 
 def bounded(kind: type[int | float], least: float, words: str) -> Callable[[str], Any]:
-    """Return an argparse type: a number from `least`. `words` name it in the error."""
+    """Return an argparse type: a number from `least`. `words` describe it in the error message."""
 
     def read(text: str) -> Any:
         try:

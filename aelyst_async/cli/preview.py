@@ -1,4 +1,4 @@
-"""What a sync would send, before it does: the answer to ``--dry-run``; and what is wrong with a header, all at once."""
+"""The output of ``--dry-run``: what a sync would send; and the list of problems with a header."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["change_lines", "guess_lines", "header_answer", "preview_json", "print_preview", "problem_lines"]
 
 _SHOWN = 10
-"""Kinds of problems and of changes that are shown."""
+"""Largest number of problems and of changes that are shown."""
 
 _TABLE_FROM = 100
-"""Columns of a terminal from which the columns of the file are shown as a table."""
+"""Smallest width of a terminal for a table of the file's columns."""
 
 _HOW = {
     "exact": "", "layout": "layout", "near": "near name", "mapped": "mapped", "ignored": "left out",
@@ -29,7 +29,7 @@ _HOW = {
 
 
 def print_preview(preview: Preview, mapper: Mapper) -> None:
-    """Print what was found of the file, its columns, and the first rows as they would be sent."""
+    """Print the format of the file, its columns, and the first rows as they would be sent."""
     for line in guess_lines(preview.found, None):
         say(line)
     if preview.header.layout:
@@ -81,7 +81,7 @@ def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
                 fold = name == "column"
                 table.add_column(name, overflow="fold" if fold else "ellipsis", no_wrap=not fold)
             for row in rows:
-                table.add_row(*map(Text, row))  # the file's text is no markup
+                table.add_row(*map(Text, row))  # the file's text must not be read as markup
             console.print(table)
             return
     widths = [max(len(row[index]) for row in [names, *rows]) for index in range(len(names))]
@@ -90,7 +90,7 @@ def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def _body(row: Row, mapper: Mapper) -> dict[str, Any]:
-    """Return the row in the vendor's JSON, or in our names where a create would lack something."""
+    """Return the row in the vendor's JSON, or with our field names if a create would lack a field."""
     from aelyst_async.errors import UnsupportedFieldError
 
     try:
@@ -104,7 +104,7 @@ def _value(value: Any) -> str:
 
 
 def guess_lines(found: Found | None, header: Header | None) -> Iterator[str]:
-    """Yield what was told from the file: how it is read, and which columns were taken for which fields."""
+    """Yield what was detected: the format of the file, and the fields of its columns."""
     if found is not None:
         yield f"read as {printable(str(found))}"
     near = [] if header is None else [one for one in header.columns if one.match == "near"]
@@ -120,7 +120,7 @@ def guess_lines(found: Found | None, header: Header | None) -> Iterator[str]:
 
 
 def problem_lines(problems: Sequence[ProblemCount], width: int) -> Iterator[str]:
-    """Yield the most frequent reasons, each with the first row that has it."""
+    """Yield the most frequent problems, each with its first row."""
     from aelyst_async.tables.values import REASONS
 
     for one in problems[:_SHOWN]:
@@ -135,7 +135,7 @@ def problem_lines(problems: Sequence[ProblemCount], width: int) -> Iterator[str]
 
 
 def change_lines(changes: Sequence[NoteCount], width: int) -> Iterator[str]:
-    """Yield what was changed in values, each kind with its first example."""
+    """Yield the kinds of changes to values, each with its first example."""
     for one in changes[:_SHOWN]:
         example = printable(f"{one.before} → {one.after}")
         yield f"{one.count:>{width},} × {printable(_words(one.column, one.change))} (row {one.row}: {example})"
@@ -148,7 +148,7 @@ def _words(column: str | None, message: str) -> str:
 
 
 def header_answer(problems: Sequence[HeaderProblem], source: str, words: Sequence[str]) -> str:
-    """Return everything that is wrong with a header, each with its flags, and the command that solves all of it."""
+    """Return the problems with a header, each with the options that solve it, and a command that solves all."""
     lines = [f"{printable(source)}: {len(problems)} problems with its columns; nothing was sent"]
     for one in problems:
         lines.append(f"  - {printable(one.message)}")
@@ -161,7 +161,7 @@ def header_answer(problems: Sequence[HeaderProblem], source: str, words: Sequenc
 
 
 def preview_json(preview: Preview, mapper: Mapper) -> dict[str, Any]:
-    """Return the preview as JSON-ready values; each row that fits also as it would be sent."""
+    """Return the preview as JSON-ready values, each valid row also as it would be sent."""
     made: dict[str, Any] = attrs.asdict(preview)
     for shown, row in zip(made["rows"], preview.rows, strict=True):
         shown["sent"] = None if row.problems else _body(row, mapper)

@@ -1,4 +1,4 @@
-"""How a running sync is shown: rich on a terminal, plain lines elsewhere, JSON lines where asked for. On stderr."""
+"""The progress of a sync on stderr: a bar on a terminal, else plain lines, or JSON lines."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _EVERY = 2.0
 """Seconds between two lines."""
 
 _BAR_FROM = 90
-"""Columns of a terminal from which there is room for a bar beside the numbers."""
+"""Smallest width of a terminal for a bar besides the numbers."""
 
 
 class View(Protocol):
-    """Shows progress until it is closed."""
+    """Displays progress until it is closed."""
 
     def __call__(self, progress: Progress) -> None:
-        """Show where the run is."""
+        """Display the progress."""
         ...
 
     def close(self) -> None:
-        """Show no more. Idempotent."""
+        """End the display. Idempotent."""
         ...
 
 
@@ -48,7 +48,7 @@ def make_view(choice: str) -> View:
 
 
 def duration(seconds: float) -> str:
-    """Return a span of time as people say it: ``4.2 s``, ``3 min 05 s``, ``2 h 47 min``."""
+    """Return a duration for people: ``4.2 s``, ``3 min 05 s``, ``2 h 47 min``."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -88,10 +88,10 @@ def json_line(progress: Progress) -> str:
 
 
 class NoView:
-    """Shows nothing."""
+    """Displays nothing."""
 
     def __call__(self, progress: Progress) -> None:
-        """Show nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
         """Do nothing."""
@@ -111,15 +111,15 @@ class LineView:
             self._next = progress.elapsed + _EVERY
             try:
                 print(self._line(progress), file=sys.stderr, flush=True)
-            except OSError:  # nobody reads it any more, or it cannot be written: no reason to end the sync
+            except OSError:  # a closed or full stderr must not end the sync
                 self._next = math.inf
 
     def close(self) -> None:
-        """Do nothing: a line is complete."""
+        """Do nothing: each line is complete."""
 
 
 class RichView:
-    """A bar with what matters beside it. Raises `ImportError` without rich."""
+    """Displays a bar with numbers. Raises `ImportError` without rich."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -138,10 +138,10 @@ class RichView:
         self._bar.start()
 
     def __call__(self, progress: Progress) -> None:
-        """Move the bar."""
+        """Update the bar."""
         details = " · ".join([f"{progress.rate:,.0f}/s", *_details(progress)])
         self._bar.update(self._task, total=progress.total, completed=progress.done, details=details)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.stop()

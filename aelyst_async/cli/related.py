@@ -1,4 +1,4 @@
-"""``aelyst tags``, ``messages``, ``lists``: what hangs on a contact, where the provider has it."""
+"""``aelyst tags``, ``messages``, ``lists``: data related to a contact, where the provider has it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def _read(arguments: argparse.Namespace, what: str) -> int:
         gateway = (await open_target(arguments.provider, arguments.base_url, stack)).gateway
         items: tuple[Any, ...] = await (gateway.tags(who) if what == "tags" else gateway.messages(who))
     if arguments.json:
-        # An API may tell more of a message than the model has: then the item as it came says it.
+        # The raw item, because an API may send more of a message than the model has.
         print(to_json([_whole(item, plain(item)) for item in items], indent=2))
         return 0
     for item in items:

@@ -1,4 +1,4 @@
-"""``aelyst sandbox``: the vendors' APIs on this machine, until Ctrl-C; ``aelyst sandbox explain`` prints its rules.
+"""``aelyst sandbox``: serves the vendors' APIs until Ctrl-C. ``aelyst sandbox explain`` prints its rules.
 
 On a terminal it opens with a panel of its addresses. Elsewhere, or with ``--json``, the first line on stdout is JSON
 with the URLs and the token, for programs that start it, and what people read goes to stderr. Exit codes: 0 stopped,
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             return _explain(arguments, switches)
         return _serve(arguments, switches)
     except BrokenPipeError:
-        raise  # the reader has gone (`explain | head`): `main` ends quietly
+        raise  # the reader has ended (`explain | head`); `main` handles it
     except (ValueError, OSError) as error:
         return _refuse(str(error))
 
@@ -130,7 +130,7 @@ async def _run(sandbox: Sandbox, files: Sequence[str], *, panel: bool) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Windows has no signal handlers in a loop; there Ctrl-C raises KeyboardInterrupt as ever.
+        # Windows has no signal handlers in an event loop. There Ctrl-C raises KeyboardInterrupt.
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stop.set)
     try:
@@ -169,7 +169,7 @@ def _ready(sandbox: Sandbox) -> dict[str, Any]:
 
 
 def _print_panel(sandbox: Sandbox) -> None:
-    """Print where everything is, for the person who has just started it."""
+    """Print the URLs and the token for a person."""
     from aelyst_async.sandbox.vendors import default_vendor, vendors
 
     rows = [("inspector", f"{sandbox.url}/"), ("token", sandbox.token(default_vendor()))]
@@ -189,7 +189,7 @@ def _print_panel(sandbox: Sandbox) -> None:
 
 
 def _elsewhere(sandbox: Sandbox) -> str:
-    """Return what a command needs in order to find a sandbox that is not at the default address."""
+    """Return the option for a sandbox that is not at the default address."""
     from aelyst_async.cli.target import SANDBOX_URL
 
     return "" if sandbox.url == SANDBOX_URL else f" --base-url {sandbox.url}"
@@ -217,7 +217,7 @@ def _seed(sandbox: Sandbox, files: Sequence[str]) -> None:
 
 
 def _vendor_fields(columns: Sequence[str], vendor: str) -> dict[str, Any]:
-    """Return what `add_source` asks for, told as a sync tells it; what the API only shows may be there, too.
+    """Return the argument `fields` of `add_source`: the fields of a sync's mapping, and the read-only fields.
 
     Raises `ValueError` for columns that no field fits.
     """
@@ -253,7 +253,7 @@ def _vendor_fields(columns: Sequence[str], vendor: str) -> dict[str, Any]:
         rule = schema.rule(column.field or "")
         if rule is not None:
             fields[column.name] = (rule.wire, None)
-        elif column.field is not None:  # a custom field: its values have a type
+        elif column.field is not None:  # a custom field with a type
             typed = f"{column.field}:{column.kind}" if column.kind else column.field
             fields[column.name] = (column.field, converter(typed))
     return fields

@@ -1,4 +1,4 @@
-"""What the options of ``aelyst sync`` say about the file and its columns, as the library takes it."""
+"""The options of ``aelyst sync`` about the file and its columns, as arguments of the library."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SOURCE = ("format", "encoding", "delimiter", "sheet", "skip_lines")
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """``rows``: the keyword arguments of `ContactSync` that make contacts of rows. ``source``: of `read_contacts`."""
+    """``rows``: keyword arguments of `ContactSync` for mapping rows. ``source``: those of `read_contacts`."""
 
     rows: dict[str, Any]
     source: dict[str, Any]
@@ -56,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def read_settings(arguments: argparse.Namespace, recorded: Mapping[str, Any] | None = None) -> Settings:
-    """Return the settings: those that a journal recorded, then the mapping file's, then the options'.
+    """Return the settings: those recorded in a journal, overridden by the mapping file, overridden by the options.
 
     Raises `MappingError`.
     """
@@ -87,14 +87,14 @@ def read_settings(arguments: argparse.Namespace, recorded: Mapping[str, Any] | N
 
 
 def _joined(known: Any, texts: list[str]) -> Any:
-    """Return the mapping with the ``--map`` options, which win, added."""
+    """Return the mapping with the ``--map`` options added; they have precedence."""
     if not known:
         return list(texts)
     if not isinstance(known, dict):
         return [*known, *texts]
     made = dict(known)
     for text in texts:
-        # A column's name may hold "=": the split is where the left side is a column of the file.
+        # The name of a column may contain "=", so split where the left side is a column of the file.
         cuts = [index for index, character in enumerate(text) if character == "="]
         cut = next((index for index in cuts if text[:index].strip() in known), cuts[0] if cuts else len(text))
         made[text[:cut].strip()] = text[cut + 1 :].strip()

@@ -1,4 +1,4 @@
-"""The end of a sync, in words: every row accounted for, why rows failed, and what to do next. On stdout."""
+"""The report of a sync for people: the number of rows by outcome, why rows failed, and what to do next."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def lines(
 ) -> list[str]:
     """Return the report as lines for people.
 
-    `resume` is the command that goes on, `again` the one that syncs the table of failed rows, `guesses` what was told
-    from the file.
+    `resume` is the command that continues the run, `again` the one that syncs the table of failed rows, `guesses` what
+    was detected from the file.
     """
     dry = report.dry_run
     out = [headline(report.source, report.target if target is None else target, dry=dry), *guesses]
@@ -82,7 +82,7 @@ def lines(
 
 
 def headline(source: str, target: Target | str, *, dry: bool) -> str:
-    """Return the first line: from where to where."""
+    """Return the first line: source and target."""
     label, started = (target, None) if isinstance(target, str) else (target.label, target.started)
     note = {None: "", False: " (already running)", True: " (started for this run)"}[started]
     return f"{printable(source)} → {label}{note}" + (" (dry run: nothing was sent)" if dry else "")

@@ -1,7 +1,7 @@
-"""``aelyst sync FILE --to PROVIDER``: a table of contacts into an API. ``retry`` and ``status`` work on its journal.
+"""``aelyst sync FILE --to PROVIDER``: syncs a table of contacts. ``retry`` and ``status`` use its journal.
 
-Exit codes: 0 all rows in; 1 some rows failed, or the run was ended early by ``--max-errors``; 2 usage, file, journal
-or credential; 130 (Ctrl-C) and 143 (SIGTERM) interrupted: the same command continues the run.
+Exit codes: 0 all rows are synced; 1 some rows failed, or ``--max-errors`` stopped the run; 2 usage, file, journal or
+credential error; 130 (Ctrl-C) and 143 (SIGTERM) interrupted: the same command continues the run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 _JOURNALS = 200
-"""Databases beside a failures file that are asked whether its run is theirs."""
+"""Largest number of databases beside a failures file that are searched for its run."""
 
 _USAGE = """\
 aelyst sync FILE --to PROVIDER [option ...]
@@ -239,9 +239,9 @@ def _known_key(arguments: argparse.Namespace, source: Path) -> str | None:
 
 
 def _check_head(rows: ContactSource, mapper: Mapper, show: bool) -> None:
-    """Refuse a file whose header does not fit before anything is started. Raises `SourceError`, `MappingError`.
+    """Check the header of a file before anything is started. Raises `SourceError`, `MappingError`.
 
-    `show`: print its columns first, and what each was taken for.
+    `show`: print its columns and their fields first.
     """
     found = rows.open()
     first = next(found, None)
@@ -263,7 +263,7 @@ def _check_head(rows: ContactSource, mapper: Mapper, show: bool) -> None:
 
 
 def _original(path: Path, arguments: argparse.Namespace) -> tuple[Path | str, dict[str, Any]] | None:
-    """Return the journal of the run that wrote a failures file, and how it made contacts of rows; say so."""
+    """Return the journal of the run that wrote a failures file, and its mapping settings. Prints a note."""
     from aelyst_async.sync.history import name_of, run_of
 
     named = None if arguments.journal in {None, "none"} else _place(arguments.journal)
@@ -313,7 +313,7 @@ async def _run(
     recorded: dict[str, Any] | None = None,
     kind: Callable[..., ContactSync] | None = None,
 ) -> int:
-    """Sync `rows`, show how far it is, print what has come of it; return the exit code."""
+    """Sync `rows`, display the progress, print the report; return the exit code."""
     from aelyst_async.cli.progress import make_view
     from aelyst_async.errors import ContactsError
     from aelyst_async.sync import ContactSync
@@ -365,7 +365,7 @@ def _tell(
     report: SyncReport | None,
     trouble: ContactsError | None,
 ) -> int:
-    """Print what has come of it; return the exit code."""
+    """Print the report; return the exit code."""
     from aelyst_async.cli.preview import guess_lines, preview_json, print_preview
     from aelyst_async.cli.summary import headline, lines, report_json
     from aelyst_async.sync.errors import SyncStoppedError
@@ -404,7 +404,7 @@ def _tell(
 
 
 def _again(arguments: argparse.Namespace, report: SyncReport) -> str | None:
-    """Return the command that syncs the table of failed rows, once they are corrected in it."""
+    """Return the command that syncs the table of failed rows after they were corrected."""
     from aelyst_async.sync.failures import table_of
 
     if report.failures is None or not table_of(report.failures).is_file() or "file" not in arguments:
@@ -414,14 +414,14 @@ def _again(arguments: argparse.Namespace, report: SyncReport) -> str | None:
 
 
 def _nothing_written(report: SyncReport) -> bool:
-    """Whether nothing was written: then the reason says all there is to say."""
+    """Whether no contact was written."""
     return not (report.created or report.updated or report.unchanged)
 
 
 class _Signals:
-    """The first Ctrl-C or SIGTERM stops the sync, the second one aborts it; before there is a sync, one ends it all.
+    """The first Ctrl-C or SIGTERM stops the sync, the second one aborts it. Before the sync, one ends the command.
 
-    ``arguments.signal`` is the last one's number.
+    ``arguments.signal`` is the number of the last signal.
     """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
@@ -438,7 +438,7 @@ class _Signals:
                 self._before[number] = before
 
     def close(self) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         for number, before in self._before.items():
             self._loop.remove_signal_handler(number)
             signal.signal(number, before)
@@ -453,7 +453,7 @@ class _Signals:
         elif first:
             self.sync.stop("interrupted")
             drain = self._arguments.drain
-            with contextlib.suppress(OSError):  # nobody reads stderr any more
+            with contextlib.suppress(OSError):  # stderr is closed
                 print(
                     f"\nstopping: finishing requests in progress (at most {drain:g} s); press again to stop at once",
                     file=sys.stderr, flush=True,
@@ -468,13 +468,13 @@ def _place(journal: str) -> Path | str:
 
 
 def _home(file: str) -> Path:
-    """Return the path that the journal and the failures file are named after: of a pipe, or the shell's <(…), stdin."""
+    """Return the path that the journal and the failures file are named after; ``stdin`` for a pipe."""
     path = Path(file)
     return path if path.is_file() else Path("stdin")
 
 
 def _check_file(file: str) -> None:
-    """Refuse what is no file before anything is opened or started."""
+    """Check that a file exists before anything is started. Raises `CommandError`."""
     path = Path(file)
     if file == "-":
         return

@@ -1,8 +1,7 @@
-"""Opening what ``--to`` and ``--from`` name.
+"""Opens the target that ``--to`` or ``--from`` names.
 
-A name is a provider's, or ``sandbox`` (the first API of a sandbox), or ``sandbox:NAME`` (another of its APIs). The
-sandbox is the one that ``--base-url`` names, else the one that answers at the default address, else (for a sync) one
-that is started for the run.
+A target is a provider, ``sandbox`` (the first API of a sandbox) or ``sandbox:NAME`` (another of its APIs). The sandbox
+is the one at ``--base-url``, else the one at the default address, else (for a sync) one that is started for the run.
 """
 
 from __future__ import annotations
@@ -35,15 +34,15 @@ _EMBEDDED_QUOTA = "1000/s"
 _SANDBOX_HEADER = "X-Sandbox"
 _NOBODY = "no sandbox answers there"
 _ANSWER_BOUND = 64 << 10
-"""Bytes of an answer to the question whether a sandbox is there."""
+"""Largest number of bytes read from the response of a possible sandbox."""
 
 
 @attrs.frozen(kw_only=True)
 class Target:
     """An open gateway and how to name it.
 
-    ``name`` is what ``--to`` takes, ``base_url`` what ``--base-url`` takes to find it again. ``instance`` names the
-    present contents of a sandbox. ``started``: the sandbox was started for this command; None where it is no sandbox.
+    ``name`` and ``base_url`` are values for ``--to`` and ``--base-url``. ``instance`` identifies the contents of a
+    sandbox. ``started``: whether a sandbox was started for this command; None if the target is not a sandbox.
     """
 
     gateway: Any
@@ -52,11 +51,11 @@ class Target:
     instance: str | None = None
     started: bool | None = None
     why: str = ""
-    """Why one was started."""
+    """Why a sandbox was started."""
 
     @property
     def label(self) -> str:
-        """The target as reports name it: of a sandbox with its address."""
+        """The name of the target in reports; of a sandbox with its URL."""
         return self.name if self.started is None else f"{self.name} {self.base_url}"
 
 
@@ -78,13 +77,13 @@ def providers_that(can: str) -> list[str]:
         try:
             if hasattr(gateway_class(name), can):
                 found.append(name)
-        except ConfigurationError:  # noqa: PERF203 - one that cannot be imported is not offered
+        except ConfigurationError:  # noqa: PERF203 - a provider that cannot be imported is not listed
             continue
     return found
 
 
 def check_name(provider: str, can: str, purpose: str) -> None:
-    """Refuse a target that is not installed or lacks the method `can`. Raises `CommandError`, `ConfigurationError`."""
+    """Check that a target is installed and has the method `can`. Raises `CommandError`, `ConfigurationError`."""
     from aelyst_async.registry import gateway_class, provider_names
 
     name = provider
@@ -102,7 +101,7 @@ def check_name(provider: str, can: str, purpose: str) -> None:
 
 
 def canonical(provider: str) -> str:
-    """Return a target's one name: ``sandbox`` for the first API of a sandbox, however it was asked for."""
+    """Return the canonical name of a target: ``sandbox`` for the first API of a sandbox."""
     if not provider.startswith("sandbox:"):
         return provider
     from aelyst_async.sandbox.vendors import default_vendor
@@ -116,7 +115,7 @@ def journal_of(file: Path, target: str) -> Path:
 
 
 def schema_for(provider: str, can: str, purpose: str) -> Any:
-    """Return what the API of a target takes, as its class says it. Raises `CommandError`, `ConfigurationError`."""
+    """Return the schema of a target's gateway class. Raises `CommandError`, `ConfigurationError`."""
     from aelyst_async.registry import gateway_class
     from aelyst_async.tables import schema_of
 
@@ -149,8 +148,8 @@ async def open_target(
 ) -> Target:
     """Open the gateway that `provider` names; `stack` closes it.
 
-    `embed`: where no sandbox runs, start one. `report`: the name by which a sandbox's page shows what the gateway's
-    rate limiter learns. `limiter`: the gateway's, in place of one of its own. Raises `CommandError`,
+    `embed`: start a sandbox if none runs. `report`: the name of this client on the sandbox's page, which shows what the
+    gateway's rate limiter has learned. `limiter`: the gateway's, in place of its own. Raises `CommandError`,
     `ConfigurationError`.
     """
     if provider == "sandbox" or provider.startswith("sandbox:"):
@@ -178,7 +177,7 @@ def _check_address(address: str | None, where: str, credential: str) -> None:
     try:
         check_base_url(address, allow_insecure=False)
     except ConfigurationError as error:
-        # The library speaks to programmers: of its arguments.
+        # The library's messages name its arguments.
         words = str(error).replace("base_url", where).replace(", or allow_insecure=True", "")
         words = words.replace("pass the credential by itself", f"the credential goes into {credential}")
     else:
@@ -206,7 +205,7 @@ async def _open_sandbox(
         root, started = sandbox.url.rstrip("/"), True
         found = await _probe(root)
         if isinstance(found, str):
-            raise CommandError(f"the sandbox that was started at {root} does not answer: {found}")
+            raise CommandError(f"the sandbox started at {root} does not answer: {found}")
     first = next(iter(found.paths))
     path = found.paths.get(vendor or first)
     if path is None:
@@ -230,7 +229,7 @@ async def _open_sandbox(
 
 
 async def _probe(root: str) -> _Found | str:
-    """Return the sandbox that answers at `root`, or why none does. The question is not in the sandbox's log."""
+    """Return the sandbox at `root`, or why there is none. The request is not in the sandbox's log."""
     import aiohttp
 
     refused = "not a URL such as http://127.0.0.1:8787"
@@ -240,7 +239,7 @@ async def _probe(root: str) -> _Found | str:
             return refused
     except ValueError:
         return refused
-    # An account's own address, http://…/@NAME, means that account.
+    # http://…/@NAME is the URL of an account.
     account = unquote(parts.path[2:]) if parts.path.startswith("/@") else "default"
     if parts.path and not parts.path.startswith("/@"):
         return "give the root of the sandbox, such as http://127.0.0.1:8787"

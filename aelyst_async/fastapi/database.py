@@ -189,7 +189,7 @@ class Database:
         return found
 
     def add(self, job: Submission, arguments: str, capacity: int) -> Added | None:
-        """See `Store.add`; `arguments` is what `encode` returned."""
+        """See `MemoryStore.add`; `arguments` is the result of `encode`."""
         last = self._run(
             f"SELECT id, owner, state, name, arguments FROM job WHERE key = ? AND {_OPEN} ORDER BY seq DESC LIMIT 1",
             job.key,
@@ -216,7 +216,10 @@ class Database:
         return Added(job.id, merged=False, mine=mine, head=last is None)
 
     def start(self, job_id: str, trial: int = 0) -> Started | None:
-        """See `Table.start`."""
+        """Mark a waiting job as running and return it; None if there is no such waiting job.
+
+        `trial`: the points of blame if the process dies now.
+        """
         row = self._run(
             "SELECT key, name, arguments, starts, retries, waited FROM job "
             "WHERE id = ? AND owner = ? AND state = 'waiting'",
@@ -231,11 +234,11 @@ class Database:
         return Started(key, name, found or {}, starts + 1, retries=retries, waited=waited, problem=problem)
 
     def watch(self, job_id: str, trial: int) -> None:
-        """See `Table.watch`."""
+        """Change the points of blame of a running job if the process dies."""
         self._run("UPDATE job SET trial = ? WHERE id = ?", trial, job_id)
 
     def finish(self, job_id: str, outcome: Outcome) -> str | None:
-        """See `Table.finish`."""
+        """Mark a job as finished and return the id of the next one of its key, or None."""
         row = self._run("SELECT key FROM job WHERE id = ? AND state = 'running'", job_id).fetchone()
         if row is None:
             return None
@@ -250,7 +253,11 @@ class Database:
         return None if following is None else str(following[0])
 
     def put_back(self, job_id: str, *, uncounted: bool, waited: float = 0.0) -> None:
-        """See `Table.put_back`."""
+        """Mark a running job as waiting.
+
+        `uncounted`: it was cut off, and this start does not count. Else it failed temporarily: a retry is counted,
+        `waited` seconds are added, and the job is no longer a suspect.
+        """
         change = (
             "starts = starts - 1" if uncounted else "retries = retries + 1, waited = waited + ?, deaths = 0, blame = 0"
         )
@@ -261,7 +268,7 @@ class Database:
         )  # fmt: skip
 
     def adopt(self) -> Adopted:
-        """See `Table.adopt`."""
+        """Take over the jobs of dead processes."""
         adopted = Adopted()
         for slot, pid, host, closed in self._run("SELECT * FROM owner WHERE slot != ?", self._me).fetchall():
             if self._locks.is_locked(slot):
@@ -298,7 +305,7 @@ class Database:
         return given_up
 
     def status(self, job_id: str) -> JobStatus | None:
-        """See `Table.status`."""
+        """Return the status of a job, or None if it is unknown."""
         row = self._run(
             "SELECT id, name, state, submissions, starts, submitted_at, finished_at, error, message, error_status "
             "FROM job WHERE id = ?",
@@ -307,7 +314,7 @@ class Database:
         return None if row is None else JobStatus(**_named(JobStatus, row))
 
     def failed(self, job_id: str) -> Started | None:
-        """See `Table.failed`."""
+        """Return a failed job with its arguments, or None."""
         row = self._run(
             "SELECT key, name, arguments, starts FROM job WHERE id = ? AND state = 'failed'", job_id
         ).fetchone()
@@ -318,7 +325,7 @@ class Database:
         return None if found is None else Started(key, name, found, starts)
 
     def failures(self, limit: int) -> list[FailedJob]:
-        """See `Table.failures`."""
+        """Return the last `limit` failed jobs, newest first."""
         rows = self._run(
             "SELECT id, name, state, submissions, starts, submitted_at, finished_at, error, message, error_status, key "
             "FROM job WHERE state = 'failed' ORDER BY finished_at DESC, seq DESC LIMIT ?",

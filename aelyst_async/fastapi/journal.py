@@ -40,7 +40,7 @@ _Work: TypeAlias = "Callable[[Database], Any]"
 
 
 class Journal(GroupCommit[_Work]):
-    """A `Store` in the SQLite file `path`, created if it does not exist. `keep`, `max_starts`: as of `Database`."""
+    """A store in the SQLite file `path`, created if it does not exist. `keep`, `max_starts`: as of `Database`."""
 
     durable = True
 
@@ -54,7 +54,7 @@ class Journal(GroupCommit[_Work]):
         self._db: Database | None = None
 
     async def add(self, job: Submission, *, capacity: int) -> Added | None:
-        """See `Store`."""
+        """See `MemoryStore.add`."""
         arguments = encode(job.arguments)  # now, so that later changes of the caller's objects have no effect
         added: Added | None = await self.ask(lambda db: db.add(job, arguments, capacity))
         return added

@@ -1,4 +1,4 @@
-"""The interface of a job store, its rules, and the store in memory.
+"""The job stores: their rules, their values, and the store in memory.
 
 ::
 
@@ -22,12 +22,16 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from itertools import islice
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import attrs
 
 from aelyst_async.contacts import UNSET, ContactFields
 from aelyst_async.errors import ContactsError
+
+if TYPE_CHECKING:
+    from aelyst_async.fastapi.database import Database
+    from aelyst_async.fastapi.journal import Journal
 
 __all__ = [
     "ALONE",
@@ -62,6 +66,12 @@ ALONE = 10
 
 IN_TURN = 1
 """Points of blame for the death of the process while only other suspects wait."""
+
+Store: TypeAlias = "MemoryStore | Journal"
+"""A store of jobs. Every method may raise `JournalError`."""
+
+Table: TypeAlias = "MemoryStore | Database"
+"""The operations on stored jobs. They may block for the disk, so call them by `ask` of a store."""
 
 Merge: TypeAlias = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
 """A function that combines two sets of arguments: those of the waiting job, and the newer ones."""
@@ -227,84 +237,6 @@ class Adopted:
     owners: list[str] = attrs.Factory(list)
 
 
-class Table(Protocol):
-    """The operations on stored jobs. They may block for the disk, so call them by `Store.ask`."""
-
-    def start(self, job_id: str, trial: int = 0) -> Started | None:
-        """Mark a waiting job as running and return it; None if there is no such waiting job.
-
-        `trial`: the points of blame if the process dies now.
-        """
-        ...
-
-    def watch(self, job_id: str, trial: int) -> None:
-        """Change the points of blame of a running job if the process dies."""
-        ...
-
-    def finish(self, job_id: str, outcome: Outcome) -> str | None:
-        """Mark a job as finished and return the id of the next one of its key, or None."""
-        ...
-
-    def put_back(self, job_id: str, *, uncounted: bool, waited: float = 0.0) -> None:
-        """Mark a running job as waiting.
-
-        `uncounted`: it was cut off, and this start does not count. Else it failed temporarily: a retry is counted,
-        `waited` seconds are added, and the job is no longer a suspect.
-        """
-        ...
-
-    def adopt(self) -> Adopted:
-        """Take over the jobs of dead processes."""
-        ...
-
-    def status(self, job_id: str) -> JobStatus | None:
-        """Return the status of a job, or None if it is unknown."""
-        ...
-
-    def failed(self, job_id: str) -> Started | None:
-        """Return a failed job with its arguments, or None."""
-        ...
-
-    def failures(self, limit: int) -> list[FailedJob]:
-        """Return the last `limit` failed jobs, newest first."""
-        ...
-
-
-class Store(Protocol):
-    """A store of jobs. Every method may raise `JournalError`."""
-
-    durable: bool
-    """Whether jobs outlive the process."""
-
-    @property
-    def open_count(self) -> int:
-        """Number of unfinished jobs of this process."""
-        ...
-
-    async def open(self) -> None:
-        """Open the store. Called once, first."""
-        ...
-
-    async def add(self, job: Submission, *, capacity: int) -> Added | None:
-        """Store the job, or merge it into a waiting one. Returns None if it is not merged and `capacity` is reached.
-
-        A merge resets ``retries`` and ``waited`` of the waiting job to 0. Raises `InvalidJobError`.
-        """
-        ...
-
-    async def ask(self, work: Callable[[Table], T]) -> T:
-        """Call `work` with the table and return its result once the change is stored."""
-        ...
-
-    async def close(self) -> None:
-        """Close the store. Called once, last."""
-        ...
-
-    def stop(self) -> None:
-        """Close the store if the loop that opened it is closed. Blocks."""
-        ...
-
-
 @attrs.define(kw_only=True)
 class _Record:
     job: Submission
@@ -336,9 +268,10 @@ class _Record:
 
 
 class MemoryStore:
-    """Jobs in this process. `status` knows the last `remembered` finished jobs."""
+    """A store in memory, and its table. `status` knows the last `remembered` finished jobs."""
 
     durable = False
+    """Whether jobs outlive the process."""
 
     def __init__(self, remembered: int = 10_000) -> None:
         self._remembered = remembered
@@ -348,18 +281,21 @@ class MemoryStore:
 
     @property
     def open_count(self) -> int:
-        """Unfinished jobs."""
+        """Number of unfinished jobs of this process."""
         return len(self._open)
 
     async def open(self) -> None:
         """Do nothing."""
 
     async def ask(self, work: Callable[[Table], T]) -> T:
-        """See `Store`."""
+        """Call `work` with the table and return its result once the change is stored."""
         return work(self)
 
     async def add(self, job: Submission, *, capacity: int) -> Added | None:
-        """See `Store`."""
+        """Store the job, or merge it into a waiting one. Returns None if it is not merged and `capacity` is reached.
+
+        A merge resets ``retries`` and ``waited`` of the waiting job to 0. Raises `InvalidJobError`.
+        """
         queue = self._queues.get(job.key)
         if queue and job.merge is not None:
             last = self._open[queue[-1]]
@@ -375,7 +311,7 @@ class MemoryStore:
         return Added(job.id, merged=False, mine=True, head=not queue)
 
     def start(self, job_id: str, trial: int = 0) -> Started | None:  # noqa: ARG002 - the store dies with the process
-        """See `Table`."""
+        """See `Database`."""
         record = self._open.get(job_id)
         if record is None or record.state != "waiting":
             return None
@@ -391,7 +327,7 @@ class MemoryStore:
         """Do nothing."""
 
     def finish(self, job_id: str, outcome: Outcome) -> str | None:
-        """See `Table`."""
+        """See `Database`."""
         record = self._open.pop(job_id, None)
         if record is None:
             return None
@@ -410,7 +346,7 @@ class MemoryStore:
         return queue[0] if queue else None
 
     def put_back(self, job_id: str, *, uncounted: bool, waited: float = 0.0) -> None:
-        """See `Table`."""
+        """See `Database`."""
         record = self._open[job_id]
         if record.state == "running":
             record.state = "waiting"
@@ -423,19 +359,19 @@ class MemoryStore:
         return Adopted()
 
     def status(self, job_id: str) -> JobStatus | None:
-        """See `Table`."""
+        """See `Database`."""
         record = self._open.get(job_id) or self._finished.get(job_id)
         return None if record is None else JobStatus(**record.told())
 
     def failed(self, job_id: str) -> Started | None:
-        """See `Table`."""
+        """See `Database`."""
         record = self._finished.get(job_id)
         if record is None or record.state != "failed":
             return None
         return Started(record.job.key, record.job.name, record.arguments, record.starts, record.job.function)
 
     def failures(self, limit: int) -> list[FailedJob]:
-        """See `Table`."""
+        """See `Database`."""
         failed = (record for record in reversed(self._finished.values()) if record.state == "failed")
         return [FailedJob(key=record.job.key, **record.told()) for record in islice(failed, limit)]
 

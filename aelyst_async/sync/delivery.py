@@ -337,7 +337,8 @@ class Courier:
         )
 
     def _done(self, work: Work, receipt: WriteReceipt, kind: Kind | None) -> Verdict:
-        untold = kind is None and receipt.created is None and work.entry is None
+        known = work.entry is not None and (work.entry.state == "DONE" or work.entry.contact_id is not None)
+        untold = kind is None and receipt.created is None and not known
         if kind is None:
             kind = Kind.CREATED if receipt.created or untold else Kind.UPDATED
         entry = work.entry

@@ -49,8 +49,8 @@ def test_writes_offer_only_providers_that_write(cli: Cli) -> None:
     assert readers < set(provider_names())
     for command in ("create", "update", "upsert", "sync"):
         out = " ".join(cli(command, "--help")[1].split())
-        assert "aelyst, dmchamp, sandbox, or sandbox:NAME" in out
-    assert "aelyst, callab, dmchamp, sandbox" in " ".join(cli("get", "--help")[1].split())
+        assert "aelyst, dmchamp, respondio, sandbox, or sandbox:NAME" in out
+    assert "aelyst, callab, dmchamp, respondio, sandbox" in " ".join(cli("get", "--help")[1].split())
     code, _, err = cli("create", "email:a@example.com", "first_name=A", "--to", "callab")
     assert (code, err) == (
         2, "aelyst create: callab only reads contacts, so it cannot create a contact; these can: aelyst, dmchamp\n"

@@ -216,7 +216,7 @@ JOB = Started(
         (errors.ServerError(status=500, message="no", url="http://x/contact/ann"), "no"),
         (errors.ResponseDecodeError(problem="$.id: expected a str", body="secret"), "$.id: expected a str"),
         (ExceptionGroup("g", [ValueError("a"), DOWN]), "ValueError: a; ServerError: "),
-        (Unprintable(), "(the str() of Unprintable fails)"),
+        (Unprintable(), "(str() of Unprintable failed)"),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -148,7 +148,7 @@ def test_a_loop_that_is_gone_is_said_and_the_jobs_can_be_opened_anew(tmp_path: P
 
         loop = asyncio.new_event_loop()
         loop.run_until_complete(jobs.__aenter__())
-        with pytest.raises(JobsClosedError, match="does not run any more"):
+        with pytest.raises(JobsClosedError, match="is not running"):
             asyncio.run(asyncio.wait_for(jobs.submit("k", work), 5))
 
         async def close(jobs: Jobs = jobs) -> None:

@@ -120,7 +120,7 @@ async def test_a_retry_after_beyond_the_patience_fails_at_once_and_says_so() -> 
         (status,) = await over(jobs, (await jobs.submit("k", vendor.write)).id, within=DAY)
     assert len(vendor.asked) == 1
     assert status.message is not None
-    assert "asks for a pause of 900 s, and 600 s are left of give_up_after" in status.message
+    assert "asks for a pause of 900 s, but only 600 s of give_up_after are left" in status.message
 
 
 @pytest.mark.parametrize("nonsense", [1.8e9, 1.8e12, 1e300, 7200.0])

@@ -281,4 +281,4 @@ def test_another_host_warns_and_is_reached_by_address_but_not_by_a_foreign_name(
                 assert connection.recv(12)[9:12] == status
         process.send_signal(signal.SIGINT)
         assert process.wait(5) == 0
-        assert "other machines can reach this sandbox" in errors.read()
+        assert "other machines can connect to this sandbox" in errors.read()

@@ -27,7 +27,7 @@ const ROWS = [
   ["Window", (b) => b.window, (e) => e.window, (window, b) => [seconds(window), SOURCES[b.source]].filter(Boolean).join(", "), seconds, near],
   ["Rate", (b) => b.rate, (e) => e.rate, perSecond, perSecond, near],
   ["Remaining", (b) => b.remaining, (e) => e.remaining, (left) => `${whole(left)} last reported`, (left) => `${whole(left)} now`, () => null],
-  ["Counted per", (b) => b.scope || null, (e) => e.scope, String, (scope, e) => `${scope}, ${COUNTED[e.rule] ?? e.rule}`, (ours, theirs) => ours === theirs],
+  ["Scope", (b) => b.scope || null, (e) => e.scope, String, (scope, e) => `${scope}, ${COUNTED[e.rule] ?? e.rule}`, (ours, theirs) => ours === theirs],
 ];
 const DECISIVE = ["Limit", "Window", "Rate"];
 
@@ -58,7 +58,7 @@ function drawCard(card, bucket, several, perPath) {
     write(its, theirs != null ? theirText(theirs, enforced) : quota ? "several quotas" : "–", theirs == null ? "unknown" : "");
   });
   const [verdict, tone] = old ? ["outdated: each path has its own", ""] : !enforced ? ["no such endpoint here", ""] : !quota ? ["no quota here", ""]
-    : differs ? ["differs", "warn"] : open ? ["still learning", ""] : ["learned right", "good"];
+    : differs ? ["differs", "warn"] : open ? ["still learning", ""] : ["correct", "good"];
   write(card.verdict, verdict, `verdict ${tone}`);
   write(card.title, `${bucket.vendor ? `${bucket.vendor} · ` : ""}${bucket.endpoint}${several ? ` · credential ${bucket.account || "none"}` : ""}`);
   write(card.path, bucket.path == null ? "" : pathText(bucket.path));
@@ -73,7 +73,7 @@ function newClient() {
   client.element = el("details", { class: "client" }, el("summary", {}, el("h3", {}, client.name, " ", client.state), client.result), client.list, client.note);
   return client;
 }
-// The verdicts of the buckets, for the line of a folded run: "learned right: 2, differs: 1".
+// The verdicts of the buckets, for the summary of a collapsed run: "correct: 2, differs: 1".
 function resultOf(cards) {
   const verdicts = new Map();
   for (const card of cards) verdicts.set(card.verdict.textContent, (verdicts.get(card.verdict.textContent) ?? 0) + 1);

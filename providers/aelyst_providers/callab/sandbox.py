@@ -1,7 +1,8 @@
 """Callab AI: one contact by its id (the vendor's page *Get Contact by ID*).
 
-Answers come in an envelope ``{status, message, data}``; by the vendor's newer pages an error comes as HTTP 200 with
-``status: "error"``. The API only reads, so contacts are put in by `Account.add_contact` or the control API.
+Responses have an envelope ``{status, message, data}``; according to the vendor's newer pages an error is
+HTTP 200 with ``status: "error"``. The API only reads, so contacts are added by `Account.add_contact` or the control
+API.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aelyst_async.sandbox.assumptions import Behaviour, common_behaviours
-from aelyst_async.sandbox.vendor import Call, Reply, Route, Vendor, phrase, reply
+from aelyst_async.sandbox.vendor import Call, Reply, Route, Vendor, bearer_token, phrase, reply
 
 __all__ = ["CALLAB"]
 
@@ -58,11 +59,6 @@ def _unauthorized(call: Call) -> Reply:
     return _enveloped(call, 401) if call.switch("unauthorized") == "200" else error(401)
 
 
-def _credential(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:  # noqa: ARG001
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
-
-
 def _get(call: Call, template: str) -> Reply:
     if call.switch("path") not in {"both", template}:
         return error(404, "Not Found")
@@ -76,12 +72,12 @@ def _get(call: Call, template: str) -> Reply:
 
 
 def get_contact(call: Call) -> Reply:
-    """GET /contact/{id}, as the older page has it."""
+    """GET /contact/{id}, the path of the older page."""
     return _get(call, "contact")
 
 
 def get_contact_new_path(call: Call) -> Reply:
-    """GET /contacts/{id}, as the newer page has it."""
+    """GET /contacts/{id}, the path of the newer page."""
     return _get(call, "contacts")
 
 
@@ -114,7 +110,7 @@ def _assumed(name: str, summary: str, source: str, *values: str, url: str = "") 
 CALLAB = Vendor(
     name="callab",
     title="Callab AI",
-    credential=_credential,
+    credential=bearer_token,
     error=error,
     unauthorized=_unauthorized,
     routes=(

@@ -1,7 +1,7 @@
 """DM Champ: contacts found by phone or e-mail, lists, tags, messages (the vendor's page *Contacts*).
 
-The key stands in the query (``?apiKey=``). Ids are opaque text. The page describes the requests and leaves the
-answers' bodies out, so most of their shape is assumed, and switchable.
+The key is in the query (``?apiKey=``). Ids are opaque strings. The page describes the requests but not the bodies of
+the responses, so most of their format is assumed and can be switched.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _credential(headers: Mapping[str, str], query: Mapping[str, str]) -> str | N
 
 
 def _with_id(call: Call, contact_id: str, answer: dict[str, Any]) -> dict[str, Any]:
-    """Put the id where the switch says that it comes."""
+    """Add the id at the place that the switch names."""
     form = call.switch("id_field")
     outer, dot, inner = form.partition(".")
     if dot:
@@ -248,7 +248,7 @@ def _add(call: Call, data: Mapping[str, Any]) -> str:
 
 
 def _mint(number: int, seed: int) -> str:
-    """Return 20 letters and digits, as a document store makes them: no order can be read from them."""
+    """Return 20 letters and digits without an order, like the ids of a document store."""
     digest = hashlib.blake2b(f"{seed}/dmchamp/{number}".encode(), digest_size=20).digest()
     return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest)
 

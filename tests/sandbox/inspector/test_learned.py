@@ -48,7 +48,7 @@ async def test_quotas_view_folds_an_ended_run_once(page: Page, http: Http, sandb
     old, new = (page.locator("details.client").filter(has_text=name) for name in ("first run", "second run"))
     await expect(new.locator("li").first).to_be_visible()
     await expect(old.locator("li").first).to_be_hidden()
-    await expect(old.locator("summary")).to_contain_text("learned right: 1, differs: 1")
+    await expect(old.locator("summary")).to_contain_text("correct: 1, differs: 1")
     await http.control("PUT", "limiters/b", {"name": "second run", "ended": True, "buckets": buckets})
     await expect(new.locator("li").first).to_be_hidden()
     # A run that a person opens stays open, whatever is reported.
@@ -71,7 +71,7 @@ async def test_quotas_view_compares_learned_and_enforced_quotas(page: Page, http
     await page.get_by_role("tab", name="Quotas").click()
     cards = page.locator("#learned li")
     await expect(cards.locator(".verdict")).to_have_text(
-        ["learned right", "differs", "still learning", "no quota here", "no such endpoint here"]
+        ["correct", "differs", "still learning", "no quota here", "no such endpoint here"]
     )
     await expect(cards.nth(0)).to_contain_text("1,234 waiting · paused for 0.5 s")
     await expect(cards.nth(0)).to_contain_text("Why per endpoint: it is taken to be so.")
@@ -91,7 +91,7 @@ async def test_quotas_view_compares_learned_and_enforced_quotas(page: Page, http
     ]
     for number, (figures, state) in enumerate(zip(rows, states, strict=True)):
         counted = "endpoint, fixed window" if number < 3 else "–"
-        await expect(cards.nth(number).locator("tbody tr")).to_have_text([*figures, f"Counted perendpoint{counted}"])
+        await expect(cards.nth(number).locator("tbody tr")).to_have_text([*figures, f"Scopeendpoint{counted}"])
         await expect(cards.nth(number)).to_contain_text(f"{state} · 20 sent · 1 refused")
     await expect(page.locator("#learned")).to_contain_text("3 more buckets not shown.")
     # Once it counts by paths, what the endpoint's own bucket said is past and no mistake; credentials are told apart.

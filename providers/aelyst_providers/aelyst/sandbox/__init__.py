@@ -6,10 +6,9 @@ several contacts with one e-mail address; the first is the one that is read and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from aelyst_async.sandbox.vendor import Call, Reply, Route, Vendor
+from aelyst_async.sandbox.vendor import Call, Reply, Route, Vendor, bearer_token
 from aelyst_providers.aelyst.sandbox import contacts, fields, listing
 from aelyst_providers.aelyst.sandbox.answers import error
 from aelyst_providers.aelyst.sandbox.behaviours import BEHAVIOURS
@@ -21,11 +20,6 @@ def _unauthorized(call: Call) -> Reply:  # noqa: ARG001
     return error(401)
 
 
-def _credential(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:  # noqa: ARG001
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
-
-
 def _mint(number: int, seed: int) -> str:  # noqa: ARG001
     return str(100_000 + number)
 
@@ -33,7 +27,7 @@ def _mint(number: int, seed: int) -> str:  # noqa: ARG001
 AELYST = Vendor(
     name="aelyst",
     title="Aelyst",
-    credential=_credential,
+    credential=bearer_token,
     error=error,
     unauthorized=_unauthorized,
     routes=(
