@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from aelyst_async.ratelimit import Quota, RateLimiter
     from aelyst_async.registry import open_gateway
     from aelyst_async.transport import RetryPolicy
+    from aelyst_async.transport.raw import RawResponse
 
 __all__ = [
     "UNSET",
@@ -57,6 +58,7 @@ __all__ = [
     "Phone",
     "Quota",
     "RateLimiter",
+    "RawResponse",
     "RetryPolicy",
     "Success",
     "Tag",
@@ -74,7 +76,18 @@ __all__ = [
     "upsert_many",
 ]
 
-_HOMES = ("contacts", "identifiers", "gateway", "transport", "ratelimit", "registry", "bulk", "listing", "blocking")
+_HOMES = (
+    "contacts",
+    "identifiers",
+    "gateway",
+    "transport",
+    "ratelimit",
+    "registry",
+    "bulk",
+    "listing",
+    "blocking",
+    "transport.raw",
+)
 """Where the names live, the quickest to import first."""
 
 

@@ -139,8 +139,8 @@ class HttpGateway(ABC):
     def with_raw_response(self) -> RawCalls[Self]:
         """This gateway with calls that return a `RawResponse`: status, headers and body beside the value.
 
-        ``await gateway.with_raw_response.get("id:1")``, or ``gateway.with_raw_response(AelystGateway.get, "id:1")``
-        to have the type of the value checked. Of a call that takes several requests it is the last one's.
+        ``raw = await gateway.with_raw_response.get("id:1")``. Of a call that takes several requests it is the last
+        one's.
         """
         return RawCalls(self, self._listening)
 

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
 from typing_extensions import Self
 
-from aelyst_async.bulk import Outcome, get_many, upsert_many
-from aelyst_async.contacts import Contact, ContactFields, WriteReceipt
+from aelyst_async.bulk import Outcome, add_tags_many, delete_many, get_many, update_many, upsert_many
+from aelyst_async.contacts import Contact, ContactFields, Tag, WriteReceipt
 from aelyst_async.errors import ConfigurationError
-from aelyst_async.gateway import ContactGateway
+from aelyst_async.gateway import ContactGateway, DeletingGateway, TaggingGateway
 from aelyst_async.identifiers import Identifier
 from aelyst_async.portal import Feed, Portal, portal
 
@@ -141,6 +141,21 @@ class BlockingGateway(Generic[G_co]):
         """Return the messages of a contact."""
         return self._method("messages")
 
+    @property
+    def set_lifecycle(self: BlockingGateway[_SetLifecycle[P, T]]) -> Callable[P, T]:
+        """Set the lifecycle stage of a contact."""
+        return self._method("set_lifecycle")
+
+    @property
+    def custom_fields(self: BlockingGateway[_CustomFields[P, T]]) -> Callable[P, T]:
+        """Return the definitions of the account's custom fields."""
+        return self._method("custom_fields")
+
+    @property
+    def request(self: BlockingGateway[_Request[P, T]]) -> Callable[P, T]:
+        """Call a route that no method wraps."""
+        return self._method("request")
+
     def get_many(
         self: BlockingGateway[_Reader[C]], identifiers: Iterable[Identifier | str], *, concurrency: int = 64
     ) -> Iterator[Outcome[C]]:
@@ -159,6 +174,30 @@ class BlockingGateway(Generic[G_co]):
     ) -> Iterator[Outcome[WriteReceipt]]:
         """Upsert (identifier, fields) pairs; yield one `Outcome` each. As `aelyst_async.upsert_many` and `get_many`."""
         return self._many(functools.partial(upsert_many, concurrency=concurrency), pairs)
+
+    def update_many(
+        self: BlockingGateway[ContactGateway],
+        pairs: Iterable[tuple[Identifier | str, ContactFields]],
+        *,
+        concurrency: int = 64,
+    ) -> Iterator[Outcome[WriteReceipt]]:
+        """Update (identifier, fields) pairs of contacts that exist. As `aelyst_async.update_many` and `get_many`."""
+        return self._many(functools.partial(update_many, concurrency=concurrency), pairs)
+
+    def delete_many(
+        self: BlockingGateway[DeletingGateway], identifiers: Iterable[Identifier | str], *, concurrency: int = 64
+    ) -> Iterator[Outcome[WriteReceipt]]:
+        """Delete contacts. As `aelyst_async.delete_many` and `get_many`."""
+        return self._many(functools.partial(delete_many, concurrency=concurrency), identifiers)
+
+    def add_tags_many(
+        self: BlockingGateway[TaggingGateway],
+        pairs: Iterable[tuple[Identifier | str, Iterable[Tag | str]]],
+        *,
+        concurrency: int = 64,
+    ) -> Iterator[Outcome[WriteReceipt]]:
+        """Add tags by (identifier, tags) pairs. As `aelyst_async.add_tags_many` and `get_many`."""
+        return self._many(functools.partial(add_tags_many, concurrency=concurrency), pairs)
 
     def sync(
         self: BlockingGateway[ContactGateway],
@@ -322,3 +361,18 @@ class _Messages(Protocol[P, T_co]):
 class _Contacts(Protocol[P, T_co]):
     @property
     def contacts(self) -> Callable[P, AsyncIterable[T_co]]: ...
+
+
+class _SetLifecycle(Protocol[P, T_co]):
+    @property
+    def set_lifecycle(self) -> Callable[P, Coroutine[Any, Any, T_co]]: ...
+
+
+class _CustomFields(Protocol[P, T_co]):
+    @property
+    def custom_fields(self) -> Callable[P, Coroutine[Any, Any, T_co]]: ...
+
+
+class _Request(Protocol[P, T_co]):
+    @property
+    def request(self) -> Callable[P, Coroutine[Any, Any, T_co]]: ...

@@ -14,7 +14,7 @@ import time
 
 from benchmarks.rounds import RESULTS, run
 
-PARTS = ("client", "profile", "codec", "limiter", "growth", "sync", "memory", "jobs", "imports", "sandbox")
+PARTS = ("client", "profile", "codec", "limiter", "growth", "sync", "memory", "jobs", "imports", "sandbox", "redis")
 
 
 def main() -> int:

@@ -11,12 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
-import shutil
-import socket
 import statistics
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from aelyst_async import Quota, RateLimiter
@@ -27,31 +24,11 @@ from aelyst_async.sandbox import Sandbox
 from aelyst_async.transport import RetryPolicy
 from aelyst_providers.aelyst import AelystGateway
 from benchmarks.rounds import Row
+from tests.redis_server import RedisServer
 
 PERMITS = 2_000
-SETTLE = 8.0
-"""Seconds of a run that are left out: the start of the processes, learning, the first windows."""
-
-
-@contextlib.contextmanager
-def redis_server() -> Iterator[str]:
-    """Run a private Redis on a free port; yield its URL."""
-    program = shutil.which("redis-server")
-    if program is None:
-        raise SystemExit("redis-server is not installed; on Debian: apt-get install redis-server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        try:
-            for _ in range(100):
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.1):
-                    break
-                time.sleep(0.05)
-            yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            process.terminate()
+SETTLE, LEARN = 4.0, 20.0
+"""Seconds of a run that are left out: the start of the processes and the first windows; learning a window, too."""
 
 
 async def cost(limiter: RateLimiter, waiters: int) -> tuple[float, float]:
@@ -89,14 +66,14 @@ async def costs(url: str) -> list[Row]:
     return rows
 
 
-def work(base_url: str, token: str, url: str | None, seconds: float, concurrency: int) -> None:
+def work(base_url: str, token: str, url: str | None, seconds: float, told: int, concurrency: int) -> None:
     """Send requests for so many seconds: one process of several."""
-    asyncio.run(_work(base_url, token, url, seconds, concurrency))
+    asyncio.run(_work(base_url, token, url, seconds, told, concurrency))
 
 
-async def _work(base_url: str, token: str, url: str | None, seconds: float, concurrency: int) -> None:
+async def _work(base_url: str, token: str, url: str | None, seconds: float, told: int, concurrency: int) -> None:
     shared = None if url is None else RedisQuota(url)
-    limiter = RateLimiter(shared=shared)
+    limiter = RateLimiter(shared=shared, quotas={"*": Quota(told)} if told else None)
     async with AelystGateway(token, base_url=base_url, limiter=limiter, retry=RetryPolicy(max_attempts=1)) as gateway:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
@@ -112,7 +89,7 @@ async def _work(base_url: str, token: str, url: str | None, seconds: float, conc
 
 
 async def run_processes(
-    url: str | None, processes: int, quota: str, window: str, seconds: float, concurrency: int = 64
+    url: str | None, processes: int, quota: str, window: str, seconds: float, *, told: bool, concurrency: int = 64
 ) -> Row:
     """Let so many processes send to one account of a sandbox; return the figures after the first windows."""
     limit = int(quota.partition("/")[0])
@@ -120,19 +97,23 @@ async def run_processes(
         async with AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst")) as gateway:
             await gateway.upsert("email:ann@example.com", ContactFields(first_name="Ann", email="ann@example.com"))
         context = multiprocessing.get_context("spawn")
-        arguments = (sandbox.base_url("aelyst"), sandbox.token("aelyst"), url, seconds, concurrency)
+        arguments = (sandbox.base_url("aelyst"), sandbox.token("aelyst"), url, seconds, limit * told, concurrency)
         workers = [context.Process(target=work, args=arguments, daemon=True) for _ in range(processes)]
         for worker in workers:
             worker.start()
         while any(worker.is_alive() for worker in workers):  # noqa: ASYNC110 - nothing tells the end
             await asyncio.sleep(0.1)
         requests = [one for one in sandbox.requests if one.method == "GET"]
-    return figures(requests, limit, processes, quota, window, shared=url is not None)
+    row = {
+        "table": "processes", "processes": processes, "quota": quota, "server counts by": window,
+        "limiter": "one each" if url is None else "one quota, window told" if told else "one quota, window learned",
+    }  # fmt: skip
+    return row | figures(requests, limit, SETTLE if told or url is None else LEARN)
 
 
-def figures(requests: list[Any], limit: int, processes: int, quota: str, window: str, *, shared: bool) -> Row:
+def figures(requests: list[Any], limit: int, settle: float) -> Row:
     times = sorted(one.at for one in requests)
-    began, ended = times[0] + SETTLE, times[-1] - 0.5
+    began, ended = times[0] + settle, times[-1] - 0.5
     late = [one for one in requests if began <= one.at < ended]
     good = sum(one.status != 429 for one in late)
     peak = first = 0
@@ -142,21 +123,25 @@ def figures(requests: list[Any], limit: int, processes: int, quota: str, window:
             first += 1
         peak = max(peak, place - first + 1)
     return {
-        "table": "processes", "processes": processes, "limiter": "one quota in Redis" if shared else "one each",
-        "quota": quota, "window": window, "use": round(good / (limit * (ended - began)), 3),
+        "use": round(good / (limit * (ended - began)), 3),
         "429s": len(late) - good, "429s at first": sum(one.status == 429 for one in requests if one.at < began),
         "peak in 1 s": peak,
     }  # fmt: skip
 
 
 def measure(*, quick: bool) -> list[Row]:
-    with redis_server() as url:
-        rows = asyncio.run(costs(url))
-        for quota in ("10/s", "200/s"):
-            for window in ("sliding",) if quick else ("sliding", "fixed", "token"):
-                for processes in (4,) if quick else (1, 2, 4):
-                    for shared in (url, None):
-                        with redis_server() if shared else contextlib.nullcontext() as own:
-                            rows.append(asyncio.run(run_processes(own, processes, quota, window, 23.0)))
-                            print(rows[-1], flush=True)
+    with RedisServer() as server:
+        rows = asyncio.run(costs(server.url))
+    runs: list[tuple[int, str, str, bool, bool]] = []  # processes, quota, window, shared, told
+    for quota in ("10/s", "200/s"):
+        for processes in (4,) if quick else (1, 2, 4):
+            runs += [(processes, quota, "sliding", True, True), (processes, quota, "sliding", False, False)]
+    if not quick:
+        runs += [(4, "200/s", window, True, True) for window in ("fixed", "token")]
+        runs += [(4, quota, "sliding", True, False) for quota in ("10/s", "200/s")]
+    for processes, quota, window, shared, told in runs:
+        seconds = 15.0 if told or not shared else 35.0
+        with RedisServer() as server:
+            url = server.url if shared else None
+            rows.append(asyncio.run(run_processes(url, processes, quota, window, seconds, told=told)))
     return rows

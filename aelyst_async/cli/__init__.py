@@ -61,7 +61,7 @@ def _run(argv: Sequence[str] | None) -> int:
             parser.command(words).error(f"unexpected argument {' '.join(rest)}")
     except SystemExit as end:  # argparse has printed the message
         return end.code if isinstance(end.code, int) else 2
-    arguments.words, arguments.parser = words, parser
+    arguments.words, arguments.parser = [_shown(word) for word in words], parser
     try:
         code = int(arguments.run(arguments))
         sys.stdout.flush()
@@ -76,6 +76,15 @@ def _run(argv: Sequence[str] | None) -> int:
             print(f"aelyst: cannot print: {(error.strerror or type(error).__name__).lower()}", file=sys.stderr)
         return 2
     return code
+
+
+def _shown(word: str) -> str:
+    """Return a word of the command as it may be printed again."""
+    if "://" not in word:
+        return word
+    from aelyst_async.sync.database import without_password
+
+    return without_password(word)
 
 
 def _terminate(number: int, _: object) -> None:

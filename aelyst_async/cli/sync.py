@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aelyst_async.cli import mirror
+from aelyst_async.cli import mirror, workers
 from aelyst_async.cli.explain import explain
 from aelyst_async.cli.output import CommandError, complain, printable, say, to_json
 from aelyst_async.cli.parser import VALUE, CommandParser, add_target, bounded, provider_help
@@ -67,7 +67,7 @@ def add_parser(subparsers: Any) -> None:
     add_options(parser)
     run = parser.add_argument_group("run")
     add = run.add_argument
-    add("--journal", metavar="PATH", help="the journal file (default: FILE.TARGET.db; none: keep no journal)")
+    add("--journal", metavar="PATH|URL", help="the journal (default: FILE.TARGET.db; none: keep no journal)")
     add("--dry-run", action="store_true", help="show what would be sent, and send no request")
     add(
         "--remote", action="store_true", help="with --dry-run: send one GET for each row that the journal does not know"
@@ -80,6 +80,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add("--rebind", action="store_true", help="the token was replaced, but the account of the journal is the same")
     mirror.add_options(parser)
+    workers.add_options(parser)
     _add_run_options(run, parser.add_argument_group("output"), "FILE.failures.jsonl and .csv")
     parser.set_defaults(run=lambda arguments: _command(arguments, lambda: _sync(arguments)), name="sync")
     parser.forms = {"retry": _retry_parser(), "status": _status_parser()}
@@ -111,7 +112,7 @@ def _retry_parser() -> CommandParser:
     _add_run_options(run, parser.add_argument_group("output"), "JOURNAL.failures.jsonl")
     unused: dict[str, Any] = {
         "dry_run": False, "remote": False, "refresh": False, "verify": 0.0, "assume_new": False, "rebind": False,
-        **mirror.UNUSED,
+        **mirror.UNUSED, **workers.UNUSED,
     }  # fmt: skip
     parser.set_defaults(
         run=lambda arguments: _command(arguments, lambda: _retry(arguments)), name="sync retry", **unused
@@ -203,10 +204,14 @@ async def _sync(arguments: argparse.Namespace) -> int:
         await in_thread(None, _check_head, rows, mapper, arguments.dry_run and not arguments.json)
     async with AsyncExitStack() as stack:
         stack.callback(interrupted.close)
-        target = await open_target(arguments.provider, arguments.base_url, stack, embed=True, report="aelyst sync")
-        journal: Path | None = journal_of(source, target.name)
+        kind = await workers.sync_class(arguments, stack)
+        target = await open_target(
+            arguments.provider, arguments.base_url, stack, embed=arguments.broker is None, report="aelyst sync",
+            limiter=await workers.limiter_of(arguments, stack),
+        )  # fmt: skip
+        journal: Path | str | None = journal_of(source, target.name)
         if arguments.journal is not None:
-            journal = None if arguments.journal == "none" else Path(arguments.journal)
+            journal = None if arguments.journal == "none" else _place(arguments.journal)
         elif again is not None:
             journal = again[0]
         elif target.started:
@@ -219,7 +224,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
             )
         failures = Path(arguments.failures) if arguments.failures else beside(source, "failures.jsonl")
         return await _run(
-            arguments, interrupted, target, rows, journal=journal, failures=failures, settings=settings.rows
+            arguments, interrupted, target, rows, journal=journal, failures=failures, settings=settings.rows, kind=kind
         )
 
 
@@ -227,10 +232,10 @@ def _known_key(arguments: argparse.Namespace, source: Path) -> str | None:
     """Return what the journal matches contacts by, where there is one: an export or an earlier sync has chosen it."""
     from aelyst_async.sync.history import key_of
 
-    journal = journal_of(source, canonical(arguments.provider))
+    journal: Path | str = journal_of(source, canonical(arguments.provider))
     if arguments.journal is not None:
-        journal = Path(arguments.journal)
-    return key_of(journal) if journal.is_file() else None
+        journal = _place(arguments.journal)
+    return None if isinstance(journal, Path) and not journal.is_file() else key_of(journal)
 
 
 def _check_head(rows: ContactSource, mapper: Mapper, show: bool) -> None:
@@ -257,18 +262,20 @@ def _check_head(rows: ContactSource, mapper: Mapper, show: bool) -> None:
         mapper.check_first(cells)
 
 
-def _original(path: Path, arguments: argparse.Namespace) -> tuple[Path, dict[str, Any]] | None:
+def _original(path: Path, arguments: argparse.Namespace) -> tuple[Path | str, dict[str, Any]] | None:
     """Return the journal of the run that wrote a failures file, and its mapping settings. Prints a note."""
-    from aelyst_async.sync.history import run_of
+    from aelyst_async.sync.history import name_of, run_of
 
-    named = None if arguments.journal in {None, "none"} else Path(arguments.journal)
-    journals = [named] if named is not None else sorted(path.absolute().parent.glob("*.db"))[:_JOURNALS]
+    named = None if arguments.journal in {None, "none"} else _place(arguments.journal)
+    journals: list[Path | str] = (
+        [named] if named is not None else [*sorted(path.absolute().parent.glob("*.db"))[:_JOURNALS]]
+    )
     found = run_of(path, journals, canonical(arguments.provider))
     name = printable(path.name)
     if found is None:
         words = "the journal of their run is not here, so repeat the options for the columns"
     else:
-        words = f"with the columns and the journal of {printable(found[0].name)}"
+        words = f"with the columns and the journal of {printable(name_of(found[0]))}"
     say(f"{name}: rows that failed before; {words}", sys.stderr)
     return found
 
@@ -278,7 +285,7 @@ async def _retry(arguments: argparse.Namespace) -> int:
     from aelyst_async.sync.history import given_up_source, origin_of
 
     interrupted = _Signals(arguments)
-    journal = Path(arguments.journal)
+    journal = _place(arguments.journal)
     origin = origin_of(journal)
     rows = given_up_source(journal)
     provider = arguments.provider or origin.target
@@ -286,7 +293,8 @@ async def _retry(arguments: argparse.Namespace) -> int:
     async with AsyncExitStack() as stack:
         stack.callback(interrupted.close)
         target = await open_target(provider, arguments.base_url or origin.base_url, stack, report="aelyst sync retry")
-        failures = Path(arguments.failures) if arguments.failures else beside(journal, "failures.jsonl")
+        home = journal if isinstance(journal, Path) else Path("journal")
+        failures = Path(arguments.failures) if arguments.failures else beside(home, "failures.jsonl")
         return await _run(
             arguments, interrupted, target, rows, journal=journal, failures=failures, settings={"key": origin.key},
             recorded=dict(origin.settings),
@@ -299,10 +307,11 @@ async def _run(
     target: Target,
     rows: Any,
     *,
-    journal: Path | None,
+    journal: Path | str | None,
     failures: Path,
     settings: dict[str, Any],
     recorded: dict[str, Any] | None = None,
+    kind: Callable[..., ContactSync] | None = None,
 ) -> int:
     """Sync `rows`, display the progress, print the report; return the exit code."""
     from aelyst_async.cli.progress import make_view
@@ -317,7 +326,7 @@ async def _run(
     report: SyncReport | None = None
     trouble: ContactsError | None = None
     try:
-        interrupted.sync = sync = ContactSync(
+        interrupted.sync = sync = (kind or ContactSync)(
             target.gateway,
             journal=journal,
             failures=None if arguments.dry_run and arguments.failures is None else failures,
@@ -451,6 +460,11 @@ class _Signals:
                 )  # fmt: skip
         else:
             self.sync.abort()
+
+
+def _place(journal: str) -> Path | str:
+    """Return what ``--journal`` names: a path, or the URL of a server."""
+    return journal if "://" in journal else Path(journal)
 
 
 def _home(file: str) -> Path:

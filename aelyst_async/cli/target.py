@@ -138,22 +138,31 @@ def variables(provider: str) -> tuple[str, str]:
 
 
 async def open_target(
-    provider: str, base_url: str | None, stack: AsyncExitStack, *, embed: bool = False, report: str | None = None
+    provider: str,
+    base_url: str | None,
+    stack: AsyncExitStack,
+    *,
+    embed: bool = False,
+    report: str | None = None,
+    limiter: Any = None,
 ) -> Target:
     """Open the gateway that `provider` names; `stack` closes it.
 
     `embed`: start a sandbox if none runs. `report`: the name of this client on the sandbox's page, which shows what the
-    gateway's rate limiter has learned. Raises `CommandError`, `ConfigurationError`.
+    gateway's rate limiter has learned. `limiter`: the gateway's, in place of its own. Raises `CommandError`,
+    `ConfigurationError`.
     """
     if provider == "sandbox" or provider.startswith("sandbox:"):
-        return await _open_sandbox(provider.partition(":")[2], base_url, stack, embed=embed, report=report)
+        vendor = provider.partition(":")[2]
+        return await _open_sandbox(vendor, base_url, stack, embed=embed, report=report, limiter=limiter)
     from aelyst_async import open_gateway
 
     credential, address = variables(provider)
     if not os.environ.get(credential):
         raise CommandError(f"{provider}: no credential; set {credential} in the environment")
     _check_address(base_url or os.environ.get(address), "--base-url" if base_url else address, credential)
-    gateway = open_gateway(provider, **({} if base_url is None else {"base_url": base_url}))
+    settings = {"base_url": base_url, "limiter": limiter}
+    gateway = open_gateway(provider, **{name: value for name, value in settings.items() if value is not None})
     if hasattr(gateway, "__aexit__"):
         await stack.enter_async_context(gateway)
     return Target(gateway=gateway, name=provider, base_url=str(getattr(gateway, "base_url", "")))
@@ -177,7 +186,7 @@ def _check_address(address: str | None, where: str, credential: str) -> None:
 
 
 async def _open_sandbox(
-    vendor: str, base_url: str | None, stack: AsyncExitStack, *, embed: bool, report: str | None
+    vendor: str, base_url: str | None, stack: AsyncExitStack, *, embed: bool, report: str | None, limiter: Any
 ) -> Target:
     from aelyst_async.registry import credential_variable, gateway_class
 
@@ -211,7 +220,7 @@ async def _open_sandbox(
     parameter, _ = credential_variable(vendor, gateway_class(vendor))
     parts = urlsplit(root)
     address = f"{parts.scheme}://{parts.netloc}{path}"
-    gateway = open_gateway(vendor, **{parameter: DEFAULT_TOKEN, "base_url": address})
+    gateway = open_gateway(vendor, **{parameter: DEFAULT_TOKEN, "base_url": address, "limiter": limiter})
     await stack.enter_async_context(gateway)
     if report is not None:
         await stack.enter_async_context(report_limiter(gateway.limiter, root, name=report))

@@ -10,7 +10,6 @@ and memory does not grow with the account. The file appears under its name when 
 is noted as sent, so a sync of the file sends only the rows that were changed since.
 """
 
-from aelyst_async.export.columns import Spool
 from aelyst_async.export.exporting import ExportError, ExportProgress, ExportReport, export_contacts
 
-__all__ = ["ExportError", "ExportProgress", "ExportReport", "Spool", "export_contacts"]
+__all__ = ["ExportError", "ExportProgress", "ExportReport", "export_contacts"]

@@ -71,7 +71,7 @@ class ExportReport:
     reasons: tuple[tuple[str, int], ...] = ()
     changed: int = 0
     formulas: int = 0
-    journal: Path | None = None
+    journal: Path | str | None = None
     elapsed: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:

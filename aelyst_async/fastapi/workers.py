@@ -51,7 +51,8 @@ def warn_of_split_quota(limiter: object, what: str) -> bool:
         return False
     logger.warning(
         "%s: %d worker processes share one account, and each has a rate limiter of its own; together they will send "
-        "up to %d times the quota and be refused with 429. Run one worker, or share one quota between them",
+        "up to %d times the quota and be refused with 429. Run one worker, or share one quota between them: "
+        "RateLimiter(shared=RedisQuota(url))",
         what, workers, workers,
     )  # fmt: skip
     return True

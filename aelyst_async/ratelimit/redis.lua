@@ -38,6 +38,22 @@ local meta, first = read(KEYS[2])
 if not bucket or not meta then return redis.error_reply('AELYSTKEY not a hash of this library') end
 if not first and meta.salt ~= salt then return redis.error_reply('AELYSTSALT another salt') end
 
+-- Windows that APIs use: a measured one is the nearest of these, if it is near.
+local USUAL = {0.05e6, 0.1e6, 0.2e6, 0.25e6, 0.5e6, 1e6, 2e6, 3e6, 5e6, 10e6, 15e6, 20e6, 30e6, 60e6}
+local function usual(length)
+    for _, one in ipairs(USUAL) do
+        if math.abs(length - one) < 0.1 * one then return one end
+    end
+    return length
+end
+
+local function longer(length)
+    for _, one in ipairs(USUAL) do
+        if one > 1.2 * length then return one end
+    end
+    return 2 * length
+end
+
 local function get(name) return tonumber(bucket[name]) or 0 end
 
 local writes = {'format', '1'}
@@ -66,7 +82,7 @@ redis.call('EXPIRE', KEYS[2], 86400)
 local limit, per, source = get('limit'), get('per'), get('source')
 local settled_at = get('settled_at')  -- one member learns until then, after every change of what it has learned
 local function settle(from)
-    settled_at = from + math.max(4e6, math.min(4 * per, per + 10e6))
+    settled_at = from + math.max(2e6, math.min(2 * per, per + 5e6))
     put('settled_at', settled_at)
 end
 if told_per > 0 and (told_source > source or (told_source == source and (source > 1 or bucket.learner == member))) then
@@ -102,6 +118,7 @@ current = current + sent
 put('index', index)
 put('current', current)
 put('before', before)
+put('in_window', get('in_window') + sent)
 
 local function reply(mode, granted, wait, every, late, paused)
     redis.call('HSET', KEYS[1], unpack(writes))
@@ -110,6 +127,7 @@ local function reply(mode, granted, wait, every, late, paused)
             math.floor(per), source, members}
 end
 
+local alone = (bucket.learner or '') ~= ''  -- a member sends without slots
 local blocked = math.min(get('blocked'), now + LONGEST_PAUSE)
 local trim = bucket.trim and get('trim') or 1
 
@@ -118,8 +136,13 @@ if op == 'report' then
     if pause >= 0 then
         blocked = math.max(blocked, now + math.min(pause, LONGEST_PAUSE))
         put('blocked', blocked)
-        if (bucket.learner or '') == '' and now >= get('cut') + math.max(per, pause) then
+        if not alone and now >= get('cut') + math.max(per, pause) then
             trim = math.max(0.1, 0.9 * trim)
+            if source == 1 and trim < 0.75 then  -- what was learned is too short
+                per, trim = longer(per), 1
+                put('per', per)
+                put('index', 0)
+            end
         end
         put('cut', now)
         if known and source == 1 and bucket.learner == member then settle(blocked) end
@@ -133,19 +156,26 @@ if op == 'report' then
         put('outside_at', now)
         put('least', math.min(bucket.least and get('least') or of, remaining))
     end
-    if known and now - get('began') >= per then
+    if known and now - get('began') >= math.max(per, 1e6) then
         local slack = not bucket.least or get('least') >= math.max(1, 0.03 * limit)
         if slack and get('cut') < get('began') and pause < 0 then trim = math.min(1, 1.02 * trim) end
-        -- A learned window that is wrong: callers wait although much is left, or all are refused often.
-        if source == 1 and members > 1 and now > get('relearn_next') and
-                (trim < 0.75 or bucket.least and get('least') > 0.4 * limit and get('hungry_until') > now) then
-            local from, gap = now + per + HORIZON, 2 * math.max(get('relearn_gap'), 4 * per)
-            settle(from)
-            trim = 1
-            put('relearn_from', from)
-            put('relearn_gap', gap)
-            put('relearn_next', from + gap)
+        if source == 1 and bucket.least and not alone then
+            -- Slots are evenly spaced, so the most that the server counts shows how long it counts. (A token bucket
+            -- counts next to nothing, or less from window to window.) Believed if five windows agree.
+            local used, ours = limit - get('least'), (get('in_window') + sent) * per / (now - get('began'))
+            local ratio, agree = used / ours, 0
+            if get('hungry_until') > get('began') and used >= math.max(3, 0.1 * limit) and ratio < 0.88 then
+                agree = math.abs(ratio - get('ratio')) < 0.08 and get('agree') + 1 or 1
+            end
+            if agree == 1 then put('ratio', ratio) end
+            if agree == 5 then
+                per, agree, trim = usual(per * ratio), 0, 1
+                put('per', per)
+                put('index', 0)
+            end
+            put('agree', agree)
         end
+        put('in_window', 0)
         put('began', now)
         put('least', remaining >= 0 and remaining or limit)
     end
@@ -160,9 +190,7 @@ if want == 0 then return reply('slots', 0, 0, 0, 0, math.max(0, blocked - now)) 
 
 local learner_until = get('learner_until')
 if learner_until > now + LEASE then learner_until = now end  -- the clock was set back
-local learns = not known or source == 1 and now < math.min(settled_at, now + 5 * per + 4e6)
--- The server forgets the others' requests before one member goes on alone.
-if learns and now < get('relearn_from') then return reply('slots', 0, get('relearn_from') - now, 0, 0, 0) end
+local learns = not known or source == 1 and now < settled_at and settled_at < now + 3600e6
 if learns or now - several_at > math.max(MEMBER_TTL, per) then
     if not bucket.since then put('since', now) end
     if bucket.learner == member or learner_until <= now then

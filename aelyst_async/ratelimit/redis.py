@@ -16,6 +16,7 @@ times of the event loop. What happens:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import math
@@ -46,8 +47,8 @@ _OLDEST = 6
 _HORIZON = 0.1
 """Seconds for which slots are reserved ahead: few round trips, and little is lost when a process ends."""
 
-_PATIENCE = 0.3
-"""Seconds of failed calls after which Redis counts as away. Source: three time-outs."""
+_PATIENCE = 1.0
+"""Seconds of failed calls after which Redis counts as away. Source: ten time-outs, longer than a busy host stalls."""
 
 _PROBE = 0.25
 """Seconds between calls while Redis is away."""
@@ -180,7 +181,10 @@ class RedisQuota:
         """Close the connections. Idempotent; a later request opens new ones."""
         client, self._client, self._script = self._client, None, None
         if client is not None and self._loop is asyncio.get_running_loop():
-            await client.aclose()
+            from redis.exceptions import RedisError
+
+            with contextlib.suppress(RedisError, OSError):  # it is closed nevertheless
+                await client.aclose()
 
     # -- SharedQuota ------------------------------------------------------------------------------------------------
 

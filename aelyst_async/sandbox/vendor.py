@@ -211,8 +211,7 @@ class Vendor:
         return f"/{self.name}/v1"
 
     def match(self, method: str, segments: list[str]) -> Match:
-        """Find the route. A literal segment has precedence over a parameter. A parameter is never empty."""
-        best: Route | None = None
+        """Find the route. A path without parameters has precedence over one with. A parameter is never empty."""
         found: list[Route] = []
         for route in self.routes:
             if len(route.segments) != len(segments):
@@ -222,12 +221,11 @@ class Vendor:
                     break
             else:
                 found.append(route)
-                if route.method == method and (best is None or "{" in best.template):
-                    best = route
+        # `/contacts/lists` is a resource of its own, although it also matches `/contacts/{contactId}`.
+        found = [route for route in found if "{" not in route.template] or found
+        best = next((route for route in found if route.method == method), None)
         if best is None:
-            # `/contacts/lists` is a resource of its own, although it also matches `/contacts/{contactId}`.
-            literal = [route for route in found if "{" not in route.template] or found
-            return Match(None, {}, tuple(sorted({route.method for route in literal})))
+            return Match(None, {}, tuple(sorted({route.method for route in found})))
         pairs = zip(best.segments, segments, strict=True)
         return Match(best, {name[1:-1]: value for name, value in pairs if name.startswith("{")})
 

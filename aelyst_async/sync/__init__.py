@@ -5,6 +5,7 @@
 `journal`, `database`, `committer`   what is known of each contact, on disk
 `delivery`, `scout`                  one row's way to the vendor
 `engine`, `sizing`, `quota`          all rows' way: how many at once, what waits, how it ends
+`mirror`                             deletes what the table no longer has
 `report`, `failures`                 what has become of them
 `contact_sync`                       the front door
 ===================================  ==============================================================================
@@ -20,6 +21,7 @@ from aelyst_async.sync.errors import (
     SyncError,
     SyncStoppedError,
 )
+from aelyst_async.sync.mirror import MirrorPlan
 from aelyst_async.sync.report import Progress, SyncReport
 from aelyst_async.tables.sources import ContactSource, read_contacts
 
@@ -29,6 +31,7 @@ __all__ = [
     "JournalError",
     "JournalLockedError",
     "MappingError",
+    "MirrorPlan",
     "Pauses",
     "Progress",
     "SourceError",

@@ -12,11 +12,9 @@ from typing import Any, TypeAlias
 
 from aelyst_async.sqlite import GroupCommit
 from aelyst_async.sync.errors import JournalError
-from aelyst_async.sync.journal import Attempt, Dead, Forgotten, Journal, Settled
+from aelyst_async.sync.journal import Journal, Write
 
-__all__ = ["Committer", "Write"]
-
-Write: TypeAlias = "Settled | Attempt | Dead | Forgotten"
+__all__ = ["Committer"]
 
 _Work: TypeAlias = "Write | Mapping[str, Any] | None"
 """A write, the progress of the run, or None: wait for what was put before."""

@@ -15,7 +15,8 @@ import attrs
 from aelyst_async.errors import ContactsError
 from aelyst_async.gateway import ContactGateway
 from aelyst_async.sync.committer import Committer
-from aelyst_async.sync.delivery import Courier, Pauses
+from aelyst_async.sync.database import is_url
+from aelyst_async.sync.delivery import Courier, Pauses, patient
 from aelyst_async.sync.engine import Deliverer, Engine, ErrorBudget
 from aelyst_async.sync.errors import JournalError, MappingError, SourceError, SyncError
 from aelyst_async.sync.failures import FailuresFile, beside, table_of
@@ -40,8 +41,9 @@ __all__ = ["ContactSync"]
 class ContactSync:
     """Brings a table of contacts into an API: `run` returns a `SyncReport`.
 
-    `journal`: the path of the SQLite file that remembers what went in (None: nothing is remembered, every row is
-    sent). `key`: what contacts are matched by (``"email,phone"``: the first that a row has). `concurrency`: the most
+    `journal`: what remembers what went in: the path of an SQLite file, or the URL of a PostgreSQL database as
+    `aelyst_async.sync.postgres` says (None: nothing is remembered, every row is sent). `key`: what contacts are
+    matched by (``"email,phone"``: the first that a row has). `concurrency`: the most
     rows in flight; how many there are follows from the quota and the latency. `mapping`, `constants`, `empty`,
     `region`, `ignore_unknown`, `drop_extensions`, `date_format`, `true`, `false`: as `Mapper` says. `duplicates`: which
     of several rows with one key stands (``"last"``, ``"first"``, ``"error"``: none). `failures`: where failed rows are
@@ -124,7 +126,9 @@ class ContactSync:
                 raise MappingError("delete_missing needs a journal, which makes deletes safe to repeat; name one")
             self._new_mirror = partial(Mirror, gateway, self.mapper, max_deletes=max_deletes, confirm=confirm)
             self._new_mirror()  # raises for settings that cannot work
-        self._journal_path = None if journal is None else Path(journal)
+        self._journal_place: Path | str | None = None
+        if journal is not None:
+            self._journal_place = str(journal) if is_url(journal) else Path(journal)
         self._concurrency = concurrency
         self._duplicates: Duplicates = duplicates
         self._failures_path = None if failures is None else Path(failures)
@@ -175,12 +179,13 @@ class ContactSync:
             resources.callback(source.close)
             source.stopped = lambda: worker.closing or self._asked is not None
             failures = self._failures_path
-            if failures is None and not dry_run and (home := source.path or self._journal_path) is not None:
-                failures = beside(home, "failures.jsonl")
+            if failures is None and not dry_run:
+                home = source.path or (self._journal_place if isinstance(self._journal_place, Path) else None)
+                failures = None if home is None else beside(home, "failures.jsonl")
             self._check_paths(source, failures)
             # One that exists is opened before the source is read, since it may be in use; a new one is made after it,
             # so that a refused source leaves none behind.
-            exists = self._journal_path is not None and self._journal_path.exists()
+            exists = self._journal_place is not None and await worker.run(_exists, self._journal_place)
             journal = await self._open_journal(worker, resources, dry_run=dry_run) if exists else None
             resumed = False
             reader = Reader(
@@ -206,7 +211,10 @@ class ContactSync:
             if journal is not None:
                 reader.look_up = journal.look_up
             if journal is not None and not dry_run:
-                resumed = journal.begin(
+                if journal.database.shared:
+                    reader.claim = journal.claim
+                resumed = await worker.run(
+                    journal.begin,
                     source=source.name,
                     fingerprint=reader.fingerprint,
                     arguments={
@@ -260,7 +268,7 @@ class ContactSync:
         remote: bool,
         resumed: bool,
     ) -> SyncReport:
-        gateway: Any = self._patient_gateway()
+        gateway: Any = patient(self.gateway)
         tally = Tally()
         sizer = Sizer(self._concurrency)
         traffic = Traffic(gateway, tally, sizer)
@@ -274,6 +282,8 @@ class ContactSync:
                     assume_new=self._assume_new,
                 )  # fmt: skip
                 courier.look_first = self._look_first
+                if (claim := reader.claim) is not None:
+                    courier.claim = lambda keys: worker.run(claim, keys)
                 deliverer: Deliverer = courier
                 if dry_run:
                     deliverer = RemoteScout(courier, gateway, self.mapper) if remote else LocalScout()
@@ -353,36 +363,28 @@ class ContactSync:
         finally:
             self._mirroring = None
 
-    def _patient_gateway(self) -> Any:
-        """Return the gateway without retries of its own: the engine has better ones, which hold no slot."""
-        with_retry = getattr(self.gateway, "with_retry", None)
-        if not callable(with_retry):
-            return self.gateway
-        from aelyst_async.transport.retry import RetryPolicy
-
-        return with_retry(RetryPolicy(max_attempts=1, queued=False))
-
     async def _open_journal(self, worker: Worker, resources: ExitStack, *, dry_run: bool) -> Journal | None:
-        path = self._journal_path
-        if path is None or (dry_run and not path.exists()):
+        place = self._journal_place
+        if place is None or (dry_run and not await worker.run(_exists, place)):
             return None
 
         def opened() -> Journal:
-            journal = Journal.open(path)
+            journal = Journal.open(place)
             resources.callback(journal.close)  # on the thread: a sync that is cancelled meanwhile closes it, too
             return journal
 
         gateway: Any = self.gateway
         journal = await worker.run(opened)
         name = await gateway.account(journal.salt) if hasattr(gateway, "account") else None
-        journal.bind(self.mapper.schema.provider, name, key=self.mapper.key, rebind=self._rebind, target=self._target)
+        provider, key = self.mapper.schema.provider, self.mapper.key
+        await worker.run(journal.bind, provider, name, key=key, rebind=self._rebind, target=self._target)
         return journal
 
     def _check_paths(self, source: ContactSource, failures: Path | None) -> None:
         """Refuse to write over the source, or where nothing can be written."""
         if failures is not None and not failures.absolute().parent.is_dir():
             raise SyncError(f"--failures {failures}: no such directory; name another file")
-        journal = self._journal_path
+        journal = self._journal_place if isinstance(self._journal_place, Path) else None
         if source.path is not None:
             table = None if failures is None else table_of(failures)
             for path, option in ((failures, "--failures"), (table, "--failures"), (journal, "--journal")):
@@ -397,12 +399,20 @@ class ContactSync:
 def _notes(journal: Journal | None, untold: int) -> tuple[str, ...]:
     notes = []
     if journal is not None and journal.unreadable:
-        words = f"{journal.unreadable:,} rows of {journal.path.name} do not fit their checksum (is the disk failing?)"
-        notes.append(f"{words}; nothing in them was used, their contacts were looked up")
+        words = f"{journal.unreadable:,} rows of {journal.database.name} do not fit their checksum"
+        notes.append(f"{words} (is the disk failing?); nothing in them was used, their contacts were looked up")
     if untold:
         who = "1 of the created contacts" if untold == 1 else f"{untold:,} of the created contacts"
         notes.append(f"{who} may have been there before: the API does not tell whether an upsert created or updated")
     return tuple(notes)
+
+
+def _exists(place: Path | str) -> bool:
+    if isinstance(place, Path):
+        return place.exists()
+    from aelyst_async.sync import postgres
+
+    return postgres.exists(place)
 
 
 def _is_number(value: object) -> bool:

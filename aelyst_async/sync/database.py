@@ -1,49 +1,75 @@
-"""The journal's file: what marks it as a journal, its seals, and its errors in one line."""
+"""What a journal needs of its database, its seals, and its errors in one line.
+
+`Database` is the seam between the journal's state machine (`journal`, one implementation in portable SQL) and the two
+databases that it runs on: a file (`sqlite`) or a schema of a PostgreSQL server (`postgres`). The SQL has ``?`` for each
+value, and ``INSERT … ON CONFLICT`` for "insert or update", which both understand.
+"""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from aelyst_async.sync.errors import JournalError
 
 __all__ = [
-    "APPLICATION",
+    "SCHEMA",
     "VERSION",
+    "Database",
     "GivenUp",
     "OtherKindError",
-    "check_kind",
-    "check_meta",
-    "connect",
-    "connect_immutable",
-    "connect_read_only",
+    "Statements",
     "damaged",
-    "explained",
     "given_up_rows",
+    "is_url",
+    "meta_salt",
     "read_meta",
+    "redacted",
     "seal",
     "sealed_meta",
+    "shown",
+    "without_password",
+    "write_meta",
 ]
 
-VERSION = 2
-APPLICATION = 0x61656C53
-"""``aelS``: what marks an SQLite file as a journal of a sync."""
+T = TypeVar("T")
 
-_SIGNS_OF_DAMAGE = ("malformed", "no such table", "no such column", "has no column")
-"""In the words of SQLite's errors."""
+VERSION = 2
+
+_PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):[^/\s]*@")
+
+SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value {any}){table};
+CREATE TABLE run (
+    id {id}, started {real} NOT NULL, ended {real}, seen {real} NOT NULL, pid INTEGER, host TEXT, boot TEXT,
+    source TEXT, fingerprint TEXT, arguments TEXT, exit INTEGER, report TEXT
+);
+CREATE TABLE contact (
+    key TEXT PRIMARY KEY, state TEXT NOT NULL, operation TEXT, hash {bytes}, contact_id TEXT, run INTEGER NOT NULL,
+    row INTEGER, status INTEGER, attempts INTEGER NOT NULL, at {real} NOT NULL, uptime {real} NOT NULL,
+    seal {bytes} NOT NULL
+){table};
+CREATE TABLE attempt (
+    id {id}, run INTEGER NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL, operation TEXT NOT NULL,
+    status INTEGER, outcome TEXT NOT NULL, at {real} NOT NULL
+);
+CREATE TABLE dead (
+    key TEXT PRIMARY KEY, run INTEGER NOT NULL, row INTEGER, line INTEGER, rule TEXT NOT NULL, message TEXT NOT NULL,
+    status INTEGER, attempts INTEGER NOT NULL, payload TEXT NOT NULL, at {real} NOT NULL, seal {bytes} NOT NULL
+){table};
+"""
+"""The tables of a journal. A database fills in the names of its types."""
 
 _SEALED_META = ("salt", "provider", "account", "key", "target", "base_url", "instance")
 
 
 class OtherKindError(JournalError):
-    """The file is a database, but no journal that this version can read."""
+    """The database is none of a journal that this version can read."""
 
 
 class GivenUp(NamedTuple):
@@ -55,41 +81,117 @@ class GivenUp(NamedTuple):
     payload: list[list[Any]]
 
 
-def connect_read_only(path: str | os.PathLike[str]) -> sqlite3.Connection:
-    """Return a connection that only reads, also while a sync is writing. Raises `JournalError`."""
-    file = Path(path)
-    if not file.is_file():
-        raise JournalError(f"{file}: no such journal")
-    with explained(file):
-        connection = _connected(f"{file.absolute().as_uri()}?mode=ro", uri=True)
-        try:
-            check_kind(connection, file)
-            check_meta(connection, file)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+class Statements(Protocol):
+    """SQL statements inside one transaction."""
+
+    def fetch(self, sql: str, values: Sequence[Any] = (), /) -> list[Any]:
+        """Return the rows of a query, as sequences."""
+        ...
+
+    def execute(self, sql: str, values: Sequence[Any] = (), /) -> int:
+        """Return how many rows the statement changed."""
+        ...
+
+    def many(self, sql: str, rows: Sequence[Sequence[Any]], /) -> None:
+        """Execute the statement once for each of `rows`."""
+        ...
+
+    def insert(self, sql: str, values: Sequence[Any], /) -> int:
+        """Insert one row into a table with an ``id`` that counts, and return it."""
+        ...
 
 
-def connect_immutable(file: Path) -> sqlite3.Connection:
-    """Return a connection that reads what the file itself holds, and neither looks for nor locks anything beside it."""
-    connection = _connected(f"{file.absolute().as_uri()}?immutable=1", uri=True)
+class Database(Protocol):
+    """An open database of one journal. All methods block and raise `JournalError`."""
+
+    @property
+    def path(self) -> Path | str:
+        """What reports call it; without a password."""
+        ...
+
+    name: str
+    """Its short name."""
+
+    owner: int
+    """This process' number among those that claim rows; 0 where `shared` is false."""
+
+    shared: bool
+    """Whether several processes may have it open: then rows are claimed (`aelyst_async.sync.claims`)."""
+
+    shift: float
+    """Seconds to add to a time of the journal to get one of `aelyst_async.sync.clock.uptime` of this process."""
+
+    def read(self, work: Callable[[Statements], T], /) -> T:
+        """Return what `work` returns. May run beside `write`."""
+        ...
+
+    def write(self, work: Callable[[Statements], T], /) -> T:
+        """Do `work` as one durable transaction, or not at all. It may be called more than once."""
+        ...
+
+    def close(self) -> None:
+        """Close it, and give up what protects it from other processes. Idempotent."""
+        ...
+
+
+def is_url(place: str | os.PathLike[str]) -> bool:
+    """Whether a journal is named by the URL of a server rather than by a path."""
+    return isinstance(place, str) and "://" in place
+
+
+def without_password(text: str) -> str:
+    """Return a string in which the password of each URL is hidden."""
+    return _PASSWORD.sub(r"\1:***@", text)
+
+
+def redacted(url: str) -> str:
+    """Return the URL of a server without its password and its parameters, but with its schema."""
+    where, _, query = without_password(url).partition("?")
+    schema = next((part for part in query.split("&") if part.startswith("schema=")), "")
+    return f"{where}{'?' if schema else ''}{schema}"
+
+
+def shown(place: str | os.PathLike[str]) -> str:
+    """Return what names a journal, as it may be shown."""
+    return redacted(str(place)) if is_url(place) else str(place)
+
+
+def read_meta(statements: Statements) -> dict[str, Any]:
+    """Return the table ``meta``."""
+    return dict(statements.fetch("SELECT name, value FROM meta"))
+
+
+def write_meta(statements: Statements, rows: Iterable[tuple[str, Any]]) -> None:
+    """Write rows of the table ``meta``."""
+    sql = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    statements.many(sql, list(rows))
+
+
+def meta_salt(meta: Mapping[str, Any], name: str) -> bytes:
+    """Return the salt if what the journal says of itself is whole. Raises `JournalError`."""
     try:
-        check_kind(connection, file)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        salt = bytes.fromhex(meta["salt"])
+        if dict(sealed_meta(meta, salt))["seal"] == meta["seal"]:
+            return salt
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise JournalError(damaged(name, "its table meta does not fit its checksum"))
 
 
-def given_up_rows(connection: sqlite3.Connection) -> tuple[list[GivenUp], int]:
+def sealed_meta(meta: Mapping[str, Any], salt: bytes) -> list[tuple[str, Any]]:
+    """Return the rows of `meta` that decide something, with their seal."""
+    rows = [(name, meta[name]) for name in _SEALED_META if name in meta]
+    return [*rows, ("seal", seal(salt, *rows).hex())]
+
+
+def given_up_rows(statements: Statements) -> tuple[list[GivenUp], int]:
     """Return the rows that were given up, in the order of their source, and the number of those whose seal does not
     fit: what they hold must not be sent.
     """
-    salt = bytes.fromhex(read_meta(connection)["salt"])
+    salt = bytes.fromhex(read_meta(statements)["salt"])
     rows: list[GivenUp] = []
     damaged = 0
-    for key, row, line, payload, sealed in connection.execute(
+    for key, row, line, payload, sealed in statements.fetch(
         "SELECT key, row, line, payload, seal FROM dead ORDER BY row, key"
     ):
         if sealed == seal(salt, key, row, line, payload):
@@ -99,95 +201,15 @@ def given_up_rows(connection: sqlite3.Connection) -> tuple[list[GivenUp], int]:
     return rows, damaged
 
 
-def connect(file: Path) -> sqlite3.Connection:
-    """Return a connection that may be used from any thread, from one at a time."""
-    return _connected(str(file))
-
-
-def _connected(name: str, *, uri: bool = False) -> sqlite3.Connection:
-    connection = sqlite3.connect(name, uri=uri, isolation_level=None, check_same_thread=False, timeout=10.0)
-    # Text with a damaged byte is no reason to fail: its row's seal will not fit.
-    connection.text_factory = lambda value: value.decode("utf-8", "surrogateescape")
-    return connection
-
-
-def check_kind(connection: sqlite3.Connection, file: Path) -> None:
-    """Raise `OtherKindError` unless the database is a journal of this version."""
-    other = "name another one with --journal"
-    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not tables:
-            raise JournalError(f"{file.name} is empty: no run has been made with this journal")
-        if tables >= {"meta", "run", "contact", "attempt", "dead"}:
-            raise OtherKindError(
-                f"{file.name} was written by an older version of aelyst-async, which this one cannot read; {other} "
-                "(each row is then looked up or sent anew)"
-            )
-        what = "the journal of background jobs" if "job" in tables else "an SQLite file"
-        raise OtherKindError(f"{file.name} is {what} but no journal of a sync; {other}")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != VERSION:
-        what = "upgrade aelyst-async, or " if version > VERSION else ""
-        raise OtherKindError(f"{file.name} has version {version}, this program writes version {VERSION}: {what}{other}")
-
-
-def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:
-    """Return the table ``meta``."""
-    return dict(connection.execute("SELECT name, value FROM meta"))
-
-
-def check_meta(connection: sqlite3.Connection, file: Path) -> bytes:
-    """Return the salt if what the journal says of itself is whole. Raises `JournalError`."""
-    meta = read_meta(connection)
-    try:
-        salt = bytes.fromhex(meta["salt"])
-        if dict(sealed_meta(meta, salt))["seal"] == meta["seal"]:
-            return salt
-    except (KeyError, TypeError, ValueError):
-        pass
-    raise JournalError(damaged(file, "its table meta does not fit its checksum"))
-
-
-def sealed_meta(meta: Mapping[str, Any], salt: bytes) -> list[tuple[str, Any]]:
-    """Return the rows of `meta` that decide something, with their seal."""
-    rows = [(name, meta[name]) for name in _SEALED_META if name in meta]
-    return [*rows, ("seal", seal(salt, *rows))]
-
-
 def seal(salt: bytes, *values: object) -> bytes:
     """Return a checksum of `values`, which differs from journal to journal."""
     return hashlib.blake2b(repr(values).encode(), key=salt, digest_size=8).digest()
 
 
-@contextmanager
-def explained(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn SQLite's and the system's errors into one `JournalError` line."""
-    file = Path(path)
-    try:
-        yield
-        return
-    except sqlite3.Error as error:
-        words = str(error)
-    except UnicodeDecodeError:  # sqlite3's own, from a message that quotes a damaged schema
-        words = "malformed database schema"
-    except OSError as error:
-        what = "; free some space" if error.errno == errno.ENOSPC else ""
-        raise JournalError(f"cannot open {file}: {(error.strerror or type(error).__name__).lower()}{what}") from None
-    if "full" in words or "disk I/O" in words:
-        words = f"cannot be written ({words}): free some space and run the same command again"
-    if "locked" in words:
-        words = f"another program has it open ({words}): close that and run the same command again"
-    if "not a database" in words:
-        raise JournalError(f"{file.name} is damaged or no journal ({words}); name another one with --journal")
-    if any(sign in words for sign in _SIGNS_OF_DAMAGE):
-        raise JournalError(damaged(file, words))
-    raise JournalError(f"{file.name}: {words}")
-
-
-def damaged(file: Path, problem: str) -> str:
+def damaged(name: str, problem: str) -> str:
     """Return the message for a journal that cannot be used. `problem` may quote what is damaged."""
     last = "".join(sign if sign.isprintable() else "?" for sign in problem.strip().rpartition("\n")[2])
     return (
-        f"{file.name} is damaged or no journal ({last}): move it away and run again; "
+        f"{name} is damaged or no journal ({last}): move it away and run again; "
         "without it every row is looked up or sent anew"
     )

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import attrs
@@ -28,6 +29,7 @@ from aelyst_async.errors import (
     ApiError,
     AuthenticationError,
     BadRequestError,
+    ConfigurationError,
     ConflictError,
     ContactNotFoundError,
     ContactsError,
@@ -48,10 +50,13 @@ from aelyst_async.sync.journal import Attempt, Dead, Entry, Settled
 from aelyst_async.sync.reading import Work
 from aelyst_async.tables.mapping import Mapper
 
-__all__ = ["Courier", "Kind", "Pauses", "Verdict"]
+__all__ = ["Courier", "Kind", "Pauses", "Verdict", "patient"]
 
 _MAX_FORBIDDEN = 5
 """Answers 403 in a row after which it is the credential that is refused, not each row."""
+
+_HELD = 1.0
+"""Seconds after which a row that another process holds is tried again."""
 
 _CREATED_NOW = 60.0
 """Seconds, by the vendor's clock, between a contact's creation and its last change within which both are one event."""
@@ -103,9 +108,14 @@ class Pauses:
 
 
 class Courier:
-    """Delivers rows through one gateway. `look_first`: whether a row in doubt is looked up (off: to show why it is)."""
+    """Delivers rows through one gateway.
+
+    ``look_first``: whether a row in doubt is looked up (off: to show why it is). ``claim``: claims the key of a row
+    that another process holds, as `Reader.claim` says.
+    """
 
     look_first = True
+    claim: Callable[[Sequence[str]], Awaitable[Mapping[str, Entry | None]]] | None = None
 
     def __init__(
         self,
@@ -130,6 +140,8 @@ class Courier:
 
     def first_delay(self, work: Work) -> float:
         """Return the seconds before a row may be tried at all, and mark one whose fate an earlier run left open."""
+        if work.held:
+            return _HELD
         entry = work.entry
         if entry is None:
             return 0.0
@@ -154,6 +166,8 @@ class Courier:
 
     async def attempt(self, work: Work) -> Verdict:
         """Make one attempt. Raises `JournalError`."""
+        if work.held and (verdict := await self._claim(work)) is not None:
+            return verdict
         who = self._mapper.identifier(work.values)
         operation = "verify" if work.verify else "look-up" if work.ambiguous else "write"
         try:
@@ -173,6 +187,19 @@ class Courier:
             outcome = f"{type(error).__name__}: {verdict.message or _words(error)}"[:500]
             self._committer.put(Attempt(work.key, number, operation, getattr(error, "status", None), outcome))
             return verdict
+
+    async def _claim(self, work: Work) -> Verdict | None:
+        """Claim a row that another process held; None if it may be tried now."""
+        assert self.claim is not None
+        held = await self.claim([work.key])
+        if work.key not in held:
+            return Verdict(Kind.LATER, delay=_HELD)
+        work.held = False
+        entry = work.entry = held[work.key]
+        if entry is not None and entry.state == "DONE" and entry.hash == work.hash:
+            return Verdict(Kind.UNCHANGED)  # the other process has sent it
+        delay = self.first_delay(work)
+        return Verdict(Kind.LATER, delay=delay) if delay > 0 else None
 
     def succeeded(self) -> None:
         """Note that a request succeeded: the credential is good."""
@@ -310,7 +337,8 @@ class Courier:
         )
 
     def _done(self, work: Work, receipt: WriteReceipt, kind: Kind | None) -> Verdict:
-        untold = kind is None and receipt.created is None and work.entry is None
+        known = work.entry is not None and (work.entry.state == "DONE" or work.entry.contact_id is not None)
+        untold = kind is None and receipt.created is None and not known
         if kind is None:
             kind = Kind.CREATED if receipt.created or untold else Kind.UPDATED
         entry = work.entry
@@ -336,6 +364,11 @@ class Courier:
             if not work.ambiguous:
                 self._settle(work, "PARKED", "create", status=status)
             return Verdict(Kind.STOP, error=_about(work, error), status=status)
+        if isinstance(error, ConfigurationError):
+            # Not about the row: a quota that cannot be shared, a client that is closed. Nothing was sent.
+            if not work.ambiguous:
+                self._settle(work, "PARKED", "create")
+            return Verdict(Kind.STOP, error=error)
         doubt = _in_doubt(error)
         if not doubt and getattr(error, "may_have_been_applied", False) and getattr(error, "method", "") == "POST":
             work.upserted = True
@@ -401,6 +434,16 @@ class Courier:
         return value / 2 + self._random.uniform(0, value / 2)
 
 
+def patient(gateway: Any) -> Any:
+    """Return the gateway without retries of its own: the engine has better ones, which hold no slot."""
+    with_retry = getattr(gateway, "with_retry", None)
+    if not callable(with_retry):
+        return gateway
+    from aelyst_async.transport.retry import RetryPolicy
+
+    return with_retry(RetryPolicy(max_attempts=1, queued=False))
+
+
 def _open_state(work: Work, state: str) -> str:
     """Return the journal's state of a row that is not done: AMBIGUOUS where its contact may exist, else `state`."""
     return "AMBIGUOUS" if work.ambiguous or work.upserted else state
@@ -422,7 +465,7 @@ def _storable(contact_id: object) -> str | None:
         contact_id.encode()
     except UnicodeEncodeError:  # a lone surrogate, which JSON can carry
         return None
-    return contact_id or None
+    return None if not contact_id or "\0" in contact_id else contact_id
 
 
 def _about(work: Work, error: AuthenticationError) -> AuthenticationError:

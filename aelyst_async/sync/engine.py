@@ -30,7 +30,7 @@ from aelyst_async.sync.delivery import Kind, Verdict
 from aelyst_async.sync.errors import SyncError, SyncStoppedError
 from aelyst_async.sync.failures import FailuresFile
 from aelyst_async.sync.quota import Traffic
-from aelyst_async.sync.reading import Chunk, Reader, Work, work_data
+from aelyst_async.sync.reading import Chunk, Work, work_data
 from aelyst_async.sync.report import Progress, Tally
 from aelyst_async.sync.sizing import Sizer
 from aelyst_async.sync.worker import Worker
@@ -38,7 +38,7 @@ from aelyst_async.tables.model import Problem
 from aelyst_async.tables.values import REASONS
 from aelyst_async.waiting import uninterrupted
 
-__all__ = ["Deliverer", "Engine", "ErrorBudget"]
+__all__ = ["Deliverer", "Engine", "ErrorBudget", "Rows", "count"]
 
 _LOW_WATER = 500
 """Rows ready below which the next chunk is read."""
@@ -61,6 +61,16 @@ _HOPELESS_START = 3.0
 
 _HOPELESS = 120.0
 """The same in the middle of a run."""
+
+
+class Rows(Protocol):
+    """What the rows come from: a `Reader`, or the stored rows of a shard."""
+
+    total: int
+
+    def next_chunk(self) -> Chunk:
+        """Decide the next rows. Blocks; called on the run's thread."""
+        ...
 
 
 class Deliverer(Protocol):
@@ -89,12 +99,29 @@ class ErrorBudget:
         return self._share is not None and decided >= 100 and failed > self._share * decided
 
 
+def count(chunk: Chunk, tally: Tally, failures: FailuresFile) -> None:
+    """Count what was decided without a request, and write what was refused to the failures file."""
+    tally.read += chunk.read
+    tally.unchanged += chunk.unchanged
+    tally.skipped += chunk.skipped
+    for refused in chunk.refused:
+        tally.failed += 1
+        tally.problems(refused.row, refused.line, refused.problems)
+        for problem in refused.problems:
+            words = REASONS.get(problem.rule, problem.message)
+            tally.reason(f"{problem.column}: {words}" if problem.column else words)
+        failures.add(
+            row=refused.row, line=refused.line, key=refused.key, problems=refused.problems, status=None,
+            attempts=0, data=refused.data,
+        )  # fmt: skip
+
+
 class Engine:
     """One run. `run` returns when every row is decided, or early, with the reason in `stopped` or an exception."""
 
     def __init__(
         self,
-        reader: Reader,
+        reader: Rows,
         deliverer: Deliverer,
         *,
         worker: Worker,
@@ -196,20 +223,7 @@ class Engine:
             self._fail(error)
 
     def _take_in(self, chunk: Chunk) -> None:
-        tally = self._tally
-        tally.read += chunk.read
-        tally.unchanged += chunk.unchanged
-        tally.skipped += chunk.skipped
-        for refused in chunk.refused:
-            tally.failed += 1
-            tally.problems(refused.row, refused.line, refused.problems)
-            for problem in refused.problems:
-                words = REASONS.get(problem.rule, problem.message)
-                tally.reason(f"{problem.column}: {words}" if problem.column else words)
-            self._failures.add(
-                row=refused.row, line=refused.line, key=refused.key, problems=refused.problems, status=None,
-                attempts=0, data=refused.data,
-            )  # fmt: skip
+        count(chunk, self._tally, self._failures)
         for work in chunk.work:
             delay = self._deliverer.first_delay(work)
             if delay > 0:

@@ -1,4 +1,4 @@
-"""What is known about each contact, on disk: the journal. SQLite in WAL mode, one file per target.
+"""What is known about each contact, on disk: the journal. One file, or one schema of PostgreSQL, per target.
 
 A contact's row goes through these states::
 
@@ -18,72 +18,79 @@ Each row has a *seal*: a checksum, keyed by the journal's salt, over everything 
 that the disk got wrong could otherwise send one person's data to another. A row whose seal does not fit is reported
 as ``UNREADABLE``: the contact is looked up as if nothing were known of it.
 
-Writes are collected and committed in groups by `Committer`, on a thread of its own with ``synchronous=FULL``: a row
-waits for one commit shared with whatever else is waiting, and the event loop for none.
+Writes are collected and committed in groups by `Committer`, on a thread of its own: a row waits for one durable commit
+shared with whatever else is waiting, and the event loop for none.
+
+A file is held by one process. A schema of PostgreSQL may be used by several at once, so each row is claimed before it
+is read for sending (`aelyst_async.sync.claims`).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import socket
-import sqlite3
-import stat
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from aelyst_async.locks import LockFile
+from aelyst_async.sync import claims
 from aelyst_async.sync.clock import BOOT, uptime
 from aelyst_async.sync.database import (
-    APPLICATION,
-    VERSION,
-    OtherKindError,
-    check_kind,
-    check_meta,
-    connect,
-    connect_immutable,
-    connect_read_only,
-    damaged,
-    explained,
+    Database,
+    Statements,
+    is_url,
+    meta_salt,
     read_meta,
     seal,
     sealed_meta,
+    write_meta,
 )
-from aelyst_async.sync.errors import JournalError, JournalLockedError
+from aelyst_async.sync.errors import JournalError
+from aelyst_async.sync.sqlite import SqliteFile
 
-__all__ = ["Attempt", "Dead", "Entry", "Forgotten", "Journal", "Settled"]
+__all__ = ["Attempt", "Dead", "Decided", "Entry", "Forgotten", "Journal", "Settled", "Write"]
 
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE run (
-    id INTEGER PRIMARY KEY, started REAL NOT NULL, ended REAL, seen REAL NOT NULL, pid INTEGER, host TEXT, boot TEXT,
-    source TEXT, fingerprint TEXT, arguments TEXT, exit INTEGER, report TEXT
-);
-CREATE TABLE contact (
-    key TEXT PRIMARY KEY, state TEXT NOT NULL, operation TEXT, hash BLOB, contact_id TEXT, run INTEGER NOT NULL,
-    row INTEGER, status INTEGER, attempts INTEGER NOT NULL, at REAL NOT NULL, uptime REAL NOT NULL, seal BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE attempt (
-    id INTEGER PRIMARY KEY, run INTEGER NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL, operation TEXT NOT NULL,
-    status INTEGER, outcome TEXT NOT NULL, at REAL NOT NULL
-);
-CREATE TABLE dead (
-    key TEXT PRIMARY KEY, run INTEGER NOT NULL, row INTEGER, line INTEGER, rule TEXT NOT NULL, message TEXT NOT NULL,
-    status INTEGER, attempts INTEGER NOT NULL, payload TEXT NOT NULL, at REAL NOT NULL, seal BLOB NOT NULL
-) WITHOUT ROWID;
-"""
+_PART = 500
+"""Keys in one query."""
+
+_PAGE = 5_000
+"""Rows in one query that is read to its end."""
+
+_IDS = (
+    "SELECT key, contact_id FROM contact WHERE key > ? AND contact_id IS NOT NULL "
+    "AND (operation IS NULL OR operation <> 'delete') ORDER BY key LIMIT ?"
+)
+_RUN = (
+    "INSERT INTO run (started, seen, pid, host, boot, source, fingerprint, arguments) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_CONTACT = (
+    "INSERT INTO contact (key, state, operation, hash, contact_id, run, row, status, attempts, at, uptime, seal) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET state = excluded.state, "
+    "operation = excluded.operation, hash = excluded.hash, contact_id = excluded.contact_id, run = excluded.run, "
+    "row = excluded.row, status = excluded.status, attempts = excluded.attempts, at = excluded.at, "
+    "uptime = excluded.uptime, seal = excluded.seal"
+)
+_ATTEMPT = "INSERT INTO attempt (run, key, number, operation, status, outcome, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_DEAD = (
+    "INSERT INTO dead (key, run, row, line, rule, message, status, attempts, payload, at, seal) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET run = excluded.run, "
+    "row = excluded.row, line = excluded.line, rule = excluded.rule, message = excluded.message, "
+    "status = excluded.status, attempts = excluded.attempts, payload = excluded.payload, at = excluded.at, "
+    "seal = excluded.seal"
+)
+# What went in leaves no payload behind.
+_DECIDED = (
+    "UPDATE pending SET outcome = ?, payload = NULL, progress = NULL, "
+    "data = CASE WHEN CAST(? AS TEXT) = 'failed' THEN data END WHERE run = ? AND row = ?"
+)
 
 
 class Entry(NamedTuple):
     """What the journal knows of one contact.
 
     ``uptime``: when it was written, by the clock of `aelyst_async.sync.clock`; None if that was in another boot of
-    the system, so that its age is not known.
+    the system, so that its age is not known. ``run``: which run wrote it.
     """
 
     state: str
@@ -91,6 +98,7 @@ class Entry(NamedTuple):
     hash: bytes | None = None
     contact_id: str | None = None
     uptime: float | None = None
+    run: int | None = None
 
 
 class Settled(NamedTuple):
@@ -136,48 +144,48 @@ class Forgotten(NamedTuple):
     keys: tuple[str, ...]
 
 
+class Decided(NamedTuple):
+    """The outcome of a stored row (`aelyst_async.sync.stored`), to be written."""
+
+    row: int
+    outcome: str
+
+
+Write: TypeAlias = "Settled | Attempt | Dead | Forgotten | Decided"
+
+
 class Journal:
-    """An open journal: one process holds it. All methods block; call them from one thread at a time.
+    """An open journal. All methods block; call them from one thread at a time, `look_up` and `claim` beside `apply`.
 
     ``unreadable``: how many rows `look_up` has met whose seal does not fit.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: LockFile, salt: bytes) -> None:
-        self.path = path
-        self.salt = salt
-        """The key of the seals, and of the account's name, which so is worth nothing outside this file."""
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.path = database.path
+        self.salt = meta_salt(database.read(read_meta), database.name)
+        """The key of the seals, and of the account's name, which so is worth nothing outside this journal."""
         self.run = 0
         self.unreadable = 0
-        self._connection = connection
-        self._lock = lock
-        self._reader: sqlite3.Connection | None = None
-        self._this_boot = {number for (number,) in connection.execute("SELECT id FROM run WHERE boot = ?", (BOOT,))}
-        self._wal = _identity(_wal(path))
+        boots = database.read(lambda statements: statements.fetch("SELECT id FROM run WHERE boot = ?", (BOOT,)))
+        self._this_boot = {number for (number,) in boots}
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Journal:
-        """Open or make the journal at `path` (mode 0600) and lock it.
+    def open(cls, place: str | os.PathLike[str]) -> Journal:
+        """Open or make the journal: a file at a path, which is locked, or a schema of PostgreSQL by its URL.
 
         Raises `JournalLockedError`, or `JournalError` if it is damaged, of another version, or no journal at all.
         """
-        file = Path(path).absolute()
-        with explained(file):
-            try:
-                lock = LockFile(file)
-            except ValueError as error:  # a NUL in the path
-                raise JournalError(f"cannot open {str(file)!r}: {error}") from None
+        if is_url(place):
+            from aelyst_async.sync.postgres import Postgres
+
+            database: Database = Postgres(str(place))
+        else:
+            database = SqliteFile(place)
         try:
-            _take(lock, file)
-            with explained(file):
-                connection = connect(file)
-                try:
-                    salt = _prepare(connection, file)
-                    return cls(file, connection, lock, salt)
-                except BaseException:
-                    connection.close()
-                    raise
+            return cls(database)
         except BaseException:
-            lock.close()
+            database.close()
             raise
 
     def bind(
@@ -193,116 +201,147 @@ class Journal:
 
         `target`: ``target`` and ``base_url`` as in `aelyst_async.sync.history.Origin`, and a sandbox's ``instance``.
         """
-        target = dict(target or {})
-        with explained(self.path):
-            meta = read_meta(self._connection)
+        facts = dict(target or {})
+
+        def work(statements: Statements) -> None:
+            meta = read_meta(statements)
             # A journal in which nothing has happened yet (a wrong token, a wrong address) binds nobody.
-            blank = self._connection.execute("SELECT 1 FROM contact WHERE state <> 'PARKED' LIMIT 1").fetchone() is None
+            blank = not statements.fetch("SELECT 1 FROM contact WHERE state <> 'PARKED' LIMIT 1")
             instance = meta.get("instance")
-            if instance is not None and not blank and instance != target.get("instance"):
+            if instance is not None and not blank and instance != facts.get("instance"):
                 raise JournalError(
-                    f"{self.path.name} belongs to another account: the sandbox at {meta.get('base_url')} was "
+                    f"{self.database.name} belongs to another account: the sandbox at {meta.get('base_url')} was "
                     "started or reset since, and the contacts of the journal are gone; delete the journal, or name "
                     "another one with --journal"
                 )
             if "provider" not in meta or blank or rebind:
-                meta.update(provider=provider, account=account, key=key, **target)
-                self._connection.execute("BEGIN IMMEDIATE")
-                self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", sealed_meta(meta, self.salt))
-                self._connection.execute("COMMIT")
-                return
-            name = self.path.name
-            bound = meta["provider"]
-            if bound != provider:
-                raise JournalError(f"{name} belongs to {bound}, not to {provider}; name another one with --journal")
-            if meta["account"] not in {account, None}:
-                raise JournalError(
-                    f"{name} belongs to another account of {provider} (or another address); name another one with "
-                    "--journal, or, if only the token was replaced, add --rebind"
-                )
-            if meta["key"] != key:
-                raise JournalError(
-                    f"{name} matches contacts by {meta['key']}, not by {key}; name another one with --journal"
-                )
+                meta.update(provider=provider, account=account, key=key, **facts)
+                write_meta(statements, sealed_meta(meta, self.salt))
+            else:
+                self._check_owner(meta, provider, account)
+                if meta["key"] != key:
+                    raise JournalError(
+                        f"{self.database.name} matches contacts by {meta['key']}, not by {key}; "
+                        "name another one with --journal"
+                    )
+
+        self.database.write(work)
+
+    def check_bound(self, provider: str, account: str | None) -> str:
+        """Return the key that the journal matches contacts by, if it belongs to this account. Raises `JournalError`."""
+        meta = self.database.read(read_meta)
+        if "provider" not in meta:
+            raise JournalError(f"{self.database.name}: no run has been made with this journal")
+        self._check_owner(meta, provider, account)
+        return str(meta["key"])
+
+    def _check_owner(self, meta: Mapping[str, Any], provider: str, account: str | None) -> None:
+        name = self.database.name
+        if meta["provider"] != provider:
+            raise JournalError(
+                f"{name} belongs to {meta['provider']}, not to {provider}; name another one with --journal"
+            )
+        if meta["account"] not in {account, None}:
+            raise JournalError(
+                f"{name} belongs to another account of {provider} (or another address); name another one with "
+                "--journal, or, if only the token was replaced, add --rebind"
+            )
 
     def begin(self, *, source: str, fingerprint: str | None, arguments: Mapping[str, Any]) -> bool:
         """Begin a run. Return whether the last one did not end by itself."""
-        with explained(self.path):
-            last = self._connection.execute("SELECT ended FROM run ORDER BY id DESC LIMIT 1").fetchone()
-            now = time.time()
-            cursor = self._connection.execute(
-                "INSERT INTO run (started, seen, pid, host, boot, source, fingerprint, arguments) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (now, now, os.getpid(), socket.gethostname(), BOOT, _storable(source), fingerprint,
-                 json.dumps(dict(arguments))),
-            )  # fmt: skip
-            self.run = int(cursor.lastrowid or 0)
-            self._this_boot.add(self.run)
-            return last is not None and last[0] is None
+        now = time.time()
+        values = (
+            now, now, os.getpid(), socket.gethostname(), BOOT, _storable(source), fingerprint,
+            json.dumps(dict(arguments)),
+        )  # fmt: skip
+
+        def work(statements: Statements) -> tuple[list[Any], int]:
+            return statements.fetch("SELECT ended FROM run ORDER BY id DESC LIMIT 1"), statements.insert(_RUN, values)
+
+        last, self.run = self.database.write(work)
+        self._this_boot.add(self.run)
+        return bool(last) and last[0][0] is None
 
     def end(self, exit_code: int, report: Mapping[str, Any]) -> None:
         """End the run with its report."""
-        with explained(self.path):
-            self._check_place()
-            now = time.time()
-            self._connection.execute(
-                "UPDATE run SET ended = ?, seen = ?, exit = ?, report = ? WHERE id = ?",
-                (now, now, exit_code, json.dumps(dict(report)), self.run),
+        now = time.time()
+        values = (now, now, exit_code, json.dumps(dict(report)), self.run)
+        self.database.write(
+            lambda statements: statements.execute(
+                "UPDATE run SET ended = ?, seen = ?, exit = ?, report = ? WHERE id = ?", values
             )
+        )
 
     def look_up(self, keys: Sequence[str]) -> dict[str, Entry]:
-        """Return what is known of `keys`. Has a connection of its own, so it may run beside `apply`."""
-        with explained(self.path):
-            if self._reader is None:
-                self._reader = connect(self.path)
-            found: dict[str, Entry] = {}
-            for start in range(0, len(keys), 500):
-                part = keys[start : start + 500]
-                marks = ",".join("?" * len(part))
-                for key, state, operation, digest, contact_id, run, written, sealed in self._reader.execute(
-                    "SELECT key, state, operation, hash, contact_id, run, uptime, seal FROM contact "  # noqa: S608
-                    f"WHERE key IN ({marks})",
-                    part,
-                ):
-                    if sealed == seal(self.salt, key, state, operation, digest, contact_id, run, written):
-                        known = written if run in self._this_boot else None
-                        found[key] = Entry(state, operation, digest, contact_id, known)
-                    else:
-                        self.unreadable += 1
-                        found[key] = Entry("UNREADABLE")
-            return found
+        """Return what is known of `keys`."""
+        return self.database.read(lambda statements: self._look_up(statements, keys))
+
+    def claim(self, keys: Sequence[str]) -> dict[str, Entry | None]:
+        """Claim `keys` for this process, and return those that it now holds with what is known of them.
+
+        The others are held by another process. Only for a ``shared`` database.
+        """
+
+        def work(statements: Statements) -> dict[str, Entry | None]:
+            held = claims.take(statements, self.database.owner, keys)
+            return {**dict.fromkeys(held), **self._look_up(statements, held)}
+
+        return self.database.write(work)
+
+    def _look_up(self, statements: Statements, keys: Sequence[str]) -> dict[str, Entry]:
+        found: dict[str, Entry] = {}
+        for start in range(0, len(keys), _PART):
+            part = keys[start : start + _PART]
+            marks = ",".join("?" * len(part))
+            for key, state, operation, digest, contact_id, run, written, sealed in statements.fetch(
+                "SELECT key, state, operation, hash, contact_id, run, uptime, seal FROM contact "
+                f"WHERE key IN ({marks})",
+                part,
+            ):
+                if sealed == seal(self.salt, key, state, operation, digest, contact_id, run, written):
+                    comparable = self.database.shared or run in self._this_boot
+                    known = written + self.database.shift if comparable else None
+                    found[key] = Entry(state, operation, digest, contact_id, known, run)
+                else:
+                    self.unreadable += 1
+                    found[key] = Entry("UNREADABLE")
+        return found
 
     def contact_ids(self) -> Iterator[tuple[str, str]]:
         """Yield the key and the vendor's id of each contact whose id is known."""
-        with explained(self.path):
-            yield from self._connection.execute(
-                "SELECT key, contact_id FROM contact WHERE contact_id IS NOT NULL AND operation IS NOT 'delete'"
-            )
+        last = ""
+        while True:
+            values = (last, _PAGE)
+            page = self.database.read(lambda statements: statements.fetch(_IDS, values))  # noqa: B023 - called at once
+            yield from ((key, contact_id) for key, contact_id in page)
+            if len(page) < _PAGE:
+                return
+            last = page[-1][0]
 
     def holds_selection(self, source: str) -> bool:
         """Whether the last export of `source` held a selection of the account's contacts."""
-        with explained(self.path):
-            runs = self._connection.execute("SELECT arguments FROM run WHERE source = ? ORDER BY id DESC", (source,))
-            exports = [given["selection"] for (text,) in runs if "selection" in (given := json.loads(text))]
-            return bool(exports and exports[0])
+        sql = "SELECT arguments FROM run WHERE source = ? ORDER BY id DESC"
+        runs = self.database.read(lambda statements: statements.fetch(sql, (source,)))
+        exports = [given["selection"] for (text,) in runs if "selection" in (given := json.loads(text))]
+        return bool(exports and exports[0])
 
     def open_deletes(self) -> list[str]:
         """Return the ids of the contacts whose delete was begun by an earlier run, and not confirmed."""
-        with explained(self.path):
-            rows = self._connection.execute("SELECT contact_id FROM contact WHERE operation = 'delete'").fetchall()
+        sql = "SELECT contact_id FROM contact WHERE operation = 'delete'"
+        rows = self.database.read(lambda statements: statements.fetch(sql))
         return [contact_id for (contact_id,) in rows if contact_id]
 
-    def apply(
-        self, writes: Iterable[Settled | Attempt | Dead | Forgotten], progress: Mapping[str, Any] | None = None
-    ) -> None:
+    def apply(self, writes: Iterable[Write], progress: Mapping[str, Any] | None = None) -> None:
         """Commit `writes` as one transaction. Raises `JournalError`; then none of them is written."""
-        now, up = time.time(), uptime()
-        run, salt = self.run, self.salt
+        now, up = time.time(), uptime() - self.database.shift
+        run, salt, shared = self.run, self.salt, self.database.shared
         contacts: list[tuple[Any, ...]] = []
         attempts: list[tuple[Any, ...]] = []
         revived: list[tuple[str]] = []
         forgotten: list[tuple[str]] = []
         dead: list[tuple[Any, ...]] = []
+        decided: list[tuple[Any, ...]] = []
+        released: list[str] = []
         for write in writes:
             if isinstance(write, Settled):
                 key, state, operation, digest, contact_id = write[:5]
@@ -311,177 +350,51 @@ class Journal:
                     (key, state, operation, digest, contact_id, run, write.row, write.status, write.attempts, now, up,
                      sealed)
                 )  # fmt: skip
-                if write.was_dead and write.state == "DONE":
-                    revived.append((write.key,))
+                if state == "DONE":
+                    released.append(key)
+                    if write.was_dead:
+                        revived.append((key,))
             elif isinstance(write, Attempt):
                 outcome = _storable(write.outcome)
                 attempts.append((run, write.key, write.number, write.operation, write.status, outcome, now))
             elif isinstance(write, Forgotten):
                 forgotten += [(key,) for key in write.keys]
-            else:
+            elif isinstance(write, Dead):
                 payload = json.dumps(write.payload, ensure_ascii=True)
                 dead.append(
                     (write.key, run, write.row, write.line, write.rule, _storable(write.message), write.status,
                      write.attempts, payload, now, seal(salt, write.key, write.row, write.line, payload))
                 )  # fmt: skip
-        with explained(self.path):
-            self._check_place()
-            execute = self._connection.execute
-            many = self._connection.executemany
-            execute("BEGIN IMMEDIATE")
-            try:
-                many("INSERT OR REPLACE INTO contact VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", contacts)
-                if forgotten:
-                    many("DELETE FROM contact WHERE key = ?", forgotten)
-                if attempts:
-                    many(
-                        "INSERT INTO attempt (run, key, number, operation, status, outcome, at) "
-                        "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                        attempts,
-                    )
-                if revived or forgotten:
-                    many("DELETE FROM dead WHERE key = ?", revived + forgotten)
-                if dead:
-                    many("INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", dead)
-                if progress is not None:
-                    execute("UPDATE run SET seen = ?, report = ? WHERE id = ?", (now, json.dumps(dict(progress)), run))
-                execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    execute("ROLLBACK")
-                raise
+                released.append(write.key)
+            else:
+                decided.append((write.outcome, write.outcome, run, write.row))
+
+        def work(statements: Statements) -> None:
+            many = statements.many
+            many(_CONTACT, contacts)
+            if forgotten:
+                many("DELETE FROM contact WHERE key = ?", forgotten)
+            if attempts:
+                many(_ATTEMPT, attempts)
+            if revived or forgotten:
+                many("DELETE FROM dead WHERE key = ?", revived + forgotten)
+            if dead:
+                many(_DEAD, dead)
+            if decided:
+                many(_DECIDED, decided)
+            if shared and released:
+                claims.release(statements, self.database.owner, released)
+            if progress is not None:
+                sql = "UPDATE run SET seen = ?, report = ? WHERE id = ?"
+                statements.execute(sql, (now, json.dumps(dict(progress)), run))
+
+        self.database.write(work)
 
     def close(self) -> None:
-        """Close the file and release the lock. Idempotent."""
-        try:
-            if self._reader is not None:
-                self._reader.close()
-            self._connection.close()
-        finally:
-            self._lock.close()
-
-    def _check_place(self) -> None:
-        """Raise `JournalError` if the file was removed or replaced: what is written then is lost when we end."""
-        if self._lock.is_current() and _identity(_wal(self.path)) == self._wal:
-            return
-        raise JournalError(
-            f"{self.path.name} or its -wal file was removed or replaced while the run was going on, so what went in "
-            "since then is not remembered; put it back, or run again with a new journal"
-        )
-
-
-def _take(lock: LockFile, file: Path) -> None:
-    """Lock the journal. Raises `JournalLockedError`, `JournalError`."""
-    with explained(file):
-        if not stat.S_ISREG(file.stat().st_mode):
-            raise JournalError(f"{file} is no regular file; name another one with --journal")
-    try:
-        free = lock.try_lock()
-    except OSError as error:
-        words = (error.strerror or type(error).__name__).lower()
-        raise JournalError(f"{file} cannot be locked ({words}): keep the journal on a local disk") from None
-    if not free:
-        raise JournalLockedError(
-            f"{file.name} is in use by {_holder(file)}; wait for it, or stop it (Ctrl-C saves its work)"
-        )
-
-
-def _holder(file: Path) -> str:
-    """Name the process that holds the journal. Raises `JournalError` if the file is something else's."""
-    # By a hard link, SQLite does not find the newest rows (they are in a file beside the other name), nor may it look.
-    for read in (connect_read_only, connect_immutable):
-        try:
-            with closing(read(file)) as connection:
-                who = _signature(connection)
-            # The holder signs just after it has taken the lock: what stands there until then is of an earlier one.
-            if who["host"] == socket.gethostname() and not _is_alive(int(who["pid"])):
-                break
-            return f"process {who['pid']} on {who['host']} since {who['since']}"
-        except OtherKindError:
-            raise
-        except (JournalError, sqlite3.Error, ValueError, TypeError, KeyError):
-            continue
-    return "another process"
-
-
-def _signature(connection: sqlite3.Connection) -> dict[str, Any]:
-    """Return who has the journal, or had it last: ``pid``, ``host``, ``since``, ``path``."""
-    return dict(json.loads(read_meta(connection)["holder"]))
-
-
-def _sign(connection: sqlite3.Connection, file: Path) -> None:
-    """Sign as the holder, in the file itself, so that it can be read by any name."""
-    now = time.strftime("%Y-%m-%d %H:%M:%S")
-    who = {"pid": os.getpid(), "host": socket.gethostname(), "since": now, "path": str(file.resolve())}
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('holder', ?)", (json.dumps(who),))
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _check_name(connection: sqlite3.Connection, file: Path) -> None:
-    """Raise `JournalError` where the newest rows are beside another name of the file: its last holder was killed."""
-    try:
-        last = Path(str(_signature(connection)["path"]))
-        left = last != file.resolve() and _wal(last).stat().st_size > 0 and (not last.exists() or last.samefile(file))
-    except (OSError, ValueError, TypeError, KeyError):
-        return
-    if left:
-        raise JournalError(
-            f"{file.name} was last used as {last}, and its newest rows are still in {_wal(last).name} there; "
-            "use that name, or move both files together"
-        )
-
-
-def _is_alive(pid: int) -> bool:
-    if sys.platform == "win32":  # os.kill would end it
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _prepare(connection: sqlite3.Connection, file: Path) -> bytes:
-    """Make the tables or check them, and sign as the holder. Return the salt."""
-    # A process that died while making the file leaves one without tables.
-    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-        salt = secrets.token_bytes(16)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(
-            f"BEGIN; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; {_SCHEMA}"
-        )
-        connection.executemany("INSERT INTO meta VALUES (?, ?)", sealed_meta({"salt": salt.hex()}, salt))
-        connection.execute("COMMIT")
-    else:
-        check_kind(connection, file)
-        problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if problem != "ok":
-            raise JournalError(damaged(file, problem))
-        salt = check_meta(connection, file)
-        _check_name(connection, file)
-        connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    # Keys come in no order, so a commit touches as many pages as rows: fewer, larger checkpoints write each page once.
-    connection.execute("PRAGMA wal_autocheckpoint = 4000")
-    connection.execute("PRAGMA cache_size = -8000")
-    _sign(connection, file)
-    return salt
+        """Close the database; what this process holds is free for others. Idempotent."""
+        self.database.close()
 
 
 def _storable(text: str) -> str:
-    """Return `text` without what UTF-8 cannot carry (lone surrogates), as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _wal(file: Path) -> Path:
-    return file.with_name(f"{file.name}-wal")
-
-
-def _identity(file: Path) -> tuple[int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+    """Return `text` without what no database takes (lone surrogates, NUL), as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

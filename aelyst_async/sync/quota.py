@@ -9,13 +9,14 @@ last seconds does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aelyst_async.sync.report import Tally
 from aelyst_async.sync.sizing import Sizer
 
-__all__ = ["Traffic"]
+__all__ = ["Traffic", "shared_limiter"]
 
 
 class Traffic:
@@ -78,3 +79,20 @@ class Traffic:
         if not rates or elapsed <= 0:
             return None
         return max(min(1.0, self._by_endpoint[endpoint] / (rate * elapsed)) for endpoint, (rate, _) in rates.items())
+
+
+@asynccontextmanager
+async def shared_limiter(url: str | None) -> AsyncIterator[Any]:
+    """Yield a `RateLimiter`, which shares its quota through the Redis at `url`, if one is given.
+
+    Raises `ConfigurationError`.
+    """
+    from aelyst_async import RateLimiter
+
+    if url is None:
+        yield RateLimiter()
+        return
+    from aelyst_async.ratelimit import RedisQuota
+
+    async with RedisQuota(url) as shared:
+        yield RateLimiter(shared=shared)

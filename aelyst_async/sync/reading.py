@@ -37,8 +37,8 @@ _CHUNK = 1_000
 class Work:
     """A row to be sent, and what has become of it so far.
 
-    ``ambiguous``: a create may have happened, so the contact is looked up first. ``upserted``: an upsert that may be
-    repeated may have created the contact; the next run looks it up.
+    ``held``: another process has claimed it. ``ambiguous``: a create may have happened, so the contact is looked up
+    first. ``upserted``: an upsert that may be repeated may have created the contact; the next run looks it up.
     """
 
     row: int
@@ -48,6 +48,7 @@ class Work:
     hash: bytes
     data: Any
     entry: Entry | None
+    held: bool = False
     attempts: int = 0
     looks: int = 0
     verify: bool = False
@@ -82,12 +83,15 @@ class Chunk:
 
 
 class Reader:
-    """Reads one source for one target. ``look_up`` asks the journal for many keys at once (None: there is none).
+    """Reads one source for one target.
 
-    ``saw`` is told each row that fits, duplicates included.
+    ``look_up`` asks the journal for many keys at once (None: there is none). ``claim`` claims the keys of rows to be
+    sent and returns those that it got, with what is known of them now (None: nobody else has the journal). ``saw`` is
+    told each row that fits, duplicates included.
     """
 
     look_up: Callable[[Sequence[str]], Mapping[str, Entry]] | None = None
+    claim: Callable[[Sequence[str]], Mapping[str, Entry | None]] | None = None
     saw: Callable[[Mapped], None] | None = None
 
     def __init__(
@@ -182,6 +186,8 @@ class Reader:
             known = {} if self.look_up is None else self.look_up([mapped.key for _, _, mapped, _ in candidates])
             for candidate in candidates:
                 self._compare(candidate, known.get(candidate[2].key), chunk)
+        if self.claim is not None and chunk.work:
+            self._claim(self.claim([work.key for work in chunk.work]), chunk)
         return chunk
 
     def close(self) -> None:
@@ -232,6 +238,14 @@ class Reader:
             chunk.unchanged += 1
             return
         chunk.work.append(Work(row, line, mapped.key, mapped.values, mapped.hash, data, entry, verify=same))
+
+    @staticmethod
+    def _claim(held: Mapping[str, Entry | None], chunk: Chunk) -> None:
+        for work in chunk.work:
+            if work.key in held:
+                work.entry = held[work.key]
+            else:
+                work.held = True
 
 
 def _as_data(columns: tuple[str, ...] | None, cells: Any) -> Any:

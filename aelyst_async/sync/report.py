@@ -54,7 +54,7 @@ class SyncReport:
     skipped: int = 0
     pending: int = 0
     failures: Path | None = None
-    journal: Path | None = None
+    journal: Path | str | None = None
     requests: dict[str, int] = attrs.Factory(dict)
     waited: float = 0.0
     network: float = 0.0

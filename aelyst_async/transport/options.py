@@ -11,7 +11,7 @@ segment may name a person, and becomes ``{identifier}``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -22,7 +22,7 @@ from aelyst_async.transport.messages import Request
 
 __all__ = ["Params", "check_headers", "make_request"]
 
-Params: TypeAlias = Mapping[str, str | int | float | bool | Iterable[str | int] | None]
+Params: TypeAlias = Mapping[str, str | int | float | bool | Sequence[str | int] | None]
 """Query parameters: True and False become ``true`` and ``false``, None is left out, several values repeat the name."""
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
@@ -178,7 +178,7 @@ def _query(params: Params | None, secret_params: frozenset[str]) -> tuple[tuple[
             raise ConfigurationError("request: a parameter's name must be a str that is not empty")
         if name in secret_params:
             raise ConfigurationError(f"request: the parameter {name} holds the credential; the gateway alone sends it")
-        several = value if isinstance(value, (list, tuple)) else (value,)
+        several: Sequence[object] = value if isinstance(value, (list, tuple)) else (value,)
         for one in several:
             if one is None:
                 continue

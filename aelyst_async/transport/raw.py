@@ -1,11 +1,14 @@
-"""``gateway.with_raw_response``: the answer itself beside the result that the gateway makes of it."""
+"""``gateway.with_raw_response``: the answer itself beside the result that the gateway makes of it.
+
+No signature is repeated here: as in `aelyst_async.blocking`, the type of an operation is computed from the gateway's
+own method.
+"""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 import attrs
 
@@ -13,12 +16,27 @@ from aelyst_async.errors import UnsupportedOperationError
 from aelyst_async.transport.messages import Response, request_id
 
 if TYPE_CHECKING:
-    from aelyst_async.adapter import HttpGateway
+    from aelyst_async.blocking import (
+        _AddTags,
+        _AddToList,
+        _Create,
+        _Delete,
+        _Get,
+        _Merge,
+        _Messages,
+        _RemoveFromList,
+        _RemoveTags,
+        _Tags,
+        _Update,
+        _Upsert,
+    )
 
 __all__ = ["RawCalls", "RawResponse"]
 
 T = TypeVar("T")
-G = TypeVar("G", bound="HttpGateway")
+T_co = TypeVar("T_co", covariant=True)
+G = TypeVar("G")
+G_co = TypeVar("G_co", covariant=True)
 P = ParamSpec("P")
 
 
@@ -39,27 +57,83 @@ class RawResponse(Generic[T]):
         return request_id(self.headers)
 
 
-class RawCalls(Generic[G]):
-    """Makes a gateway's calls return a `RawResponse`.
+class RawCalls(Generic[G_co]):
+    """Makes a gateway's calls return a `RawResponse`. Of a call that takes several requests it is the last one's.
 
-    ``raw.get("id:1")`` is a `RawResponse` of unchecked type; ``raw(AelystGateway.get, "id:1")`` is the same call with
-    the types of the method. Methods that are no coroutine functions (iterators) have no one response.
+    An operation that has no property here is passed by name: ``raw(AelystGateway.set_lifecycle, "id:1", "Lead")``.
     """
 
-    def __init__(self, gateway: G, listening: Callable[[list[Response]], G]) -> None:
+    def __init__(self, gateway: G_co, listening: Callable[[list[Response]], Any]) -> None:
         self._gateway = gateway
         self._listening = listening
 
-    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, RawResponse[Any]]]:
-        method = None if name.startswith("_") else getattr(type(self._gateway), name, None)
-        if method is None:
-            raise AttributeError(f"{type(self._gateway).__name__} has no method {name!r}")
-        if not inspect.iscoroutinefunction(method):
-            raise UnsupportedOperationError(f"with_raw_response: {name} is no call with one response")
-        return partial(self, method)
+    @property
+    def get(self: RawCalls[_Get[P, T]]) -> Callable[P, Coroutine[Any, Any, RawResponse[T]]]:
+        """Return the contact."""
+        return self._method("get")
+
+    @property
+    def create(self: RawCalls[_Create[P, T]]) -> Callable[P, Coroutine[Any, Any, RawResponse[T]]]:
+        """Create a contact."""
+        return self._method("create")
+
+    @property
+    def update(self: RawCalls[_Update[P, T]]) -> Callable[P, Coroutine[Any, Any, RawResponse[T]]]:
+        """Change the fields given."""
+        return self._method("update")
+
+    @property
+    def upsert(self: RawCalls[_Upsert[P, T]]) -> Callable[P, Coroutine[Any, Any, RawResponse[T]]]:
+        """Update the contact, or create it."""
+        return self._method("upsert")
+
+    @property
+    def delete(self: RawCalls[_Delete[P, T]]) -> Callable[P, Coroutine[Any, Any, RawResponse[T]]]:
+        """Delete the contact."""
+        return self._method("delete")
+
+    @property
+    def merge(self: RawCalls[_Merge[P, T]]) -> Callable[P, Coroutine[Any, Any, RawResponse[T]]]:
+        """Merge two contacts."""
+        return self._method("merge")
+
+    @property
+    def tags(self: RawCalls[_Tags[P, T]]) -> Callable[P, Coroutine[Any, Any, RawResponse[T]]]:
+        """Return the tags of a contact."""
+        return self._method("tags")
+
+    @property
+    def add_tags(self: RawCalls[_AddTags[P, T]]) -> Callable[P, Coroutine[Any, Any, RawResponse[T]]]:
+        """Add tags to a contact."""
+        return self._method("add_tags")
+
+    @property
+    def remove_tags(self: RawCalls[_RemoveTags[P, T]]) -> Callable[P, Coroutine[Any, Any, RawResponse[T]]]:
+        """Remove tags from a contact."""
+        return self._method("remove_tags")
+
+    @property
+    def add_to_list(self: RawCalls[_AddToList[P, T]]) -> Callable[P, Coroutine[Any, Any, RawResponse[T]]]:
+        """Put a contact on a list."""
+        return self._method("add_to_list")
+
+    @property
+    def remove_from_list(self: RawCalls[_RemoveFromList[P, T]]) -> Callable[P, Coroutine[Any, Any, RawResponse[T]]]:
+        """Take a contact off a list."""
+        return self._method("remove_from_list")
+
+    @property
+    def messages(self: RawCalls[_Messages[P, T]]) -> Callable[P, Coroutine[Any, Any, RawResponse[T]]]:
+        """Return the messages of a contact."""
+        return self._method("messages")
+
+    @property
+    def request(self: RawCalls[_Request[P, T]]) -> Callable[P, Coroutine[Any, Any, RawResponse[T]]]:
+        """Call a route that no method wraps."""
+        return self._method("request")
 
     async def __call__(
-        self, method: Callable[Concatenate[G, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+        self: RawCalls[G], method: Callable[Concatenate[G, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> RawResponse[T]:
         """Call `method` of the gateway's class; return its result with the last answer behind it.
 
@@ -72,5 +146,16 @@ class RawCalls(Generic[G]):
         last = answers[-1]
         return RawResponse(status=last.status, headers=last.headers, body=last.body, value=value)
 
+    def _method(self, name: str) -> Callable[..., Any]:
+        method = getattr(type(self._gateway), name, None)
+        if method is None:
+            raise AttributeError(f"{type(self._gateway).__name__} has no operation {name!r}")
+        return partial(self, method)
+
     def __repr__(self) -> str:
         return f"<raw responses of {self._gateway!r}>"
+
+
+class _Request(Protocol[P, T_co]):
+    @property
+    def request(self) -> Callable[P, Coroutine[Any, Any, T_co]]: ...

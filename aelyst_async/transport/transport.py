@@ -117,6 +117,8 @@ class Transport:
             given = {name.lower() for name in headers}
             kept = {name: value for name, value in self._headers.items() if name.lower() not in given}
             view._headers = {**kept, **headers}  # noqa: SLF001
+            if view._fixed is not None:  # noqa: SLF001
+                view._check_headers(view._fixed)  # noqa: SLF001
         if answers is not None:
             view._answers = answers  # noqa: SLF001
         return view
@@ -336,9 +338,15 @@ class Transport:
             within = min(within, policy.total if course.deadline is None else max(course.deadline - now, 0.001))
         secret = await self._credential.resolve(within)
         self.redactor.learn(secret.reveal())
+        self._check_headers(secret)
         if self._credential.fixed:
             self._fixed = secret
         return secret
+
+    def _check_headers(self, secret: Secret) -> None:
+        """Raise `ConfigurationError` where a header of the caller's holds the credential under an innocent name."""
+        if self._headers and any(secret.reveal() in value for value in self._headers.values()):
+            raise ConfigurationError("headers: a value holds the credential; the gateway alone sends that")
 
     def _named(self, secret: Secret | None, key: bytes = b"") -> str:
         if (account := self._credential.account) is not None:

@@ -1,7 +1,7 @@
 """A small service: webhooks come in, contacts are upserted in the background, a page shows how it stands.
 
-``uvicorn app:app --timeout-graceful-shutdown 5``, with AELYST_TOKEN (and AELYST_BASE_URL) in the environment. See
-README.md.
+``uvicorn app:app --timeout-graceful-shutdown 5``, with AELYST_TOKEN (and AELYST_BASE_URL) in the environment; with
+REDIS_URL also ``--workers 2``. See README.md.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import hmac
 import html
 import os
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, HTTPException
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict
 
-from aelyst_async import Email, open_gateway
+from aelyst_async import Email, RateLimiter, open_gateway
 from aelyst_async.fastapi import (
     Accepted,
     AppGateway,
@@ -27,11 +28,14 @@ from aelyst_async.fastapi import (
     jobs_router,
     lifespans,
 )
+from aelyst_async.ratelimit import RedisQuota
 from aelyst_providers.aelyst import AelystContact, AelystFields, AelystGateway, CustomField
 
 WEBHOOK_SECRET = os.environ.get("WEBHOOK_SECRET", "")
 
-gateway = AppGateway[AelystGateway](partial(open_gateway, "aelyst"))
+# One quota for all worker processes, in Redis. Without it, run one worker.
+quota = RedisQuota(os.environ["REDIS_URL"]) if os.environ.get("REDIS_URL") else None
+gateway = AppGateway[AelystGateway](lambda: open_gateway("aelyst", limiter=RateLimiter(shared=quota)))
 jobs = Jobs(journal=os.environ.get("JOBS_JOURNAL", "jobs.db"), concurrency=16, capacity=1000, drain_timeout=8)
 
 
@@ -63,7 +67,15 @@ def from_our_sender(x_webhook_secret: Annotated[str, Header()] = "") -> None:
         raise HTTPException(401, "the webhook secret is missing or wrong")
 
 
-app = FastAPI(title="Contacts, in the background", lifespan=lifespans(gateway, jobs))
+@asynccontextmanager
+async def close_quota(_: FastAPI) -> AsyncIterator[None]:
+    """Close the connections to Redis when the app stops."""
+    yield
+    if quota is not None:
+        await quota.aclose()
+
+
+app = FastAPI(title="Contacts, in the background", lifespan=lifespans(close_quota, gateway, jobs))
 add_error_handlers(app)
 app.include_router(health_router(gateway, jobs))
 app.include_router(jobs_router(jobs))

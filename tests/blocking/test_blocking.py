@@ -73,7 +73,10 @@ def test_operations_return_and_raise_what_the_gateway_does(
     contact = aelyst.get("email:ann@example.com")
     assert isinstance(contact, AelystContact)
     assert (contact.first_name, contact.last_name) == ("Ann", "Lee")
-    assert aelyst.upsert("email:bo@example.com", ContactFields(first_name="Bo")).created
+    aelyst.upsert("email:bo@example.com", ContactFields(first_name="Bo"))
+    aelyst.add_tags("email:bo@example.com", ["vip"])
+    assert [tag.name for tag in aelyst.tags("email:bo@example.com")] == ["vip"]
+    assert {one.first_name for one in aelyst.contacts()} == {"Ann", "Bo"}
     with pytest.raises(ContactNotFoundError) as caught:
         aelyst.get("email:nobody@example.com")
     assert caught.value.__cause__ is None
@@ -278,9 +281,13 @@ def test_contacts_are_a_plain_iterator_that_closes_its_source() -> None:
 def test_many_contacts_are_written_and_read_as_plain_iterators(aelyst: BlockingGateway[AelystGateway]) -> None:
     people = [(f"email:{number}@example.com", AelystFields(first_name=str(number))) for number in range(30)]
     assert all(outcome.ok for outcome in aelyst.upsert_many(people, concurrency=8))
+    assert all(outcome.ok for outcome in aelyst.update_many(people))
+    assert all(outcome.ok for outcome in aelyst.add_tags_many((identifier, ["new"]) for identifier, _ in people))
     outcomes = list(aelyst.get_many([*(identifier for identifier, _ in people), "email:nobody@example.com"]))
     assert sum(outcome.ok for outcome in outcomes) == 30
     assert {type(outcome.error) for outcome in outcomes if not outcome.ok} == {ContactNotFoundError}
+    assert all(outcome.ok for outcome in aelyst.delete_many(identifier for identifier, _ in people))
+    assert not list(aelyst.contacts())
 
 
 def test_input_is_read_in_the_calling_thread_and_no_further_than_the_concurrency() -> None:

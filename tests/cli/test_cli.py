@@ -89,7 +89,7 @@ def test_json_report_and_plain_progress(url: str, capsys: pytest.CaptureFixture[
     )
     report = json.loads(out)
     assert (code, report["created"], report["exit_code"], report["version"]) == (0, 5, 0, 1)
-    assert report["requests"] == {"POST 200": 5, "PUT 404": 5}
+    assert report["requests"] == {"POST 200": 5}
     assert "5 of 5 rows" in err
     assert [path.name for path in Path().iterdir()] == ["people.csv"]
 
@@ -111,7 +111,7 @@ def test_the_sandbox_is_told_what_the_sync_has_learned(url: str, capsys: pytest.
     newest = min((one for one in told if one["name"] == "aelyst sync"), key=lambda one: one["silent"])
     assert newest["ended"]
     limits = {one["endpoint"]: (one["limit"], one["enforced"]["limit"]) for one in newest["buckets"]}
-    assert limits["PUT /contact/{identifier}"] == (400, 400)
+    assert limits["POST /contact/create_or_update/{identifier}"] == (400, 400)
 
 
 def test_an_embedded_sandbox_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_a_silent_pipe_can_be_interrupted(serve: Serve, source: str, number: sig
 def test_a_pipe_is_read_once_and_synced_whole(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     serve(UPDATED)
     os.mkfifo("pipe")
-    for words in ("5 updated", "5 unchanged (no request)"):
+    for words in ("5 created", "5 unchanged (no request)"):
         writer = threading.Thread(target=lambda: Path("pipe").write_text(TABLE))
         writer.start()
         assert main(["sync", "pipe", *QUIET]) == 0

@@ -17,10 +17,10 @@ ROOT = Path(__file__).parents[2]
 SNAPSHOT = Path(__file__).with_name("api.txt")
 OURS = ("aelyst_async", "aelyst_providers")
 PUBLIC = (
-    "aelyst_async", "aelyst_async.errors", "aelyst_async.fastapi", "aelyst_async.gateway", "aelyst_async.pytest_plugin",
-    "aelyst_async.ratelimit", "aelyst_async.sandbox", "aelyst_async.sync", "aelyst_async.tables",
-    "aelyst_async.telemetry", "aelyst_async.transport", "aelyst_providers.aelyst", "aelyst_providers.callab",
-    "aelyst_providers.dmchamp",
+    "aelyst_async", "aelyst_async.errors", "aelyst_async.export", "aelyst_async.fastapi", "aelyst_async.gateway",
+    "aelyst_async.pytest_plugin", "aelyst_async.ratelimit", "aelyst_async.sandbox", "aelyst_async.sync",
+    "aelyst_async.tables", "aelyst_async.telemetry", "aelyst_async.transport", "aelyst_providers.aelyst",
+    "aelyst_providers.callab", "aelyst_providers.dmchamp",
 )  # fmt: skip
 """The modules whose ``__all__`` is the contract."""
 

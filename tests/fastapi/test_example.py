@@ -18,6 +18,7 @@ import pytest
 
 from aelyst_async.sandbox import Sandbox
 from tests.fastapi.helpers import until
+from tests.redis_server import RedisServer, needs_redis
 
 COUNTS = [400, pytest.param(2000, marks=pytest.mark.slow)]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fastapi_app"
@@ -266,3 +267,22 @@ async def test_two_workers_share_a_journal_and_one_of_them_is_killed(
     assert log.count("2 worker processes share one account") >= 2
     assert "Traceback" not in log
     assert sandbox.token("aelyst") not in log
+
+
+@needs_redis
+@pytest.mark.slow
+async def test_workers_with_one_quota_in_redis_keep_to_it_and_say_nothing(
+    sandbox: Sandbox, service: Service, sender: Sender
+) -> None:
+    sandbox.assume(quota="40/s", quota_window="sliding")
+    with RedisServer() as redis:
+        service.environment["REDIS_URL"] = redis.url + "?socket_timeout=2&socket_connect_timeout=2"
+        await service.start("--workers", "2")
+        await alive(sender)
+        await sender.send_all(people(100))
+        await everything_is_written_once(sandbox, sender, 100)
+        await service.stop(within=30)
+    log = service.log.read_text()
+    assert "worker processes share one account" not in log
+    assert "Traceback" not in log
+    assert redis.url not in log

@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 import aelyst_async.ratelimit.redis as module
 from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit import Demand, Quota, RateLimiter, RedisQuota
+from aelyst_async.sandbox import Sandbox
 from tests.redis_server import RedisServer, needs_redis
 
 pytestmark = needs_redis
@@ -93,13 +94,13 @@ async def test_members_keep_to_the_quota_together_and_nobody_starves(server: Red
     times: list[list[float]] = [[], [], []]
     async with limiters(server.url, 3) as members:
         tasks = [asyncio.create_task(take(one, each, 500)) for one, each in zip(members, times, strict=True)]
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(1.5)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     everything = list(itertools.chain(*times))
     assert most_in(everything, 0.5) <= 50
-    assert len(everything) > 75
+    assert len(everything) > 40
     assert min(map(len, times)) > len(everything) / 6
 
 
@@ -118,6 +119,7 @@ async def test_a_share_is_a_part_of_the_quota(quota: RedisQuota) -> None:
     assert got.every == pytest.approx(2 * 1.03 / 250, rel=0.01)
 
 
+@pytest.mark.slow
 async def test_what_a_killed_process_leased_is_lost_for_a_moment_only(server: RedisServer) -> None:
     script = f"""
         import asyncio
@@ -148,6 +150,54 @@ async def test_what_a_killed_process_leased_is_lost_for_a_moment_only(server: Re
     assert most_in(times, 0.5) <= 50
 
 
+WORKER = """
+import asyncio, contextlib, sys
+from aelyst_async import Quota, RateLimiter, RetryPolicy
+from aelyst_async.errors import ContactsError
+from aelyst_async.ratelimit import RedisQuota
+from aelyst_providers.aelyst import AelystGateway
+
+async def main(base_url, token, url, seconds):
+    shared = RedisQuota(url, timeout=2.0) if url else None
+    limiter = RateLimiter(quotas={"*": Quota(40, per=4.0)}, shared=shared)
+    retry = RetryPolicy(max_attempts=1)
+    async with AelystGateway(token, base_url=base_url, limiter=limiter, retry=retry) as gateway:
+        async def send():
+            while True:
+                with contextlib.suppress(ContactsError):
+                    await gateway.get("id:1")
+        tasks = [asyncio.create_task(send()) for _ in range(20)]
+        await asyncio.sleep(float(seconds))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if shared is not None:
+        await shared.aclose()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("one_quota", [True, False])
+async def test_four_processes_on_one_quota_are_not_refused_and_without_it_they_are(
+    server: RedisServer, one_quota: bool
+) -> None:
+    switches = {"aelyst.quota_window": "sliding"}
+    async with Sandbox(quota="40/4s", switches=switches) as sandbox:
+        arguments = (sandbox.base_url("aelyst"), sandbox.token("aelyst"), server.url if one_quota else "", "14")
+        workers = [await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, *arguments) for _ in range(4)]
+        assert [await worker.wait() for worker in workers] == [0, 0, 0, 0]
+        requests = sandbox.requests
+    refused = sum(one.status == 429 for one in requests)
+    if one_quota:
+        assert refused == 0
+        assert most_in([one.at for one in requests], 4.0) <= 40
+        assert len(requests) > 60
+    else:
+        assert refused > 0
+
+
 # -- what members tell each other ------------------------------------------------------------------------------------
 
 
@@ -169,23 +219,22 @@ async def test_a_refusal_of_one_member_pauses_all(server: RedisServer) -> None:
 
 
 async def test_a_refusal_lowers_the_rate_by_a_tenth_and_slack_windows_raise_it(quota: RedisQuota) -> None:
-    told = Quota(1000, per=0.05)
-    await quota.reserve(demand("b", quota=told), 0)
+    told = Quota(1000)
     await quota.reserve(demand(quota=told), 1)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(1.2)  # the first window has half the rate
 
     async def every() -> float:
-        await quota.reserve(demand(quota=told), 1)
+        await quota.reserve(demand(quota=told), 1)  # an idle quota grants a burst
         return (await quota.reserve(demand(quota=told), 5)).every
 
     before = await every()
-    await quota.report(demand(quota=told), 1000, 0, 0.0)
-    await quota.report(demand(quota=told), 1000, 0, 0.0)  # of the same event
+    await quota.report(demand(quota=told), 1000, 950, 0.0)
+    await quota.report(demand(quota=told), 1000, 950, 0.0)  # of the same event
     assert await every() == pytest.approx(before / 0.9, rel=0.02)
-    for _ in range(8):
-        await asyncio.sleep(0.06)
+    for _ in range(2):  # the first of these windows holds the refusal
+        await asyncio.sleep(1.05)
         await quota.report(demand(quota=told), 1000, 900, None)
-    assert await every() == pytest.approx(before, rel=0.02)
+    assert await every() == pytest.approx(before / 0.9 / 1.02, rel=0.01)
 
 
 async def test_the_newest_limit_of_the_server_counts_unless_the_user_told_one(quota: RedisQuota) -> None:
@@ -301,6 +350,7 @@ async def slow_way(port: int, seconds: float) -> AsyncIterator[str]:
         await asyncio.sleep(seconds)
 
 
+@pytest.mark.slow
 async def test_a_round_trip_longer_than_the_horizon_neither_overdraws_nor_stalls(server: RedisServer) -> None:
     times: list[list[float]] = [[], []]
     async with (
@@ -325,13 +375,14 @@ async def outage(
     loop = asyncio.get_running_loop()
     async with limiters(server.url, count, on_outage=on_outage, timeout=0.1) as members:
         tasks = [asyncio.create_task(take(one, times, 1000)) for one in members]
-        await asyncio.sleep(0.7)
+        while min(one.snapshot()[0].sent if one.snapshot() else 0 for one in members) < 8:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         server.kill()
         killed = loop.time()
         await asyncio.sleep(seconds)
         server.start()
         back = loop.time()
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.0)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -341,9 +392,9 @@ async def outage(
 async def test_members_send_the_quota_at_most_while_redis_is_away(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    times, (killed, back) = await outage(server, 3, "local", 2.0)
-    away = [one for one in times if killed + 0.5 < one < back]
-    assert len(away) > 50  # of 150
+    times, (killed, back) = await outage(server, 3, "local", 2.2)
+    away = [one for one in times if killed + 1.2 < one < back]
+    assert len(away) > 25  # of 100
     assert most_in(times, 0.5) <= 50
     assert [one for one in times if one > back + 0.6]
     said = [one.getMessage() for one in caplog.records if one.name == "aelyst_async.ratelimit"]
@@ -352,6 +403,7 @@ async def test_members_send_the_quota_at_most_while_redis_is_away(
     assert len(said) == 6
 
 
+@pytest.mark.slow
 async def test_members_may_wait_for_redis_instead(server: RedisServer) -> None:
     times, (killed, back) = await outage(server, 2, "wait", 1.0)
     assert not [one for one in times if killed + 0.25 < one < back]
@@ -363,7 +415,7 @@ async def test_a_member_that_never_reached_redis_sends_nothing() -> None:
     server = RedisServer()  # not started
     async with limiters(server.url, 1, timeout=0.1) as (limiter,):
         with pytest.raises(RateLimitedError):
-            async with limiter.permit(E, account="acme", max_wait=0.6):
+            async with limiter.permit(E, account="acme", max_wait=1.5):
                 pass
 
 

@@ -233,7 +233,7 @@ REFUSED: list[tuple[str, str, Any, int]] = [
     ("POST", "/contact/id:1/lifecycle/update", {"name": None}, 404),
     ("GET", "/contact/id:1/channels?limit=0", None, 400),
     ("GET", "/contact/id:1/channels", None, 404),
-    ("GET", "/contact/list", None, 400),
+    ("GET", "/contact/list", None, 405),
     ("POST", "/contact/list?limit=100", {}, 400),
     ("POST", "/contact/list?limit=x", {}, 400),
     ("POST", "/contact/list?cursorId=-1", {}, 400),

@@ -67,7 +67,7 @@ async def test_dmchamp_tags_and_messages_put_in_are_read(http: Http, sandbox: Sa
         ("POST", "/contacts", b'{"phoneNumber": "+2", "email": "none"}', 400),
         ("POST", "/contacts", b'{"phoneNumber": null}', 400),
         ("PUT", "/contacts/unknown", b"{}", 404),
-        ("PUT", "/contacts/lists", b"{}", 404),
+        ("PUT", "/contacts/lists", b"{}", 405),
         ("POST", "/contacts/lists", b'{"contactId": "x"}', 400),
         ("DELETE", "/contacts/lists", b'{"contactId": "x", "listId": "y"}', 404),
         ("GET", "/contacts/tags/unknown", None, 404),

@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 
-import aelyst_async.sync.journal as journal_module
 from aelyst_async.locks import LockFile
-from aelyst_async.sync import ContactSync, JournalError, JournalLockedError, database
+from aelyst_async.sync import ContactSync, JournalError, JournalLockedError, sqlite
 from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.database import VERSION
 from aelyst_async.sync.history import given_up, status
@@ -214,14 +213,14 @@ def test_open_says_that_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(JournalError, match=r"cannot open .*state\.db: no space left on device; free some space"):
             Journal.open(tmp_path / "state.db")
     # The file could be made, but not filled.
-    connect = database.connect
+    connect = sqlite.connect
 
     def small(file: Path, **options: Any) -> sqlite3.Connection:
         connection = connect(file, **options)
         connection.execute("PRAGMA max_page_count = 2")
         return connection
 
-    monkeypatch.setattr(journal_module, "connect", small)
+    monkeypatch.setattr(sqlite, "connect", small)
     with pytest.raises(JournalError, match=r"state\.db: cannot be written \(database or disk is full\): free some"):
         Journal.open(tmp_path / "state.db")
     monkeypatch.undo()
@@ -378,8 +377,9 @@ async def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path, monke
 
     def small(target: Path) -> Journal:
         journal = opened(target)
-        pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
-        journal._connection.execute(f"PRAGMA max_page_count = {pages + 12}")
+        assert isinstance(journal.database, sqlite.SqliteFile)
+        pages = journal.database.connection.execute("PRAGMA page_count").fetchone()[0]
+        journal.database.connection.execute(f"PRAGMA max_page_count = {pages + 12}")
         return journal
 
     gateway = FakeGateway()

@@ -16,6 +16,8 @@ from aelyst_async.sync.journal import Journal, Settled
 from aelyst_async.sync.mirror import MirrorPlan
 from tests.export.fakes import Account, aelyst_contact
 
+pytestmark = pytest.mark.hostile
+
 PAUSES = Pauses(settle=0.0, base=0.001, cap=0.002, queued=0.01, queued_cap=0.01, patience=1.0)
 
 

@@ -16,6 +16,8 @@ from aelyst_async.sync import ContactSync, Pauses, read_contacts
 from aelyst_providers.aelyst import AelystGateway
 from tests.sync.mirror_child import POINTS
 
+pytestmark = pytest.mark.hostile
+
 CHILD = Path(__file__).with_name("mirror_child.py")
 COUNT, KEPT = 16, 6
 REQUESTS = {"before a delete leaves", "after a delete was answered"}

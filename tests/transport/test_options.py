@@ -106,3 +106,14 @@ def test_with_retry_refuses_what_is_no_policy(aelyst: Opener) -> None:
 
 def test_with_options_takes_a_policy(aelyst: Opener) -> None:
     assert aelyst("https://api.example.com").with_options(retry=RetryPolicy(max_attempts=2))
+
+
+@pytest.mark.parametrize("used", [False, True])
+async def test_with_options_refuses_a_header_that_holds_the_credential(aelyst: Opener, used: bool) -> None:
+    async with RawServer(reply(200, CONTACT)) as server:
+        gateway = aelyst(server.url)
+        if used:
+            await gateway.get("id:1")
+        with pytest.raises(errors.ConfigurationError, match="holds the credential"):
+            await gateway.with_options(headers={"X-Note": "it is token-1"}).get("id:1")
+        assert len(server.requests) == used

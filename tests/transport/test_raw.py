@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+from typing import Any
 
 import pytest
 
 from aelyst_async import errors
 from aelyst_async.transport.messages import request_id
+from aelyst_async.transport.raw import RawCalls
 from aelyst_providers.aelyst import AelystFields, AelystGateway
+from aelyst_providers.dmchamp import DmChampGateway
 from tests.servers import RawServer, raw, reply
 from tests.transport.conftest import ONCE, Opener
 
@@ -70,12 +73,16 @@ async def test_with_raw_response_raises_what_the_call_raises(aelyst: Opener) -> 
 
 async def test_with_raw_response_refuses_what_has_no_response(aelyst: Opener) -> None:
     view = aelyst("https://api.example.com").with_raw_response
-    with pytest.raises(AttributeError, match="gte"):
-        _ = view.gte
-    with pytest.raises(errors.UnsupportedOperationError, match="subscribe"):
-        _ = view.subscribe
+    with pytest.raises(AttributeError, match="AelystGateway has no operation 'messages'"):
+        _ = view.messages  # type: ignore[misc]
     with pytest.raises(errors.UnsupportedOperationError, match="sent no request"):
-        await view.account()
+        await view(AelystGateway.account)
+
+
+def test_with_raw_response_has_each_operation_of_the_gateways(aelyst: Opener) -> None:
+    views: list[Any] = [aelyst("https://api.example.com").with_raw_response, DmChampGateway("k").with_raw_response]
+    names = {name for name, value in vars(RawCalls).items() if isinstance(value, property)}
+    assert {name for name in names if any(hasattr(view, name) for view in views)} == names
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,10 @@ def signatures_and_results_are_the_gateways() -> None:
         assert_type(aelyst.get(identifier="id:1"), AelystContact)
         assert_type(aelyst.create(ContactFields(first_name="Ann"), wait=True), WriteReceipt)
         assert_type(aelyst.tags("id:1"), tuple[Tag, ...])
+        assert_type(aelyst.delete("id:1"), WriteReceipt)
         assert_type(aelyst.run(aelyst.gateway.account), str)
+        for contact in aelyst.contacts("ann", page_size=10):
+            assert_type(contact, AelystContact)
         assert_type(aelyst.sync("people.csv", journal="state.db"), SyncReport)
         aelyst.get(12345)  # type: ignore[arg-type]
         aelyst.get("id:1", deep=True)  # type: ignore[call-arg]
@@ -41,6 +44,8 @@ def what_a_provider_lacks_is_an_error(dmchamp: DmChampGateway, callab: CallabGat
 def outcomes_have_the_providers_contacts(aelyst: BlockingGateway[AelystGateway]) -> None:
     for outcome in aelyst.get_many(["id:1"], concurrency=8):
         assert_type(outcome, Success[AelystContact] | Failure)
+    for deleted in aelyst.delete_many(["id:1"]):
+        assert_type(deleted, Success[WriteReceipt] | Failure)
     for written in aelyst.upsert_many([("id:1", ContactFields())]):
         assert_type(written, Success[WriteReceipt] | Failure)
 

@@ -26,6 +26,7 @@ from aelyst_async import (
     ListGateway,
     Phone,
     RateLimiter,
+    RawResponse,
     RetryPolicy,
     Tag,
     Unset,
@@ -38,9 +39,7 @@ from aelyst_async.fastapi import AppGateway
 from aelyst_async.identifiers import Identifier
 from aelyst_async.pytest_plugin import SandboxFixture
 from aelyst_async.sandbox import Account, Counters, LoggedRequest, Sandbox
-from aelyst_async.sync import ContactSync
-from aelyst_async.sync.mirror import MirrorPlan
-from aelyst_async.transport.raw import RawResponse
+from aelyst_async.sync import ContactSync, MirrorPlan
 from aelyst_providers.aelyst import AelystContact, AelystFields, AelystGateway, CustomField, CustomFields, Field
 from aelyst_providers.callab import CallabContact, CallabGateway
 from aelyst_providers.dmchamp import DmChampContact, DmChampFields, DmChampGateway
@@ -228,14 +227,21 @@ async def options_and_raw_responses(gateway: AelystGateway) -> None:
     await gateway.request("GET", "/space/channel", params={"limit": 3, "tags": ["a", "b"]}, json={"a": 1})
     await gateway.request("GET", "/contact/{who}", fields={"who": Email("a@x.com")})
     await gateway.request("GET")  # type: ignore[call-arg]
-    raw = await gateway.with_raw_response(AelystGateway.get, "id:1")
+    raw = await gateway.with_raw_response.get("id:1")
     assert_type(raw, RawResponse[AelystContact])
     assert_type(raw.value, AelystContact)
     assert_type(raw.status, int)
     assert_type(raw.body, bytes)
-    await gateway.with_raw_response(AelystGateway.get, 5)  # type: ignore[arg-type]
-    unchecked: RawResponse[AelystContact] = await gateway.with_raw_response.get("id:1")
-    assert_type(unchecked.value, AelystContact)
+    await gateway.with_raw_response.get(5)  # type: ignore[arg-type]
+    await gateway.with_raw_response.gte("id:1")  # type: ignore[attr-defined]
+    written = await gateway.with_raw_response.create(
+        AelystFields(first_name="Ann"), identifier="email:a@x.com", wait=True
+    )
+    assert_type(written, RawResponse[WriteReceipt])
+    gateway.with_raw_response.messages  # type: ignore[misc]  # noqa: B018
+    named = await gateway.with_raw_response(AelystGateway.set_lifecycle, "id:1", "Lead")
+    assert_type(named.value, WriteReceipt)
+    await gateway.with_raw_response(AelystGateway.set_lifecycle, "id:1", 5)  # type: ignore[arg-type]
     assert_type(errors.ServerError(status=500).request_id, str | None)
 
 

@@ -106,12 +106,11 @@ def filter_of(where: object) -> dict[str, Any]:
     return {"$and": []} if where is None else condition_of(where).wire()
 
 
-@attrs.frozen(init=False)
 class HasTag(Condition):
     """The contact has this tag: ``HasTag("vip")``. For several tags: `any`, `all` and `none`."""
 
     def __init__(self, tag: str | Tag) -> None:
-        self.__attrs_init__(_tags("hasAnyOf", (tag,)).tests)
+        super().__init__(_tags("hasAnyOf", (tag,)).tests)
 
     @staticmethod
     def any(*tags: str | Tag) -> Condition:

@@ -328,24 +328,26 @@ class AelystGateway(HttpGateway):
     ) -> WriteReceipt:
         who = _parsed(identifier)
         names = wire.encode_tags(tags, operation)
-        for start in range(0, len(names), _MAX_TAGS):
-            request = Request(
-                method=method,
-                endpoint=f"{_ENDPOINT}/tag",
-                path=f"{_path(who)}/tag",
-                json=names[start : start + _MAX_TAGS],
-                semantics="PUT",  # a tag that is added or removed twice is added or removed once
-            )
+        receipt = await self._send_tags(method, who, names[:_MAX_TAGS])
+        for start in range(_MAX_TAGS, len(names), _MAX_TAGS):
+            failure: ContactsError | None = None
             try:
-                receipt = await self._call(request, partial(wire.read_updated, identifier=who), about=who)
+                receipt = await self._send_tags(method, who, names[start : start + _MAX_TAGS])
             except ContactsError as error:
-                if not start:
-                    raise
                 failure = error
-                break
-        else:
-            return receipt
-        raise PartialChangeError(tuple(names[:start]), tuple(names[start:]), failure)
+            if failure is not None:  # raised outside `except`, so that it is not the other's context
+                raise PartialChangeError(tuple(names[:start]), tuple(names[start:]), failure)
+        return receipt
+
+    def _send_tags(self, method: str, who: Identifier, names: list[str]) -> Awaitable[WriteReceipt]:
+        request = Request(
+            method=method,
+            endpoint=f"{_ENDPOINT}/tag",
+            path=f"{_path(who)}/tag",
+            json=names,
+            semantics="PUT",  # a tag that is added or removed twice is added or removed once
+        )
+        return self._call(request, partial(wire.read_updated, identifier=who), about=who)
 
     async def set_lifecycle(self, identifier: Identifier | str, name: str | None) -> WriteReceipt:
         """Move the contact to the lifecycle stage `name`; None removes its stage.
@@ -353,9 +355,10 @@ class AelystGateway(HttpGateway):
         Raises `UnsupportedFieldError` for an empty name, `ContactNotFoundError`.
         """
         who = _parsed(identifier)
+        problem = "the name of the stage is empty; pass None to remove the stage" if name == "" else ""
         try:
-            stage = None if name is None else text(name)
-            problem = "the name of the stage is empty; pass None to remove the stage" if stage == "" else ""
+            if name is not None:
+                text(name)
         except ValueError as refusal:
             problem = str(refusal)
         if problem:
@@ -364,7 +367,7 @@ class AelystGateway(HttpGateway):
             method="POST",
             endpoint=f"{_ENDPOINT}/lifecycle/update",
             path=f"{_path(who)}/lifecycle/update",
-            json={"name": stage},
+            json={"name": name},
             semantics="PUT",
         )
         return await self._call(request, partial(wire.read_changed, identifier=who), about=who)

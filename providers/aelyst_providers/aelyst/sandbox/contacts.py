@@ -187,15 +187,10 @@ def merge_contacts(call: Call) -> Reply:
     """
     body = call.json_object(error)
     ids = body.pop("contactIds", None)
-    if (
-        not isinstance(ids, list)
-        or len(ids) != 2
-        or ids[0] == ids[1]
-        or not all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 10**19 for one in ids)
-    ):
+    if not isinstance(ids, list) or len(ids) != 2 or ids[0] == ids[1] or not all(map(_is_id, ids)):
         raise Refusal(error(400, "contactIds is an array of two different ids"))
     fields = _check(call, body, creating=False) if body else {}
-    found = [call.store.by_id(call.account, call.vendor, str(one)) for one in ids]
+    found = [call.store.by_id(call.account, call.vendor, str(int(one))) for one in ids]
     records = [one for one in found if one is not None and call.visible(one)]
     if len(records) != 2:
         raise Refusal(error(404))
@@ -243,6 +238,13 @@ def _found(call: Call) -> Record:
     if record is None:
         raise Refusal(error(404))
     return record
+
+
+def _is_id(value: Any) -> bool:
+    # JSON has one type of number: 7.0 is an integer, too.
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 10**15 and value == int(value)
+    )
 
 
 def _tags(record: Record) -> list[str]:

@@ -71,7 +71,8 @@ def _test(call: Call, condition: Any) -> Callable[[Record], bool]:
     category, field = condition.get("category"), condition.get("field")
     value = condition.get("value")
     if category == "contactTag" and operator in _OF_TAGS:
-        if not isinstance(value, list) or not value or not all(isinstance(tag, str) for tag in value):
+        strings = isinstance(value, list) and value and all(isinstance(tag, str) for tag in value)
+        if not strings or not isinstance(field, str | None):
             raise Refusal(error(400, "filter: tags are an array of strings"))
         wanted, compare = set(value), _OF_TAGS[operator]
         return lambda record: compare(wanted, set(record.document.get("tags") or ()))
@@ -115,7 +116,7 @@ def _moment(value: Any) -> float:
     """Return Unix seconds for a Unix time, a date or a datetime (UTC where it has no zone)."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
-    made = datetime.fromisoformat(value)
+    made = datetime.fromisoformat(str(value))
     return (made if made.tzinfo else made.replace(tzinfo=timezone.utc)).timestamp()
 
 

@@ -1,0 +1,79 @@
+"""What ``aelyst sync`` needs to have its rows sent by workers (``--broker``), and to share a quota (``--quota``)."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+from aelyst_async.cli.output import CommandError
+from aelyst_async.errors import ConfigurationError
+
+__all__ = ["UNUSED", "add_options", "limiter_of", "sync_class"]
+
+UNUSED = {"broker": None, "quota": None}
+"""The options of a command that does not have them."""
+
+_CONNECT = 10.0
+"""Seconds for the broker to answer."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add = parser.add_argument_group("several processes and hosts").add_argument
+    add("--broker", metavar="URL", help="have workers send the rows: nats://HOST or redis://HOST; they share the "
+        "--journal, a PostgreSQL database (default: AELYST_JOURNAL)")  # fmt: skip
+    add("--quota", metavar="URL", help="share the quota with other processes: redis://HOST")
+
+
+async def limiter_of(arguments: argparse.Namespace, stack: AsyncExitStack) -> Any:
+    """Return a limiter that shares its quota, or None; `stack` closes it. Raises `ConfigurationError`."""
+    if arguments.quota is None:
+        return None
+    from aelyst_async.sync.quota import shared_limiter
+
+    return await stack.enter_async_context(shared_limiter(arguments.quota))
+
+
+async def sync_class(arguments: argparse.Namespace, stack: AsyncExitStack) -> Callable[..., Any]:
+    """Return `ContactSync`, or with ``--broker`` what has workers send the rows; `stack` closes the broker.
+
+    Raises `CommandError`, `ConfigurationError`.
+    """
+    from aelyst_async.sync import ContactSync
+
+    if arguments.broker is None:
+        return ContactSync
+    if arguments.journal is None:
+        arguments.journal = os.environ.get("AELYST_JOURNAL")
+    if arguments.journal is None or "://" not in arguments.journal:
+        raise CommandError("--broker needs a journal that the workers share: --journal postgresql+asyncpg://HOST/NAME")
+    if arguments.verify or arguments.delete_missing:
+        raise CommandError("--verify and --delete-missing are not for rows that workers send; leave out --broker")
+    from aelyst_async.sync.distributed import make_broker, register
+    from aelyst_async.sync.postgres import schema_of
+    from aelyst_async.sync.submitting import SubmittedSync
+
+    broker = make_broker(arguments.broker, schema_of(arguments.journal))
+    submit = register(broker)
+    problem = ""
+    if not arguments.dry_run:
+        try:
+            await asyncio.wait_for(broker.startup(), _CONNECT)
+        except Exception as error:  # noqa: BLE001 - the queue's own errors, which may quote the password
+            problem = type(error).__name__
+        if problem:
+            await _shut_down(broker)
+            raise ConfigurationError(f"--broker: no broker that can be used answers there ({problem})")
+        stack.push_async_callback(_shut_down, broker)
+    return partial(SubmittedSync, submit=submit)
+
+
+async def _shut_down(broker: Any) -> None:
+    with contextlib.suppress(Exception):  # it is gone already: there is nothing left to be closed
+        await asyncio.wait_for(broker.shutdown(), _CONNECT)
