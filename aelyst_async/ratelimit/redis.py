@@ -150,13 +150,15 @@ class RedisQuota:
             raise ConfigurationError("RedisQuota: namespace must be a str without braces, not empty")
         if salt is not None and (not isinstance(salt, str) or not salt):
             raise ConfigurationError("RedisQuota: salt must be a str, not empty, or None")
+        readable = True
         try:
             redis.asyncio.ConnectionPool.from_url(url)
         except (AttributeError, TypeError, ValueError):
-            # The error may hold the URL, and the URL the password.
+            readable = False
+        if not readable:  # outside of the handler: redis-py's error may show the password, and is in no chain
             raise ConfigurationError(
                 "RedisQuota: url is no address of a Redis server; write redis://host:6379/0, rediss://… or unix://…"
-            ) from None
+            )
         self._url, self._timeout, self._wait = url, timeout, on_outage == "wait"
         self._namespace = namespace
         self._told = salt

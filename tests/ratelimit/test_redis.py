@@ -434,7 +434,16 @@ def shown(error: BaseException | None) -> str:
 
 
 @pytest.mark.parametrize(
-    "url", [f"http://:{SECRET}@host:6379/0", f"redis://:{SECRET}@host:port/0", "", None, 6379, f"redis//{SECRET}"]
+    "url",
+    [
+        f"http://:{SECRET}@host:6379/0",
+        f"redis://:{SECRET}@host:port/0",
+        "",
+        None,
+        6379,
+        f"redis//{SECRET}",
+        f"redis://host:{SECRET}/0",
+    ],
 )
 def test_a_wrong_url_is_an_error_at_once_and_shows_no_password(url: Any) -> None:
     with pytest.raises(ConfigurationError, match="write redis://host:6379/0") as caught:
