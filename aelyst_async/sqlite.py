@@ -39,7 +39,10 @@ _SIGNS: tuple[tuple[Trouble, tuple[str, ...]], ...] = (
 
 def trouble_of(message: str) -> Trouble:
     """Return what a message of `sqlite3` means for the file."""
-    return next((trouble for trouble, signs in _SIGNS if any(sign in message for sign in signs)), "other")
+    for trouble, signs in _SIGNS:
+        if any(sign in message for sign in signs):
+            return trouble
+    return "other"
 
 
 W = TypeVar("W")

@@ -2,10 +2,11 @@
 
 What happens:
 
-- **Before the first refusal**: as many requests may be out as an eighth of those that were let through, and one.
-- **The first refusal after some were let through**: those are the limit. The window is the longest usual length that
-  fits between the first of them and the end of the pause. A refusal before anything was let through (an earlier run or
-  another process has spent the window) says nothing of the quota.
+- **Before the first refusal**: one request may be out, then two and a twelfth of those that were let through.
+- **The first refusal after some were let through**: those are the limit. The window is the shortest usual length that is
+  no shorter than the pause, nor much shorter than the time in which they left. A refusal before anything was let through (an earlier run or
+  another process has spent the window) says nothing of the quota. Until a window has been used to nine tenths, half of
+  the limit may leave at once, and the rest as before.
 - **A refusal right after a pause**: the window is longer than the age of the oldest request that counts in it.
 - **Any other refusal**: of a trial, the trial is taken back and the next must be paid for by more good requests; else
   what was let through since the last pause is the limit, if that is less.
@@ -36,13 +37,15 @@ class Blind:
         self._let = self._let_before = 0  # let through since the last pause, and before it
         self._run_began, self._ended_at = math.inf, -math.inf  # when the first of them left; when the last pause began
         self._counted = False  # whether the limit is what was let through before it
-        self._told = False
+        self._told = self._used = False  # whether the refusal said the limit; whether a window has been used
         self._clean = self._before_trial = 0.0  # good at the limit; the limit before a trial
         self._price, self._step = _PRICE, _STEP
 
-    def may_be_out(self, let_through: int) -> float:
-        """Return how many requests may be out at once."""
-        return 1 + let_through // 8 if self.limit == math.inf else math.inf
+    def may_be_out(self, let_through: int, out: int) -> float:
+        """Return how many requests may be out at once, if so many were let through so far and so many are out."""
+        if self.limit == math.inf:
+            return 2 + let_through // 12 if let_through else 1
+        return math.inf if self._used or self._let + out < self.limit / 2 else 2 + self._let // 12
 
     def accepted(self, at: float, log: Log, window: Window) -> None:
         """A request sent at `at` was let through."""
@@ -55,6 +58,7 @@ class Blind:
         limit = self.limit
         if limit == math.inf or log.sent_by(at) - log.sent_by(at - window.believed) < 0.9 * limit:
             return
+        self._used = True
         self._clean += 1
         if self._before_trial:
             if self._clean >= limit:
@@ -81,7 +85,9 @@ class Blind:
             self.limit = told or let
             self._told = told is not None
             self._counted = not self._told
-            window.hint(next((one for one in reversed(USUAL) if at - began < one <= until - began), until - began))
+            # Too short a window costs a refusal. Too long a one would halve the use for long.
+            least = max(0.99 * (until - now), (at - began) / 1.5)
+            window.hint(next((one for one in USUAL if one >= least), until - began))
         elif self._before_trial:
             self.limit, self._before_trial = self._before_trial, 0.0
             self._step = _STEP
