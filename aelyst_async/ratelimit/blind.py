@@ -3,10 +3,10 @@
 What happens:
 
 - **Before the first refusal**: one request may be out, then two and a twelfth of those that were let through.
-- **The first refusal after some were let through**: those are the limit. The window is the shortest usual length that is
-  no shorter than the pause, nor much shorter than the time in which they left. A refusal before anything was let through (an earlier run or
-  another process has spent the window) says nothing of the quota. Until a window has been used to nine tenths, half of
-  the limit may leave at once, and the rest as before.
+- **The first refusal after some were let through**: those are the limit. The window is the shortest usual length that
+  is no shorter than the pause, nor much shorter than the time in which they left. A refusal before anything was let
+  through (an earlier run or another process has spent the window) says nothing of the quota. Until a window has been
+  used to nine tenths, half of the limit may leave at once, and the rest as before.
 - **The second refusal right after a pause**: the window is longer than the age of the oldest request that counts in it.
 - **Any other refusal**: of a trial, the trial is taken back and the next must be paid for by more good requests; else
   what was let through since the last pause is the limit, if that is less.
