@@ -369,12 +369,12 @@ class Bucket:
                 if limit > self.limit:
                     window.proven = 0
             self.limit = limit
-        old, before = self._allowed, self._sure
+        old, sure = self._allowed, self._sure
         # Requests in all that are authorised, as if this one had been counted first of those within the jitter, or last
         late = max(jitter, took - self._fastest) if one.opens else jitter  # sent so long before it was counted, at most
         begin, end = min(at - jitter, math.nextafter(one.burst.begin, 0)), max(at + late, one.burst.end)
-        sure = 1 + remaining - one.burst.out
-        least, most = log.sent_by(begin) + sure, log.sent_by(end) + remaining
+        before = max(log.sent_by(begin) - one.burst.out, log.sent_by(begin - 4 * _FIRST_JITTER))  # on the way no longer
+        least, most = before + 1 + remaining, log.sent_by(end) + remaining
         seen = self._seen_at > -math.inf
         if at < self._seen_at - jitter:
             if least > old and self._others < 1:
@@ -386,7 +386,7 @@ class Bucket:
             if by <= took - self._fastest and by < 0.25:  # requests of ours overtook it
                 self._overtaken = True
                 self._jitter = jitter = max(jitter, 1.3 * by)
-                least, most = log.sent_by(min(at - jitter, begin)) + sure, old
+                least, most = min(least, log.sent_by(at - jitter) + 1 + remaining), old
             else:
                 self._spare = min(max(self._spare, old - most), max(1, limit // 5))
         else:
@@ -399,13 +399,13 @@ class Bucket:
             self._slip *= 1 - 1 / (64 * limit)
         if seen:
             least = max(least, min(old, most))
-        if window.known and least - limit > max(before - limit, 0):
-            oldest = log.time(max(before - limit, 0) + 1)
+        if window.known and least - limit > max(sure - limit, 0):
+            oldest = log.time(max(sure - limit, 0) + 1)
             if oldest > self._tested:
                 self._tested = at
                 window.forgot(at + late - oldest)
         self._seen_at, self._allowed = max(self._seen_at, at), least
-        self._sure = max(before, least)
+        self._sure = max(sure, least)
         oldest = log.time(max(most - limit, 0) + 1)
         others = window.narrow(log, at, least - limit, most - limit, limit, jitter, late, oldest + self._slack(oldest))
         if others and self._overtaken:  # or those of ours that were counted before this one
