@@ -39,7 +39,8 @@ _SIGNS: tuple[tuple[Trouble, tuple[str, ...]], ...] = (
 
 def trouble_of(message: str) -> Trouble:
     """Return what a message of `sqlite3` means for the file."""
-    return next((trouble for trouble, signs in _SIGNS if any(sign in message for sign in signs)), "other")
+    unknown: Trouble = "other"
+    return next((trouble for trouble, signs in _SIGNS if any(sign in message for sign in signs)), unknown)
 
 
 W = TypeVar("W")
@@ -60,7 +61,7 @@ class GroupCommit(ABC, Generic[W]):
 
     group_size = 500
     """Largest number of requests in a transaction."""
-    linger = 0.0
+    linger: float = 0.0
     """Longest delay, in seconds, of requests that no caller waits for."""
 
     def __init__(self) -> None:

@@ -67,9 +67,12 @@ class _Burst:
 
     __slots__ = ("begin", "end", "out")
 
+    begin: float
+    end: float
+
     def __init__(self, begin: float, out: int) -> None:
         self.begin = self.end = begin
-        self.out = out
+        self.out: int = out
         """Requests under way when it began, so that the server may count them later."""
 
 
@@ -88,6 +91,10 @@ class Sent:
 
 class Bucket:
     """One quota as one client sees it."""
+
+    paused_until: float
+    refused: int
+    reserved: bool
 
     def __init__(self, quota: Quota | None = None, prior: Quota | None = None, share: float = 1.0) -> None:
         """``quota``: told by the user; ``prior``: a guess, corrected by responses; ``share``: the part to use."""
