@@ -62,6 +62,9 @@ _PROBE_EVERY = 3600.0
 class Bucket:
     """One quota as one client sees it."""
 
+    paused_until: float
+    refused: int
+
     def __init__(self, quota: Quota | None = None, share: float = 1.0) -> None:
         """``quota``: told by the user; ``share``: the part to use."""
         self.limit: int | None = None if quota is None else quota.limit

@@ -77,7 +77,7 @@ class Log:
     def __init__(self) -> None:
         self._times = array("d")
         self._dropped = 0
-        self.count = 0
+        self.count: int = 0
         """Requests so far."""
 
     def append(self, at: float, keep: int) -> None:
@@ -117,16 +117,16 @@ class Window:
     """The bounds of W in seconds, and the length to work with."""
 
     def __init__(self) -> None:
-        self.low = 0.0
-        self.high = math.inf
-        self.believed = math.inf
+        self.low: float = 0.0
+        self.high: float = math.inf
+        self.believed: float = math.inf
         """The length to work with; infinite while nothing is known."""
-        self.known = False
-        self.told = False
+        self.known: bool = False
+        self.told: bool = False
         """Whether the length was told, so that responses do not change it."""
-        self.proven = 0
+        self.proven: int = 0
         """Presumptions that came true while this length was believed."""
-        self.shared = False
+        self.shared: bool = False
         """Whether others spend the same quota, so that the lower bound cannot be seen."""
         self._points: deque[tuple[float, int]] = deque()  # (time, requests forgotten by then at most)
         self._early, self._early_age = 0, 0.0  # times in a row that some were forgotten early; the latest age then
