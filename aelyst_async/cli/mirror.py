@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["UNUSED", "add_options", "check", "mirror_lines", "settings"]
 
-UNUSED = {"delete_missing": False, "max_deletes": None, "yes": False}
+UNUSED: dict[str, Any] = {"delete_missing": False, "max_deletes": None, "yes": False}
 """The options' values for a command that does not have them."""
 
 _DEFAULT = 0.1

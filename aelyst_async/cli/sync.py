@@ -23,6 +23,7 @@ from aelyst_async.cli.explain import explain
 from aelyst_async.cli.output import CommandError, complain, printable, say, to_json
 from aelyst_async.cli.parser import VALUE, CommandParser, add_target, bounded, provider_help
 from aelyst_async.cli.settings import add_options, read_settings
+from aelyst_async.cli.signals import Signals
 from aelyst_async.cli.target import canonical, check_name, journal_of, open_target, schema_for
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _in_loop(arguments: argparse.Namespace, command: Callable[[], Coroutine[Any,
         run = uvloop.run
     try:
         return int(run(command()))
-    except asyncio.CancelledError:  # only a signal cancels, see _Signals
+    except asyncio.CancelledError:  # only a signal cancels, see Signals
         return 128 + (arguments.signal or signal.SIGINT)
 
 
@@ -177,7 +178,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
     from aelyst_async.sync.failures import FailedRows, beside, failures_file
     from aelyst_async.tables import Mapper, read_contacts, suggest_mapping
 
-    interrupted = _Signals(arguments)
+    interrupted = Signals(arguments)
     _check_file(arguments.file)
     if arguments.provider is None:
         raise CommandError(f"--to is missing: {provider_help('upsert')}")
@@ -284,7 +285,7 @@ async def _retry(arguments: argparse.Namespace) -> int:
     from aelyst_async.sync.failures import beside
     from aelyst_async.sync.history import given_up_source, origin_of
 
-    interrupted = _Signals(arguments)
+    interrupted = Signals(arguments)
     journal = _place(arguments.journal)
     origin = origin_of(journal)
     rows = given_up_source(journal)
@@ -303,7 +304,7 @@ async def _retry(arguments: argparse.Namespace) -> int:
 
 async def _run(
     arguments: argparse.Namespace,
-    interrupted: _Signals,
+    interrupted: Signals,
     target: Target,
     rows: Any,
     *,
@@ -416,50 +417,6 @@ def _again(arguments: argparse.Namespace, report: SyncReport) -> str | None:
 def _nothing_written(report: SyncReport) -> bool:
     """Whether no contact was written."""
     return not (report.created or report.updated or report.unchanged)
-
-
-class _Signals:
-    """The first Ctrl-C or SIGTERM stops the sync, the second one aborts it. Before the sync, one ends the command.
-
-    ``arguments.signal`` is the number of the last signal.
-    """
-
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self.sync: ContactSync | None = None
-        arguments.signal = None
-        self._arguments = arguments
-        self._task = asyncio.current_task()
-        self._loop = asyncio.get_running_loop()
-        self._before: dict[int, Any] = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before = signal.getsignal(number)
-            with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
-                self._loop.add_signal_handler(number, self._came, int(number))
-                self._before[number] = before
-
-    def close(self) -> None:
-        """Restore the signal handlers."""
-        for number, before in self._before.items():
-            self._loop.remove_signal_handler(number)
-            signal.signal(number, before)
-        self._before.clear()
-
-    def _came(self, number: int) -> None:
-        first = self._arguments.signal is None
-        self._arguments.signal = number
-        if self.sync is None:
-            assert self._task is not None
-            self._task.cancel()
-        elif first:
-            self.sync.stop("interrupted")
-            drain = self._arguments.drain
-            with contextlib.suppress(OSError):  # stderr is closed
-                print(
-                    f"\nstopping: finishing requests in progress (at most {drain:g} s); press again to stop at once",
-                    file=sys.stderr, flush=True,
-                )  # fmt: skip
-        else:
-            self.sync.abort()
 
 
 def _place(journal: str) -> Path | str:

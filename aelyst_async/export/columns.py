@@ -73,8 +73,8 @@ class Spool:
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="aelyst-")  # noqa: SIM115 - closed by __exit__
         self._kinds: dict[str, set[str]] = {}
         self._defined: dict[str, str] = {}
-        self.count = 0
-        self.empty = 0
+        self.count: int = 0
+        self.empty: int = 0
         """Contacts without a value in any exported field: they are left out."""
 
     def __enter__(self) -> Spool:  # noqa: PYI034 - no Self before 3.11

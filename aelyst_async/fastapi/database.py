@@ -101,7 +101,7 @@ class Database:
     """
 
     def __init__(self, path: Path, *, keep: float, max_starts: int) -> None:
-        self.open_count = 0
+        self.open_count: int = 0
         self._keep = keep
         self._blame_limit = ALONE * max(1, max_starts - 1)  # nobody is blamed for the first death
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ class Database:
         # for its -wal and -shm files.
         self._locks = LockFile(path)
         try:
-            self.connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            self.connection: sqlite3.Connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
             try:
                 self._me = self._set_up()
             except BaseException:

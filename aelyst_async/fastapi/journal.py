@@ -46,7 +46,7 @@ class Journal(GroupCommit[_Work]):
 
     def __init__(self, path: str | os.PathLike[str], *, keep: float, max_starts: int) -> None:
         super().__init__()
-        self.open_count = 0
+        self.open_count: int = 0
         self._path = Path(path)
         self._keep = keep
         self._max_starts = max_starts

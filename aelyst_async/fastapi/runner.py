@@ -131,7 +131,7 @@ class Runner:
 
     def __init__(self, store: Store, registered: Mapping[str, Registered], settings: Settings) -> None:
         self.store = store
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.complaint: str | None = None
         """What is wrong with the journal now, or None."""
         self._process = os.getpid()

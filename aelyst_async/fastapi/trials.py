@@ -44,7 +44,7 @@ class Trials:
     """The suspects of one process. `go` is called when further jobs may start."""
 
     def __init__(self, store: Store, go: Callable[[], None]) -> None:
-        self.alone = False
+        self.alone: bool = False
         """Whether no job may start."""
         self._store = store
         self._go = go

@@ -50,11 +50,11 @@ class Lane:
         self.scope = scope
         self.repeats: deque[Permit] = deque()
         self.queue: deque[Permit] = deque()
-        self.waiting = 0
+        self.waiting: int = 0
         self.expiries: list[tuple[float, int, Permit]] = []
         self.timer: asyncio.TimerHandle | None = None
-        self.timer_at = math.inf
-        self.soonest = math.inf
+        self.timer_at: float = math.inf
+        self.soonest: float = math.inf
         """No deadline of a waiting permit is earlier, so most pauses need no pass over the queue."""
 
     @property
@@ -145,7 +145,7 @@ class Slots:
         """Raises `ConfigurationError` for anything but a whole number from 1."""
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise ConfigurationError(f"Slots: the number must be a whole number from 1, not {number!r}")
-        self.free = number
+        self.free: int = number
         self._waiting: dict[Lane, Callable[[Lane], None]] = {}
 
     def wait(self, lane: Lane, wake: Callable[[Lane], None]) -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisQuota"]
 
-logger = logging.getLogger("aelyst_async.ratelimit")
+logger: logging.Logger = logging.getLogger("aelyst_async.ratelimit")
 
 _OLDEST = 6
 """The oldest major version of Redis that is supported. Valkey tells a Redis version from 7 on."""

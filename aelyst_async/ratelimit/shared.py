@@ -34,7 +34,7 @@ from aelyst_async.ratelimit.quota import Quota
 
 __all__ = ["Demand", "Reservation", "Reserver", "SharedQuota"]
 
-logger = logging.getLogger("aelyst_async.ratelimit")
+logger: logging.Logger = logging.getLogger("aelyst_async.ratelimit")
 
 _RETRY = 1.0
 """Seconds until a shared quota that failed is asked again."""

@@ -24,7 +24,7 @@ class Committer(GroupCommit[_Work]):
     """Commits the writes of a run. Use as ``async with``; without a journal it does nothing."""
 
     group_size = 2_000
-    linger = 0.05
+    linger: float = 0.05
 
     def __init__(self, journal: Journal | None) -> None:
         super().__init__()

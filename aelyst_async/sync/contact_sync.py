@@ -113,7 +113,7 @@ class ContactSync:
         if progress is not None and not callable(progress):
             raise MappingError(f"progress is called with a Progress; it cannot be {progress!r}")
         self.gateway = gateway
-        self.mapper = Mapper(
+        self.mapper: Mapper = Mapper(
             schema_of(gateway), key=key, mapping=mapping, constants=constants, empty=empty, region=region,
             ignore_unknown=ignore_unknown, drop_extensions=drop_extensions, date_format=date_format, true=true,
             false=false,

@@ -43,9 +43,9 @@ from aelyst_async.errors import (
 )
 from aelyst_async.gateway import ContactGateway
 from aelyst_async.identifiers import ContactId, Identifier
-from aelyst_async.schema import FieldRule
 from aelyst_async.sync.clock import uptime
 from aelyst_async.sync.committer import Committer
+from aelyst_async.sync.compare import matches
 from aelyst_async.sync.journal import Attempt, Dead, Entry, Settled
 from aelyst_async.sync.reading import Work
 from aelyst_async.tables.mapping import Mapper
@@ -257,7 +257,7 @@ class Courier:
             work.ambiguous = False
             await self._intend(work, "create")
             return self._done(work, await self._create(who, fields), None)
-        if self.matches(contact, fields):
+        if matches(self._mapper.schema, contact, fields):
             if work.entry is not None and work.entry.state == "UNREADABLE":
                 kind = Kind.UNCHANGED
             else:
@@ -278,31 +278,10 @@ class Courier:
             contact = await self._gateway.get(who)
         except ContactNotFoundError:
             contact = None
-        if contact is not None and self.matches(contact, self._mapper.fields(work.values)):
+        if contact is not None and matches(self._mapper.schema, contact, self._mapper.fields(work.values)):
             return Verdict(Kind.UNCHANGED)
         work.verify = False
         return await self._write(work, who)
-
-    def matches(self, contact: Contact, fields: ContactFields) -> bool:
-        """Whether the contact has all that `fields` say. What the API does not show does not match."""
-        for name, value in fields.given():
-            shown: Any = getattr(contact, name, UNSET)
-            rule = self._mapper.schema.rule(name)
-            if rule is not None and rule.kind == "custom_fields":
-                if value is None or not shown:
-                    if value or shown:
-                        return False
-                    continue
-                has = dict(_encoded(rule, item) for item in shown)
-                wanted = {item["name"]: item["value"] for item in rule.encode(value)}
-                if any(name not in has or not _same(has[name], item) for name, item in wanted.items()):
-                    return False
-            elif value is None or value == "":
-                if shown not in {None, "", UNSET}:
-                    return False
-            elif not _same(shown, value):
-                return False
-        return True
 
     @staticmethod
     def _was_created(work: Work, contact: Contact) -> bool:
@@ -474,21 +453,6 @@ def _about(work: Work, error: AuthenticationError) -> AuthenticationError:
         return error
     place = f"row {work.row}" if work.line is None else f"row {work.row}, line {work.line}"
     return attrs.evolve(error, message=f"{error.message}; {place}".removeprefix("; "))
-
-
-def _encoded(rule: FieldRule, item: Any) -> tuple[str, Any]:
-    """Return a named value that a contact has as it would be written; as it is, where it could not be written."""
-    try:
-        [wire] = rule.encode((item,))
-    except ValueError:
-        return item.name, item.value
-    return wire["name"], wire["value"]
-
-
-def _same(shown: Any, sent: Any) -> bool:
-    if isinstance(shown, bool) or isinstance(sent, bool):
-        return shown is sent
-    return bool(shown == sent)
 
 
 def _rule(error: ContactsError) -> str:

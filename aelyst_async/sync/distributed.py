@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ShardWorker", "broker", "make_broker", "register"]
 
-logger = logging.getLogger("aelyst_async.sync")
+logger: logging.Logger = logging.getLogger("aelyst_async.sync")
 
 TASK = "aelyst_async:shard"
 """The name of the task."""

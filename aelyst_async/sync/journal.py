@@ -32,6 +32,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from aelyst_async.sync import claims
@@ -162,11 +163,11 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.path = database.path
-        self.salt = meta_salt(database.read(read_meta), database.name)
+        self.path: Path | str = database.path
+        self.salt: bytes = meta_salt(database.read(read_meta), database.name)
         """The key of the seals, and of the account's name, which so is worth nothing outside this journal."""
-        self.run = 0
-        self.unreadable = 0
+        self.run: int = 0
+        self.unreadable: int = 0
         boots = database.read(lambda statements: statements.fetch("SELECT id FROM run WHERE boot = ?", (BOOT,)))
         self._this_boot = {number for (number,) in boots}
 

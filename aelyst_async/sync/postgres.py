@@ -169,10 +169,13 @@ def schema_of(url: str) -> str:
 class Server:
     """Connections to one database, and the thread that uses them. `url` as the module says; its schema is not used."""
 
+    schema: str
+    lease: float
+
     def __init__(self, url: str) -> None:
         parsed, self.schema, self.lease = _parse(url)
-        self.path = redacted(url).partition("?")[0]
-        self.name = f"{parsed.database} at {parsed.host or 'localhost'}"
+        self.path: str = redacted(url).partition("?")[0]
+        self.name: str = f"{parsed.database} at {parsed.host or 'localhost'}"
         try:
             import asyncpg
             from sqlalchemy.exc import SQLAlchemyError
@@ -295,20 +298,20 @@ class Postgres:
     """
 
     shared = True
-    shift = 0.0
-    fenced = True
+    shift: float = 0.0
+    fenced: bool = True
     """Whether nothing is written once the lease has ended. Off for a process that claims no rows."""
 
     def __init__(self, place: str | Server, *, schema: str | None = None, create: bool = True) -> None:
         self._owned = not isinstance(place, Server)
         self._server = place if isinstance(place, Server) else Server(place)
-        self.schema = schema or self._server.schema
+        self.schema: str = schema or self._server.schema
         if not _NAME.fullmatch(self.schema):
             raise JournalError("a schema's name has lower-case letters, digits and _")
-        self.lease = self._server.lease
-        self.path = f"{self._server.path}?schema={self.schema}"
-        self.name = f"{self.schema} in {self._server.name}"
-        self.owner = 0
+        self.lease: float = self._server.lease
+        self.path: str = f"{self._server.path}?schema={self.schema}"
+        self.name: str = f"{self.schema} in {self._server.name}"
+        self.owner: int = 0
         self._heart: asyncio.Task[None] | None = None
         try:
             self._server.call(self._open(create=create))

@@ -105,7 +105,7 @@ class Reader:
         refresh: bool,
         verify: float,
     ) -> None:
-        self.total = 0
+        self.total: int = 0
         self._source = source
         self._mapper = mapper
         self._duplicates = duplicates

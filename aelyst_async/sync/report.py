@@ -138,8 +138,8 @@ class Tally:
         self.failed = 0
         self.skipped = 0
         self.requests: Counter[str] = Counter()
-        self.waited = 0.0
-        self.network = 0.0
+        self.waited: float = 0.0
+        self.network: float = 0.0
         self._reasons: Counter[str] = Counter()
         self._tallies = Tallies()
         self._started = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aelyst_async.errors import ContactNotFoundError, ContactsError
+from aelyst_async.sync.compare import matches
 from aelyst_async.sync.delivery import Courier, Kind, Verdict
 from aelyst_async.sync.reading import Work
 from aelyst_async.tables.mapping import Mapper
@@ -49,5 +50,5 @@ class RemoteScout:
             return Verdict(Kind.CREATED)
         except ContactsError as error:
             return self._courier.judge_read(work, error)
-        same = self._courier.matches(contact, self._mapper.fields(work.values))
+        same = matches(self._mapper.schema, contact, self._mapper.fields(work.values))
         return Verdict(Kind.UNCHANGED if same else Kind.UPDATED)

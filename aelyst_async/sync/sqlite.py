@@ -71,11 +71,11 @@ class SqliteFile:
 
     shared = False
     owner = 0
-    shift = 0.0
+    shift: float = 0.0
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).absolute()
-        self.name = self.path.name
+        self.path: Path = Path(path).absolute()
+        self.name: str = self.path.name
         with explained(self.path):
             try:
                 self._lock = LockFile(self.path)
@@ -84,7 +84,7 @@ class SqliteFile:
         try:
             _take(self._lock, self.path)
             with explained(self.path):
-                self.connection = connect(self.path)
+                self.connection: sqlite3.Connection = connect(self.path)
                 try:
                     _prepare(self.connection, self.path)
                     self._wal = _identity(_wal(self.path))

@@ -35,7 +35,7 @@ from aelyst_async.tables.source import ContactSource
 
 __all__ = ["SubmittedSync", "send_due"]
 
-logger = logging.getLogger("aelyst_async.sync")
+logger: logging.Logger = logging.getLogger("aelyst_async.sync")
 
 _OUTCOMES = ("created", "updated", "unchanged", "failed", "skipped")
 

@@ -79,7 +79,9 @@ class CustomFieldTypes:
     """The definitions of an account, by name and by slug. Raises `ConfigurationError` for what is no definition."""
 
     def __init__(self, definitions: Iterable[CustomFieldDefinition]) -> None:
-        self.definitions = tuple(definitions) if isinstance(definitions, Iterable) else (definitions,)
+        self.definitions: tuple[CustomFieldDefinition, ...] = (
+            tuple(definitions) if isinstance(definitions, Iterable) else (definitions,)
+        )
         for definition in self.definitions:
             if not isinstance(definition, CustomFieldDefinition):
                 raise ConfigurationError(
