@@ -212,7 +212,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
         )  # fmt: skip
         journal: Path | str | None = journal_of(source, target.name)
         if arguments.journal is not None:
-            journal = None if arguments.journal == "none" else _place(arguments.journal)
+            journal = None if arguments.journal == "none" else workers.place(arguments.journal)
         elif again is not None:
             journal = again[0]
         elif target.started:
@@ -235,7 +235,7 @@ def _known_key(arguments: argparse.Namespace, source: Path) -> str | None:
 
     journal: Path | str = journal_of(source, canonical(arguments.provider))
     if arguments.journal is not None:
-        journal = _place(arguments.journal)
+        journal = workers.place(arguments.journal)
     return None if isinstance(journal, Path) and not journal.is_file() else key_of(journal)
 
 
@@ -267,7 +267,7 @@ def _original(path: Path, arguments: argparse.Namespace) -> tuple[Path | str, di
     """Return the journal of the run that wrote a failures file, and its mapping settings. Prints a note."""
     from aelyst_async.sync.history import name_of, run_of
 
-    named = None if arguments.journal in {None, "none"} else _place(arguments.journal)
+    named = None if arguments.journal in {None, "none"} else workers.place(arguments.journal)
     journals: list[Path | str] = (
         [named] if named is not None else [*sorted(path.absolute().parent.glob("*.db"))[:_JOURNALS]]
     )
@@ -286,7 +286,7 @@ async def _retry(arguments: argparse.Namespace) -> int:
     from aelyst_async.sync.history import given_up_source, origin_of
 
     interrupted = Signals(arguments)
-    journal = _place(arguments.journal)
+    journal = workers.place(arguments.journal)
     origin = origin_of(journal)
     rows = given_up_source(journal)
     provider = arguments.provider or origin.target
@@ -417,11 +417,6 @@ def _again(arguments: argparse.Namespace, report: SyncReport) -> str | None:
 def _nothing_written(report: SyncReport) -> bool:
     """Whether no contact was written."""
     return not (report.created or report.updated or report.unchanged)
-
-
-def _place(journal: str) -> Path | str:
-    """Return what ``--journal`` names: a path, or the URL of a server."""
-    return journal if "://" in journal else Path(journal)
 
 
 def _home(file: str) -> Path:

@@ -9,12 +9,13 @@ import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from aelyst_async.cli.output import CommandError
 from aelyst_async.errors import ConfigurationError
 
-__all__ = ["UNUSED", "add_options", "limiter_of", "sync_class"]
+__all__ = ["UNUSED", "add_options", "limiter_of", "place", "sync_class"]
 
 UNUSED = {"broker": None, "quota": None}
 """The options of a command that does not have them."""
@@ -29,6 +30,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--broker", metavar="URL", help="have workers send the rows: nats://HOST or redis://HOST; they share the "
         "--journal, a PostgreSQL database (default: AELYST_JOURNAL)")  # fmt: skip
     add("--quota", metavar="URL", help="share the quota with other processes: redis://HOST")
+
+
+def place(journal: str) -> Path | str:
+    """Return what ``--journal`` names: a path, or the URL of a server."""
+    return journal if "://" in journal else Path(journal)
 
 
 async def limiter_of(arguments: argparse.Namespace, stack: AsyncExitStack) -> Any:

@@ -17,21 +17,13 @@ from collections.abc import Sequence
 
 from aelyst_async.sync.database import Statements
 
-__all__ = ["LIVING", "NOW", "TABLES", "enter", "leave", "release", "renew", "take"]
+__all__ = ["LIVING", "NOW", "enter", "leave", "release", "renew", "take"]
 
 NOW = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
 """The server's time in seconds, in SQL."""
 
 LIVING = f"SELECT id FROM owner WHERE until >= {NOW}"
 """The owners whose lease has not ended, in SQL."""
-
-TABLES = """
-CREATE TABLE owner (
-    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name TEXT NOT NULL, until DOUBLE PRECISION NOT NULL
-);
-CREATE TABLE claim (key TEXT PRIMARY KEY, owner BIGINT NOT NULL REFERENCES owner ON DELETE CASCADE);
-CREATE INDEX claim_owner ON claim (owner);
-"""
 
 _PART = 500
 

@@ -16,14 +16,14 @@ from aelyst_async.errors import ContactsError
 from aelyst_async.gateway import ContactGateway
 from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.database import is_url
-from aelyst_async.sync.delivery import Courier, Pauses, patient
+from aelyst_async.sync.delivery import Courier, Pauses
 from aelyst_async.sync.engine import Deliverer, Engine, ErrorBudget
 from aelyst_async.sync.errors import JournalError, MappingError, SourceError, SyncError
 from aelyst_async.sync.failures import FailuresFile, beside, table_of
 from aelyst_async.sync.journal import Journal
 from aelyst_async.sync.mirror import Confirm, Mirror, Mirrored
 from aelyst_async.sync.process import identity
-from aelyst_async.sync.quota import Traffic
+from aelyst_async.sync.quota import Traffic, patient
 from aelyst_async.sync.reading import Reader
 from aelyst_async.sync.report import Progress, SyncReport, Tally
 from aelyst_async.sync.scout import LocalScout, RemoteScout

@@ -19,6 +19,7 @@ from aelyst_async.sync.errors import JournalError
 
 __all__ = [
     "SCHEMA",
+    "SHARED_SCHEMA",
     "VERSION",
     "Database",
     "GivenUp",
@@ -64,6 +65,29 @@ CREATE TABLE dead (
 ){table};
 """
 """The tables of a journal. A database fills in the names of its types."""
+
+SHARED_SCHEMA = """
+CREATE TABLE owner (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name TEXT NOT NULL, until DOUBLE PRECISION NOT NULL
+);
+CREATE TABLE claim (key TEXT PRIMARY KEY, owner BIGINT NOT NULL REFERENCES owner ON DELETE CASCADE);
+CREATE INDEX claim_owner ON claim (owner);
+CREATE TABLE submission (
+    run INTEGER PRIMARY KEY, provider TEXT NOT NULL, settings TEXT NOT NULL, width INTEGER NOT NULL,
+    reading BOOLEAN NOT NULL, base TEXT, stopped TEXT
+);
+CREATE TABLE shard (
+    run INTEGER NOT NULL, number INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+    due DOUBLE PRECISION NOT NULL, queued BOOLEAN NOT NULL, owner BIGINT, done BOOLEAN NOT NULL, trouble TEXT,
+    requests TEXT NOT NULL, PRIMARY KEY (run, number)
+);
+CREATE TABLE pending (
+    run INTEGER NOT NULL, row INTEGER NOT NULL, line INTEGER, key TEXT NOT NULL, hash BYTEA NOT NULL, payload TEXT,
+    data TEXT, outcome TEXT, due DOUBLE PRECISION, progress TEXT, PRIMARY KEY (run, row)
+);
+CREATE INDEX pending_left ON pending (run, row) WHERE outcome IS NULL;
+"""
+"""The further tables of a database that several processes use: of `claims` and of `stored`."""
 
 _SEALED_META = ("salt", "provider", "account", "key", "target", "base_url", "instance")
 

@@ -20,7 +20,7 @@ import asyncio
 import enum
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import attrs
 
@@ -50,7 +50,7 @@ from aelyst_async.sync.journal import Attempt, Dead, Entry, Settled
 from aelyst_async.sync.reading import Work
 from aelyst_async.tables.mapping import Mapper
 
-__all__ = ["Courier", "Kind", "Pauses", "Verdict", "patient"]
+__all__ = ["Courier", "Kind", "Pauses", "Verdict"]
 
 _MAX_FORBIDDEN = 5
 """Answers 403 in a row after which it is the credential that is refused, not each row."""
@@ -411,16 +411,6 @@ class Courier:
     def _backoff(self, number: int) -> float:
         value: float = min(self._pauses.cap, self._pauses.base * 2.0 ** min(number - 1, 16))
         return value / 2 + self._random.uniform(0, value / 2)
-
-
-def patient(gateway: Any) -> Any:
-    """Return the gateway without retries of its own: the engine has better ones, which hold no slot."""
-    with_retry = getattr(gateway, "with_retry", None)
-    if not callable(with_retry):
-        return gateway
-    from aelyst_async.transport.retry import RetryPolicy
-
-    return with_retry(RetryPolicy(max_attempts=1, queued=False))
 
 
 def _open_state(work: Work, state: str) -> str:

@@ -291,6 +291,7 @@ class Journal:
 
     def _look_up(self, statements: Statements, keys: Sequence[str]) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
+        salt, shift, boots = self.salt, self.database.shift, None if self.database.shared else self._this_boot
         for start in range(0, len(keys), _PART):
             part = keys[start : start + _PART]
             marks = ",".join("?" * len(part))
@@ -299,9 +300,8 @@ class Journal:
                 f"WHERE key IN ({marks})",
                 part,
             ):
-                if sealed == seal(self.salt, key, state, operation, digest, contact_id, run, written):
-                    comparable = self.database.shared or run in self._this_boot
-                    known = written + self.database.shift if comparable else None
+                if sealed == seal(salt, key, state, operation, digest, contact_id, run, written):
+                    known = written + shift if boots is None or run in boots else None
                     found[key] = Entry(state, operation, digest, contact_id, known, run)
                 else:
                     self.unreadable += 1

@@ -29,6 +29,7 @@ from aelyst_async.sync.claims import NOW
 from aelyst_async.sync.clock import uptime
 from aelyst_async.sync.database import (
     SCHEMA,
+    SHARED_SCHEMA,
     VERSION,
     OtherKindError,
     Statements,
@@ -37,7 +38,6 @@ from aelyst_async.sync.database import (
     write_meta,
 )
 from aelyst_async.sync.errors import JournalError
-from aelyst_async.sync.stored import TABLES as STORED
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -441,7 +441,7 @@ def _check_schema(statements: Statements, schema: str, name: str, *, create: boo
         statements.execute(f'CREATE SCHEMA "{schema}"')
     statements.execute(f"COMMENT ON SCHEMA \"{schema}\" IS '{_SIGN} {VERSION}'")
     statements.execute(f'SET LOCAL search_path TO "{schema}"')
-    for statement in (SCHEMA.format(**_TYPES) + claims.TABLES + STORED).split(";"):
+    for statement in (SCHEMA.format(**_TYPES) + SHARED_SCHEMA).split(";"):
         if statement.strip():
             statements.execute(statement)
     write_meta(statements, sealed_meta({"salt": salt.hex()}, salt))

@@ -16,7 +16,7 @@ from typing import Any
 from aelyst_async.sync.report import Tally
 from aelyst_async.sync.sizing import Sizer
 
-__all__ = ["Traffic", "shared_limiter"]
+__all__ = ["Traffic", "patient", "shared_limiter"]
 
 
 class Traffic:
@@ -79,6 +79,16 @@ class Traffic:
         if not rates or elapsed <= 0:
             return None
         return max(min(1.0, self._by_endpoint[endpoint] / (rate * elapsed)) for endpoint, (rate, _) in rates.items())
+
+
+def patient(gateway: Any) -> Any:
+    """Return the gateway without retries of its own: the engine has better ones, which hold no slot."""
+    with_retry = getattr(gateway, "with_retry", None)
+    if not callable(with_retry):
+        return gateway
+    from aelyst_async.transport.retry import RetryPolicy
+
+    return with_retry(RetryPolicy(max_attempts=1, queued=False))
 
 
 @asynccontextmanager

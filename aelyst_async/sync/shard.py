@@ -22,13 +22,13 @@ from aelyst_async.errors import AuthenticationError, ConfigurationError
 from aelyst_async.gateway import ContactGateway
 from aelyst_async.sync import stored
 from aelyst_async.sync.committer import Committer
-from aelyst_async.sync.delivery import Courier, Kind, Pauses, Verdict, patient
+from aelyst_async.sync.delivery import Courier, Kind, Pauses, Verdict
 from aelyst_async.sync.engine import Engine, ErrorBudget
 from aelyst_async.sync.errors import JournalError, SyncError, SyncStoppedError
 from aelyst_async.sync.failures import FailuresFile
 from aelyst_async.sync.journal import Decided, Journal
 from aelyst_async.sync.postgres import Postgres, Server
-from aelyst_async.sync.quota import Traffic
+from aelyst_async.sync.quota import Traffic, patient
 from aelyst_async.sync.reading import Chunk, Work
 from aelyst_async.sync.report import Tally
 from aelyst_async.sync.sizing import Sizer

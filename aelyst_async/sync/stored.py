@@ -27,7 +27,6 @@ from aelyst_async.sync.database import Statements
 from aelyst_async.sync.reading import Work, work_data
 
 __all__ = [
-    "TABLES",
     "Counts",
     "State",
     "Submission",
@@ -47,23 +46,6 @@ __all__ = [
     "unfinished",
     "unqueue",
 ]
-
-TABLES = """
-CREATE TABLE submission (
-    run INTEGER PRIMARY KEY, provider TEXT NOT NULL, settings TEXT NOT NULL, width INTEGER NOT NULL,
-    reading BOOLEAN NOT NULL, base TEXT, stopped TEXT
-);
-CREATE TABLE shard (
-    run INTEGER NOT NULL, number INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
-    due DOUBLE PRECISION NOT NULL, queued BOOLEAN NOT NULL, owner BIGINT, done BOOLEAN NOT NULL, trouble TEXT,
-    requests TEXT NOT NULL, PRIMARY KEY (run, number)
-);
-CREATE TABLE pending (
-    run INTEGER NOT NULL, row INTEGER NOT NULL, line INTEGER, key TEXT NOT NULL, hash BYTEA NOT NULL, payload TEXT,
-    data TEXT, outcome TEXT, due DOUBLE PRECISION, progress TEXT, PRIMARY KEY (run, row)
-);
-CREATE INDEX pending_left ON pending (run, row) WHERE outcome IS NULL;
-"""
 
 _KEPT = ("attempts", "looks", "ambiguous", "upserted", "pauses", "created")
 """What is known of a `Work` that goes from one worker to the next."""

@@ -167,6 +167,7 @@ def nats_url(server: Server) -> str:
     return f"nats://127.0.0.1:{server.port}"
 
 
+@pytest.mark.slow
 def test_a_sync_through_workers_reports_like_one_without(cluster_of: Callable[..., Cluster], nats: Server) -> None:
     cluster = cluster_of(nats_url(nats))
     path = cluster.write(60)

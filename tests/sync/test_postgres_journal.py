@@ -217,6 +217,7 @@ def test_a_write_survives_a_restart_of_the_server(postgres: PostgresServer) -> N
         assert journal.look_up(["email:a"])["email:a"].state == "DONE"
 
 
+@pytest.mark.slow
 def test_cli_syncs_shows_and_retries_by_the_url_of_a_journal(
     postgres: PostgresServer, start_sandbox: Callable[..., OtherSandbox], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
