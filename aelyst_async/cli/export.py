@@ -60,9 +60,9 @@ async def _export(arguments: argparse.Namespace) -> int:
     view: Any = views.get(arguments.progress) or LineView(_line)
     async with AsyncExitStack() as stack:
         target = await open_target(arguments.provider, arguments.base_url, stack, report="aelyst export")
-        journal: Path | None = journal_of(file, target.name)
+        journal: Path | str | None = journal_of(file, target.name)
         if arguments.journal is not None:
-            journal = None if arguments.journal == "none" else Path(arguments.journal)
+            journal = None if arguments.journal == "none" else arguments.journal
         report = await export_contacts(
             target.gateway, file, search=arguments.search, where=_where(target.gateway, arguments.where),
             force=arguments.force, key=arguments.key, journal=journal, progress=view,

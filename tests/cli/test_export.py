@@ -98,6 +98,7 @@ def test_export_joins_conditions(
         (["--to", "p.csv", "--where", "x"], "takes no conditions"),
         (["--to", "p.csv", "--key", "name"], "the key is email or phone"),
         (["--to", "no/p.csv"], "no such directory"),
+        (["--to", "p.csv", "--journal", "postgresql+asyncpg://db/x"], "a journal that is a file"),
     ],
 )
 def test_export_refuses_before_it_lists(
