@@ -39,8 +39,10 @@ _SIGNS: tuple[tuple[Trouble, tuple[str, ...]], ...] = (
 
 def trouble_of(message: str) -> Trouble:
     """Return what a message of `sqlite3` means for the file."""
-    unknown: Trouble = "other"
-    return next((trouble for trouble, signs in _SIGNS if any(sign in message for sign in signs)), unknown)
+    for trouble, signs in _SIGNS:
+        if any(sign in message for sign in signs):
+            return trouble
+    return "other"
 
 
 W = TypeVar("W")
@@ -61,7 +63,7 @@ class GroupCommit(ABC, Generic[W]):
 
     group_size = 500
     """Largest number of requests in a transaction."""
-    linger: float = 0.0
+    linger = 0.0
     """Longest delay, in seconds, of requests that no caller waits for."""
 
     def __init__(self) -> None:
