@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow test-hostile test-oldest matrix coverage lint api types audit sbom wheel soak check bench clean
+.PHONY: help demo test test-slow test-hostile test-oldest matrix coverage lint api types audit sbom wheel soak check bench docs clean
 
 help:
 	@echo "make demo       sync examples/people.csv into a sandbox on this machine, and read one contact back"
@@ -21,6 +21,7 @@ help:
 	@echo "make audit      known vulnerabilities in the dependencies; make sbom: what they are (CycloneDX)"
 	@echo "make soak       twenty gateways against every fault for SECONDS=600; what is left over at the end"
 	@echo "make bench      the benchmarks, all or PARTS=\"client codec\", with the libraries they compare against"
+	@echo "make docs       the documentation site, in build/docs/index.html; a warning is an error"
 	@echo "make clean      remove .venv and caches"
 
 # One stamp per set of extras, remade when pyproject.toml changes.
@@ -103,6 +104,10 @@ check: lint test
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(PARTS)
+
+# Reads every file again (-E), reports names and links that lead nowhere (-n), and fails on a warning (-W).
+docs: $(VENV)/.test
+	$(BIN)/python -m sphinx -E -n -W --keep-going -j 2 -q docs build/docs
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,7 +1,7 @@
-"""Async-first client for contacts APIs: one gateway protocol, one learning rate limiter, a bulk sync, a sandbox.
+"""Asynchronous client for contacts APIs: gateways, models, identifiers, errors and bulk functions.
 
-Each name is imported when it is first used (PEP 562), so that a program, and above all `aelyst --help`, pays for what
-it uses. Neither aiohttp nor cattrs, both slow to import, is loaded before a request is made.
+A name is imported when it is first used (PEP 562). aiohttp and cattrs, which are slow to import, are loaded with the
+first request.
 """
 
 from importlib import import_module

@@ -51,9 +51,9 @@ class Tag:
 
 @attrs.frozen(kw_only=True)
 class Message:
-    """One message of a conversation. Each attribute is `None` where the API does not tell it.
+    """One message of a conversation. An attribute is `None` if the API does not return it.
 
-    ``created_at`` is an aware datetime; ``raw`` is the item as it came.
+    ``created_at`` is an aware datetime. ``raw`` is the decoded JSON of the message.
     """
 
     id: str | None = None
@@ -65,10 +65,10 @@ class Message:
 
 @attrs.frozen(kw_only=True)
 class Contact:
-    """A contact as an API describes it. Only ``id`` is certain: any other field may be missing in real data.
+    """A contact as an API returns it. Only ``id`` is always present; any other field may be missing in real data.
 
-    Values are kept as they came (a trailing space in a name stays). ``created_at`` and ``updated_at`` are aware
-    datetimes. ``raw`` is the whole decoded JSON.
+    Values are not changed (a trailing space in a name stays). ``created_at`` and ``updated_at`` are aware datetimes.
+    ``raw`` is the whole decoded JSON. Source: the vendors' pages *Get a contact*.
     """
 
     id: str
@@ -84,7 +84,10 @@ class Contact:
 
 @attrs.frozen(kw_only=True)
 class ContactFields:
-    """What to write. A field left `UNSET` is not sent; `None` is sent as null and clears."""
+    """The fields to write. A field that is `UNSET` is not sent. `None` is sent as null and clears the field.
+
+    ``phone``: ``+`` and digits with the country code. ``email``: one address. Gateways check both before they send.
+    """
 
     first_name: str | Unset | None = UNSET
     last_name: str | Unset | None = UNSET
@@ -101,11 +104,11 @@ class ContactFields:
 
 @attrs.frozen(kw_only=True)
 class WriteReceipt:
-    """What an API answered to a write.
+    """The answer of an API to a write.
 
-    ``contact_id`` is `None` where the API does not tell it (Aelyst's create). ``created`` is `True`, `False`, or
-    `None` where it cannot be known. ``not_applied`` names the fields of an upsert that the API takes only when it
-    creates a contact and that were left out because the contact existed.
+    ``contact_id`` is `None` if the API does not return it. ``created`` is `True`, `False`, or `None` if it is
+    unknown. ``message`` is the vendor's text. ``raw`` is the whole decoded JSON. ``not_applied`` names the fields of an
+    upsert that the API accepts only in a create, and that were left out because the contact existed.
     """
 
     identifier: Identifier

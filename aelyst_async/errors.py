@@ -1,32 +1,32 @@
-"""Every error of the library, in one tree. One class for each thing that a caller does differently.
+"""The exceptions of the library, in one tree. Each class stands for a different reaction of the caller.
 
 ::
 
     ContactsError
     ├── ApiError                        the server answered, and the answer is not a success
-    │   ├── BadRequestError      400    fix the data
-    │   ├── AuthenticationError  401/403  fix the credential or its rights
+    │   ├── BadRequestError      400    correct the data
+    │   ├── AuthenticationError  401/403  correct the credential or its rights
     │   ├── ContactNotFoundError 404    create it, or look elsewhere
     │   ├── ConflictError        409    it exists already
-    │   ├── RateLimitedError     429    come back after `retry_after`
-    │   ├── QueuedError          449    the vendor is still at work on the contact; come back in minutes
+    │   ├── RateLimitedError     429    try again after `retry_after`
+    │   ├── QueuedError          449    the vendor still processes the contact; try again in minutes
     │   └── ServerError          5xx    `may_have_been_applied` says whether a write may have taken effect
     ├── TransportError                  no usable answer; `may_have_been_applied` likewise
     │   └── RequestTimeoutError
-    ├── ResponseDecodeError             a success was answered, but it cannot be understood
-    ├── PartialChangeError              a change that takes several requests stopped after some of them
+    ├── ResponseDecodeError             the status is a success, but the answer cannot be read
+    ├── PartialChangeError              a change of several requests stopped after some of them
     ├── InvalidIdentifierError          ┐
-    ├── UnsupportedFieldError           │ raised before any request leaves
+    ├── UnsupportedFieldError           │ raised before anything is sent
     ├── UnsupportedOperationError       │
     └── ConfigurationError              ┘
 
-The last four are also `ValueError` or `TypeError`. No aiohttp or JSON error reaches a caller, and none stands in
-``__cause__`` or ``__context__``: those objects hold the URL and the headers, thus the credential. What our errors hold
-has been redacted before. All of them pickle and copy.
+The last four are also `ValueError` or `TypeError`. No aiohttp or JSON error reaches a caller, not even in ``__cause__``
+or ``__context__``, because those objects contain the URL and the headers, and so the credential. The attributes of
+these errors are redacted. All errors can be pickled and copied.
 
-``str(error)`` and ``repr(error)`` go into logs, so they name no person: the route's template stands for the path, and
-an e-mail address or a phone number in the vendor's words becomes ``…``. The person is in attributes: ``identifier``
-(whom the call was about), ``url``, ``message``, ``body``.
+``str(error)`` and ``repr(error)`` are written to logs, so they contain no person's data. They show the route's template
+instead of the path, and ``…`` instead of an e-mail address or a phone number in the vendor's message. The data is in
+attributes: ``identifier`` (the contact of the call), ``url``, ``message`` and ``body``.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _route(method: str, endpoint: str, url: str) -> str:
 
 
 class ContactsError(Exception):
-    """The root of the tree: ``except ContactsError`` catches everything that this library raises on purpose."""
+    """The root of the tree: ``except ContactsError`` catches everything that this library raises itself."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # attrs' keyword-only exceptions neither pickle nor copy by themselves (python-attrs/attrs#734).
@@ -111,16 +111,17 @@ def _rebuild(
 
 @attrs.define(slots=False, eq=False, repr=False, init=True)
 class ApiError(ContactsError):
-    """The server answered, and not with a success.
+    """The server answered, but not with a success.
 
-    ``status`` is the HTTP status; ``code`` the vendor's own code, where it sends one; ``message`` the vendor's
-    words. ``method``, ``endpoint`` (the route's template) and ``url`` name the request (no credential, ever),
-    ``identifier`` the contact that the call was about; ``headers`` and ``body`` are the answer's (the body redacted and
-    cut at 2,048 characters). ``retry_after``: seconds until the server wants to hear from us again, if it said so.
-    ``request_id``: the server's id of the request (``X-Request-Id`` and its usual spellings), for its support.
-    ``attempts``: how many requests were sent for this call. ``may_have_been_applied``: whether a write may have taken
-    effect although this error was answered. ``repeatable``: whether the request may be sent again in that case, because
-    doing it twice has the effect of doing it once.
+    - ``status``: the HTTP status. ``code``: the vendor's own code, if it sends one. ``message``: the vendor's text.
+    - ``method``, ``endpoint`` (the route's template), ``url``: the request, without the credential.
+    - ``identifier``: the contact of the call.
+    - ``headers``, ``body``: those of the response. The body is redacted and cut after 2,048 characters.
+    - ``retry_after``: seconds after which the server permits another request, if it says so.
+    - ``request_id``: the server's id of the request (``X-Request-Id`` and its usual spellings), for its support.
+    - ``attempts``: the number of requests that were sent for this call.
+    - ``may_have_been_applied``: whether a write may have taken effect although the answer is this error.
+    - ``repeatable``: whether the request may be sent again in that case, because twice has the effect of once.
     """
 
     status: int
@@ -175,11 +176,11 @@ class ConflictError(ApiError):
 
 
 class RateLimitedError(ApiError):
-    """429, or a wait for the quota that would be longer than the caller allows (then ``attempts`` is 0)."""
+    """429, or a wait for the quota that is longer than the caller permits (then ``attempts`` is 0)."""
 
 
 class QueuedError(ApiError):
-    """449: the vendor still works on this contact; its scale is minutes."""
+    """449: the vendor still processes this contact. Try again after minutes."""
 
 
 class ServerError(ApiError):
@@ -188,11 +189,11 @@ class ServerError(ApiError):
 
 @attrs.define(slots=False, eq=False, repr=False, init=True)
 class TransportError(ContactsError):
-    """No usable answer: the connection failed, broke off, or the answer broke a bound.
+    """There is no usable answer: the connection failed or was closed, or the response is not valid HTTP.
 
-    ``may_have_been_applied`` is `False` when the request surely never reached the server (or changes nothing there),
-    else `True`. ``repeatable``: whether the request may be sent again in that case. ``attempts`` counts the requests
-    sent.
+    ``may_have_been_applied`` is `False` if the request cannot have reached the server, or changes nothing there;
+    otherwise `True`. ``repeatable``: whether the request may be sent again in that case. ``attempts`` is the number of
+    requests sent.
     """
 
     message: str
@@ -224,12 +225,11 @@ class RequestTimeoutError(TransportError):
 
 @attrs.define(slots=False, eq=False, repr=False, init=True)
 class ResponseDecodeError(ContactsError):
-    """The server answered with success, but not with what its documentation describes.
+    """The server answered with a success status, but the answer does not match its documentation or exceeds a limit.
 
-    ``problem`` says what was expected and where (a JSON path); ``body`` is the answer, redacted and cut at 2,048
-    characters. ``may_have_been_applied`` is `True` for a write: the server said yes before we failed to read it.
-    ``repeatable``: whether the request may be sent again in that case.
-    ``request_id`` is as in `ApiError`.
+    ``problem`` says what was expected and where (a JSON path). ``body`` is the answer, redacted and cut after 2,048
+    characters. ``may_have_been_applied`` is `True` for a write, since the server reported a success.
+    ``repeatable``: whether the request may be sent again in that case. ``request_id`` is as in `ApiError`.
     """
 
     problem: str
@@ -282,8 +282,9 @@ class PartialChangeError(ContactsError):
 
 
 class InvalidIdentifierError(ContactsError, ValueError):
-    """The `str` or object does not name a contact, or not one of a kind that this API accepts. ``identifier`` is what
-    was given, where it is a `str` or an identifier.
+    """The value is not an identifier, or not of a kind that this API accepts.
+
+    ``identifier`` is the given value if it is a `str` or an identifier object.
     """
 
     def __init__(self, message: str = "", identifier: object = None) -> None:
@@ -295,15 +296,15 @@ class InvalidIdentifierError(ContactsError, ValueError):
 
 
 class UnsupportedFieldError(ContactsError, ValueError):
-    """A field that the API does not have or not take here, a value it has no rule for, or a required one missing."""
+    """The API does not have the field or does not accept it here, has no format for the value, or requires a field."""
 
 
 class UnsupportedOperationError(ContactsError, TypeError):
-    """The provider cannot do this."""
+    """The provider does not have this operation."""
 
 
 class ConfigurationError(ContactsError, ValueError):
-    """A setting, a credential or an environment variable is missing or wrong, or an object is used wrongly."""
+    """A setting, a credential or an environment variable is missing or wrong, or an object is used incorrectly."""
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {

@@ -41,7 +41,7 @@ class ContactReader(Protocol):
         ...
 
     async def get(self, identifier: Identifier | str) -> Contact:
-        """Return the contact. Raises `ContactNotFoundError` where there is none."""
+        """Return the contact. Raises `ContactNotFoundError` if there is none."""
         ...
 
 
@@ -50,19 +50,27 @@ class ContactGateway(ContactReader, Protocol):
     """Reads and writes contacts."""
 
     async def create(self, fields: ContactFields, *, identifier: Identifier | str | None = None) -> WriteReceipt:
-        """Create a contact, named by `identifier`: by default the phone of `fields`, else the e-mail.
+        """Create a contact that is named by `identifier`: by default the phone of `fields`, else the e-mail.
 
-        Never repeated once it may have reached the server: `TransportError` and `ServerError` say in
-        ``may_have_been_applied`` whether the contact may exist now.
+        A create that may have reached the server is never repeated. ``may_have_been_applied`` of `TransportError` and
+        `ServerError` says whether the contact may exist now. Raises `UnsupportedFieldError` and
+        `InvalidIdentifierError` before anything is sent, and `ConflictError` if the API reports a duplicate.
         """
         ...
 
     async def update(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
-        """Change the fields given, keep the others. Raises `ContactNotFoundError` where there is no contact."""
+        """Change the given fields and keep the others.
+
+        Raises `ContactNotFoundError` if there is no contact, and `UnsupportedFieldError` before anything is sent.
+        """
         ...
 
     async def upsert(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
-        """Update the contact, or create it where there is none; ``receipt.created`` says which (`None`: not told)."""
+        """Update the contact, or create it if there is none.
+
+        ``receipt.created`` says which it was (`None` if the API does not tell). Raises `UnsupportedFieldError` before
+        anything is sent.
+        """
         ...
 
 
@@ -98,11 +106,11 @@ class ListGateway(Protocol):
     """Puts contacts on lists."""
 
     async def add_to_list(self, contact: Identifier | str, list_id: str) -> WriteReceipt:
-        """Add the contact to the list."""
+        """Add the contact to the list. Raises `ContactNotFoundError`."""
         ...
 
     async def remove_from_list(self, contact: Identifier | str, list_id: str) -> WriteReceipt:
-        """Remove the contact from the list."""
+        """Remove the contact from the list. Raises `ContactNotFoundError`."""
         ...
 
 
@@ -111,7 +119,7 @@ class TagGateway(Protocol):
     """Reads the tags of a contact."""
 
     async def tags(self, contact: Identifier | str) -> tuple[Tag, ...]:
-        """Return the contact's tags, in the server's order."""
+        """Return the contact's tags, in the server's order. Raises `ContactNotFoundError`."""
         ...
 
 
@@ -133,5 +141,5 @@ class MessageGateway(Protocol):
     """Reads the messages of a contact."""
 
     async def messages(self, contact: Identifier | str) -> tuple[Message, ...]:
-        """Return the contact's messages, in the server's order."""
+        """Return the contact's messages, in the server's order. Raises `ContactNotFoundError`."""
         ...

@@ -115,7 +115,7 @@ def _repr(self: object) -> str:
 
 @attrs.frozen(repr=False)
 class ContactId:
-    """The id that the API gave the contact. Opaque text; an `int` is accepted and kept as text.
+    """The id that the API gave the contact: an opaque `str` of at most 320 characters. An `int` becomes a `str`.
 
     Raises `InvalidIdentifierError`.
     """
@@ -131,7 +131,10 @@ class ContactId:
 
 @attrs.frozen(repr=False)
 class Email:
-    """An e-mail address, kept as given (its case too). Raises `InvalidIdentifierError`."""
+    """An e-mail address of at most 320 characters (RFC 3696, erratum 1690). Its case is kept.
+
+    Raises `InvalidIdentifierError`.
+    """
 
     prefix: ClassVar[str] = "email"
     value: str = attrs.field(converter=_convert_email)
@@ -144,9 +147,10 @@ class Email:
 
 @attrs.frozen(repr=False)
 class Phone:
-    """A phone number with its country code: ``+`` and digits, as `phone_number` normalises it.
+    """A phone number with its country code: ``+`` and digits.
 
-    Raises `InvalidIdentifierError`.
+    Blanks, dashes, dots, slashes and brackets are removed, and so is the ``(0)`` of ``+44 (0)20 …``. Raises
+    `InvalidIdentifierError`.
     """
 
     prefix: ClassVar[str] = "phone"
@@ -164,9 +168,9 @@ _KINDS: dict[str, type[ContactId | Email | Phone]] = {kind.prefix: kind for kind
 
 
 def parse_identifier(identifier: Identifier | str) -> Identifier:
-    """Return the identifier that a text such as ``"email:ann@example.com"`` names.
+    """Return the identifier object for a `str` such as ``"email:ann@example.com"``, ``"phone:+60…"`` or ``"id:1"``.
 
-    An identifier object is returned as it is. Raises `InvalidIdentifierError` for anything else.
+    An identifier object is returned unchanged. Raises `InvalidIdentifierError` for anything else.
     """
     if isinstance(identifier, (ContactId, Email, Phone)):
         return identifier

@@ -181,11 +181,12 @@ class GroupCommit(ABC, Generic[W]):
                 )
                 group = []
         except BaseException as error:  # noqa: BLE001 - no caller may wait for a thread that has ended
-            with self._changed:
-                self._cause = error
-                group, self._requests = group + self._requests, []
+            self._cause = error
             self._died(error)
         finally:
+            with self._changed:  # requests that came too late; nothing is accepted any more
+                self._closing = True
+                group, self._requests = group + self._requests, []
             self._end()
             self._post([(answer, self._failure(self._cause)) for _, answer in group if answer is not None])
             self._post([(self._ended, None)])

@@ -2,19 +2,18 @@
 
 ::
 
-    aelyst PUT /contact/{identifier}        a call: with its repeats and waits        INTERNAL
-    ├── PUT /contact/{identifier}           an attempt: one request on the wire       CLIENT, 429
-    └── PUT /contact/{identifier}           …and its repeat (http.request.resend_count)  CLIENT, 200
+    aelyst PUT /contact/{identifier}        a call with its repeats and waits            INTERNAL
+    ├── PUT /contact/{identifier}           an attempt: one request                      CLIENT, 429
+    └── PUT /contact/{identifier}           its repeat (http.request.resend_count)       CLIENT, 200
 
-The attempts follow the HTTP client semantic conventions (stable, 1.23 and later), with one thing kept from them:
-``url.full`` has ``REDACTED`` where the address holds a contact, and no query, since there the credential may be. The
-address as a template is in ``url.template``. No event, span or metric holds a contact's data, a body or a header.
+The attempts follow the HTTP client semantic conventions (stable, 1.23 and later) with one exception: ``url.full`` has
+``REDACTED`` in place of the contact, and no query, because the query may contain the credential. ``url.template`` has
+the address as a template. No event, span or metric contains a contact's data, a body or a header.
 
-While an attempt is under way, the instrumentations of other libraries are told to stay silent (by OpenTelemetry's
-own switch for that): that of aiohttp would report each request a second time, with the whole URL.
+During an attempt, the instrumentations of other libraries are suppressed by OpenTelemetry's own switch. That of aiohttp
+would report each request a second time, with the whole URL.
 
-Not imported unless used, and OpenTelemetry is imported only by `instrument`. A gateway that is not instrumented pays
-one truth test a call.
+OpenTelemetry is imported only by `instrument`. For a gateway that is not instrumented, a call costs one truth test.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def print_status(path: str, *, as_json: bool) -> int:
     else:
         _print_run(run)
     if found["given_up"]:
-        again = shlex.join(["aelyst", "sync", "retry", path])
+        again = shlex.join(["aelyst", "sync", "retry", found["journal"]])
         print(f"{found['given_up']:,} given up; to send them again: {printable(again)}")
         for reason in found["reasons"]:
             print(f"{reason['rows']:>10,} × {printable(reason['reason'])}")

@@ -3,11 +3,11 @@
 What happens:
 
 - **Before the first refusal**: one request may be out, then two and a twelfth of those that were let through.
-- **The first refusal after some were let through**: those are the limit. The window is the shortest usual length that is
-  no shorter than the pause, nor much shorter than the time in which they left. A refusal before anything was let through (an earlier run or
-  another process has spent the window) says nothing of the quota. Until a window has been used to nine tenths, half of
-  the limit may leave at once, and the rest as before.
-- **A refusal right after a pause**: the window is longer than the age of the oldest request that counts in it.
+- **The first refusal after some were let through**: those are the limit. The window is the shortest usual length that
+  is no shorter than the pause, nor much shorter than the time in which they left. A refusal before anything was let
+  through (an earlier run or another process has spent the window) says nothing of the quota. Until a window has been
+  used to nine tenths, half of the limit may leave at once, and the rest as before.
+- **The second refusal right after a pause**: the window is longer than the age of the oldest request that counts in it.
 - **Any other refusal**: of a trial, the trial is taken back and the next must be paid for by more good requests; else
   what was let through since the last pause is the limit, if that is less.
 - **Many good requests at the limit**: a few more per window are tried; where that goes well, soon twice as many more.
@@ -38,6 +38,7 @@ class Blind:
         self._run_began, self._ended_at = math.inf, -math.inf  # when the first of them left; when the last pause began
         self._counted = False  # whether the limit is what was let through before it
         self._told = self._used = False  # whether the refusal said the limit; whether a window has been used
+        self._again = 0  # refusals in a row after which nothing was let through
         self._clean = self._before_trial = 0.0  # good at the limit; the limit before a trial
         self._price, self._step = _PRICE, _STEP
 
@@ -76,8 +77,9 @@ class Blind:
         self._ended_at, self._counted = now, False
         began, self._run_began = self._run_began, math.inf
         self._clean = 0.0
+        self._again = 0 if let else self._again + 1
         if let == 0:
-            if self.limit < math.inf:
+            if self.limit < math.inf and self._again > 1:
                 first = log.sent_by(at) - int(self.limit)
                 window.at_least(at - log.time(first) if first > 0 else 0.0)
             return
@@ -105,5 +107,7 @@ class Blind:
         """Return the seconds from `at` until the next usual window would be over, where the server says nothing."""
         if self.limit == math.inf:
             return COMMON
+        if self._again == 1:
+            return window.believed  # the quota may have been counted over two fixed windows
         oldest = log.time(max(1, log.sent_by(at) - int(self.limit)))
         return max(0.05, oldest + window.believed - at)

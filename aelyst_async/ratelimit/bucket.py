@@ -30,7 +30,7 @@ import math
 from aelyst_async.ratelimit.blind import Blind
 from aelyst_async.ratelimit.headers import QuotaHeaders
 from aelyst_async.ratelimit.quota import Quota
-from aelyst_async.ratelimit.window import COMMON, USUAL, Log, Window
+from aelyst_async.ratelimit.window import COMMON, USUAL, Burst, Log, Sent, Window
 
 __all__ = ["Bucket", "Sent"]
 
@@ -55,38 +55,8 @@ _GIVE_UP = 0.2
 _TAKE = 0.15
 """Part of what is left that a client takes in a round. Source: with `_GIVE_UP`, simulated; slower growth uses less."""
 
-_LONGEST_PAUSE = 60.0
-"""Seconds: no pause of our own is longer. Source: the longest usual window."""
-
 _PROBE_EVERY = 3600.0
 """Seconds: a server's longer pause is probed by one request this often. Source: issue of a Retry-After of years."""
-
-
-class _Burst:
-    """Requests sent in one go. The server may count them in any order, above all where connections are opened."""
-
-    __slots__ = ("begin", "end", "out")
-
-    begin: float
-    end: float
-
-    def __init__(self, begin: float, out: int) -> None:
-        self.begin = self.end = begin
-        self.out: int = out
-        """Requests under way when it began, so that the server may count them later."""
-
-
-class Sent:
-    """A request that is out. A permit is one, so that nothing else is made for each request."""
-
-    __slots__ = ("at", "burst", "opens", "presumed")
-
-    at: float
-    """When it was sent."""
-    presumed: bool
-    opens: bool
-    """Whether more are under way with it than ever before, so that it waits for a new connection."""
-    burst: _Burst
 
 
 class Bucket:
@@ -94,21 +64,22 @@ class Bucket:
 
     paused_until: float
     refused: int
-    reserved: bool
 
-    def __init__(self, quota: Quota | None = None, prior: Quota | None = None, share: float = 1.0) -> None:
-        """``quota``: told by the user; ``prior``: a guess, corrected by responses; ``share``: the part to use."""
+    def __init__(self, quota: Quota | None = None, share: float = 1.0) -> None:
+        """``quota``: told by the user; ``share``: the part to use."""
         self.limit: int | None = None if quota is None else quota.limit
         self.remaining: int | None = None
         self.paused_until = self._closed_until = -math.inf  # refused until then; nothing left until then, as it says
         self._entered = self.refused = 0  # sent, but the newest
-        self._told, self._prior, self._share, self.reserved = quota, prior, share, False
+        self.reserved: bool = False
+        """Whether each request is reserved elsewhere too (`SharedQuota`): then what others send is not our concern."""
+        self._told, self._share = quota, share
         self._blind: Blind | None = Blind() if quota is None else None  # until a good response has quota headers
         self._log = Log()
         self._newest: Sent | None = None  # sent, but not entered yet: it may be given back at once
         self._out = self._presumed = self._let_through = 0  # under way; presumptions of those; let through so far
         self._connections = 0  # the most requests under way so far
-        self._burst = _Burst(-math.inf, 0)
+        self._burst = Burst(-math.inf, 0)
         self._opened_at, self._opened_for = -math.inf, 0.0  # the latest of those left then; the longest took so long
         self._last = self._seen_at = self._tested = -math.inf  # the last request left then; that of the newest response
         self._allowed = self._sure = 0  # requests in all that the newest response authorises; the most that any did
@@ -122,12 +93,10 @@ class Bucket:
         self._fresh()
 
     def _fresh(self) -> None:
-        """Know nothing of the window but what is told, or the provider's guess."""
+        """Know nothing of the window but what the user told."""
         self._window = Window()
         if self._told is not None:
             self._window.tell(self._told.per)
-        elif self._prior is not None:
-            self._window.hint(self._prior.per)
 
     @property
     def sent(self) -> int:
@@ -210,7 +179,7 @@ class Bucket:
         elif ready == math.inf:
             ready = self._last + 1.005 * COMMON * float(2 ** min(self._refusals, 6))
         if not self._window.told:
-            ready = min(ready, self._last + _LONGEST_PAUSE)
+            ready = min(ready, self._last + USUAL[-1])
         return max(self.paused_until, ready, self._closed_until)
 
     def _due(self) -> float:
@@ -248,8 +217,7 @@ class Bucket:
 
     def _law(self, limit: int) -> float:
         """Return when fewer than the limit were sent in the last W seconds."""
-        first = self._log.count + 1 - limit
-        at = self._log.time(first) if first > 0 else -math.inf
+        at = self._log.time(self._log.count + 1 - limit)
         return at + self._window.believed + self._margin() + self._slack(at, self._window.believed)
 
     def _slack(self, at: float, window: float = math.inf) -> float:
@@ -297,8 +265,6 @@ class Bucket:
             return start + math.sqrt(max(low, believed / 4) * believed)
         return start + believed + self._margin()
 
-    # -- what happens -----------------------------------------------------------------------------------------------
-
     def send(self, one: Sent, now: float) -> bool:
         """Let a request go, if one may; return whether."""
         if (self._ready if self._newest is None and not self._stale else self.next_at) > now:
@@ -320,7 +286,7 @@ class Bucket:
         one.presumed = not fact and self._window.known
         self._presumed += one.presumed
         if one.at > self._last + _TOGETHER or one.at > self._burst.begin + _BURST:
-            self._burst = _Burst(one.at, self._out - 1)
+            self._burst = Burst(one.at, self._out - 1)
         one.burst = self._burst
         one.burst.end = one.at
         one.opens = self._out > self._connections
@@ -368,8 +334,7 @@ class Bucket:
             self._jitter = min(max(took, _TOGETHER), _FIRST_JITTER)
         self._round_trip += (took - self._round_trip) / 8
         self._fastest = min(self._fastest, took)
-        if one.opens:
-            self._opened_for = max(self._opened_for, took - self._fastest)
+        self._opened_for = max(self._opened_for, one.opens * (took - self._fastest))
         if status == 429:
             self._refuse(one, now, quota)
             return
@@ -408,11 +373,8 @@ class Bucket:
             self._zeros += 1
         unexplained = self._window.believed >= 1.5 * self._refuted
         doubted = self._zeros > min(max(limit, 2), _DOUBT) and (unexplained or self._blind is not None)
-        if doubted and self._blind is None:
-            self._blind = Blind()
-            self._fresh()
-        elif not doubted and self._blind is not None:
-            self._blind = None
+        if doubted != (self._blind is not None):
+            self._blind = Blind() if doubted else None
             self._fresh()
         return not doubted
 
@@ -428,12 +390,12 @@ class Bucket:
                 if limit > self.limit:
                     window.proven = 0
             self.limit = limit
-        old, before = self._allowed, self._sure
+        old, sure = self._allowed, self._sure
         # Requests in all that are authorised, as if this one had been counted first of those within the jitter, or last
         late = max(jitter, took - self._fastest) if one.opens else jitter  # sent so long before it was counted, at most
         begin, end = min(at - jitter, math.nextafter(one.burst.begin, 0)), max(at + late, one.burst.end)
-        sure = 1 + remaining - one.burst.out
-        least, most = log.sent_by(begin) + sure, log.sent_by(end) + remaining
+        before = max(log.sent_by(begin) - one.burst.out, log.sent_by(begin - 4 * _FIRST_JITTER))  # on the way no longer
+        least, most = before + 1 + remaining, log.sent_by(end) + remaining
         seen = self._seen_at > -math.inf
         if at < self._seen_at - jitter:
             if least > old and self._others < 1:
@@ -442,11 +404,10 @@ class Bucket:
         self.remaining = remaining
         if seen and most < old:
             by = log.time(old - remaining) - at
-            self._fastest = min(self._fastest, took)
             if by <= took - self._fastest and by < 0.25:  # requests of ours overtook it
                 self._overtaken = True
                 self._jitter = jitter = max(jitter, 1.3 * by)
-                least, most = log.sent_by(min(at - jitter, begin)) + sure, old
+                least, most = min(least, log.sent_by(at - jitter) + 1 + remaining), old
             else:
                 self._spare = min(max(self._spare, old - most), max(1, limit // 5))
         else:
@@ -459,13 +420,13 @@ class Bucket:
             self._slip *= 1 - 1 / (64 * limit)
         if seen:
             least = max(least, min(old, most))
-        if window.known and least - limit > max(before - limit, 0):
-            oldest = log.time(max(before - limit, 0) + 1)
+        if window.known and least - limit > max(sure - limit, 0):
+            oldest = log.time(max(sure - limit, 0) + 1)
             if oldest > self._tested:
                 self._tested = at
                 window.forgot(at + late - oldest)
         self._seen_at, self._allowed = max(self._seen_at, at), least
-        self._sure = max(before, least)
+        self._sure = max(sure, least)
         oldest = log.time(max(most - limit, 0) + 1)
         others = window.narrow(log, at, least - limit, most - limit, limit, jitter, late, oldest + self._slack(oldest))
         if others and self._overtaken:  # or those of ours that were counted before this one
@@ -477,8 +438,7 @@ class Bucket:
     def _in_turn(self, limit: int) -> float:
         """Return when one may be sent beside others' requests: at our rate, and only if one is left."""
         burst = max(1, limit // 32)
-        first = self._log.count + 1 - burst
-        turn = max(self._last, (self._log.time(first) if first > 0 else -math.inf) + burst / self._rate)
+        turn = max(self._last, self._log.time(self._log.count + 1 - burst) + burst / self._rate)
         theirs = self._others * self._round_trip / self._window.believed  # of others' requests, so many are under way
         if self._allowed - self._log.count > _FLOOR * limit + theirs:
             return turn
@@ -537,9 +497,10 @@ class Bucket:
                 wait = blind.pause(one.at, self._log, window) - (now - one.at)
             else:
                 wait = max(COMMON, 2 * self._round_trip) * float(2 ** min(max(self._refusals - 1, 0), 6))
-            wait = min(wait, _LONGEST_PAUSE)
-        told = fresh and blind is None and limit is not None and not self.reserved
-        if limit is not None and told and one.presumed:
+            wait = min(wait, USUAL[-1])
+        if not fresh or blind is not None or limit is None or self.reserved:
+            pass  # it says nothing of the window
+        elif one.presumed:
             first = self._log.sent_by(one.at) - limit
             age = one.at - self._log.time(first) if first > 0 else 0.0
             if age >= window.high or window.proven >= max(64, 4 * limit):
@@ -549,12 +510,11 @@ class Bucket:
                 self._jitter *= 2  # one that it relied on may have come later
             else:
                 window.at_least(age)
-        elif limit is not None and told and limit == quota.limit and self._log.sent_by(one.at) <= self._allowed:
+        elif limit == quota.limit and self._log.sent_by(one.at) <= self._allowed:
             # A response had left this one: requests have overtaken each other, or, the next time, others have taken it.
-            if self._spare < 1:
-                self._spare = 1.0
-            else:
+            if self._spare >= 1:
                 self._join(one.at, limit)
+            self._spare = max(self._spare, 1.0)
         self.paused_until = max(self.paused_until, now + min(wait, _PROBE_EVERY))
         self._discount(one)
         self._allowed = min(self._allowed, self._log.count) + 1

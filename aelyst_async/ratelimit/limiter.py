@@ -89,14 +89,13 @@ class RateLimiter:
         self._scopes: OrderedDict[tuple[str, str], PathScope] = OrderedDict()
         self._groups: OrderedDict[str, AccountScope] = OrderedDict()
         self._usual: dict[tuple[str, str], Lane] = {}  # the endpoints' own lanes, for speed
-        self._news: dict[Lane, None] = {}
+        self._news: set[Lane] = set()  # lanes that have changed since they were reported
         self.on_change: Callable[[BucketSnapshot], None] | None = None
         """Called with a bucket's snapshot after it has changed, at most twenty times a second for each bucket."""
 
     def permit(
         self, endpoint: str, *, account: str = "", path: str | None = None, retry: bool = False,
         deadline: float | None = None, max_wait: float | None = None, slots: Slots | None = None,
-        prior: Quota | None = None,
     ) -> Permit:  # fmt: skip
         """Return an async context manager that waits for the right to send one request.
 
@@ -104,8 +103,7 @@ class RateLimiter:
         credential and server (not the credential itself: it shows in `snapshot`). ``path``: the full path, for APIs
         that count per path. ``retry``: wait before all first comers. ``deadline``: the loop's time after which the
         response is of no use: a pause known to last longer fails at once. ``max_wait``: as in the constructor, for
-        this request. ``slots``: connections, one of which is held until the block is left. ``prior``: the quota in the
-        provider's documentation, a first guess that responses correct. Entering raises
+        this request. ``slots``: connections, one of which is held until the block is left. Entering raises
         `RateLimitedError` with ``attempts=0`` where the wait would be too long.
         """
         if slots is not None and not isinstance(slots, Slots):
@@ -118,7 +116,6 @@ class RateLimiter:
         permit._deadline = deadline
         permit._max_wait = max_wait
         permit._slots = slots
-        permit._prior = prior
         permit._bucket = None
         permit.waited = 0.0
         return permit
@@ -162,7 +159,7 @@ class RateLimiter:
 
     # -- lanes ------------------------------------------------------------------------------------------------------
 
-    def _lane(self, key: tuple[str, str], path: str | None, prior: Quota | None) -> Lane:
+    def _lane(self, key: tuple[str, str], path: str | None) -> Lane:
         """Return the lane of a request's bucket."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
@@ -171,7 +168,7 @@ class RateLimiter:
         scope = self._scopes.get(key)
         quota = self._quotas.get(key[1], self._every)
         if scope is None:
-            scope = self._scopes[key] = PathScope(quota or prior, told=quota is not None)
+            scope = self._scopes[key] = PathScope(quota)
             _trim(self._scopes, lambda name: (*name, None) not in self._lanes)
         name = (*key, path if scope.per_path else None)
         if quota is not None and quota.scope == "account":
@@ -182,7 +179,7 @@ class RateLimiter:
             if group is None:
                 group = self._groups[key[0]] = AccountScope()
                 _trim(self._groups, lambda account: account != key[0])
-            lane = self._lanes[name] = Lane(*name, Bucket(quota, prior, self._share), group, scope)
+            lane = self._lanes[name] = Lane(*name, Bucket(quota, self._share), group, scope)
             if len(self._lanes) > MOST_BUCKETS:
                 now = self._time()
                 self._usual.clear()
@@ -305,10 +302,9 @@ class RateLimiter:
             return  # a permit that was left behind in a coroutine
         if lane.waiting:
             self._pump(lane)
-        if self.on_change is not None:
-            if not self._news:
-                loop.call_later(_REPORT_EVERY, self._report)
-            self._news[lane] = None
+        if self.on_change is not None and lane not in self._news:
+            self._news.add(lane)
+            loop.call_later(_REPORT_EVERY, self._report, lane)
 
     def _dismiss(self, lane: Lane) -> None:
         """Fail the callers whose deadline lies before the end of the pause."""
@@ -342,18 +338,17 @@ class RateLimiter:
                     self._lanes.pop((*key, one.path), None)
         homes: dict[Lane, None] = {}
         for permit in waiting:
-            home = self._lane(key, permit._path, permit._prior)
+            home = self._lane(key, permit._path)
             home.join(permit)
             homes[home] = None
         for home in homes:
             self._dismiss(home)
             self._pump(home)
 
-    def _report(self) -> None:
-        news, self._news = self._news, {}
-        for lane in news:
-            if self.on_change is not None:
-                self.on_change(_snapshot(lane, self._time()))
+    def _report(self, lane: Lane) -> None:
+        self._news.discard(lane)
+        if self.on_change is not None:
+            self.on_change(_snapshot(lane, self._time()))
 
 
 class Permit(Sent):
@@ -361,7 +356,7 @@ class Permit(Sent):
 
     __slots__ = (
         "_asked", "_bucket", "_deadline", "_expires", "_future", "_key", "_lane", "_limiter", "_max_wait", "_path",
-        "_prior", "_retry", "_slots", "_waits", "waited",
+        "_retry", "_slots", "_waits", "waited",
     )  # fmt: skip
 
     _limiter: RateLimiter
@@ -371,7 +366,6 @@ class Permit(Sent):
     _deadline: float | None
     _max_wait: float | None
     _slots: Slots | None
-    _prior: Quota | None
     _lane: Lane
     _bucket: Bucket | None
     """Set while the right is held."""
@@ -387,7 +381,7 @@ class Permit(Sent):
         lane = limiter._usual.get(self._key)
         alone = True
         if lane is None or limiter._thread != get_ident() or not limiter._running():
-            lane = limiter._lane(self._key, self._path, self._prior)
+            lane = limiter._lane(self._key, self._path)
             alone = limiter.shared is None
         now = limiter._time()
         slots = self._slots
@@ -439,9 +433,8 @@ class Permit(Sent):
             try:
                 quota = read(headers)
             except (AttributeError, TypeError):
-                what = (
-                    f"headers must map text to text, as response.headers does; this {type(headers).__name__} does not"
-                )
+                kind = type(headers).__name__
+                what = f"headers must map str to str, as response.headers does; this {kind} does not"
                 raise ConfigurationError(f"permit.observe: {what}") from None
             self._bucket = None
             self._limiter._answered(self, bucket, status, quota)

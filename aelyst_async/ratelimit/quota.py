@@ -26,6 +26,7 @@ from typing import Literal
 import attrs
 
 from aelyst_async.errors import ConfigurationError
+from aelyst_async.ratelimit.window import USUAL
 
 __all__ = ["AccountScope", "BucketSnapshot", "PathScope", "Quota", "check_quotas"]
 
@@ -40,9 +41,6 @@ _CLOSE = 0.25
 
 _REMEMBERED = 4096
 """Paths remembered as not fresh, the latest."""
-
-_WIDE = 60.0
-"""Seconds for which a refusal at any endpoint is the account's, once one was. Source: the longest usual window."""
 
 EVERY_ENDPOINT = "*"
 """The key in `RateLimiter(quotas=…)` for all endpoints that are not named."""
@@ -89,12 +87,12 @@ def check_quotas(quotas: Mapping[str, Quota] | None) -> dict[str, Quota]:
 class PathScope:
     """The scope of one endpoint of one account: learned, unless a quota tells it."""
 
-    def __init__(self, quota: Quota | None = None, *, told: bool = False) -> None:
+    def __init__(self, quota: Quota | None = None) -> None:
         self.per_path: bool = quota is not None and quota.scope == "path"
         self.reason: str = "a quota is taken to be the endpoint's until responses show otherwise"
         if quota is not None:
-            self.reason = "told by the user" if told else "the provider's documentation, until responses show otherwise"
-        self._told = told
+            self.reason = "told by the user"
+        self._told = quota is not None
         self._needed = _PROOF
         self._proof = 0
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -157,8 +155,8 @@ class AccountScope:
                 return False
             until = max(self._refused.values())
         self.paused_until = max(self.paused_until, until)
-        # Held for a while: the next refusal at any endpoint is taken for the account's at once.
-        self._wide_until = max(self._wide_until, now + max(_WIDE, 10 * (until - now)))
+        # For at least the longest usual window, the next refusal at any endpoint is taken for the account's at once.
+        self._wide_until = max(self._wide_until, now + max(USUAL[-1], 10 * (until - now)))
         return True
 
 

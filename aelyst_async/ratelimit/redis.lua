@@ -242,7 +242,8 @@ for name, value in pairs(bucket) do
     end
 end
 
-local start, granted, wait, every = math.max(ready, now + lead), 0, 0, interval
+-- A slot that nobody asked for in time is granted all the same while it is usable for long enough.
+local start, granted, wait, every = math.max(ready, now + lead - late / 2), 0, 0, interval
 if ready + per <= now and slow_until <= now then
     granted = math.min(want, math.max(1, math.floor(usable / members)))  -- unused for a whole window: at once
     every = 0

@@ -4,7 +4,7 @@ The rules are in ``redis.lua``, one script that Redis runs as one step. This mod
 times of the event loop. What happens:
 
 - **The clock** is Redis' ``TIME`` alone. A reply tells Redis' time, so the loop's time of a slot is known but for the
-  reply's way: late by the shortest way seen, which is the same for all slots of a process (`_Clock`).
+  reply's way: late by about the shortest way seen, which is the same for all slots of a process (`_Clock`).
 - **Names**: a bucket is one hash, its key a keyed hash of account, endpoint and path. All keys have one hash tag, so
   that a cluster keeps them together, and all expire. The salt is told, or made once and kept in Redis.
 - **A call fails**: it is repeated soon. Slots of a call that timed out may have been granted; they lapse.
@@ -59,6 +59,9 @@ _AGAIN = 0.02
 _DRIFT = 0.001
 """Seconds per second by which two hosts' clocks may drift apart. Source: twice what NTP corrects (500 ppm)."""
 
+_SLEW = 0.01
+"""Seconds per second by which our idea of Redis' clock is corrected. Source: a third of `_LATE`."""
+
 _LATE = 0.03
 """Part of the window by which a slot may be used late; as in the script."""
 
@@ -101,11 +104,14 @@ class _Clock:
 
     def answered(self, began: float, now: float, theirs: float) -> None:
         """A call that began at the loop's time `began` returned at `now`; in between, Redis' clock showed `theirs`."""
-        least, most = theirs - now, theirs - began
-        offset = self._offset - _DRIFT * (now - self._at)
-        self._offset = max(least, offset) if offset <= most else least  # else Redis' clock was set back
-        self._at = now
-        self.lead = max(0.9 * self.lead, self._offset - least)
+        least, most, past = theirs - now, theirs - began, now - self._at
+        offset = self._offset - _DRIFT * past
+        if offset > most or least > offset + 1:  # the first reply, or Redis' clock was set
+            offset = least
+        elif least > offset:  # a faster reply; slots that moved ahead at once would crowd those before
+            offset += min(least - offset, _SLEW * past)
+        self._offset, self._at = offset, now
+        self.lead = max(0.9 * self.lead, offset - least)
 
     def loop_time(self, theirs: float) -> float:
         """Return the loop's time at which Redis' clock surely shows `theirs` or later."""
@@ -144,13 +150,15 @@ class RedisQuota:
             raise ConfigurationError("RedisQuota: namespace must be a str without braces, not empty")
         if salt is not None and (not isinstance(salt, str) or not salt):
             raise ConfigurationError("RedisQuota: salt must be a str, not empty, or None")
+        readable = True
         try:
             redis.asyncio.ConnectionPool.from_url(url)
         except (AttributeError, TypeError, ValueError):
-            # The error may hold the URL, and the URL the password.
+            readable = False
+        if not readable:  # outside of the handler: redis-py's error may show the password, and is in no chain
             raise ConfigurationError(
                 "RedisQuota: url is no address of a Redis server; write redis://host:6379/0, rediss://… or unix://…"
-            ) from None
+            )
         self._url, self._timeout, self._wait = url, timeout, on_outage == "wait"
         self._namespace = namespace
         self._told = salt

@@ -26,7 +26,7 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 
-__all__ = ["COMMON", "USUAL", "Log", "Window"]
+__all__ = ["COMMON", "USUAL", "Burst", "Log", "Sent", "Window"]
 
 USUAL = (0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0)
 """Seconds: lengths of windows that APIs use, tried before all others. Source: the pages of public APIs."""
@@ -45,6 +45,30 @@ _TRUSTED = 16
 
 _POINTS = 256
 """Points per quota by which the upper bound is found; so it is at most 1/256 of a window too long."""
+
+
+class Burst:
+    """Requests sent in one go. The server may count them in any order, above all where connections are opened."""
+
+    __slots__ = ("begin", "end", "out")
+
+    def __init__(self, begin: float, out: int) -> None:
+        self.begin = self.end = begin
+        self.out = out
+        """Requests under way when it began, so that the server may count them later."""
+
+
+class Sent:
+    """A request that is out. A permit is one, so that nothing else is made for each request."""
+
+    __slots__ = ("at", "burst", "opens", "presumed")
+
+    at: float
+    """When it was sent."""
+    presumed: bool
+    opens: bool
+    """Whether more are under way with it than ever before, so that it waits for a new connection."""
+    burst: Burst
 
 
 class Log:
@@ -78,11 +102,6 @@ class Log:
     def sent_by(self, at: float) -> int:
         """Return how many were sent by then."""
         return self._dropped + bisect_right(self._times, at)
-
-    def around(self, at: float, jitter: float) -> tuple[int, int]:
-        """Return how many were sent by then, at least and at most."""
-        low = bisect_right(self._times, at - jitter)
-        return self._dropped + low, self._dropped + bisect_right(self._times, at + jitter, low)
 
     def remove(self, at: float) -> None:
         """Remove a request that the server did not count."""

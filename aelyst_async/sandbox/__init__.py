@@ -6,7 +6,7 @@ fails on demand::
     async with Sandbox() as sandbox:
         gateway = AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst"))
 
-The modules, in the order in which a request meets them:
+The modules, in the order in which a request meets them::
 
     http.py      checks Host and Origin (guard.py), finds the account by path prefix, the vendor, the route
     account.py   one account: contacts (store.py), switches (assumptions.py), quotas (quota.py), faults (faults.py),

@@ -108,7 +108,15 @@ async def _nats_error(error: Exception) -> None:
 def _streams(url: str, queue: str) -> AsyncBroker:
     from redis.exceptions import RedisError
     from taskiq import AckableMessage
+    from taskiq.utils import maybe_awaitable
     from taskiq_redis import RedisStreamBroker
+
+    def quietly(ack: Callable[[], Any]) -> Callable[[], Any]:
+        async def acknowledge() -> None:
+            with suppress(RedisError, OSError):  # then the message comes again, which does no harm
+                await maybe_awaitable(ack())
+
+        return acknowledge
 
     class Streams(RedisStreamBroker):
         """A `RedisStreamBroker` that outlives a restart of Redis, also one that comes back empty."""
@@ -118,7 +126,7 @@ def _streams(url: str, queue: str) -> AsyncBroker:
                 try:
                     await self._declare_consumer_group()
                     async for message in super().listen():
-                        yield message
+                        yield AckableMessage(data=message.data, ack=quietly(message.ack))
                 except (RedisError, OSError) as error:  # noqa: PERF203 - once per lost connection
                     logger.warning("the connection to Redis has failed (%s); it is made again", type(error).__name__)
                     await asyncio.sleep(1.0)

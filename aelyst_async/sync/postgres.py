@@ -299,6 +299,8 @@ class Postgres:
 
     shared = True
     shift: float = 0.0
+    fenced: bool = True
+    """Whether nothing is written once the lease has ended. Off for a process that claims no rows."""
 
     def __init__(self, place: str | Server, *, schema: str | None = None, create: bool = True) -> None:
         self._owned = not isinstance(place, Server)
@@ -346,7 +348,7 @@ class Postgres:
         """Return `work` behind a renewal of the lease, without which nothing is written."""
 
         def both(statements: Statements) -> T:
-            if not claims.renew(statements, self.owner, self.lease):
+            if not claims.renew(statements, self.owner, self.lease) and self.fenced:
                 raise JournalError(
                     f"{self.name}: this process was not heard of for {self.lease:g} s, so its rows are free for "
                     "others; run the same command again"

@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
 from aelyst_async.sync.errors import SourceError
-from aelyst_async.sync.journal import Entry
 from aelyst_async.tables.duplicates import Duplicates, DuplicatesIndex
 from aelyst_async.tables.mapping import Mapper
 from aelyst_async.tables.model import BadRow, Interrupted, NoteCount, Problem
@@ -23,6 +22,9 @@ from aelyst_async.tables.plan import Mapped, Plan
 from aelyst_async.tables.preview import Tallies
 from aelyst_async.tables.records import plain
 from aelyst_async.tables.source import ContactSource
+
+if TYPE_CHECKING:
+    from aelyst_async.sync.journal import Entry
 
 __all__ = ["Chunk", "Reader", "Refused", "Work"]
 

@@ -104,6 +104,8 @@ class SubmittedSync(ContactSync):
             )
         assert journal is not None
         reader.claim = None  # the workers claim
+        database: Any = journal.database
+        database.fenced = False
         self._aborted = False
         follower = _Follower(
             reader=reader, worker=worker, journal=journal, failures=failures, provider=self.mapper.schema.provider,

@@ -33,13 +33,21 @@ _PLANS = 512
 
 
 class Mapper:
-    """How rows become contacts of one API.
+    """Maps rows to the contacts of one API.
 
-    `key`: what contacts are matched by: ``email``, ``phone``, or ``email,phone`` for the first that a row has.
-    `mapping`: column → target (see `targets`; ``""`` leaves the column out), an iterable of ``COLUMN=TARGET``, or a
-    callable from a row (a mapping) to a mapping of fields. `constants`: field → value for every row. `empty`: what an
-    empty cell means. `ignore_unknown`: leave out the columns that have no field. `region`, `drop_extensions`: of phone
-    numbers. `date_format`: of dates besides ISO. `true`, `false`: further words of checkboxes. Raises `MappingError`.
+    - `key`: the field by which contacts are matched: ``email``, ``phone``, or ``email,phone`` for the first that a row
+      has.
+    - `mapping`: a mapping from column to target (``""`` leaves the column out), an iterable of ``COLUMN=TARGET``, or a
+      callable from a row (a mapping) to a mapping of fields.
+    - `constants`: field → value for every row.
+    - `empty`: the meaning of an empty cell: ``skip`` keeps the server's value, ``clear`` sends null.
+    - `ignore_unknown`: whether columns without a field are left out.
+    - `region`: the country of phone numbers without a country code, ISO 3166-1 alpha-2. `drop_extensions`: whether
+      extensions of phone numbers are removed.
+    - `date_format`: the format of dates that are not ISO 8601, as in `datetime.strptime`.
+    - `true`, `false`: additional words for checkboxes.
+
+    Raises `MappingError`.
     """
 
     def __init__(

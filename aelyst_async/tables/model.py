@@ -33,7 +33,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error
 
 @attrs.frozen
 class BadRow:
-    """A row that cannot be read: the rule it breaks, in one word, and the reason in words."""
+    """A row that cannot be read. ``rule`` is one word, ``message`` a sentence for people."""
 
     rule: str
     message: str
@@ -47,11 +47,12 @@ table, a mapping for a source of records, a `BadRow` where the row cannot be rea
 
 @attrs.frozen(kw_only=True)
 class Found:
-    """What was found of a file. An attribute is None where it has no meaning for the format.
+    """What was found out about a file. An attribute is None if it has no meaning for the format.
 
-    ``encoding_from`` and ``delimiter_from`` say how they were told: ``"BOM"``, ``"UTF-8"``, ``"guess"`` or ``"flag"``;
-    ``"sep="``, ``"name"``, ``"content"`` or ``"flag"``. ``spaced``: blanks after a delimiter are part of it.
-    ``skipped_lines``: lines above the header that were skipped.
+    - ``encoding_from``: how the encoding was determined: ``"BOM"``, ``"UTF-8"``, ``"guess"`` or ``"flag"``.
+    - ``delimiter_from``: the same for the delimiter: ``"sep="``, ``"name"``, ``"content"`` or ``"flag"``.
+    - ``spaced``: whether blanks after a delimiter belong to it.
+    - ``skipped_lines``: the number of skipped lines above the header.
     """
 
     name: str
@@ -86,12 +87,13 @@ class Found:
 
 @attrs.frozen(kw_only=True)
 class Column:
-    """One column of a table and what becomes of it.
+    """One column of a table and the field that it is mapped to.
 
-    ``field`` is the target (``email``, ``custom_fields.Seats``; several are joined with ``,``), or None where the
-    column is not sent. ``match`` says how it was told: ``exact``, ``layout``, ``near``, ``mapped``, ``ignored``
-    (left out by a mapping or --ignore-unknown), ``index`` (the row numbers that pandas adds) or ``unknown``.
-    ``transforms`` are applied in order, ``kind`` is the type that is expected, ``sample`` the first value found.
+    - ``field``: the target (``email``, ``custom_fields.Seats``; several are joined with ``,``), or None if the column
+      is not sent.
+    - ``match``: how the field was found: ``exact``, ``layout``, ``near``, ``mapped``, ``ignored`` (left out by a
+      mapping or --ignore-unknown), ``index`` (the row numbers that pandas adds) or ``unknown``.
+    - ``transforms``: applied in this order. ``kind``: the expected type. ``sample``: the first value in the column.
     """
 
     name: str
@@ -105,9 +107,9 @@ class Column:
 
 @attrs.frozen(kw_only=True)
 class HeaderProblem:
-    """What is wrong with a header, and the command-line flags that would solve it, each ready to paste.
+    """A problem of a header, and the command-line flags that solve it, ready to paste.
 
-    The ``flags`` are alternatives where ``choice`` is true, else all of them are needed.
+    If ``choice`` is true, the ``flags`` are alternatives; otherwise all of them are needed.
     """
 
     columns: tuple[str, ...]
@@ -118,7 +120,7 @@ class HeaderProblem:
 
 @attrs.frozen(kw_only=True)
 class Header:
-    """All columns and all problems of a table. ``layout`` names the tool whose export it was recognised as."""
+    """All columns and all problems of a table. ``layout`` is the name of the recognised tool."""
 
     columns: tuple[Column, ...]
     problems: tuple[HeaderProblem, ...] = ()
@@ -127,10 +129,10 @@ class Header:
 
 @attrs.frozen
 class Problem:
-    """What is wrong with a row: the column (None: the row as a whole), the rule in one word, and words for people.
+    """A problem of a row. ``column`` is None if it concerns the whole row; ``rule`` is one word.
 
-    ``message`` is complete by itself. ``value`` is the offending value as text, ``remedy`` the part of the message
-    that says what to do; both may be None.
+    ``message`` is a complete sentence for people. ``value`` is the wrong value as a `str`. ``remedy`` is the part of
+    the message that says what to do. Both may be None.
     """
 
     column: str | None
@@ -142,7 +144,7 @@ class Problem:
 
 @attrs.frozen
 class Note:
-    """A change to a value: the column, what was done, and the value before and after."""
+    """A change to a value: its column, the kind of change, and the value before and after."""
 
     column: str
     change: str
@@ -152,7 +154,7 @@ class Note:
 
 @attrs.frozen(kw_only=True)
 class ProblemCount:
-    """One kind of problem: how many rows have it, and the first of them as an example."""
+    """One kind of problem: the number of rows that have it, and the first of them as an example."""
 
     column: str | None
     rule: str
@@ -166,7 +168,7 @@ class ProblemCount:
 
 @attrs.frozen(kw_only=True)
 class NoteCount:
-    """One kind of change: how many values it was made to, and the first of them as an example."""
+    """One kind of change: the number of changed values, and the first of them as an example."""
 
     column: str
     change: str
@@ -178,7 +180,7 @@ class NoteCount:
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """One row: the values as they would be sent (by field), or the problems. ``row`` 1 is the first data row."""
+    """One row: the values by field as they would be sent, or the problems. ``row`` 1 is the first data row."""
 
     row: int
     line: int | None
@@ -191,8 +193,8 @@ class Row:
 class Preview:
     """What a sync would read: the file, its columns, the first rows, and counts over all rows.
 
-    Where ``header.problems`` is not empty, no row was read by the mapping: ``rows`` and the counts are empty.
-    ``total`` rows are in the source, ``valid`` of them fit.
+    ``total`` is the number of rows in the source, ``valid`` the number of rows without a problem. If
+    ``header.problems`` is not empty, the rows were not mapped: ``rows`` and the counts are empty.
     """
 
     found: Found | None

@@ -70,10 +70,11 @@ def read_contacts(
 ) -> ContactSource:
     """Return a file as a source; ``-`` is standard input.
 
-    CSV, TSV and JSON lines in any encoding, workbooks (.xlsx, .xls, .ods), Parquet; each also as gzip or in a zip
-    archive of one file. What is not given is told from the name and the content, and stated in ``source.found``.
-    `skip_lines`: lines above the header. Nothing is opened yet: what is wrong with the file is a `SourceError` of the
-    sync, or of the first iteration.
+    The formats are CSV, TSV and JSON lines in any encoding, workbooks (.xlsx, .xls, .ods) and Parquet; each also as
+    gzip or in a zip archive of one file. An argument that is None is determined from the name and the content, and
+    shown in ``source.found``. `skip_lines` is the number of lines above the header. The file is not opened yet: a
+    problem of the file is a `SourceError` of the sync, or of the first iteration. A wrong argument raises
+    `SourceError` at once.
     """
     if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n'):
         raise SourceError(f"the delimiter must be one character, not {delimiter!r}")

@@ -1,17 +1,17 @@
-"""What a call reports to its subscribers: metrics, tracing, a progress bar, a log of one's own.
+"""Events that a call reports to its subscribers, for metrics, tracing, progress or logs.
 
 ::
 
     on_call ─▶ ┌ on_wait ─▶ on_request ─▶ on_response ─▶ on_retry ┐ ─▶ on_done
                └───────────────────── each attempt ───────────────┘
 
-A *call* is one request of an adapter with its repeats; an `upsert` may make several. `on_wait` comes only where the
-rate limiter held the request back, `on_retry` only where another attempt will follow. Every `on_call` has its
-`on_done`, every `on_request` its `on_response`, also when the call fails or is cancelled; and all of one call run in
-the task of that call, so a context variable set in one is seen in the next.
+A *call* is one request of an adapter with its repeats; an `upsert` may make several calls. `on_wait` is reported only
+if the rate limiter delayed the request, and `on_retry` only if another attempt follows. Each `on_call` has an
+`on_done`, and each `on_request` has an `on_response`, also if the call fails or is cancelled. All callbacks of a call
+run in the task of that call, so a context variable that one sets is visible in the next.
 
-Who subscribes while a call is under way hears of the next call; who unsubscribes still hears the end of those that he
-heard begin. So begins and ends always balance. With nobody listening, a call costs one truth test.
+A subscription made during a call starts with the next call. After an unsubscription, the end of a running call is still
+reported. So starts and ends are always balanced. Without subscribers, a call costs one truth test.
 
 No event holds a path, a query, a header, a body or a credential: the endpoint is the route's template.
 """
@@ -32,9 +32,9 @@ logger: logging.Logger = logging.getLogger("aelyst_async")
 
 @attrs.frozen(kw_only=True, eq=False)
 class Call:
-    """One call. Its identity (it hashes and compares as itself) ties its events together.
+    """One call. The events of a call refer to the same object; it is hashed and compared by identity.
 
-    ``endpoint`` is the route template, ``base_url`` the gateway's own; neither holds a contact or a credential.
+    ``endpoint`` is the route template, ``base_url`` that of the gateway. Neither contains a contact or a credential.
     """
 
     provider: str
@@ -45,7 +45,7 @@ class Call:
 
 @attrs.frozen(kw_only=True)
 class Event:
-    """What all events but `Call` have. ``attempt`` counts from 1."""
+    """The base of all events except `Call`. ``attempt`` counts from 1."""
 
     call: Call = attrs.field(repr=False)
     attempt: int
@@ -68,24 +68,24 @@ class Event:
 
 @attrs.frozen(kw_only=True)
 class Wait(Event):
-    """The rate limiter has held the request back for ``waited`` seconds and lets it go now."""
+    """The rate limiter delayed the request for ``waited`` seconds and releases it now."""
 
     waited: float
 
 
 @attrs.frozen(kw_only=True)
 class Sending(Event):
-    """The request goes out now, after ``waited`` seconds for the rate limit."""
+    """The request is sent now, after it waited ``waited`` seconds for the rate limit."""
 
     waited: float
 
 
 @attrs.frozen(kw_only=True)
 class Exchange(Event):
-    """One attempt is over.
+    """One attempt has ended.
 
-    ``status`` is None and ``error`` the name of an error class where no answer came. ``waited`` (seconds for the
-    rate limit) comes before ``duration`` (seconds from sending to the end of the answer).
+    Without an answer, ``status`` is None and ``error`` is the name of an error class. ``waited`` is the wait for the
+    rate limit before the attempt, ``duration`` the time from sending to the end of the answer, both in seconds.
     """
 
     status: int | None
@@ -96,7 +96,7 @@ class Exchange(Event):
 
 @attrs.frozen(kw_only=True)
 class Retry(Event):
-    """The attempt failed with the error class ``error``; the next one goes out after ``delay`` seconds."""
+    """The attempt failed with the error class ``error``. The next one starts after ``delay`` seconds."""
 
     error: str
     delay: float
@@ -104,10 +104,10 @@ class Retry(Event):
 
 @attrs.frozen(kw_only=True)
 class Done(Event):
-    """The call is over. ``attempt`` is how many requests were sent.
+    """The call has ended. ``attempt`` is the number of requests that were sent.
 
-    ``error`` is the name of the error class that the caller gets, or None; ``duration`` all seconds of the call, waits
-    included. ``status`` is that of the last answer, if there was one.
+    ``error`` is the name of the error class that the caller gets, or None. ``duration`` is the time of the whole call
+    in seconds, including waits. ``status`` is that of the last answer, or None.
     """
 
     status: int | None
@@ -131,7 +131,7 @@ E = TypeVar("E", bound=Event)
 
 
 class Watch:
-    """Reports one call's events to the hooks that were subscribed when it began. Made only if there are any."""
+    """Reports the events of one call to the hooks that were subscribed at its start. Made only if there are any."""
 
     def __init__(self, hooks: tuple[Hooks, ...], call: Call) -> None:
         self._hooks = hooks
@@ -144,7 +144,7 @@ class Watch:
             _tell(hook.on_call, call)
 
     def sending(self, attempt: int, waited: float) -> None:
-        """The request of `attempt` goes out; the limiter took `waited` seconds."""
+        """Report that the request of `attempt` is sent, after `waited` seconds in the limiter."""
         self._sent = attempt
         for hook in self._hooks:
             if waited > 0 and hook.on_wait is not None:
@@ -153,7 +153,7 @@ class Watch:
                 _tell(hook.on_request, Sending(call=self._call, attempt=attempt, waited=waited))
 
     def answered(self, attempt: int, status: int | None, error: str | None, waited: float, duration: float) -> None:
-        """The attempt is over, well or not."""
+        """Report the end of an attempt."""
         self._status = status
         # The end goes the other way round, as everywhere where begins and ends are nested.
         for hook in reversed(self._hooks):
@@ -164,13 +164,13 @@ class Watch:
                 _tell(hook.on_response, event)
 
     def retry(self, attempt: int, error: str, delay: float) -> None:
-        """There will be another attempt."""
+        """Report that another attempt follows."""
         for hook in self._hooks:
             if hook.on_retry is not None:
                 _tell(hook.on_retry, Retry(call=self._call, attempt=attempt, error=error, delay=delay))
 
     def done(self, error: BaseException | None) -> None:
-        """The call is over, well or not."""
+        """Report the end of the call."""
         duration = self._clock() - self._began
         name = None if error is None else type(error).__name__
         for hook in reversed(self._hooks):

@@ -56,12 +56,15 @@ def _count(_: object, attribute: attrs.Attribute[int], value: object) -> None:
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How often and how long to try. All times in seconds.
+    """How often and for how long a call is repeated. All times are in seconds.
 
-    ``max_attempts``: requests of one call, the first included (1: no retry). ``total``: the deadline of a call,
-    counted from the first request; it bounds every attempt and wait. ``base`` and ``cap``: the exponential's first
-    and largest value. ``queued``: wait out a 449 (`False`: raise `QueuedError` at once), by ``queued_base`` and
-    ``queued_cap``. Raises `ConfigurationError`.
+    - ``max_attempts``: the number of requests of one call, including the first. 1 means no retry.
+    - ``total``: the deadline of a call, counted from the first request. It limits all attempts and waits together.
+    - ``base``, ``cap``: the first and the largest delay of the exponential backoff.
+    - ``queued``: whether a 449 is repeated; `False` raises `QueuedError` at once.
+    - ``queued_base``, ``queued_cap``: the first and the largest delay after a 449.
+
+    Raises `ConfigurationError`.
     """
 
     max_attempts: int = attrs.field(default=5, validator=_count)

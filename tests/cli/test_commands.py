@@ -53,8 +53,10 @@ def test_writes_offer_only_providers_that_write(cli: Cli) -> None:
     assert "aelyst, callab, dmchamp, respondio, sandbox" in " ".join(cli("get", "--help")[1].split())
     code, _, err = cli("create", "email:a@example.com", "first_name=A", "--to", "callab")
     assert (code, err) == (
-        2, "aelyst create: callab only reads contacts, so it cannot create a contact; these can: aelyst, dmchamp\n"
-    )  # fmt: skip
+        2,
+        "aelyst create: callab only reads contacts, so it cannot create a contact; "
+        "these can: aelyst, dmchamp, respondio\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -142,8 +142,13 @@ async def test_group_commit_open_raises_why_the_database_cannot_be_opened(
     problem: BaseException, raised: type[Exception]
 ) -> None:
     recorder = Recorder(problem=problem)
+    early = asyncio.create_task(recorder.open())
+    await asyncio.sleep(0)
+    request = asyncio.create_task(recorder.ask("too early"))
     with pytest.raises(raised):
-        await recorder.open()
+        await early
+    with pytest.raises(StoppedError, match="not open"):
+        await asyncio.wait_for(request, 10)
     assert recorder.ended
 
 

@@ -51,8 +51,9 @@ async def test_the_longest_of_several_refusals_holds() -> None:
     await second.__aenter__()
     first.observe(429, {"Retry-After": "9"})
     second.observe(429, {"Retry-After": "2"})
+    assert limiter.snapshot()[0].paused_for == pytest.approx(9, abs=0.01)
     async with limiter.permit(E):
-        assert loop.time() - began == pytest.approx(9, abs=0.01)
+        assert loop.time() - began >= 9
 
 
 @virtual
@@ -137,7 +138,7 @@ async def test_a_request_that_never_left_gives_its_permit_back() -> None:
 @virtual
 async def test_headers_that_are_none_are_refused_and_the_permit_is_not_lost(headers: Any) -> None:
     limiter = RateLimiter()
-    with pytest.raises(ConfigurationError, match="headers must map text to text"):
+    with pytest.raises(ConfigurationError, match="headers must map str to str"):
         async with limiter.permit(E) as permit:
             permit.observe(200, headers)
     assert limiter.snapshot()[0].in_flight == 0

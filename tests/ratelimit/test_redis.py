@@ -80,27 +80,27 @@ async def test_slots_of_all_members_are_an_interval_apart(quota: RedisQuota) -> 
     loop = asyncio.get_running_loop()
     for number in range(60):
         got = await quota.reserve(demand(f"m{number % 3}", quota=Quota(200)), 4)
-        times += [got.first + got.every * place for place in range(got.granted)]
+        first = got.first + quota._clock._offset  # by Redis' clock: our idea of it may change in between
+        times += [first + got.every * place for place in range(got.granted)]
         assert got.granted <= 4
         if not got.granted:
             await asyncio.sleep(max(0.0, got.first - loop.time()))
     times.sort()
     assert len(times) > 20
-    # The first window after a start has half the rate. A reply's way shifts a slot by less than an interval.
-    assert min(b - a for a, b in itertools.pairwise(times)) > 0.5 * 1.03 / 100
+    assert min(b - a for a, b in itertools.pairwise(times)) > 0.999 * 1.03 / 200
 
 
 async def test_members_keep_to_the_quota_together_and_nobody_starves(server: RedisServer) -> None:
     times: list[list[float]] = [[], [], []]
     async with limiters(server.url, 3) as members:
         tasks = [asyncio.create_task(take(one, each, 500)) for one, each in zip(members, times, strict=True)]
-        await asyncio.sleep(1.5)
+        while sum(map(len, times)) < 90:  # noqa: ASYNC110 - a second on an idle machine
+            await asyncio.sleep(0.02)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     everything = list(itertools.chain(*times))
     assert most_in(everything, 0.5) <= 50
-    assert len(everything) > 40
     assert min(map(len, times)) > len(everything) / 6
 
 
@@ -373,7 +373,7 @@ async def outage(
     """Kill Redis under limiters that are busy, start it again empty; return the times of sending, and both events."""
     times: list[float] = []
     loop = asyncio.get_running_loop()
-    async with limiters(server.url, count, on_outage=on_outage, timeout=0.1) as members:
+    async with limiters(server.url, count, on_outage=on_outage) as members:
         tasks = [asyncio.create_task(take(one, times, 1000)) for one in members]
         while min(one.snapshot()[0].sent if one.snapshot() else 0 for one in members) < 8:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -394,7 +394,7 @@ async def test_members_send_the_quota_at_most_while_redis_is_away(
 ) -> None:
     times, (killed, back) = await outage(server, 3, "local", 2.2)
     away = [one for one in times if killed + 1.2 < one < back]
-    assert len(away) > 25  # of 100
+    assert len(away) > 5  # of 100
     assert most_in(times, 0.5) <= 50
     assert [one for one in times if one > back + 0.6]
     said = [one.getMessage() for one in caplog.records if one.name == "aelyst_async.ratelimit"]
@@ -434,7 +434,16 @@ def shown(error: BaseException | None) -> str:
 
 
 @pytest.mark.parametrize(
-    "url", [f"http://:{SECRET}@host:6379/0", f"redis://:{SECRET}@host:port/0", "", None, 6379, f"redis//{SECRET}"]
+    "url",
+    [
+        f"http://:{SECRET}@host:6379/0",
+        f"redis://:{SECRET}@host:port/0",
+        "",
+        None,
+        6379,
+        f"redis//{SECRET}",
+        f"redis://host:{SECRET}/0",
+    ],
 )
 def test_a_wrong_url_is_an_error_at_once_and_shows_no_password(url: Any) -> None:
     with pytest.raises(ConfigurationError, match="write redis://host:6379/0") as caught:
@@ -567,15 +576,15 @@ def test_clock_keeps_the_fastest_reply_and_notices_a_clock_set_back() -> None:
     clock = module._Clock()
     clock.answered(100.0, 100.2, 1100.1)  # 0.1 s each way
     assert clock.loop_time(1100.1) == pytest.approx(100.2)
-    clock.answered(101.0, 101.02, 1101.01)
-    assert clock.loop_time(1101.01) == pytest.approx(101.02)
-    clock.answered(102.0, 102.4, 1102.2)  # a slow one changes little
-    assert clock.loop_time(1102.2) == pytest.approx(102.21, abs=0.005)
-    assert clock.lead == pytest.approx(0.19, abs=0.005)
-    clock.answered(103.0, 103.02, 603.01)  # set back by 500 s
-    assert clock.loop_time(603.01) == pytest.approx(103.02)
-    clock.answered(104.0, 104.02, 2604.01)  # set forward
-    assert clock.loop_time(2604.01) == pytest.approx(104.02)
+    clock.answered(110.2, 110.22, 1110.21)  # a faster one is believed by and by
+    assert clock.loop_time(1110.21) == pytest.approx(110.31 - 0.09, abs=0.011)
+    clock.answered(111.0, 111.4, 1111.2)  # a slow one changes little
+    assert clock.loop_time(1111.2) == pytest.approx(111.22, abs=0.011)
+    assert clock.lead == pytest.approx(0.19, abs=0.02)
+    clock.answered(113.0, 113.02, 603.01)  # set back by 500 s
+    assert clock.loop_time(603.01) == pytest.approx(113.02)
+    clock.answered(114.0, 114.02, 2604.01)  # set forward
+    assert clock.loop_time(2604.01) == pytest.approx(114.02)
 
 
 def test_importing_the_limiter_does_not_import_redis() -> None:

@@ -101,24 +101,6 @@ async def test_a_told_scope_keeps_paths_or_endpoints_apart() -> None:
     assert scopes == {(E, "path"), ("*", "account")}
 
 
-@pytest.mark.parametrize("window", [0.5, 1.0, 3.0])
-@virtual
-async def test_a_providers_guess_is_corrected(window: float) -> None:
-    limiter, server, loop = RateLimiter(), Server(kind="sliding", limit=20, window=window), asyncio.get_running_loop()
-
-    async def work() -> None:
-        for _ in range(40):
-            async with limiter.permit(E, prior=Quota(5, per=1.0)) as permit:
-                await asyncio.sleep(0.01)
-                permit.observe(*server.ask(loop.time()))
-
-    began = loop.time()
-    await asyncio.gather(*[work() for _ in range(10)])
-    assert limiter.snapshot()[0].window == window
-    assert loop.time() - began < 1.25 * 400 / 20 * window
-    assert len(server.refused) <= 1
-
-
 @virtual
 async def test_the_reset_that_a_server_tells_is_waited_for() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()

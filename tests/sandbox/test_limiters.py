@@ -279,7 +279,7 @@ async def test_a_client_reports_to_the_end_and_the_users_callback_stays(sandbox:
         learned = {one.endpoint: (one.limit, one.sent) for one in gateway.limiter.snapshot()}
     assert (told["name"], told["ended"], told["more"]) == ("my import", True, 0)
     assert {one["endpoint"]: (one["limit"], one["sent"]) for one in told["buckets"]} == learned
-    assert learned["PUT /contact/{identifier}"] == (50, 5)
+    assert learned["POST /contact/create_or_update/{identifier}"] == (50, 5)
     assert {one["enforced"]["limit"] for one in told["buckets"]} == {50}
 
 

@@ -33,7 +33,7 @@ from aelyst_providers.aelyst import AelystGateway
 
 __all__ = ["nats", "postgres", "redis"]
 
-LEASE = 2.0
+LEASE = 1.5
 PAUSES = Pauses(settle=0.4, base=0.05, cap=0.3)
 TROUBLE = (
     "--quota", "none", "--assume", "aelyst.visible_after=0.2", "--fault", "reset-after=0.05",
@@ -259,7 +259,7 @@ async def test_a_restart_of_the_queue_loses_nothing(
 async def test_a_restart_of_the_database_loses_nothing(
     cluster_of: Callable[..., Cluster], nats: Server, postgres: PostgresServer
 ) -> None:
-    cluster = cluster_of(nats_url(nats), *TROUBLE, "--fault", "latency,seconds:0.03=100%", lease=8)
+    cluster = cluster_of(nats_url(nats), *TROUBLE, "--fault", "latency,seconds:0.03=100%", lease=4)
     cluster.worker()
     sync = asyncio.create_task(cluster.submit("p", 80))
     await until(lambda: cluster.count("p") >= 10)

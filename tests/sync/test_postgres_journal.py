@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from aelyst_async.sync.history import given_up_source, origin_of, status
 from aelyst_async.sync.journal import Attempt, Dead, Journal, Settled
 from tests.servers_external import PASSWORD, PostgresServer, postgres
 from tests.sync.fakes import FakeGateway
+from tests.sync.other_sandbox import OtherSandbox
 
 __all__ = ["postgres"]
 
@@ -214,3 +215,33 @@ def test_a_write_survives_a_restart_of_the_server(postgres: PostgresServer) -> N
         postgres.start()
         journal.apply([Settled("email:a", "DONE", "create", b"h", "1", 1, 200, 0)])
         assert journal.look_up(["email:a"])["email:a"].state == "DONE"
+
+
+def test_cli_syncs_shows_and_retries_by_the_url_of_a_journal(
+    postgres: PostgresServer, start_sandbox: Callable[..., OtherSandbox], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from aelyst_async.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    Path("people.csv").write_text("email,first_name\na@example.com,A\nb@example.com,B\n")
+    sandbox, url = start_sandbox("--quota", "none"), postgres.url("cli_journal")
+    sync = ["sync", "people.csv", "--to", "sandbox", "--base-url", sandbox.url, "--journal", url, "--progress", "none"]
+    assert main(sync) == 0
+    assert main(sync) == 0
+    assert main(["sync", "status", url]) == 0
+    assert main(["sync", "retry", url]) == 0
+    shown = capsys.readouterr()
+    assert "2 sent" in shown.out
+    assert "2 unchanged" in shown.out
+    assert PASSWORD not in shown.out + shown.err
+    sandbox.ask("faults", {"fault": "status,code:400=100%"})
+    Path("people.csv").write_text("email,first_name\nc@example.com,C\n")
+    assert main(sync) == 1
+    assert main(["sync", "status", url]) == 0
+    shown = capsys.readouterr()
+    assert "1 given up" in shown.out
+    assert PASSWORD not in shown.out + shown.err
+    sandbox.ask("faults", method="DELETE")
+    assert main(["sync", "retry", url, "--progress", "none"]) == 0
+    assert {contact["email"] for contact in sandbox.contacts()} == {f"{one}@example.com" for one in "abc"}

@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
-from aelyst_async import Contact, ContactGateway, ContactReader, ListGateway, MessageGateway, TagGateway, get_many
+from typing_extensions import assert_type
+
+from aelyst_async import (
+    Contact,
+    ContactGateway,
+    ContactReader,
+    DeletingGateway,
+    ListGateway,
+    ListingGateway,
+    MessageGateway,
+    Page,
+    Tag,
+    TagGateway,
+    TaggingGateway,
+    get_many,
+    open_gateway,
+)
 from aelyst_async.identifiers import Identifier
-from aelyst_providers.aelyst import AelystGateway
+from aelyst_providers.aelyst import AelystContact, AelystGateway, CustomFieldDefinition, Field, RespondIoGateway
 from aelyst_providers.callab import CallabGateway
 from aelyst_providers.dmchamp import DmChampGateway
 
 
 def aelyst_fits(gateway: AelystGateway) -> tuple[ContactReader, ContactGateway, TagGateway]:
     return gateway, gateway, gateway
+
+
+def aelyst_deletes_lists_and_tags(
+    gateway: AelystGateway,
+) -> tuple[DeletingGateway, ListingGateway, TaggingGateway]:
+    return gateway, gateway, gateway
+
+
+async def what_aelyst_returns(gateway: AelystGateway) -> None:
+    async for contact in gateway.contacts("ann", Field("email").exists() & Tag("vip")):
+        assert_type(contact, AelystContact)
+    async for page in gateway.contacts(where=Tag("vip") | Field("phone").missing()).pages():
+        assert_type(page, Page[AelystContact])
+    definitions = await gateway.custom_fields()
+    assert_type(definitions, tuple[CustomFieldDefinition, ...])
+    assert_type(gateway.with_custom_fields(definitions), AelystGateway)
+    await gateway.add_tags("id:1", {"a", "b"})
+    await gateway.add_tags("id:1", [Tag("a"), "b"])
+    assert_type(open_gateway("respondio"), RespondIoGateway)
 
 
 def dmchamp_fits(

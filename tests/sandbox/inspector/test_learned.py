@@ -31,12 +31,12 @@ async def test_quotas_view_shows_a_running_client_and_keeps_it_after_its_end(pag
         await expect(panel).to_contain_text("No request sent yet.")
         await gateway.upsert("email:a@b.c", ContactFields(first_name="Ann"))
         await expect(panel.locator("h3")).to_have_text("my import reports")
-        card = panel.locator("li").filter(has_text="aelyst · PUT /contact/{identifier}")
+        card = panel.locator("li").filter(has_text="aelyst · POST /contact/create_or_update/{identifier}")
         await expect(card.locator("tbody tr").first).to_have_text("Limit900900")
         await expect(card).to_contain_text("still learning")
         await expect(card).to_contain_text("1 sent · 0 refused · 0 in flight · 0 waiting · not paused")
     await expect(panel.locator("h3")).to_contain_text("ended")
-    await expect(panel.locator("li")).to_have_count(2)
+    await expect(panel.locator("li")).to_have_count(1)
 
 
 async def test_quotas_view_folds_an_ended_run_once(page: Page, http: Http, sandbox: Sandbox) -> None:

@@ -71,11 +71,10 @@ def _test(call: Call, condition: Any) -> Callable[[Record], bool]:
     category, field = condition.get("category"), condition.get("field")
     value = condition.get("value")
     if category == "contactTag" and operator in _OF_TAGS:
-        if not isinstance(value, list) or not value or not all(isinstance(tag, str) for tag in value):
+        tags = value if isinstance(value, list) else []
+        if not tags or not all(isinstance(tag, str) for tag in tags) or not isinstance(field, str | None):
             raise Refusal(error(400, "filter: tags are an array of strings"))
-        if not isinstance(field, str | None):
-            raise Refusal(error(400, "filter: tags are an array of strings"))
-        wanted, compare = set(value), _OF_TAGS[operator]
+        wanted, compare = set(tags), _OF_TAGS[operator]
         return lambda record: compare(wanted, set(record.document.get("tags") or ()))
     if category != "contactField" or not isinstance(field, str) or not field:
         raise Refusal(error(400, "filter: category is contactField with a field, or contactTag"))
