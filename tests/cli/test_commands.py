@@ -54,8 +54,10 @@ def test_writes_offer_only_providers_that_write(cli: Cli) -> None:
     code, _, err = cli("create", "email:a@example.com", "first_name=A", "--to", "callab")
     assert (code, err) == (
         2,
-        "aelyst create: callab only reads contacts, so it cannot create a contact; "
-        "these can: aelyst, dmchamp, respondio\n",
+        (
+            "aelyst create: callab only reads contacts, so it cannot create a contact; "
+            "these can: aelyst, dmchamp, respondio\n"
+        ),
     )
 
 
