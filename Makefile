@@ -58,11 +58,11 @@ test-oldest: $(VENV)/.dev
 matrix: $(VENV)/.dev
 	.ci/matrix
 
-# The figure counts the code that runs in children: the command, crashed processes, xdist's workers.
+# The figure counts the code that runs in children: the command, crashed processes. pytest-cov saves what xdist's workers
+# have counted before execnet ends them.
 coverage: $(VENV)/.dev
 	@rm -rf build/coverage && mkdir -p build/coverage
-	$(BIN)/coverage run -m pytest -q -n auto -m "not slow"
-	$(BIN)/coverage combine --quiet
+	$(BIN)/python -m pytest -q -n auto -m "not slow" --cov --cov-report=
 	$(BIN)/coverage report
 
 lint: $(VENV)/.dev

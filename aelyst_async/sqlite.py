@@ -63,7 +63,7 @@ class GroupCommit(ABC, Generic[W]):
 
     group_size = 500
     """Largest number of requests in a transaction."""
-    linger: float = 0.0
+    linger = 0.0
     """Longest delay, in seconds, of requests that no caller waits for."""
 
     def __init__(self) -> None:
