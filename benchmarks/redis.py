@@ -25,7 +25,7 @@ from aelyst_async.sandbox.quota import parse_quota
 from aelyst_async.transport import RetryPolicy
 from aelyst_providers.aelyst import AelystGateway
 from benchmarks.rounds import Row
-from tests.redis_server import RedisServer
+from tests.servers_external import RedisServer
 
 PERMITS = 2_000
 SETTLE, LEARN = 3.0, 20.0

@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 import pytest
 
@@ -77,6 +78,25 @@ def _free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
+
+
+class RedisServer(Server):
+    """``with RedisServer() as server: … server.url``. It writes nothing to disk unless `options` say so."""
+
+    def __init__(self, *options: str) -> None:
+        port = _free_port()
+        program = _program("redis-server")
+        super().__init__([program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", *options], port)
+        self.url = f"redis://127.0.0.1:{port}/0"
+
+    def __enter__(self) -> RedisServer:  # noqa: PYI034 - typing has no Self on 3.10
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
 
 
 class PostgresServer(Server):
@@ -145,15 +165,7 @@ def nats(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[Server]:
-    port = _free_port()
+    """A Redis that keeps its data when it is killed."""
     (tmp_path / "redis").mkdir()
-    server = Server(
-        [_program("redis-server"), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(tmp_path / "redis"),
-         "--appendonly", "yes", "--save", ""],
-        port,
-    )  # fmt: skip
-    try:
-        server.start()
+    with RedisServer("--dir", str(tmp_path / "redis"), "--appendonly", "yes") as server:
         yield server
-    finally:
-        server.kill()

@@ -18,7 +18,7 @@ import pytest
 
 from aelyst_async.sandbox import Sandbox
 from tests.fastapi.helpers import until
-from tests.redis_server import RedisServer, needs_redis
+from tests.servers_external import RedisServer
 
 COUNTS = [400, pytest.param(2000, marks=pytest.mark.slow)]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fastapi_app"
@@ -269,7 +269,6 @@ async def test_two_workers_share_a_journal_and_one_of_them_is_killed(
     assert sandbox.token("aelyst") not in log
 
 
-@needs_redis
 @pytest.mark.slow
 async def test_workers_with_one_quota_in_redis_keep_to_it_and_say_nothing(
     sandbox: Sandbox, service: Service, sender: Sender

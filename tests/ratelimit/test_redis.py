@@ -22,9 +22,7 @@ import aelyst_async.ratelimit.redis as module
 from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit import Demand, Quota, RateLimiter, RedisQuota
 from aelyst_async.sandbox import Sandbox
-from tests.redis_server import RedisServer, needs_redis
-
-pytestmark = needs_redis
+from tests.servers_external import RedisServer
 
 E = "GET /contact/{identifier}"
 TEN, FIFTY = Quota(10, per=1.0), Quota(50, per=0.5)
