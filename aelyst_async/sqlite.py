@@ -61,9 +61,9 @@ class GroupCommit(ABC, Generic[W]):
     wait for ever; an exit handler stops it in order.
     """
 
-    group_size = 500
+    group_size: int = 500
     """Largest number of requests in a transaction."""
-    linger = 0.0
+    linger: float = 0.0
     """Longest delay, in seconds, of requests that no caller waits for."""
 
     def __init__(self) -> None:

@@ -52,9 +52,12 @@ class Burst:
 
     __slots__ = ("begin", "end", "out")
 
+    begin: float
+    end: float
+
     def __init__(self, begin: float, out: int) -> None:
         self.begin = self.end = begin
-        self.out = out
+        self.out: int = out
         """Requests under way when it began, so that the server may count them later."""
 
 
