@@ -82,7 +82,7 @@ def _shown(word: str) -> str:
     """Return a word of the command as it may be printed again."""
     if "://" not in word:
         return word
-    from aelyst_async.sync.database import without_password
+    from aelyst_async.sync.journal.database import without_password
 
     return without_password(word)
 

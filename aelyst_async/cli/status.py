@@ -14,7 +14,7 @@ __all__ = ["print_status"]
 
 def print_status(path: str, *, as_json: bool) -> int:
     """Print the state of the journal; return the exit code. Raises `JournalError`."""
-    from aelyst_async.sync.history import status
+    from aelyst_async.sync.journal.history import status
 
     found = status(path)
     if as_json:

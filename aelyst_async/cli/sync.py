@@ -231,7 +231,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
 
 def _known_key(arguments: argparse.Namespace, source: Path) -> str | None:
     """Return what the journal matches contacts by, where there is one: an export or an earlier sync has chosen it."""
-    from aelyst_async.sync.history import key_of
+    from aelyst_async.sync.journal.history import key_of
 
     journal: Path | str = journal_of(source, canonical(arguments.provider))
     if arguments.journal is not None:
@@ -265,7 +265,7 @@ def _check_head(rows: ContactSource, mapper: Mapper, show: bool) -> None:
 
 def _original(path: Path, arguments: argparse.Namespace) -> tuple[Path | str, dict[str, Any]] | None:
     """Return the journal of the run that wrote a failures file, and its mapping settings. Prints a note."""
-    from aelyst_async.sync.history import name_of, run_of
+    from aelyst_async.sync.journal.history import name_of, run_of
 
     named = None if arguments.journal in {None, "none"} else workers.place(arguments.journal)
     journals: list[Path | str] = (
@@ -283,7 +283,7 @@ def _original(path: Path, arguments: argparse.Namespace) -> tuple[Path | str, di
 
 async def _retry(arguments: argparse.Namespace) -> int:
     from aelyst_async.sync.failures import beside
-    from aelyst_async.sync.history import given_up_source, origin_of
+    from aelyst_async.sync.journal.history import given_up_source, origin_of
 
     interrupted = Signals(arguments)
     journal = workers.place(arguments.journal)

@@ -41,7 +41,7 @@ async def limiter_of(arguments: argparse.Namespace, stack: AsyncExitStack) -> An
     """Return a limiter that shares its quota, or None; `stack` closes it. Raises `ConfigurationError`."""
     if arguments.quota is None:
         return None
-    from aelyst_async.sync.quota import shared_limiter
+    from aelyst_async.sync.pace import shared_limiter
 
     return await stack.enter_async_context(shared_limiter(arguments.quota))
 
@@ -62,8 +62,8 @@ async def sync_class(arguments: argparse.Namespace, stack: AsyncExitStack) -> Ca
     if arguments.verify or arguments.delete_missing:
         raise CommandError("--verify and --delete-missing are not for rows that workers send; leave out --broker")
     from aelyst_async.sync.distributed import make_broker, register
-    from aelyst_async.sync.postgres import schema_of
-    from aelyst_async.sync.submitting import SubmittedSync
+    from aelyst_async.sync.distributed.submitting import SubmittedSync
+    from aelyst_async.sync.journal.postgres import schema_of
 
     broker = make_broker(arguments.broker, schema_of(arguments.journal))
     submit = register(broker)

@@ -20,7 +20,7 @@ from aelyst_async.export.columns import Spool, Values
 from aelyst_async.export.writers import ExportError, Writer, check_libraries, make_writer
 from aelyst_async.gateway import ListingGateway
 from aelyst_async.sync.journal import Journal, Settled
-from aelyst_async.sync.process import identity
+from aelyst_async.sync.journal.process import identity
 from aelyst_async.sync.report import SyncReport
 from aelyst_async.sync.worker import Worker
 from aelyst_async.tables.fields import CUSTOM

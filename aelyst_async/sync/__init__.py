@@ -1,18 +1,19 @@
 """A table of contacts → an API: at-least-once sends, at most one create per key, nothing lost.
 
-===================================  ==============================================================================
-`reading`                            which rows of a table (`aelyst_async.tables`) are worth a request
-`journal`, `database`, `committer`   what is known of each contact, on disk
-`delivery`, `scout`                  one row's way to the vendor
-`engine`, `sizing`, `quota`          all rows' way: how many at once, what waits, how it ends
-`mirror`                             deletes what the table no longer has
-`report`, `failures`                 what has become of them
-`contact_sync`                       the front door
-===================================  ==============================================================================
+===================  ==============================================================================
+`contact_sync`       the entry point, `ContactSync`
+`reading`            which rows of a table (`aelyst_async.tables`) are worth a request
+`journal`            what is known of each contact, in a file or in PostgreSQL
+`delivery`           one row's way to the vendor; `compare`, `dry_run`
+`engine`, `pace`     all rows: how many at once, which wait, how the run ends; `worker`
+`mirror`             deletes what the table no longer has
+`report`, `failures` the results
+`distributed`        the same by several processes and hosts
+===================  ==============================================================================
 """
 
 from aelyst_async.sync.contact_sync import ContactSync
-from aelyst_async.sync.delivery import Pauses
+from aelyst_async.sync.delivery import RetrySettings
 from aelyst_async.sync.errors import (
     JournalError,
     JournalLockedError,
@@ -32,8 +33,8 @@ __all__ = [
     "JournalLockedError",
     "MappingError",
     "MirrorPlan",
-    "Pauses",
     "Progress",
+    "RetrySettings",
     "SourceError",
     "SyncError",
     "SyncReport",

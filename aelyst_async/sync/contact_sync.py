@@ -14,20 +14,19 @@ import attrs
 
 from aelyst_async.errors import ContactsError
 from aelyst_async.gateway import ContactGateway
-from aelyst_async.sync.committer import Committer
-from aelyst_async.sync.database import is_url
-from aelyst_async.sync.delivery import Courier, Pauses
+from aelyst_async.sync.delivery import RetrySettings, RowSender
+from aelyst_async.sync.dry_run import LocalDryRun, RemoteDryRun
 from aelyst_async.sync.engine import Deliverer, Engine, ErrorBudget
 from aelyst_async.sync.errors import JournalError, MappingError, SourceError, SyncError
 from aelyst_async.sync.failures import FailuresFile, beside, table_of
 from aelyst_async.sync.journal import Journal
+from aelyst_async.sync.journal.committer import Committer
+from aelyst_async.sync.journal.database import is_url
+from aelyst_async.sync.journal.process import identity
 from aelyst_async.sync.mirror import Confirm, Mirror, Mirrored
-from aelyst_async.sync.process import identity
-from aelyst_async.sync.quota import Traffic, patient
+from aelyst_async.sync.pace import Sizer, Traffic, patient
 from aelyst_async.sync.reading import Reader
 from aelyst_async.sync.report import Progress, SyncReport, Tally
-from aelyst_async.sync.scout import LocalScout, RemoteScout
-from aelyst_async.sync.sizing import Sizer
 from aelyst_async.sync.worker import Worker
 from aelyst_async.tables.duplicates import Duplicates
 from aelyst_async.tables.mapping import Empty, Mapper, schema_of
@@ -42,7 +41,7 @@ class ContactSync:
     """Brings a table of contacts into an API: `run` returns a `SyncReport`.
 
     `journal`: what remembers what went in: the path of an SQLite file, or the URL of a PostgreSQL database as
-    `aelyst_async.sync.postgres` says (None: nothing is remembered, every row is sent). `key`: what contacts are
+    `aelyst_async.sync.journal.postgres` says (None: nothing is remembered, every row is sent). `key`: what contacts are
     matched by (``"email,phone"``: the first that a row has). `concurrency`: the most
     rows in flight; how many there are follows from the quota and the latency. `mapping`, `constants`, `empty`,
     `region`, `ignore_unknown`, `drop_extensions`, `date_format`, `true`, `false`: as `Mapper` says. `duplicates`: which
@@ -88,7 +87,7 @@ class ContactSync:
         drain: float = 20.0,
         max_attempts: int = 5,
         assume_new: bool = False,
-        pauses: Pauses = Pauses(),  # noqa: B008 - frozen
+        retry: RetrySettings = RetrySettings(),  # noqa: B008 - frozen
         progress: Callable[[Progress], None] | None = None,
         rebind: bool = False,
         target: Mapping[str, str | None] | None = None,
@@ -138,7 +137,7 @@ class ContactSync:
         self._drain = drain
         self._max_attempts = max_attempts
         self._assume_new = assume_new
-        self._pauses = pauses
+        self._retry = retry
         self._progress = progress
         self._rebind = rebind
         self._target = target
@@ -277,16 +276,16 @@ class ContactSync:
         mirrored = Mirrored()
         try:
             async with Committer(None if dry_run else journal) as committer:
-                courier = Courier(
-                    gateway, self.mapper, committer, pauses=self._pauses, max_attempts=self._max_attempts,
+                sender = RowSender(
+                    gateway, self.mapper, committer, retry=self._retry, max_attempts=self._max_attempts,
                     assume_new=self._assume_new,
                 )  # fmt: skip
-                courier.look_first = self._look_first
+                sender.look_first = self._look_first
                 if (claim := reader.claim) is not None:
-                    courier.claim = lambda keys: worker.run(claim, keys)
-                deliverer: Deliverer = courier
+                    sender.claim = lambda keys: worker.run(claim, keys)
+                deliverer: Deliverer = sender
                 if dry_run:
-                    deliverer = RemoteScout(courier, gateway, self.mapper) if remote else LocalScout()
+                    deliverer = RemoteDryRun(sender, gateway, self.mapper) if remote else LocalDryRun()
                 engine = self._engine = Engine(
                     reader, deliverer, worker=worker, committer=committer, failures=failures, tally=tally,
                     traffic=traffic, sizer=sizer, drain=self._drain, budget=self._budget, progress=self._progress,
@@ -349,7 +348,7 @@ class ContactSync:
 
     async def _mirrored(self, mirror: Mirror, journal: Journal | None, worker: Worker, *, dry_run: bool) -> Mirrored:
         run = mirror.run(
-            journal, worker, dry_run=dry_run, concurrency=self._concurrency, settle=self._pauses.settle,
+            journal, worker, dry_run=dry_run, concurrency=self._concurrency, settle=self._retry.settle,
             attempts=self._max_attempts,
         )  # fmt: skip
         task = self._mirroring = asyncio.ensure_future(run)
@@ -410,7 +409,7 @@ def _notes(journal: Journal | None, untold: int) -> tuple[str, ...]:
 def _exists(place: Path | str) -> bool:
     if isinstance(place, Path):
         return place.exists()
-    from aelyst_async.sync import postgres
+    from aelyst_async.sync.journal import postgres
 
     return postgres.exists(place)
 

@@ -8,7 +8,7 @@ the error says so in ``repeatable``. Its journal entry is AMBIGUOUS all the same
 way to upsert.
 
 An answer that says "not now" (429, 449, 503), or a server that cannot be reached, is no failure of the row: it is
-parked and costs no attempt, for at most `Pauses.patience` seconds.
+parked and costs no attempt, for at most `RetrySettings.patience` seconds.
 
 A 401 ends the run. So does a 403 as the first answer; once a request has succeeded, a 403 is about its row, and only
 several in a row are about the credential.
@@ -43,14 +43,14 @@ from aelyst_async.errors import (
 )
 from aelyst_async.gateway import ContactGateway
 from aelyst_async.identifiers import ContactId, Identifier
-from aelyst_async.sync.clock import uptime
-from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.compare import matches
 from aelyst_async.sync.journal import Attempt, Dead, Entry, Settled
+from aelyst_async.sync.journal.committer import Committer
+from aelyst_async.sync.journal.process import uptime
 from aelyst_async.sync.reading import Work
 from aelyst_async.tables.mapping import Mapper
 
-__all__ = ["Courier", "Kind", "Pauses", "Verdict"]
+__all__ = ["Kind", "RetrySettings", "RowResult", "RowSender"]
 
 _MAX_FORBIDDEN = 5
 """Answers 403 in a row after which it is the credential that is refused, not each row."""
@@ -73,7 +73,7 @@ class Kind(enum.Enum):
     STOP = "stop"
 
 
-class Verdict(NamedTuple):
+class RowResult(NamedTuple):
     """What became of an attempt. ``delay``: seconds until the next one. ``unreachable``: nobody answered.
 
     ``untold``: the API did not tell whether the contact is new, so CREATED is what the journal suggests.
@@ -90,7 +90,7 @@ class Verdict(NamedTuple):
 
 
 @attrs.frozen(kw_only=True)
-class Pauses:
+class RetrySettings:
     """How long a row waits, in seconds.
 
     ``settle``: from a write in doubt to the look-up. ``base`` / ``cap``: the exponential backoff of attempts.
@@ -107,7 +107,7 @@ class Pauses:
     patience: float = 3600.0
 
 
-class Courier:
+class RowSender:
     """Delivers rows through one gateway.
 
     ``look_first``: whether a row in doubt is looked up (off: to show why it is). ``claim``: claims the key of a row
@@ -123,14 +123,14 @@ class Courier:
         mapper: Mapper,
         committer: Committer,
         *,
-        pauses: Pauses,
+        retry: RetrySettings,
         max_attempts: int,
         assume_new: bool = False,
     ) -> None:
         self._gateway = gateway
         self._mapper = mapper
         self._committer = committer
-        self._pauses = pauses
+        self._retry = retry
         self._max_attempts = max_attempts
         self._assume_new = assume_new
         self._random = random.Random()  # noqa: S311 - jitter
@@ -145,7 +145,7 @@ class Courier:
         entry = work.entry
         if entry is None:
             return 0.0
-        settle = self._pauses.settle
+        settle = self._retry.settle
         if entry.state == "INTENT" and entry.operation == "create":
             # Of a process that died. When exactly its request left is not known, only that it is over.
             work.ambiguous = True
@@ -164,49 +164,49 @@ class Courier:
             return now - entry.uptime
         return now - self._began  # of another boot: all that is known is that it is older than this run
 
-    async def attempt(self, work: Work) -> Verdict:
+    async def attempt(self, work: Work) -> RowResult:
         """Make one attempt. Raises `JournalError`."""
-        if work.held and (verdict := await self._claim(work)) is not None:
-            return verdict
+        if work.held and (result := await self._claim(work)) is not None:
+            return result
         who = self._mapper.identifier(work.values)
         operation = "verify" if work.verify else "look-up" if work.ambiguous else "write"
         try:
             if work.verify:
-                verdict = await self._verify(work, who)
+                result = await self._verify(work, who)
             elif work.ambiguous:
-                verdict = await self._resolve(work, who)
+                result = await self._resolve(work, who)
             else:
-                verdict = await self._write(work, who)
+                result = await self._write(work, who)
             self.succeeded()
-            return verdict
+            return result
         except ContactsError as error:
             if self._committer.error is not None:
                 raise
-            verdict = self._judge(work, error)
+            result = self._judge(work, error)
             number = work.attempts + work.pauses
-            outcome = f"{type(error).__name__}: {verdict.message or _words(error)}"[:500]
+            outcome = f"{type(error).__name__}: {result.message or _words(error)}"[:500]
             self._committer.put(Attempt(work.key, number, operation, getattr(error, "status", None), outcome))
-            return verdict
+            return result
 
-    async def _claim(self, work: Work) -> Verdict | None:
+    async def _claim(self, work: Work) -> RowResult | None:
         """Claim a row that another process held; None if it may be tried now."""
         assert self.claim is not None
         held = await self.claim([work.key])
         if work.key not in held:
-            return Verdict(Kind.LATER, delay=_HELD)
+            return RowResult(Kind.LATER, delay=_HELD)
         work.held = False
         entry = work.entry = held[work.key]
         if entry is not None and entry.state == "DONE" and entry.hash == work.hash:
-            return Verdict(Kind.UNCHANGED)  # the other process has sent it
+            return RowResult(Kind.UNCHANGED)  # the other process has sent it
         delay = self.first_delay(work)
-        return Verdict(Kind.LATER, delay=delay) if delay > 0 else None
+        return RowResult(Kind.LATER, delay=delay) if delay > 0 else None
 
     def succeeded(self) -> None:
         """Note that a request succeeded: the credential is good."""
         self._succeeded = True
         self._forbidden = 0
 
-    async def _write(self, work: Work, who: Identifier) -> Verdict:
+    async def _write(self, work: Work, who: Identifier) -> RowResult:
         fields = self._mapper.fields(work.values)
         entry = work.entry
         if entry is not None and entry.contact_id is not None:
@@ -241,7 +241,7 @@ class Courier:
             pass
         return await self._gateway.upsert(who, fields)
 
-    async def _resolve(self, work: Work, who: Identifier) -> Verdict:
+    async def _resolve(self, work: Work, who: Identifier) -> RowResult:
         """Look a row up whose write is in doubt, and decide."""
         fields = self._mapper.fields(work.values)
         contact = None
@@ -251,7 +251,7 @@ class Courier:
             except ContactNotFoundError:
                 work.looks += 1
                 if work.looks < 2:
-                    return Verdict(Kind.LATER, delay=self._pauses.settle)
+                    return RowResult(Kind.LATER, delay=self._retry.settle)
         if contact is None:
             work.looks = 0
             work.ambiguous = False
@@ -272,14 +272,14 @@ class Courier:
             receipt = await self._gateway.upsert(who, fields)
         return self._done(work, receipt, Kind.CREATED if work.created else Kind.UPDATED)
 
-    async def _verify(self, work: Work, who: Identifier) -> Verdict:
+    async def _verify(self, work: Work, who: Identifier) -> RowResult:
         """Look whether a contact still is what was sent; if not, send it."""
         try:
             contact = await self._gateway.get(who)
         except ContactNotFoundError:
             contact = None
         if contact is not None and matches(self._mapper.schema, contact, self._mapper.fields(work.values)):
-            return Verdict(Kind.UNCHANGED)
+            return RowResult(Kind.UNCHANGED)
         work.verify = False
         return await self._write(work, who)
 
@@ -315,7 +315,7 @@ class Courier:
             Settled(work.key, state, operation, confirmed, contact_id, work.row, status, work.attempts, was_dead)
         )
 
-    def _done(self, work: Work, receipt: WriteReceipt, kind: Kind | None) -> Verdict:
+    def _done(self, work: Work, receipt: WriteReceipt, kind: Kind | None) -> RowResult:
         known = work.entry is not None and (work.entry.state == "DONE" or work.entry.contact_id is not None)
         untold = kind is None and receipt.created is None and not known
         if kind is None:
@@ -326,13 +326,13 @@ class Courier:
         )
         operation = "create" if kind is Kind.CREATED else "update"
         self._settle(work, "DONE", operation, contact_id=contact_id, status=200)
-        return Verdict(kind, status=200, untold=untold)
+        return RowResult(kind, status=200, untold=untold)
 
-    def judge_read(self, work: Work, error: ContactsError) -> Verdict:
+    def judge_read(self, work: Work, error: ContactsError) -> RowResult:
         """Say what an error of a get means for the row."""
         return self._judge(work, error)
 
-    def _judge(self, work: Work, error: ContactsError) -> Verdict:
+    def _judge(self, work: Work, error: ContactsError) -> RowResult:
         """Say what an error means for the row."""
         status = error.status if isinstance(error, ApiError) else None
         if isinstance(error, AuthenticationError):
@@ -342,12 +342,12 @@ class Courier:
                 return self._give_up(work, _rule(error), _words(error), status)
             if not work.ambiguous:
                 self._settle(work, "PARKED", "create", status=status)
-            return Verdict(Kind.STOP, error=_about(work, error), status=status)
+            return RowResult(Kind.STOP, error=_about(work, error), status=status)
         if isinstance(error, ConfigurationError):
             # Not about the row: a quota that cannot be shared, a client that is closed. Nothing was sent.
             if not work.ambiguous:
                 self._settle(work, "PARKED", "create")
-            return Verdict(Kind.STOP, error=error)
+            return RowResult(Kind.STOP, error=error)
         doubt = _in_doubt(error)
         if not doubt and getattr(error, "may_have_been_applied", False) and getattr(error, "method", "") == "POST":
             work.upserted = True
@@ -371,19 +371,19 @@ class Courier:
                 )
                 delay = self._backoff(work.attempts)
                 if doubt or late:
-                    delay = max(delay, self._pauses.settle)
-                return Verdict(
+                    delay = max(delay, self._retry.settle)
+                return RowResult(
                     Kind.LATER, delay=delay, error=error, status=status, unreachable=isinstance(error, TransportError)
                 )
         else:
             work.attempts += 1
         return self._give_up(work, _rule(error), _words(error), status)
 
-    def _put_off(self, work: Work, error: ContactsError, status: int | None) -> Verdict:
+    def _put_off(self, work: Work, error: ContactsError, status: int | None) -> RowResult:
         now = asyncio.get_running_loop().time()
         if work.parked_since is None:
             work.parked_since = now
-        patience = self._pauses.patience
+        patience = self._retry.patience
         asked = getattr(error, "retry_after", None) or 0.0
         if asked > patience:
             message = f"asked to wait {asked:g} s, longer than the patience of {patience:g} s: {_words(error)}"
@@ -393,23 +393,23 @@ class Courier:
         work.pauses += 1
         self._settle(work, _open_state(work, "PARKED"), "create", status=status)
         if isinstance(error, QueuedError):
-            value = min(self._pauses.queued_cap, self._pauses.queued * 2 ** min(work.pauses - 1, 16))
+            value = min(self._retry.queued_cap, self._retry.queued * 2 ** min(work.pauses - 1, 16))
             delay = value / 2 + self._random.uniform(0, value / 2)
         else:
             delay = self._backoff(work.pauses)
         if work.ambiguous:
-            delay = max(delay, self._pauses.settle)
+            delay = max(delay, self._retry.settle)
         unreachable = isinstance(error, TransportError)
-        return Verdict(Kind.LATER, delay=max(delay, asked), error=error, status=status, unreachable=unreachable)
+        return RowResult(Kind.LATER, delay=max(delay, asked), error=error, status=status, unreachable=unreachable)
 
-    def _give_up(self, work: Work, rule: str, message: str, status: int | None) -> Verdict:
+    def _give_up(self, work: Work, rule: str, message: str, status: int | None) -> RowResult:
         # A create in doubt stays AMBIGUOUS: the next run looks before it sends.
         self._settle(work, _open_state(work, "DEAD"), "create", status=status)
         self._committer.put(Dead(work.key, work.row, work.line, rule, message, status, work.attempts, work.values))
-        return Verdict(Kind.FAILED, rule=rule, message=message, status=status)
+        return RowResult(Kind.FAILED, rule=rule, message=message, status=status)
 
     def _backoff(self, number: int) -> float:
-        value: float = min(self._pauses.cap, self._pauses.base * 2.0 ** min(number - 1, 16))
+        value: float = min(self._retry.cap, self._retry.base * 2.0 ** min(number - 1, 16))
         return value / 2 + self._random.uniform(0, value / 2)
 
 

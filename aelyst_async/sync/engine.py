@@ -2,7 +2,7 @@
 
 ::
 
-    Reader (thread) ──chunks──▶ ready ──▶ dispatcher ──▶ one task a row: Courier.attempt ──▶ verdict
+    Reader (thread) ──chunks──▶ ready ──▶ dispatcher ──▶ one task a row: RowSender.attempt ──▶ result
                                              ▲                                                │
                                              └──── parked (a heap by time) ◀── not now ───────┘
 
@@ -25,14 +25,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from aelyst_async.errors import AuthenticationError, ContactsError
-from aelyst_async.sync.committer import Committer
-from aelyst_async.sync.delivery import Kind, Verdict
+from aelyst_async.sync.delivery import Kind, RowResult
 from aelyst_async.sync.errors import SyncError, SyncStoppedError
 from aelyst_async.sync.failures import FailuresFile
-from aelyst_async.sync.quota import Traffic
+from aelyst_async.sync.journal.committer import Committer
+from aelyst_async.sync.pace import Sizer, Traffic
 from aelyst_async.sync.reading import Chunk, Work, work_data
 from aelyst_async.sync.report import Progress, Tally
-from aelyst_async.sync.sizing import Sizer
 from aelyst_async.sync.worker import Worker
 from aelyst_async.tables.model import Problem
 from aelyst_async.tables.values import REASONS
@@ -50,7 +49,7 @@ _TICK = 0.2
 _BEAT = 2.0
 """Seconds between two signs of life in the journal, for those who ask from another terminal."""
 
-_DARK = 3
+_OUTAGE = 3
 """Unanswered requests in a row after which one at a time asks whether somebody is back, ever less often."""
 
 _PROBE = 0.03
@@ -74,13 +73,13 @@ class Rows(Protocol):
 
 
 class Deliverer(Protocol):
-    """What makes an attempt on a row: `Courier`, or in a dry run `Scout`."""
+    """What makes an attempt on a row: `RowSender`, or in a dry run `Scout`."""
 
     def first_delay(self, work: Work, /) -> float:
         """Return the seconds before the row may be tried."""
         ...
 
-    async def attempt(self, work: Work) -> Verdict:
+    async def attempt(self, work: Work) -> RowResult:
         """Make one attempt."""
         ...
 
@@ -160,9 +159,9 @@ class Engine:
         self._timer: asyncio.Handle | None = None
         self._timer_due = 0.0
         self._next_beat = 0.0
-        self._dark_since: float | None = None
-        self._dark_failures = 0
-        self._dark_until = 0.0
+        self._outage_since: float | None = None
+        self._outage_failures = 0
+        self._outage_until = 0.0
         self._answers_seen = 0
         self._sent = 0
         self._pace = 0.0
@@ -250,11 +249,11 @@ class Engine:
     def _width(self) -> int:
         # One request finds out whether the credential is good and the host is there; with nobody answering any more,
         # one at a time asks whether they are back.
-        return 1 if not self._answers_seen or self._dark_failures >= _DARK else self._sizer.limit
+        return 1 if not self._answers_seen or self._outage_failures >= _OUTAGE else self._sizer.limit
 
     def _next(self) -> Work | None:
-        if self._dark_failures >= _DARK and asyncio.get_running_loop().time() < self._dark_until:
-            self._set_timer(self._dark_until)
+        if self._outage_failures >= _OUTAGE and asyncio.get_running_loop().time() < self._outage_until:
+            self._set_timer(self._outage_until)
             return None
         if self._parked:
             due = self._parked[0][0]
@@ -295,7 +294,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            verdict = await self._deliverer.attempt(work)
+            result = await self._deliverer.attempt(work)
         except asyncio.CancelledError:
             if not self._cancelling:  # the gateway waited for something that was cancelled
                 self._fail(SyncError("a call of the gateway was cancelled, and not by this run"))
@@ -305,20 +304,20 @@ class Engine:
             return
         if not self._traffic.told:
             self._sizer.observe(loop.time() - started)
-        self._watch_line(verdict)
-        self._settle(work, verdict)
+        self._watch_outage(result)
+        self._settle(work, result)
 
-    def _settle(self, work: Work, verdict: Verdict) -> None:
+    def _settle(self, work: Work, result: RowResult) -> None:
         tally = self._tally
-        kind = verdict.kind
+        kind = result.kind
         if kind is Kind.LATER:
-            self._park(work, verdict.delay)
+            self._park(work, result.delay)
             return
         if kind is Kind.STOP:
-            self._fail(verdict.error)
+            self._fail(result.error)
             return
         self._sent += 1
-        tally.untold += verdict.untold
+        tally.untold += result.untold
         if kind is Kind.CREATED:
             tally.created += 1
         elif kind is Kind.UPDATED:
@@ -327,15 +326,15 @@ class Engine:
             tally.unchanged += 1
         else:
             tally.failed += 1
-            tally.reason(verdict.message)
+            tally.reason(result.message)
             # The vendor's words are the kind: one status has many reasons.
-            rule = f"{verdict.rule}: {verdict.message}"[:200]
-            tally.problems(work.row, work.line, [Problem(None, rule, verdict.message, work.key)])
+            rule = f"{result.rule}: {result.message}"[:200]
+            tally.problems(work.row, work.line, [Problem(None, rule, result.message, work.key)])
             try:
                 self._failures.add(
                     row=work.row, line=work.line, key=work.key,
-                    problems=[Problem(None, verdict.rule, verdict.message)],
-                    status=verdict.status, attempts=work.attempts, data=work_data(work),
+                    problems=[Problem(None, result.rule, result.message)],
+                    status=result.status, attempts=work.attempts, data=work_data(work),
                 )  # fmt: skip
             except SyncError as error:
                 self._fail(error)
@@ -345,24 +344,24 @@ class Engine:
         if self._budget.spent(self._tally.failed, self._tally.decided):
             self.stop(f"{self._tally.failed:,} of {self._tally.decided:,} rows failed, more than --max-errors allows")
 
-    def _watch_line(self, verdict: Verdict) -> None:
+    def _watch_outage(self, result: RowResult) -> None:
         """Notice when nobody answers any more: first go slowly, then give up."""
         now = asyncio.get_running_loop().time()
-        if not verdict.unreachable or self._traffic.answers > self._answers_seen:
-            self._answers_seen = max(self._traffic.answers, self._answers_seen + (not verdict.unreachable))
-            self._dark_since, self._dark_failures = None, 0
-            if verdict.unreachable:
+        if not result.unreachable or self._traffic.answers > self._answers_seen:
+            self._answers_seen = max(self._traffic.answers, self._answers_seen + (not result.unreachable))
+            self._outage_since, self._outage_failures = None, 0
+            if result.unreachable:
                 return
             return
-        if self._dark_since is None:
-            self._dark_since = now
-        self._dark_failures += 1
-        self._dark_until = now + min(_PROBE_CAP, _PROBE * 2.0 ** min(self._dark_failures, 16))
-        self._set_timer(self._dark_until)
+        if self._outage_since is None:
+            self._outage_since = now
+        self._outage_failures += 1
+        self._outage_until = now + min(_PROBE_CAP, _PROBE * 2.0 ** min(self._outage_failures, 16))
+        self._set_timer(self._outage_until)
         patience = _HOPELESS if self._answers_seen else _HOPELESS_START
-        if self._dark_failures >= 4 and now - self._dark_since >= patience:
-            words = getattr(verdict.error, "message", None) or str(verdict.error)
-            self._fail(SyncStoppedError(f"no answer for {now - self._dark_since:.0f} s: {words}"))
+        if self._outage_failures >= 4 and now - self._outage_since >= patience:
+            words = getattr(result.error, "message", None) or str(result.error)
+            self._fail(SyncStoppedError(f"no answer for {now - self._outage_since:.0f} s: {words}"))
 
     def _fail(self, error: BaseException | None) -> None:
         if self._fatal is None:

@@ -39,10 +39,10 @@ from aelyst_async.errors import (
 )
 from aelyst_async.gateway import DeletingGateway, ListingGateway
 from aelyst_async.identifiers import ContactId
-from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.errors import MappingError
 from aelyst_async.sync.failures import FailedRows
 from aelyst_async.sync.journal import Attempt, Forgotten, Journal, Settled
+from aelyst_async.sync.journal.committer import Committer
 from aelyst_async.sync.worker import Worker
 from aelyst_async.tables.emails import fold_email
 from aelyst_async.tables.mapping import Mapped, Mapper

@@ -268,7 +268,7 @@ def spawn(*words: str) -> subprocess.Popen[str]:
 
 def wait_for(journal: str, state: str, count: int) -> None:
     """Return when the journal has so many contacts in the state, as another process sees it."""
-    from aelyst_async.sync.history import status
+    from aelyst_async.sync.journal.history import status
 
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:

@@ -13,8 +13,8 @@ import pytest
 
 from aelyst_async.cli import main
 from aelyst_async.sandbox import Sandbox
-from aelyst_async.sync.history import status
-from aelyst_async.sync.process import identity, lives
+from aelyst_async.sync.journal.history import status
+from aelyst_async.sync.journal.process import identity, lives
 from tests.cli.running import Cli, url
 
 __all__ = ["url"]
@@ -120,7 +120,7 @@ def test_a_run_whose_process_is_gone_is_dead(cli: Cli) -> None:
     assert "ran on elsewhere" in cli("sync", "status", "s.db")[1]
 
 
-IDENTITY = "import json\nfrom aelyst_async.sync.process import identity\nprint(json.dumps(identity()))"
+IDENTITY = "import json\nfrom aelyst_async.sync.journal.process import identity\nprint(json.dumps(identity()))"
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes of Linux")

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from aelyst_async.sync import Pauses
+from aelyst_async.sync import RetrySettings
 from tests.sync.other_sandbox import OtherSandbox
 
 
 @pytest.fixture
-def pauses() -> Pauses:
-    """Pauses short enough for a test on the real clock."""
-    return Pauses(settle=0.05, base=0.01, cap=0.05, queued=0.05, queued_cap=0.1, patience=2.0)
+def pauses() -> RetrySettings:
+    """RetrySettings short enough for a test on the real clock."""
+    return RetrySettings(settle=0.05, base=0.01, cap=0.05, queued=0.05, queued_cap=0.1, patience=2.0)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from aelyst_async.sync import ContactSync, Pauses, read_contacts
+from aelyst_async.sync import ContactSync, RetrySettings, read_contacts
 from aelyst_async.sync.journal import Journal, Settled
 from aelyst_async.transport.events import Exchange
 from aelyst_providers.aelyst import AelystGateway
@@ -87,7 +87,7 @@ async def main() -> None:
         gateway.limiter.permit = leaving  # type: ignore[method-assign]
         sync = ContactSync(
             gateway, journal=journal, concurrency=16, max_attempts=50,
-            pauses=Pauses(settle=0.4, base=0.05, cap=0.3, queued=0.3, queued_cap=0.5),
+            retry=RetrySettings(settle=0.4, base=0.05, cap=0.3, queued=0.3, queued_cap=0.5),
         )  # fmt: skip
         sync._look_first = look_first == "yes"
         report = await sync.run(read_contacts(csv))

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from aelyst_async.sync import ContactSync, Pauses, read_contacts
+from aelyst_async.sync import ContactSync, RetrySettings, read_contacts
 from aelyst_async.sync.journal import Forgotten, Journal, Settled
 from aelyst_async.transport.events import Exchange, Sending
 from aelyst_providers.aelyst import AelystGateway
@@ -78,7 +78,12 @@ async def main(base_url: str, token: str, file: str, journal: str, point: str, n
     async with AelystGateway(token, base_url=base_url) as gateway:
         gateway.subscribe(answered, on_request=sending)
         sync = ContactSync(
-            gateway, journal=journal, pauses=Pauses(settle=0.01), delete_missing=True, max_deletes=1.0, concurrency=2
+            gateway,
+            journal=journal,
+            retry=RetrySettings(settle=0.01),
+            delete_missing=True,
+            max_deletes=1.0,
+            concurrency=2,
         )
         report = await sync.run(read_contacts(file))
     sys.stdout.write(json.dumps(report.to_dict()))

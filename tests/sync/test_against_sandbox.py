@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from aelyst_async.sandbox import Sandbox
-from aelyst_async.sync import ContactSync, Pauses, SyncReport
+from aelyst_async.sync import ContactSync, RetrySettings, SyncReport
 from aelyst_providers.aelyst import AelystGateway
 from aelyst_providers.dmchamp import DmChampGateway
 
-PAUSES = Pauses(settle=0.15, base=0.02, cap=0.1, queued=0.1, queued_cap=0.2)
+PAUSES = RetrySettings(settle=0.15, base=0.02, cap=0.1, queued=0.1, queued_cap=0.2)
 
 
 def people(count: int, **extra: Any) -> list[dict[str, Any]]:
@@ -22,7 +22,7 @@ def people(count: int, **extra: Any) -> list[dict[str, Any]]:
 
 async def sync(sandbox: Sandbox, rows: Any, journal: Path, **options: Any) -> SyncReport:
     async with AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst"), settle=0) as gateway:
-        return await ContactSync(gateway, journal=journal, pauses=PAUSES, **options).run(rows)
+        return await ContactSync(gateway, journal=journal, retry=PAUSES, **options).run(rows)
 
 
 def contacts(sandbox: Sandbox, vendor: str = "aelyst") -> list[dict[str, Any]]:
@@ -114,7 +114,7 @@ async def test_dmchamp_by_phone_uses_the_id_it_knows(tmp_path: Path) -> None:
         Sandbox() as sandbox,
         DmChampGateway(sandbox.token("dmchamp"), base_url=sandbox.base_url("dmchamp")) as gateway,
     ):
-        run = ContactSync(gateway, journal=tmp_path / "state.db", key="phone", pauses=PAUSES)
+        run = ContactSync(gateway, journal=tmp_path / "state.db", key="phone", retry=PAUSES)
         first = await run.run(rows)
         assert (first.created, first.failed) == (5, 0)
         changed = await run.run([{**row, "first_name": "B"} for row in rows])

@@ -24,17 +24,17 @@ from tests.sync.other_sandbox import OtherSandbox
 pytest.importorskip("taskiq")
 pytest.importorskip("asyncpg")
 
-from aelyst_async.sync import Pauses, SyncReport
+from aelyst_async.sync import RetrySettings, SyncReport
 from aelyst_async.sync.distributed import make_broker, register
-from aelyst_async.sync.history import status
-from aelyst_async.sync.postgres import reading, schema_of
-from aelyst_async.sync.submitting import SubmittedSync
+from aelyst_async.sync.distributed.submitting import SubmittedSync
+from aelyst_async.sync.journal.history import status
+from aelyst_async.sync.journal.postgres import reading, schema_of
 from aelyst_providers.aelyst import AelystGateway
 
 __all__ = ["nats", "postgres", "redis"]
 
 LEASE = 1.5
-PAUSES = Pauses(settle=0.4, base=0.05, cap=0.3)
+PAUSES = RetrySettings(settle=0.4, base=0.05, cap=0.3)
 TROUBLE = (
     "--quota", "none", "--assume", "aelyst.visible_after=0.2", "--fault", "reset-after=0.05",
     "--fault", "status,code:500=0.02",
@@ -85,7 +85,7 @@ class Cluster:
             async with AelystGateway("sandbox-token", base_url=self.sandbox.base_url) as gateway:
                 sync = SubmittedSync(
                     gateway, journal=self.journal, submit=submit, max_attempts=50,
-                    pauses=PAUSES,
+                    retry=PAUSES,
                 )  # fmt: skip
                 return await sync.run(
                     [{"email": f"{prefix}{row}@example.com", "first_name": f"P{row}"} for row in range(rows)]
@@ -192,7 +192,7 @@ async def until(condition: Callable[[], bool], seconds: float = 60.0) -> float:
 async def test_one_of_two_workers_is_killed_at_random_moments(
     cluster_of: Callable[..., Cluster], nats: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aelyst_async.sync.submitting.ROWS", 10)
+    monkeypatch.setattr("aelyst_async.sync.distributed.submitting.ROWS", 10)
     cluster = cluster_of(nats_url(nats), *TROUBLE, "--fault", "latency,seconds:0.02=100%")
     workers = [cluster.worker(), cluster.worker()]
     hits = 0
@@ -294,7 +294,7 @@ def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(
 async def test_workers_share_one_quota_through_redis(
     cluster_of: Callable[..., Cluster], nats: Server, redis: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aelyst_async.sync.submitting.ROWS", 20)
+    monkeypatch.setattr("aelyst_async.sync.distributed.submitting.ROWS", 20)
     cluster = cluster_of(nats_url(nats), "--quota", "40/s")
     cluster.env["AELYST_QUOTA"] = f"redis://127.0.0.1:{redis.port}"
     workers = [cluster.worker(), cluster.worker()]
@@ -306,7 +306,7 @@ async def test_workers_share_one_quota_through_redis(
 
 
 def test_messages_hold_neither_a_row_nor_a_credential() -> None:
-    from aelyst_async.sync.shard import ShardSpec
+    from aelyst_async.sync.distributed.shard import ShardSpec
 
     spec = ShardSpec(schema="aelyst", run=1, number=2, provider="aelyst")
     assert spec.to_dict() == {"schema": "aelyst", "run": 1, "number": 2, "provider": "aelyst"}

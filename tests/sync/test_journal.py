@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from aelyst_async.locks import LockFile
-from aelyst_async.sync import ContactSync, JournalError, JournalLockedError, sqlite
-from aelyst_async.sync.committer import Committer
-from aelyst_async.sync.database import VERSION
-from aelyst_async.sync.history import given_up, status
-from aelyst_async.sync.journal import Attempt, Dead, Journal, Settled
+from aelyst_async.sync import ContactSync, JournalError, JournalLockedError
+from aelyst_async.sync.journal import Attempt, Dead, Journal, Settled, sqlite
+from aelyst_async.sync.journal.committer import Committer
+from aelyst_async.sync.journal.database import VERSION
+from aelyst_async.sync.journal.history import given_up, status
 from tests.sync.fakes import FakeGateway
 
 pytestmark = pytest.mark.hostile
@@ -388,9 +388,9 @@ async def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path, monke
         await ContactSync(gateway, journal=path).run(rows)
     assert 0 < len(gateway.contacts) < 3000
     monkeypatch.undo()
-    from aelyst_async.sync import Pauses
+    from aelyst_async.sync import RetrySettings
 
-    report = await ContactSync(gateway, journal=path, pauses=Pauses(settle=0.05)).run(rows)
+    report = await ContactSync(gateway, journal=path, retry=RetrySettings(settle=0.05)).run(rows)
     assert report.failed == report.pending == 0
     assert max(gateway.emails().values()) == 1
     assert len(gateway.contacts) == 3000

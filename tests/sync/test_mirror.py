@@ -11,14 +11,14 @@ import pytest
 
 from aelyst_async import errors
 from aelyst_async.export import export_contacts
-from aelyst_async.sync import ContactSync, MappingError, Pauses, SourceError, SyncReport, read_contacts
+from aelyst_async.sync import ContactSync, MappingError, RetrySettings, SourceError, SyncReport, read_contacts
 from aelyst_async.sync.journal import Journal, Settled
 from aelyst_async.sync.mirror import MirrorPlan
 from tests.export.fakes import Account, aelyst_contact
 
 pytestmark = pytest.mark.hostile
 
-PAUSES = Pauses(settle=0.0, base=0.001, cap=0.002, queued=0.01, queued_cap=0.01, patience=1.0)
+PAUSES = RetrySettings(settle=0.0, base=0.001, cap=0.002, queued=0.01, queued_cap=0.01, patience=1.0)
 
 
 def account(count: int = 10, **options: Any) -> Account:
@@ -33,7 +33,7 @@ def table(numbers: Any, path: Path, end: str = "\n") -> Path:
 
 async def mirror(gateway: Account, rows: Any, tmp_path: Path, **options: Any) -> SyncReport:
     run = {name: options.pop(name) for name in ("dry_run", "remote") if name in options}
-    options = {"journal": tmp_path / "j.db", "pauses": PAUSES, "max_deletes": 1.0, "delete_missing": True, **options}
+    options = {"journal": tmp_path / "j.db", "retry": PAUSES, "max_deletes": 1.0, "delete_missing": True, **options}
     return await ContactSync(gateway, **options).run(rows, **run)
 
 
@@ -100,7 +100,7 @@ async def test_mirror_deletes_all_or_nothing_by_max_deletes(tmp_path: Path, limi
 async def test_mirror_default_allows_a_tenth(tmp_path: Path) -> None:
     for present, deleted in ((18, 2), (17, 0)):
         gateway = account(20)
-        sync = ContactSync(gateway, journal=tmp_path / f"{present}.db", pauses=PAUSES, delete_missing=True)
+        sync = ContactSync(gateway, journal=tmp_path / f"{present}.db", retry=PAUSES, delete_missing=True)
         report = await sync.run(table(range(1, present + 1), tmp_path / "p.csv"))
         assert report.deleted == deleted
 
@@ -179,7 +179,7 @@ async def test_mirror_deletes_nothing_for_a_file_of_failed_rows(tmp_path: Path) 
 
 async def test_mirror_deletes_nothing_where_the_run_is_stopped(tmp_path: Path) -> None:
     gateway = account(4)
-    sync = ContactSync(gateway, journal=tmp_path / "j.db", pauses=PAUSES, delete_missing=True, max_deletes=1.0)
+    sync = ContactSync(gateway, journal=tmp_path / "j.db", retry=PAUSES, delete_missing=True, max_deletes=1.0)
     gateway.fault = lambda method, who: sync.stop("interrupted") if who == "email:p1@example.com" else None
     report = await sync.run(table([1, 2], tmp_path / "p.csv"))
     assert report.stopped == "interrupted"
@@ -239,7 +239,7 @@ async def test_mirror_stops_while_it_asks(tmp_path: Path) -> None:
         return True
 
     sync = ContactSync(
-        gateway, journal=tmp_path / "j.db", pauses=PAUSES, delete_missing=True, max_deletes=1.0, confirm=never
+        gateway, journal=tmp_path / "j.db", retry=PAUSES, delete_missing=True, max_deletes=1.0, confirm=never
     )
     report = await sync.run(table([1, 2], tmp_path / "p.csv"))
     assert (report.not_deleted, gateway.calls["DELETE"]) == ("interrupted", 0)
@@ -249,7 +249,7 @@ async def test_mirror_stops_while_it_asks(tmp_path: Path) -> None:
 async def test_mirror_stops_between_deletes_and_goes_on_later(tmp_path: Path, how: str) -> None:
     gateway = account(60)
     file = table([1], tmp_path / "p.csv")
-    options: dict[str, Any] = {"journal": tmp_path / "j.db", "pauses": PAUSES, "delete_missing": True}
+    options: dict[str, Any] = {"journal": tmp_path / "j.db", "retry": PAUSES, "delete_missing": True}
     sync = ContactSync(gateway, max_deletes=1.0, concurrency=2, **options)
     gateway.fault = lambda method, who: getattr(sync, how)() if gateway.calls["DELETE"] == 10 else None
     report = await sync.run(file)

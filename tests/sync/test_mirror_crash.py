@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aelyst_async.sandbox import Sandbox
-from aelyst_async.sync import ContactSync, Pauses, read_contacts
+from aelyst_async.sync import ContactSync, RetrySettings, read_contacts
 from aelyst_providers.aelyst import AelystGateway
 from tests.sync.mirror_child import POINTS
 
@@ -66,6 +66,8 @@ async def test_mirror_goes_on_after_it_was_killed(tmp_path: Path, point: str, nu
             assert emails(sandbox) == kept
             # Whatever was killed when, the journal remembers no contact that is gone.
             table(range(COUNT), file)
-            back = await ContactSync(gateway, journal=journal, pauses=Pauses(settle=0.01)).run(read_contacts(file))
+            back = await ContactSync(gateway, journal=journal, retry=RetrySettings(settle=0.01)).run(
+                read_contacts(file)
+            )
         assert back.unchanged == KEPT
         assert emails(sandbox) == everybody

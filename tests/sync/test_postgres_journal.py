@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from aelyst_async.sync import ContactSync, JournalError, Pauses
-from aelyst_async.sync.history import given_up_source, origin_of, status
+from aelyst_async.sync import ContactSync, JournalError, RetrySettings
 from aelyst_async.sync.journal import Attempt, Dead, Journal, Settled
+from aelyst_async.sync.journal.history import given_up_source, origin_of, status
 from tests.servers_external import PASSWORD, PostgresServer, postgres
 from tests.sync.fakes import FakeGateway
 from tests.sync.other_sandbox import OtherSandbox
@@ -65,7 +65,7 @@ async def test_contact_sync_reports_resumes_and_binds_like_a_file(url: str, tmp_
         gateway = FakeGateway(
             lambda method, key, count: ValueError() if count < 0 else "lost" if "p3" in key and count == 1 else None
         )
-        sync = ContactSync(gateway, journal=place, pauses=Pauses(settle=0.05, base=0.01))
+        sync = ContactSync(gateway, journal=place, retry=RetrySettings(settle=0.05, base=0.01))
         first = await sync.run(ROWS)
         again = await sync.run(ROWS)
         assert set(gateway.emails().values()) == {1}
@@ -152,9 +152,9 @@ async def test_two_syncs_of_one_table_at_once_send_each_row_once(url: str) -> No
     gateway = FakeGateway()
     gateway.latency = 0.002
     rows = [{"email": f"p{number}@example.com", "first_name": "P"} for number in range(300)]
-    pauses = Pauses(settle=0.05, base=0.01)
+    pauses = RetrySettings(settle=0.05, base=0.01)
     reports = await asyncio.gather(
-        *(ContactSync(gateway, journal=url, concurrency=8, pauses=pauses).run(rows) for _ in range(2))
+        *(ContactSync(gateway, journal=url, concurrency=8, retry=pauses).run(rows) for _ in range(2))
     )
     assert set(gateway.emails().values()) == {1}
     assert len(gateway.contacts) == 300
@@ -191,7 +191,7 @@ def test_open_refuses_what_it_cannot_use_in_one_line_without_the_password(
     assert "schema= takes lower-case letters" in refused(postgres.url("a-b"))
     assert "lease= takes a number of seconds" in refused(postgres.url("refused", lease="soon"))
     assert "unknown parameter 'colour'" in refused(postgres.url("refused", colour="red"))
-    monkeypatch.setattr("aelyst_async.sync.postgres.OLDEST", (99,))
+    monkeypatch.setattr("aelyst_async.sync.journal.postgres.OLDEST", (99,))
     assert "which is not supported; use version 99 or newer" in refused(good)
 
 

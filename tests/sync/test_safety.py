@@ -16,9 +16,9 @@ import pytest
 from aelyst_async import errors
 from aelyst_async.contacts import Contact, ContactFields, WriteReceipt
 from aelyst_async.identifiers import Identifier
-from aelyst_async.sync import ContactSync, JournalError, Pauses, Progress, SyncError
-from aelyst_async.sync.history import given_up, status
+from aelyst_async.sync import ContactSync, JournalError, Progress, RetrySettings, SyncError
 from aelyst_async.sync.journal import Journal
+from aelyst_async.sync.journal.history import given_up, status
 from tests.sync.fakes import FakeGateway, Stored
 
 pytestmark = pytest.mark.hostile
@@ -50,14 +50,14 @@ async def test_a_clock_that_is_set_between_two_runs_doubles_nobody(
 ) -> None:
     gateway = FakeGateway()
     gateway.visible_after = 0.3
-    pauses = Pauses(settle=0.4, base=0.01, cap=0.02)
-    sync = ContactSync(gateway, journal=tmp_path / "state.db", pauses=pauses)
+    pauses = RetrySettings(settle=0.4, base=0.01, cap=0.02)
+    sync = ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses)
     assert (await sync.run(people(10))).created == 10
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + jump)
     if boot == "another":
-        monkeypatch.setattr("aelyst_async.sync.journal.BOOT", "another boot")
-        monkeypatch.setattr("aelyst_async.sync.journal.uptime", lambda: 5.0)
+        monkeypatch.setattr("aelyst_async.sync.journal.state.BOOT", "another boot")
+        monkeypatch.setattr("aelyst_async.sync.journal.state.uptime", lambda: 5.0)
     report = await sync.run(people(10, last_name="New"))
     assert (report.updated, report.created) == (10, 0)
     assert set(gateway.emails().values()) == {1}
@@ -67,11 +67,11 @@ async def test_a_create_in_doubt_of_another_boot_waits_from_the_start_of_the_run
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway = FakeGateway(lambda method, _, __: "lost" if method == "POST" else None)
-    pauses = Pauses(settle=0.3, base=0.01, cap=0.02)
-    sync = ContactSync(gateway, journal=tmp_path / "state.db", pauses=pauses, max_attempts=1)
+    pauses = RetrySettings(settle=0.3, base=0.01, cap=0.02)
+    sync = ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses, max_attempts=1)
     assert (await sync.run(people(3))).failed == 3
     gateway.fault = None
-    monkeypatch.setattr("aelyst_async.sync.journal.BOOT", "another boot")
+    monkeypatch.setattr("aelyst_async.sync.journal.state.BOOT", "another boot")
     loop = asyncio.get_running_loop()
     began = loop.time()
     report = await sync.run(people(3))
@@ -80,7 +80,7 @@ async def test_a_create_in_doubt_of_another_boot_waits_from_the_start_of_the_run
 
 
 async def test_age_is_known_within_one_boot_and_costs_no_wait(tmp_path: Path) -> None:
-    sync = ContactSync(FakeGateway(), journal=tmp_path / "state.db", pauses=Pauses(settle=0.5))
+    sync = ContactSync(FakeGateway(), journal=tmp_path / "state.db", retry=RetrySettings(settle=0.5))
     await sync.run(people(3))
     await asyncio.sleep(0.5)
     loop = asyncio.get_running_loop()
@@ -105,13 +105,13 @@ class Dated(FakeGateway):
 
 @pytest.mark.parametrize(("changed_after", "created"), [(0, 1), (86400, 0)])
 async def test_whether_a_contact_in_doubt_was_created_is_told_by_the_vendors_clock_alone(
-    tmp_path: Path, pauses: Pauses, changed_after: float, created: int
+    tmp_path: Path, pauses: RetrySettings, changed_after: float, created: int
 ) -> None:
     gateway = Dated(lambda method, _, __: "lost" if method == "POST" else None)
     gateway.changed_after = timedelta(seconds=changed_after)
-    sync = ContactSync(gateway, journal=tmp_path / "state.db", pauses=pauses, max_attempts=1)
+    sync = ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses, max_attempts=1)
     await sync.run(people(1))
-    report = await ContactSync(gateway, journal=tmp_path / "state.db", pauses=pauses).run(people(1))
+    report = await ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses).run(people(1))
     assert (report.created, report.updated) == (created, 1 - created)
 
 
@@ -137,11 +137,11 @@ LIES = [
 @pytest.mark.parametrize("lie", LIES)
 @pytest.mark.parametrize("changed", [False, True])
 async def test_a_row_that_does_not_fit_its_seal_is_looked_up_again_and_said(
-    tmp_path: Path, pauses: Pauses, lie: str, changed: bool
+    tmp_path: Path, pauses: RetrySettings, lie: str, changed: bool
 ) -> None:
     path = tmp_path / "state.db"
     gateway = FakeGateway()
-    sync = ContactSync(gateway, journal=path, pauses=pauses)
+    sync = ContactSync(gateway, journal=path, retry=pauses)
     for name in ("A", "B"):  # the second run learns the ids
         await sync.run(people(4, last_name=name))
     assert change(path, lie) == 1
@@ -159,11 +159,11 @@ async def test_a_row_that_does_not_fit_its_seal_is_looked_up_again_and_said(
     assert (again.unchanged, again.notes) == (4, ()), "it was written anew"
 
 
-async def test_a_damaged_key_that_became_another_persons_is_not_used(tmp_path: Path, pauses: Pauses) -> None:
+async def test_a_damaged_key_that_became_another_persons_is_not_used(tmp_path: Path, pauses: RetrySettings) -> None:
     """``p0`` and ``p1`` differ in one bit."""
     path = tmp_path / "state.db"
     gateway = FakeGateway()
-    sync = ContactSync(gateway, journal=path, pauses=pauses)
+    sync = ContactSync(gateway, journal=path, retry=pauses)
     for name in ("A", "B"):
         await sync.run(people(1, last_name=name))
     change(path, "UPDATE contact SET key = 'email:p1@example.com'")
@@ -174,16 +174,16 @@ async def test_a_damaged_key_that_became_another_persons_is_not_used(tmp_path: P
     assert gateway.by_email()["p1@example.com"]["first_name"] == "P1"
 
 
-async def test_rows_of_one_journal_do_not_fit_another(tmp_path: Path, pauses: Pauses) -> None:
+async def test_rows_of_one_journal_do_not_fit_another(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway()
     for name in ("one.db", "two.db"):
-        await ContactSync(gateway, journal=tmp_path / name, pauses=pauses).run(people(1))
+        await ContactSync(gateway, journal=tmp_path / name, retry=pauses).run(people(1))
     with contextlib.closing(sqlite3.connect(tmp_path / "two.db")) as connection:
         connection.execute("ATTACH ? AS other", (str(tmp_path / "one.db"),))
         connection.execute("DELETE FROM contact")
         connection.execute("INSERT INTO contact SELECT * FROM other.contact")
         connection.commit()
-    report = await ContactSync(gateway, journal=tmp_path / "two.db", pauses=pauses).run(people(1))
+    report = await ContactSync(gateway, journal=tmp_path / "two.db", retry=pauses).run(people(1))
     assert len(report.notes) == 1
 
 
@@ -200,11 +200,11 @@ async def test_a_given_up_row_that_does_not_fit_its_seal_is_left_out_and_said(
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))])
 async def test_any_flipped_bit_of_a_journal_is_refused_or_does_no_harm(tmp_path: Path, seed: int) -> None:
-    pauses = Pauses(settle=0.01, base=0.005, cap=0.01)
+    pauses = RetrySettings(settle=0.01, base=0.005, cap=0.01)
     base = tmp_path / "base.db"
     gateway = FakeGateway()
     for name in ("A", "B"):
-        await ContactSync(gateway, journal=base, pauses=pauses).run(people(40, last_name=name))
+        await ContactSync(gateway, journal=base, retry=pauses).run(people(40, last_name=name))
     content = base.read_bytes()
     dice = random.Random(seed)
     schema = content.index(b"CREATE TABLE") * 8
@@ -219,7 +219,7 @@ async def test_any_flipped_bit_of_a_journal_is_refused_or_does_no_harm(tmp_path:
         target.contacts = [Stored(stored.id, dict(stored.fields)) for stored in gateway.contacts]
         rows = people(40, last_name="C")
         try:
-            report = await asyncio.wait_for(ContactSync(target, journal=path, pauses=pauses).run(rows), 20)
+            report = await asyncio.wait_for(ContactSync(target, journal=path, retry=pauses).run(rows), 20)
         except JournalError as refusal:
             assert str(refusal).isprintable(), bit  # noqa: PT017 - most bits do no harm
             refused += 1
@@ -259,10 +259,10 @@ class OddIds(FakeGateway):
 
 
 @pytest.mark.parametrize("odd", ["\ud800", "a\udfff", "", 5, b"1", 1 << 70])
-async def test_an_id_that_cannot_be_kept_is_not_remembered(tmp_path: Path, pauses: Pauses, odd: Any) -> None:
+async def test_an_id_that_cannot_be_kept_is_not_remembered(tmp_path: Path, pauses: RetrySettings, odd: Any) -> None:
     gateway = OddIds()
     gateway.odd = odd
-    sync = ContactSync(gateway, journal=tmp_path / "state.db", pauses=pauses)
+    sync = ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses)
     report = await asyncio.wait_for(sync.run(people(3)), 10)
     assert report.created == 3
     change(tmp_path / "state.db", "UPDATE contact SET state = 'AMBIGUOUS'")
@@ -270,10 +270,10 @@ async def test_an_id_that_cannot_be_kept_is_not_remembered(tmp_path: Path, pause
     assert (report.updated, set(gateway.emails().values())) == (3, {1})
 
 
-async def test_words_of_a_vendor_that_cannot_be_stored_as_they_are(tmp_path: Path, pauses: Pauses) -> None:
+async def test_words_of_a_vendor_that_cannot_be_stored_as_they_are(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway(lambda method, _, __: errors.BadRequestError(status=400, message="bad \ud800", method=method))
     report = await asyncio.wait_for(
-        ContactSync(gateway, journal=tmp_path / "state.db", pauses=pauses).run(people(2)), 10
+        ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses).run(people(2)), 10
     )
     assert report.failed == 2
     assert status(tmp_path / "state.db")["reasons"] == [{"reason": "400 bad \\ud800", "rows": 2}]
@@ -351,8 +351,8 @@ async def test_one_row_that_never_gets_a_connection_does_not_hold_the_run_for_ev
 
     gateway = FakeGateway(fault)
     gateway.latency = 0.01
-    pauses = Pauses(base=0.01, cap=0.02, patience=0.3)
-    sync = ContactSync(gateway, journal=tmp_path / "state.db", pauses=pauses, concurrency=4)
+    pauses = RetrySettings(base=0.01, cap=0.02, patience=0.3)
+    sync = ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses, concurrency=4)
     report = await asyncio.wait_for(sync.run(people(200)), 20)
     assert (report.created, report.failed) == (199, 1)
     assert report.reasons == (("put off for over 0.3 s: cannot connect", 1),)
@@ -392,7 +392,7 @@ async def test_a_progress_callback_that_raises_ends_the_run_at_once(tmp_path: Pa
     last = status(tmp_path / "state.db")["run"]
     assert (last["state"], last["exit"]) == ("ended", 2)
     gateway.latency = 0
-    rest = await ContactSync(gateway, journal=tmp_path / "state.db", pauses=Pauses(settle=0.05)).run(people(600))
+    rest = await ContactSync(gateway, journal=tmp_path / "state.db", retry=RetrySettings(settle=0.05)).run(people(600))
     assert rest.complete
     assert set(gateway.emails().values()) == {1}
 
@@ -419,18 +419,20 @@ async def test_a_gateway_that_raises_what_is_no_error_ends_the_run(tmp_path: Pat
         assert error.__cause__ is failure  # noqa: PT017 - it is wrapped below
     assert gateway.in_flight == 0
     gateway.fault, gateway.latency = None, 0
-    report = await ContactSync(gateway, journal=tmp_path / "state.db", pauses=Pauses(settle=0.05)).run(people(500))
+    report = await ContactSync(gateway, journal=tmp_path / "state.db", retry=RetrySettings(settle=0.05)).run(
+        people(500)
+    )
     assert report.complete
     assert set(gateway.emails().values()) == {1}
 
 
-async def test_a_call_that_is_cancelled_by_something_else_ends_the_run(tmp_path: Path, pauses: Pauses) -> None:
+async def test_a_call_that_is_cancelled_by_something_else_ends_the_run(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway(lambda _, key, __: asyncio.CancelledError() if "p7@" in key else None)
     with pytest.raises(SyncError, match="a call of the gateway was cancelled, and not by this run") as stop:
         await asyncio.wait_for(ContactSync(gateway, journal=tmp_path / "state.db").run(people(50)), 10)
     assert stop.value.report.pending  # type: ignore[attr-defined]
     gateway.fault = None
-    report = await ContactSync(gateway, journal=tmp_path / "state.db", pauses=pauses).run(people(50))
+    report = await ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses).run(people(50))
     assert (report.complete, set(gateway.emails().values())) == (True, {1})
 
 

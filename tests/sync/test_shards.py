@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 
 from aelyst_async import errors
-from aelyst_async.sync import JournalError, MappingError, Pauses, SyncError, SyncStoppedError
+from aelyst_async.sync import JournalError, MappingError, RetrySettings, SyncError, SyncStoppedError
+from aelyst_async.sync.distributed.shard import ShardReport, ShardSpec, run_shard
+from aelyst_async.sync.distributed.submitting import SubmittedSync
 from aelyst_async.sync.journal import Journal
-from aelyst_async.sync.postgres import Server
-from aelyst_async.sync.shard import ShardReport, ShardSpec, run_shard
-from aelyst_async.sync.submitting import SubmittedSync
+from aelyst_async.sync.journal.postgres import Server
 from tests.servers_external import PostgresServer, postgres
 from tests.sync.fakes import FakeGateway
 
 __all__ = ["postgres"]
 
 _number = itertools.count()
-PAUSES = Pauses(settle=0.05, base=0.01, cap=0.05, queued=0.05, queued_cap=0.1)
+PAUSES = RetrySettings(settle=0.05, base=0.01, cap=0.05, queued=0.05, queued_cap=0.1)
 
 
 def people(count: int) -> list[dict[str, str]]:
@@ -59,13 +59,13 @@ class Workers:
         self.reports.append(task.result())
 
     def sync(self, **settings: Any) -> SubmittedSync:
-        return SubmittedSync(self.gateway, journal=self.url, submit=self.submit, pauses=PAUSES, **settings)
+        return SubmittedSync(self.gateway, journal=self.url, submit=self.submit, retry=PAUSES, **settings)
 
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aelyst_async.sync.submitting.ROWS", 20)
-    monkeypatch.setattr("aelyst_async.sync.submitting._POLL", 0.05)
+    monkeypatch.setattr("aelyst_async.sync.distributed.submitting.ROWS", 20)
+    monkeypatch.setattr("aelyst_async.sync.distributed.submitting._POLL", 0.05)
 
 
 async def test_submitted_sync_reports_as_a_sync_does_and_sends_nothing_twice(url: str) -> None:
@@ -169,7 +169,7 @@ async def test_messages_that_cannot_be_sent_are_sent_again(url: str, caplog: pyt
             raise ConnectionError("redis://user:secret@host")
         await workers.submit(spec)
 
-    sync = SubmittedSync(workers.gateway, journal=url, submit=submit, pauses=PAUSES)
+    sync = SubmittedSync(workers.gateway, journal=url, submit=submit, retry=PAUSES)
     assert (await sync.run(people(30))).created == 30
     assert "could not be sent (ConnectionError)" in caplog.text
     assert "secret" not in caplog.text
@@ -219,7 +219,7 @@ async def test_one_account_with_many_rows_does_not_starve_others_with_few(url: s
             await queue.put((gateway, spec))
 
         place = url.replace("schema=", f"schema={schema}_")
-        report = await SubmittedSync(gateway, journal=place, submit=submit, pauses=PAUSES).run(people(rows))
+        report = await SubmittedSync(gateway, journal=place, submit=submit, retry=PAUSES).run(people(rows))
         assert report.created == rows
 
     worker = asyncio.create_task(work())

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from aelyst_async.sync.quota import Traffic
+from aelyst_async.sync.pace import Sizer, Traffic
 from aelyst_async.sync.report import Tally
-from aelyst_async.sync.sizing import Sizer
 
 
 def steady(sizer: Sizer, latency: float, count: int) -> int:

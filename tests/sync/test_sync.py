@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from aelyst_async import errors
-from aelyst_async.sync import ContactSync, MappingError, Pauses, Progress, SourceError, SyncError, SyncStoppedError
+from aelyst_async.sync import (
+    ContactSync,
+    MappingError,
+    Progress,
+    RetrySettings,
+    SourceError,
+    SyncError,
+    SyncStoppedError,
+)
 from tests.sync.fakes import FakeGateway, Stored
 
 
@@ -27,8 +35,8 @@ def server_error(status: int = 500, method: str = "POST", **facts: Any) -> error
 async def test_first_run_second_run_changed_run(tmp_path: Path) -> None:
     gateway = FakeGateway()
     gateway.contacts.append(Stored("99", {"email": "p3@example.com", "first_name": "Old", "last_name": "Kept"}))
-    pauses = Pauses(settle=0.05)
-    sync = ContactSync(gateway, journal=tmp_path / "state.db", failures=tmp_path / "f.jsonl", pauses=pauses)
+    pauses = RetrySettings(settle=0.05)
+    sync = ContactSync(gateway, journal=tmp_path / "state.db", failures=tmp_path / "f.jsonl", retry=pauses)
     first = await sync.run(people(10))
     assert (first.created, first.updated, first.rows, first.exit_code) == (9, 1, 10, 0)
     assert gateway.by_email()["p3@example.com"] == {"email": "p3@example.com", "first_name": "P3", "last_name": "Kept"}
@@ -40,14 +48,14 @@ async def test_first_run_second_run_changed_run(tmp_path: Path) -> None:
     third = await sync.run(rows)
     assert (third.updated, third.unchanged) == (1, 9)
     assert gateway.calls == [("PUT", "email:p4@example.com")], "one PUT, and no look-up"
-    refreshed = await ContactSync(gateway, journal=tmp_path / "state.db", refresh=True, pauses=pauses).run(rows)
+    refreshed = await ContactSync(gateway, journal=tmp_path / "state.db", refresh=True, retry=pauses).run(rows)
     assert refreshed.updated == 10
     assert not (tmp_path / "f.jsonl").exists()
 
 
 async def test_a_known_id_is_used(tmp_path: Path) -> None:
     gateway = FakeGateway()
-    sync = ContactSync(gateway, journal=tmp_path / "state.db", pauses=Pauses(settle=0.05))
+    sync = ContactSync(gateway, journal=tmp_path / "state.db", retry=RetrySettings(settle=0.05))
     for name in ("A", "B", "C"):
         await sync.run([{"email": "a@b.co", "first_name": name}])
     assert gateway.calls[-1] == ("PUT", "id:1")
@@ -108,20 +116,20 @@ async def test_an_invalid_last_row_does_not_stand_for_its_key(tmp_path: Path) ->
     assert gateway.by_email()["a@b.co"]["first_name"] == "Good"
 
 
-async def test_an_answer_lost_after_the_create_makes_no_second_contact(tmp_path: Path, pauses: Pauses) -> None:
+async def test_an_answer_lost_after_the_create_makes_no_second_contact(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway(lambda method, _, count: "lost" if method == "POST" and count == 1 else None)
-    report = await ContactSync(gateway, journal=tmp_path / "state.db", pauses=pauses).run(people(8))
+    report = await ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses).run(people(8))
     assert (report.created, report.failed) == (8, 0)
     assert set(gateway.emails().values()) == {1}
     assert sum(method == "POST" for method, _ in gateway.calls) == 8, "none was sent twice"
 
 
-async def test_a_create_that_surely_failed_is_sent_again(tmp_path: Path, pauses: Pauses) -> None:
+async def test_a_create_that_surely_failed_is_sent_again(tmp_path: Path, pauses: RetrySettings) -> None:
     def fault(method: str, _: str, count: int) -> BaseException | None:
         return server_error(500, "POST") if method == "POST" and count == 1 else None
 
     gateway = FakeGateway(fault)
-    report = await ContactSync(gateway, journal=tmp_path / "state.db", pauses=pauses).run(people(10))
+    report = await ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses).run(people(10))
     assert report.created == 10
     assert set(gateway.emails().values()) == {1}
     looks = sum(method == "GET" for method, _ in gateway.calls)
@@ -131,7 +139,7 @@ async def test_a_create_that_surely_failed_is_sent_again(tmp_path: Path, pauses:
 async def test_late_visibility_is_waited_out(tmp_path: Path) -> None:
     gateway = FakeGateway(lambda method, _, count: "lost" if method == "POST" and count == 1 else None)
     gateway.visible_after = 0.15
-    sync = ContactSync(gateway, journal=tmp_path / "state.db", pauses=Pauses(settle=0.2, base=0.01, cap=0.02))
+    sync = ContactSync(gateway, journal=tmp_path / "state.db", retry=RetrySettings(settle=0.2, base=0.01, cap=0.02))
     await sync.run(people(10))
     assert set(gateway.emails().values()) == {1}
     # A change that follows at once waits as well, in the next run: the journal knows when it was created.
@@ -140,21 +148,21 @@ async def test_late_visibility_is_waited_out(tmp_path: Path) -> None:
     assert set(gateway.emails().values()) == {1}
 
 
-async def test_a_row_in_doubt_with_other_data_is_brought_up_to_date(tmp_path: Path, pauses: Pauses) -> None:
+async def test_a_row_in_doubt_with_other_data_is_brought_up_to_date(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway(lambda method, _, count: "lost" if method == "POST" and count == 1 else None)
     path = tmp_path / "state.db"
     with pytest.raises(AssertionError, match="stop here"):
         await _die_after_the_first_post(gateway, path, pauses)
     gateway.fault = None
     gateway.calls.clear()
-    report = await ContactSync(gateway, journal=path, pauses=pauses).run([{"email": "a@b.co", "first_name": "New"}])
+    report = await ContactSync(gateway, journal=path, retry=pauses).run([{"email": "a@b.co", "first_name": "New"}])
     assert report.resumed
     assert [method for method, _ in gateway.calls] == ["GET", "PUT"]
     assert gateway.by_email() == {"a@b.co": {"email": "a@b.co", "first_name": "New"}}
 
 
-async def _die_after_the_first_post(gateway: FakeGateway, path: Path, pauses: Pauses) -> None:
-    sync = ContactSync(gateway, journal=path, pauses=pauses)
+async def _die_after_the_first_post(gateway: FakeGateway, path: Path, pauses: RetrySettings) -> None:
+    sync = ContactSync(gateway, journal=path, retry=pauses)
     create = gateway.create
 
     async def dying(*arguments: Any, **options: Any) -> Any:
@@ -171,15 +179,15 @@ async def _die_after_the_first_post(gateway: FakeGateway, path: Path, pauses: Pa
 
 @pytest.mark.parametrize("status", [429, 449, 503])
 async def test_not_now_parks_the_key_frees_the_slot_and_costs_no_attempt(
-    status: int, tmp_path: Path, pauses: Pauses
+    status: int, tmp_path: Path, pauses: RetrySettings
 ) -> None:
     def fault(method: str, key: str, count: int) -> BaseException | None:
         return server_error(status, "PUT") if "p0@" in key and method == "PUT" and count <= 8 else None
 
     gateway = FakeGateway(fault)
-    report = await ContactSync(
-        gateway, journal=tmp_path / "state.db", pauses=pauses, concurrency=1, max_attempts=2
-    ).run(people(6))
+    report = await ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses, concurrency=1, max_attempts=2).run(
+        people(6)
+    )
     assert (report.created, report.failed) == (6, 0)
     finished = [key for method, key in gateway.calls if method == "POST"]
     assert finished[-1] == "email:p0@example.com", "the others did not wait for it"
@@ -187,16 +195,16 @@ async def test_not_now_parks_the_key_frees_the_slot_and_costs_no_attempt(
 
 async def test_patience_ends(tmp_path: Path) -> None:
     gateway = FakeGateway(lambda method, _, __: server_error(449, method))
-    pauses = Pauses(queued=0.02, queued_cap=0.05, patience=0.3)
-    report = await ContactSync(gateway, journal=tmp_path / "state.db", pauses=pauses).run(people(2))
+    pauses = RetrySettings(queued=0.02, queued_cap=0.05, patience=0.3)
+    report = await ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses).run(people(2))
     assert report.failed == 2
     assert "put off for over 0.3 s" in report.reasons[0][0]
 
 
-async def test_attempts_are_counted_and_end(tmp_path: Path, pauses: Pauses) -> None:
+async def test_attempts_are_counted_and_end(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway(lambda method, _, __: server_error(500, method) if method == "PUT" else None)
     failures = tmp_path / "f.jsonl"
-    sync = ContactSync(gateway, journal=tmp_path / "state.db", failures=failures, pauses=pauses, max_attempts=3)
+    sync = ContactSync(gateway, journal=tmp_path / "state.db", failures=failures, retry=pauses, max_attempts=3)
     report = await sync.run(people(1))
     assert report.failed == 1
     assert len(gateway.calls) == 3
@@ -227,18 +235,18 @@ async def test_a_credential_that_expires_on_the_way(tmp_path: Path) -> None:
 
 
 async def test_an_unreachable_host_stops_the_run(
-    tmp_path: Path, pauses: Pauses, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, pauses: RetrySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aelyst_async.sync.engine._HOPELESS_START", 0.2)
     gateway = FakeGateway(lambda *_: errors.TransportError(message="cannot connect to host", method="PUT"))
     with pytest.raises(SyncStoppedError, match=r"no answer for .* cannot connect to host"):
-        await ContactSync(gateway, journal=tmp_path / "state.db", pauses=pauses).run(people(500))
+        await ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses).run(people(500))
     assert len(gateway.calls) < 50
     gateway.fault = None
     assert (await ContactSync(gateway, journal=tmp_path / "state.db").run(people(500))).created == 500
 
 
-async def test_a_short_outage_costs_no_row(tmp_path: Path, pauses: Pauses) -> None:
+async def test_a_short_outage_costs_no_row(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway()
     gateway.latency = 0.002
     loop = asyncio.get_running_loop()
@@ -251,7 +259,7 @@ async def test_a_short_outage_costs_no_row(tmp_path: Path, pauses: Pauses) -> No
         return errors.TransportError(message="away", method="PUT") if away else None
 
     gateway.fault = fault
-    report = await ContactSync(gateway, journal=tmp_path / "state.db", pauses=pauses, max_attempts=2).run(people(300))
+    report = await ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses, max_attempts=2).run(people(300))
     assert (report.created, report.failed) == (300, 0)
 
 
@@ -287,7 +295,7 @@ async def test_a_stop_is_for_one_run_however_it_ends(tmp_path: Path) -> None:
     assert (await sync.run(people(3))).created == 3
 
 
-async def test_abort_during_the_drain_is_safe(tmp_path: Path, pauses: Pauses) -> None:
+async def test_abort_during_the_drain_is_safe(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway()
     gateway.latency = 0.3
     sync = ContactSync(gateway, journal=tmp_path / "state.db", concurrency=8, drain=30)
@@ -303,12 +311,12 @@ async def test_abort_during_the_drain_is_safe(tmp_path: Path, pauses: Pauses) ->
     assert loop.time() - began < 0.2
     assert report.pending
     gateway.latency = 0
-    rest = await ContactSync(gateway, journal=tmp_path / "state.db", pauses=pauses).run(people(50))
+    rest = await ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses).run(people(50))
     assert rest.created + rest.unchanged + rest.updated == 50
     assert set(gateway.emails().values()) == {1}
 
 
-async def test_cancellation_leaves_a_journal_that_can_go_on(tmp_path: Path, pauses: Pauses) -> None:
+async def test_cancellation_leaves_a_journal_that_can_go_on(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway()
     gateway.latency = 0.02
     task = asyncio.create_task(ContactSync(gateway, journal=tmp_path / "state.db").run(people(500)))
@@ -317,7 +325,7 @@ async def test_cancellation_leaves_a_journal_that_can_go_on(tmp_path: Path, paus
     with pytest.raises(asyncio.CancelledError):
         await task
     gateway.latency = 0
-    rest = await ContactSync(gateway, journal=tmp_path / "state.db", pauses=pauses).run(people(500))
+    rest = await ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses).run(people(500))
     assert rest.created + rest.unchanged + rest.updated == 500
     assert rest.resumed
     assert set(gateway.emails().values()) == {1}
@@ -374,7 +382,7 @@ async def test_verify_finds_what_was_changed_at_the_vendors(tmp_path: Path) -> N
     gateway.contacts[4].fields["first_name"] = "Edited"
     gateway.contacts[7].fields["last_name"] = "Not ours"
     del gateway.contacts[9]
-    report = await ContactSync(gateway, journal=path, verify=1.0, pauses=Pauses(settle=0.05)).run(people(10))
+    report = await ContactSync(gateway, journal=path, verify=1.0, retry=RetrySettings(settle=0.05)).run(people(10))
     assert (report.updated, report.created, report.unchanged) == (1, 1, 8)
     assert gateway.by_email()["p4@example.com"]["first_name"] == "P4"
     sampled = await ContactSync(gateway, journal=path, verify=0.3).run(people(10))
@@ -395,7 +403,7 @@ async def test_a_source_that_changes_while_it_is_read(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="was changed while it was read"):
         await ContactSync(gateway, journal=tmp_path / "state.db").run(path)
     gateway.fault = None
-    report = await ContactSync(gateway, journal=tmp_path / "state.db", pauses=Pauses(settle=0.02)).run(path)
+    report = await ContactSync(gateway, journal=tmp_path / "state.db", retry=RetrySettings(settle=0.02)).run(path)
     assert report.rows == 3001
     assert report.failed == 0
     assert set(gateway.emails().values()) == {1}

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from aelyst_async.sync import ContactSync, JournalError
-from aelyst_async.sync.committer import Committer
 from aelyst_async.sync.journal import Journal, Settled
+from aelyst_async.sync.journal.committer import Committer
 from aelyst_async.sync.worker import Worker
 from aelyst_async.waiting import uninterrupted
 from tests.sync.fakes import FakeGateway

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from aelyst_async.sqlite import GroupCommit
 from aelyst_async.sync.errors import JournalError
-from aelyst_async.sync.journal import Journal, Write
+from aelyst_async.sync.journal.state import Journal, Write
 
 __all__ = ["Committer"]
 

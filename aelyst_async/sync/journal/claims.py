@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aelyst_async.sync.database import Statements
+from aelyst_async.sync.journal.database import Statements
 
 __all__ = ["LIVING", "NOW", "enter", "leave", "release", "renew", "take"]
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aelyst_async.locks import LockFile
-from aelyst_async.sync.database import (
+from aelyst_async.sync.errors import JournalError, JournalLockedError
+from aelyst_async.sync.journal.database import (
     SCHEMA,
     VERSION,
     OtherKindError,
@@ -31,7 +32,6 @@ from aelyst_async.sync.database import (
     sealed_meta,
     write_meta,
 )
-from aelyst_async.sync.errors import JournalError, JournalLockedError
 
 __all__ = ["APPLICATION", "SqliteFile", "connect", "reading"]
 

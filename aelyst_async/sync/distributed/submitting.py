@@ -1,8 +1,8 @@
 """A sync whose rows are sent by workers: read and stored here, followed here, sent elsewhere.
 
 `SubmittedSync` is a `ContactSync` with another second half. It reads the source and decides what needs a request, as
-ever; what does is stored in the journal's database and cut into shards (`aelyst_async.sync.stored`). Then it has
-messages sent for the shards that are due, and shows how far the workers are.
+ever; what does is stored in the journal's database and cut into shards (`aelyst_async.sync.journal.stored`). Then it
+has messages sent for the shards that are due, and shows how far the workers are.
 
 If this process dies, the workers go on: they send messages for due shards, too. The same command follows again, from
 what is not sent yet. `stop` ends the run: the workers finish what is in flight.
@@ -19,16 +19,15 @@ from typing import Any
 import attrs
 
 from aelyst_async.gateway import ContactGateway
-from aelyst_async.sync import stored
 from aelyst_async.sync.contact_sync import ContactSync
-from aelyst_async.sync.database import Statements, is_url
+from aelyst_async.sync.distributed.shard import ShardSpec
 from aelyst_async.sync.engine import ErrorBudget, count
 from aelyst_async.sync.errors import MappingError, SyncStoppedError
 from aelyst_async.sync.failures import FailuresFile
-from aelyst_async.sync.journal import Journal
+from aelyst_async.sync.journal import Journal, stored
+from aelyst_async.sync.journal.database import Statements, is_url
 from aelyst_async.sync.reading import Reader, Work
 from aelyst_async.sync.report import Progress, SyncReport, Tally
-from aelyst_async.sync.shard import ShardSpec
 from aelyst_async.sync.worker import Worker
 from aelyst_async.tables.model import Problem
 from aelyst_async.tables.source import ContactSource
@@ -113,7 +112,7 @@ class SubmittedSync(ContactSync):
             asked=lambda: self._asked, aborted=lambda: self._aborted,
             settings={
                 "max_attempts": self._max_attempts, "assume_new": self._assume_new,
-                "pauses": attrs.asdict(self._pauses),
+                "retry": attrs.asdict(self._retry),
             },
         )  # fmt: skip
         path = None

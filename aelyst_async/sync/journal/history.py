@@ -14,10 +14,10 @@ from typing import Any
 
 import attrs
 
-from aelyst_async.sync import sqlite
-from aelyst_async.sync.database import given_up_rows, is_url, read_meta, shown
 from aelyst_async.sync.errors import JournalError
-from aelyst_async.sync.process import lives
+from aelyst_async.sync.journal import sqlite
+from aelyst_async.sync.journal.database import given_up_rows, is_url, read_meta, shown
+from aelyst_async.sync.journal.process import lives
 from aelyst_async.tables.model import RawRow
 from aelyst_async.tables.source import ContactSource
 
@@ -71,7 +71,7 @@ class GivenUp(ContactSource):
 def _reading(path: str | os.PathLike[str]) -> Iterator[Any]:
     """Yield statements that only read; what the journal holds and cannot be understood is a `JournalError`."""
     if is_url(path):
-        from aelyst_async.sync import postgres
+        from aelyst_async.sync.journal import postgres
 
         opened = postgres.reading(str(path))
     else:
@@ -211,7 +211,7 @@ def status(path: str | os.PathLike[str]) -> dict[str, Any]:
                 known = sum(last["report"].get(name, 0) for name in ("unchanged", "failed", "skipped"))
                 last["done"] = max(last["done"], last["sent"] + known)
             if last["ended"] is None and is_url(path):
-                from aelyst_async.sync.claims import LIVING
+                from aelyst_async.sync.journal.claims import LIVING
 
                 # Workers on other hosts, too.
                 last["state"] = "running" if statements.fetch(f"{LIVING} LIMIT 1") else "died"

@@ -22,7 +22,7 @@ Writes are collected and committed in groups by `Committer`, on a thread of its 
 shared with whatever else is waiting, and the event loop for none.
 
 A file is held by one process. A schema of PostgreSQL may be used by several at once, so each row is claimed before it
-is read for sending (`aelyst_async.sync.claims`).
+is read for sending (`aelyst_async.sync.journal.claims`).
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from aelyst_async.sync import claims
-from aelyst_async.sync.clock import BOOT, uptime
-from aelyst_async.sync.database import (
+from aelyst_async.sync.errors import JournalError
+from aelyst_async.sync.journal import claims
+from aelyst_async.sync.journal.database import (
     Database,
     Statements,
     is_url,
@@ -47,8 +47,8 @@ from aelyst_async.sync.database import (
     sealed_meta,
     write_meta,
 )
-from aelyst_async.sync.errors import JournalError
-from aelyst_async.sync.sqlite import SqliteFile
+from aelyst_async.sync.journal.process import BOOT, uptime
+from aelyst_async.sync.journal.sqlite import SqliteFile
 
 __all__ = ["Attempt", "Dead", "Decided", "Entry", "Forgotten", "Journal", "Settled", "Write"]
 
@@ -90,7 +90,7 @@ _DECIDED = (
 class Entry(NamedTuple):
     """What the journal knows of one contact.
 
-    ``uptime``: when it was written, by the clock of `aelyst_async.sync.clock`; None if that was in another boot of
+    ``uptime``: when it was written, by `process.uptime`; None if that was in another boot of
     the system, so that its age is not known. ``run``: which run wrote it.
     """
 
@@ -146,7 +146,7 @@ class Forgotten(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """The outcome of a stored row (`aelyst_async.sync.stored`), to be written."""
+    """The outcome of a stored row (`aelyst_async.sync.journal.stored`), to be written."""
 
     row: int
     outcome: str
@@ -178,7 +178,7 @@ class Journal:
         Raises `JournalLockedError`, or `JournalError` if it is damaged, of another version, or no journal at all.
         """
         if is_url(place):
-            from aelyst_async.sync.postgres import Postgres
+            from aelyst_async.sync.journal.postgres import Postgres
 
             database: Database = Postgres(str(place))
         else:
@@ -200,7 +200,7 @@ class Journal:
     ) -> None:
         """Bind a new journal to its target, or check that an old one belongs to it. Raises `JournalError`.
 
-        `target`: ``target`` and ``base_url`` as in `aelyst_async.sync.history.Origin`, and a sandbox's ``instance``.
+        `target`: ``target`` and ``base_url`` as in `history.Origin`, and a sandbox's ``instance``.
         """
         facts = dict(target or {})
 

@@ -1,8 +1,11 @@
-"""Naming a process so that another one can tell later whether it still lives.
+"""What names a process and a boot of the system, and a clock that measures ages across the processes of one boot.
 
 A process id alone is used again; with the time at which the process started, and the boot in which it did, it is not
 (proc(5): field 22 of ``/proc/PID/stat``, ``/proc/sys/kernel/random/boot_id``). Systems without these files know the
 process id only.
+
+Wall time jumps (NTP, a user), and a jump forward makes a fresh create look old. So ages are measured by the time since
+the system started. It is comparable between processes whose `BOOT` is the same.
 """
 
 from __future__ import annotations
@@ -10,10 +13,34 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["identity", "lives"]
+__all__ = ["BOOT", "identity", "lives", "uptime"]
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except (OSError, ValueError):
+        return f"process {os.getpid()} {os.urandom(8).hex()}"
+
+
+BOOT = _boot()
+"""Identifies this boot of the system. Where the system does not tell (all but Linux), it identifies this process."""
+
+if hasattr(time, "CLOCK_BOOTTIME"):
+
+    def uptime() -> float:
+        """Return the seconds since the system started, including those in suspension."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+else:
+
+    def uptime() -> float:
+        """Return the seconds of a clock that only goes forward."""
+        return time.monotonic()
 
 
 def identity() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """One shard of a stored source: what a worker does with one message. It knows no queue.
 
 `run_shard` may be called at any time, from any process, any number of times, also for one shard at once: it takes the
-shard, claims its rows one by one in the journal, and delivers them with the `Engine` and the `Courier` of a sync. So
+shard, claims its rows one by one in the journal, and delivers them with the `Engine` and the `RowSender` of a sync. So
 it is safe with every queue that delivers at least once.
 
 It ends within ``seconds``, so that every queue's time-out for an acknowledgement can be longer, and so that one source
@@ -20,18 +20,16 @@ import attrs
 
 from aelyst_async.errors import AuthenticationError, ConfigurationError
 from aelyst_async.gateway import ContactGateway
-from aelyst_async.sync import stored
-from aelyst_async.sync.committer import Committer
-from aelyst_async.sync.delivery import Courier, Kind, Pauses, Verdict
+from aelyst_async.sync.delivery import Kind, RetrySettings, RowResult, RowSender
 from aelyst_async.sync.engine import Engine, ErrorBudget
 from aelyst_async.sync.errors import JournalError, SyncError, SyncStoppedError
 from aelyst_async.sync.failures import FailuresFile
-from aelyst_async.sync.journal import Decided, Journal
-from aelyst_async.sync.postgres import Postgres, Server
-from aelyst_async.sync.quota import Traffic, patient
+from aelyst_async.sync.journal import Decided, Journal, stored
+from aelyst_async.sync.journal.committer import Committer
+from aelyst_async.sync.journal.postgres import Postgres, Server
+from aelyst_async.sync.pace import Sizer, Traffic, patient
 from aelyst_async.sync.reading import Chunk, Work
 from aelyst_async.sync.report import Tally
-from aelyst_async.sync.sizing import Sizer
 from aelyst_async.sync.worker import Worker
 from aelyst_async.tables.mapping import Mapper, schema_of
 
@@ -134,25 +132,25 @@ class _Rows:
 class _Recorder:
     """A `Deliverer` that has the outcome of each row written, and remembers which are to be tried again, and when."""
 
-    def __init__(self, courier: Courier, committer: Committer) -> None:
-        self._courier = courier
+    def __init__(self, sender: RowSender, committer: Committer) -> None:
+        self._sender = sender
         self._committer = committer
         self._later: dict[int, tuple[Work, float]] = {}
 
     def first_delay(self, work: Work) -> float:
-        delay = self._courier.first_delay(work)
+        delay = self._sender.first_delay(work)
         if delay > 0:
             self._put_off(work, delay)
         return delay
 
-    async def attempt(self, work: Work) -> Verdict:
-        verdict = await self._courier.attempt(work)
-        if verdict.kind in _OUTCOMES:
+    async def attempt(self, work: Work) -> RowResult:
+        result = await self._sender.attempt(work)
+        if result.kind in _OUTCOMES:
             self._later.pop(work.row, None)
-            self._committer.put(Decided(work.row, verdict.kind.value))
-        elif verdict.kind is Kind.LATER:
-            self._put_off(work, verdict.delay)
-        return verdict
+            self._committer.put(Decided(work.row, result.kind.value))
+        elif result.kind is Kind.LATER:
+            self._put_off(work, result.delay)
+        return result
 
     def _put_off(self, work: Work, delay: float) -> None:
         self._later[work.row] = work, asyncio.get_running_loop().time() + delay
@@ -174,8 +172,8 @@ async def run_shard(
     """Send the rows of a shard that may be sent now, and give the rest back. Ends within `seconds`.
 
     `journal`: the URL of the journal's database (its ``schema`` is the spec's), or connections to it that several
-    calls share. The `gateway` must be of the account that the journal belongs to. Pauses and attempts are as the run
-    was submitted with.
+    calls share. The `gateway` must be of the account that the journal belongs to. Retries are as the run was
+    submitted with.
 
     Raises `JournalError`; whatever it raises, call it again for the same shard.
     """
@@ -251,11 +249,11 @@ class _Call:
         rest = 0.0
         try:
             async with Committer(self._journal) as committer:
-                courier = Courier(
-                    gateway, self._mapper, committer, pauses=Pauses(**self._settings["pauses"]),
+                sender = RowSender(
+                    gateway, self._mapper, committer, retry=RetrySettings(**self._settings["retry"]),
                     max_attempts=self._settings["max_attempts"], assume_new=self._settings["assume_new"],
                 )  # fmt: skip
-                recorder = _Recorder(courier, committer)
+                recorder = _Recorder(sender, committer)
                 engine = Engine(
                     rows, recorder, worker=self._worker, committer=committer, failures=FailuresFile(None), tally=tally,
                     traffic=traffic, sizer=sizer, drain=left * (1 - _WORKING), budget=ErrorBudget(), progress=None,

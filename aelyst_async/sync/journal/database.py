@@ -140,10 +140,10 @@ class Database(Protocol):
     """This process' number among those that claim rows; 0 where `shared` is false."""
 
     shared: bool
-    """Whether several processes may have it open: then rows are claimed (`aelyst_async.sync.claims`)."""
+    """Whether several processes may have it open: then rows are claimed (`aelyst_async.sync.journal.claims`)."""
 
     shift: float
-    """Seconds to add to a time of the journal to get one of `aelyst_async.sync.clock.uptime` of this process."""
+    """Seconds to add to a time of the journal to get one of the `uptime` of this process."""
 
     def read(self, work: Callable[[Statements], T], /) -> T:
         """Return what `work` returns. May run beside `write`."""

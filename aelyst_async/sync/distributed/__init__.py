@@ -11,10 +11,10 @@ message names a shard (`ShardSpec`) and holds neither a credential nor a row nor
 `broker` is made from ``AELYST_BROKER`` when it is first asked for. A program with a broker of its own, or with several
 accounts, calls `register` instead.
 
-The database decides who does what (`aelyst_async.sync.stored`); the queue only wakes workers up. So each worker also
-looks into the database three times per lease (`ShardWorker`) and sends messages for the shards that nobody works on:
-those of a worker that died, those whose message the queue lost, those that were to wait. That is also the traffic
-without which taskiq-redis does not look for the messages of a dead worker.
+The database decides who does what (`aelyst_async.sync.journal.stored`); the queue only wakes workers up. So each
+worker also looks into the database three times per lease (`ShardWorker`) and sends messages for the shards that nobody
+works on: those of a worker that died, those whose message the queue lost, those that were to wait. That is also the
+traffic without which taskiq-redis does not look for the messages of a dead worker.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aelyst_async.errors import ConfigurationError, ContactsError
-from aelyst_async.sync import postgres, stored
-from aelyst_async.sync.quota import shared_limiter
-from aelyst_async.sync.shard import SECONDS, ShardSpec, run_shard
-from aelyst_async.sync.submitting import send_due
+from aelyst_async.sync.distributed.shard import SECONDS, ShardSpec, run_shard
+from aelyst_async.sync.distributed.submitting import send_due
+from aelyst_async.sync.journal import postgres, stored
+from aelyst_async.sync.pace import shared_limiter
 
 if TYPE_CHECKING:
     from taskiq import AsyncBroker

@@ -5,7 +5,7 @@ message to a worker names a shard; it carries no row. The table ``shard`` decide
 that there is something to do, so a message that is lost or comes twice does no harm:
 
 - A shard is *queued* when a message is sent for it, for at most one lease; then another message may be sent.
-- A worker *takes* it: it has an owner (`aelyst_async.sync.claims`). If the owner's lease ends, it is free again.
+- A worker *takes* it: it has an owner (`claims`). If the owner's lease ends, it is free again.
 - The worker *hands it back* with what is left, and when that may be tried (``due``), or it is *done*.
 
 At most ``width`` shards of one submission are queued or taken at once, those that have waited longest first. So a
@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from aelyst_async.sync.claims import LIVING, NOW
-from aelyst_async.sync.database import Statements
+from aelyst_async.sync.journal.claims import LIVING, NOW
+from aelyst_async.sync.journal.database import Statements
 from aelyst_async.sync.reading import Work, work_data
 
 __all__ = [

@@ -24,10 +24,10 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aelyst_async.sync import claims
-from aelyst_async.sync.claims import NOW
-from aelyst_async.sync.clock import uptime
-from aelyst_async.sync.database import (
+from aelyst_async.sync.errors import JournalError
+from aelyst_async.sync.journal import claims
+from aelyst_async.sync.journal.claims import NOW
+from aelyst_async.sync.journal.database import (
     SCHEMA,
     SHARED_SCHEMA,
     VERSION,
@@ -37,7 +37,7 @@ from aelyst_async.sync.database import (
     sealed_meta,
     write_meta,
 )
-from aelyst_async.sync.errors import JournalError
+from aelyst_async.sync.journal.process import uptime
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
