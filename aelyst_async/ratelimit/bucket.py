@@ -29,6 +29,7 @@ import math
 
 from aelyst_async.ratelimit.blind import Blind
 from aelyst_async.ratelimit.headers import QuotaHeaders
+from aelyst_async.ratelimit.others import FLOOR, Others
 from aelyst_async.ratelimit.quota import Quota
 from aelyst_async.ratelimit.window import COMMON, USUAL, Burst, Log, Sent, Window
 
@@ -45,15 +46,6 @@ _FIRST_JITTER = 0.025
 
 _DOUBT = 60
 """Good responses, or the limit's number if that is less, after which a Remaining that stays 0 is not believed."""
-
-_FLOOR = 0.03
-"""Part of a shared quota that is left for requests of others under way. Source: simulated, two and four clients."""
-
-_GIVE_UP = 0.2
-"""Part of its rate that a client alone on a quota would give up when too little is left; others by their part of it."""
-
-_TAKE = 0.15
-"""Part of what is left that a client takes in a round. Source: with `_GIVE_UP`, simulated; slower growth uses less."""
 
 _PROBE_EVERY = 3600.0
 """Seconds: a server's longer pause is probed by one request this often. Source: issue of a Retry-After of years."""
@@ -87,8 +79,7 @@ class Bucket:
         self._alone, self._refusals = False, 0  # one at a time, since that many were refused in a row
         self._spare = self._slip = 0.0  # requests, and part of W, that are held back after surprises
         self._zeros, self._refuted = 0, 0.0  # good responses in a row that left nothing; W as believed before them
-        self._others, self._rate = 0.0, math.inf  # of others, counted in W; our rate beside them
-        self._round_began, self._least_left = -math.inf, math.inf
+        self._others = Others()
         self._ready, self._stale = -math.inf, False
         self._fresh()
 
@@ -143,7 +134,7 @@ class Bucket:
         """See `BucketSnapshot`."""
         if self._blind is not None and self._let_through > 1:
             return "blind"
-        return "shared" if self._rate < math.inf else "known" if self._window.known else "learning"
+        return "shared" if self._others.rate < math.inf else "known" if self._window.known else "learning"
 
     def reserve_elsewhere(self, reserved: bool) -> None:
         """Whether each request is reserved in a `SharedQuota`, so that only pauses are this bucket's concern."""
@@ -193,13 +184,13 @@ class Bucket:
         assert limit is not None
         own = max(1, int(self._share * limit))  # requests of ours in a window, at most
         credit = self._allowed - self._log.count - math.ceil(self._spare)
-        if credit >= 2 and window.known and own == limit and self._rate == math.inf:
+        if credit >= 2 and window.known and own == limit and self._others.rate == math.inf:
             return last  # nearly always
         # Now and then one is left for a newcomer, who would find none free in a log that is always full.
         standing = 8 <= limit == own and window.proven > limit and int(last / window.believed) % 16 == 0
         law = max(last, self._law(own - standing)) if window.known else math.inf
         unproven = self._presumed >= 2 * window.proven and self._out > 0
-        if self._rate < math.inf:
+        if self._others.rate < math.inf:
             return self._in_turn(limit)
         if window.told and window.believed >= COMMON:
             return law  # responses add nothing, and mislead where requests overtake each other
@@ -398,7 +389,7 @@ class Bucket:
         least, most = before + 1 + remaining, log.sent_by(end) + remaining
         seen = self._seen_at > -math.inf
         if at < self._seen_at - jitter:
-            if least > old and self._others < 1:
+            if least > old and self._others.seen < 1:
                 self._allowed = least
             return
         self.remaining = remaining
@@ -431,53 +422,19 @@ class Bucket:
         others = window.narrow(log, at, least - limit, most - limit, limit, jitter, late, oldest + self._slack(oldest))
         if others and self._overtaken:  # or those of ours that were counted before this one
             others = max(0, others - log.sent_by(at + took - self._fastest) + log.sent_by(at + jitter))
-        self._others = others if others > self._others else self._others * (1 - 1 / (4 + limit))
-        if self._rate < math.inf or self._others >= 1:
-            self._share_out(at, limit, remaining)
+        if others or self._others.seen:
+            self._others.count(others, limit)
+        if self._others.rate < math.inf or self._others.seen >= 1:
+            self._others.share_out(at, limit, remaining, self._jitter, log, window)
 
     def _in_turn(self, limit: int) -> float:
         """Return when one may be sent beside others' requests: at our rate, and only if one is left."""
         burst = max(1, limit // 32)
-        turn = max(self._last, self._log.time(self._log.count + 1 - burst) + burst / self._rate)
-        theirs = self._others * self._round_trip / self._window.believed  # of others' requests, so many are under way
-        if self._allowed - self._log.count > _FLOOR * limit + theirs:
+        turn = max(self._last, self._log.time(self._log.count + 1 - burst) + burst / self._others.rate)
+        theirs = self._others.seen * self._round_trip / self._window.believed  # under way
+        if self._allowed - self._log.count > FLOOR * limit + theirs:
             return turn
         return math.inf if self._out else max(turn, self._last + self._window.believed / 4)
-
-    def _join(self, at: float, limit: int) -> None:
-        """Others spend the same quota: from now on requests are sent at a rate of our own."""
-        window, log = self._window, self._log
-        if self._rate < math.inf:
-            return
-        window.doubt()
-        own = log.sent_by(at) - log.sent_by(at - window.believed)
-        self._rate = max(1.0, min(own, limit / 2), limit / 8) / window.believed
-        self._round_began, self._least_left = at, math.inf
-
-    def _share_out(self, at: float, limit: int, remaining: int) -> None:
-        """Adjust our rate, if others spend the same quota: all that do see the same least Remaining of a window. Where
-        it is low, each gives up a tenth; else each takes the same part of it. So the rates become equal (AIMD).
-        """
-        window, log = self._window, self._log
-        if self._rate == math.inf:
-            evident = 1 + self._jitter * limit / min(window.believed, COMMON)
-            if self._others < evident:
-                return
-            self._join(at, limit)
-        self._least_left = min(self._least_left, remaining)
-        length = min(window.believed, window.high)
-        if at - self._round_began < max(COMMON, length / 4):
-            return
-        left = self._least_left - _FLOOR * limit
-        own = log.sent_by(at) - log.sent_by(at - length)
-        if left < 1:
-            self._rate = max(limit / 64 / length, self._rate * (1 - _GIVE_UP * own / max(own + self._others, 1)))
-        else:
-            self._rate += left / limit * (2 * _TAKE * self._rate + _TAKE * limit / length)
-            if self._rate >= 1.2 * limit / length and self._others < 1:
-                self._rate = math.inf
-                window.shared = False
-        self._round_began, self._least_left = at, math.inf
 
     def _refuse(self, one: Sent, now: float, quota: QuotaHeaders) -> None:
         fresh = one.at >= self.paused_until
@@ -513,7 +470,7 @@ class Bucket:
         elif limit == quota.limit and self._log.sent_by(one.at) <= self._allowed:
             # A response had left this one: requests have overtaken each other, or, the next time, others have taken it.
             if self._spare >= 1:
-                self._join(one.at, limit)
+                self._others.join(one.at, limit, self._log, window)
             self._spare = max(self._spare, 1.0)
         self.paused_until = max(self.paused_until, now + min(wait, _PROBE_EVERY))
         self._discount(one)

@@ -20,7 +20,7 @@ from aelyst_async.sandbox.clock import Clock
 from aelyst_async.sandbox.evidence import Counters, Evidence, LoggedRequest
 from aelyst_async.sandbox.faults import Fault, FaultPlan, parse_fault
 from aelyst_async.sandbox.limiters import Enforced, Limiters
-from aelyst_async.sandbox.quota import Counter, RowResult, WindowKind, counter_for, parse_quota
+from aelyst_async.sandbox.quota import Counter, Verdict, WindowKind, counter_for, parse_quota
 from aelyst_async.sandbox.store import Store
 from aelyst_async.sandbox.vendor import Call, Reply, Route, Vendor
 from aelyst_async.sandbox.vendors import find_vendor, vendors
@@ -314,7 +314,7 @@ class Account:
             **{**blank, **details},
         )
 
-    def charge(self, vendor: Vendor, token: str, route: Route, path: str, now: float) -> RowResult | None:
+    def charge(self, vendor: Vendor, token: str, route: Route, path: str, now: float) -> Verdict | None:
         """Count a request against its quota. Returns `None` where there is no quota."""
         if self.settings[f"{vendor.name}.quota"] == "none":
             return None

@@ -25,7 +25,7 @@ from aelyst_async.sandbox.account import DEFAULT_ACCOUNT, Account
 from aelyst_async.sandbox.evidence import Entry
 from aelyst_async.sandbox.faults import Fault, Strike
 from aelyst_async.sandbox.guard import Guard
-from aelyst_async.sandbox.quota import RowResult
+from aelyst_async.sandbox.quota import Verdict
 from aelyst_async.sandbox.vendor import Match, Refusal, Reply, Vendor, decode_query, decode_segment, reply
 from aelyst_async.sandbox.vendors import vendors
 
@@ -264,7 +264,7 @@ def _plain(status: int, message: str) -> web.Response:
     return web.Response(status=status, body=answer.body, headers={**MARK, "Content-Type": _JSON})
 
 
-def _limit_headers(account: Account, vendor: Vendor, verdict: RowResult, now: float) -> dict[str, str]:
+def _limit_headers(account: Account, vendor: Vendor, verdict: Verdict, now: float) -> dict[str, str]:
     headers: dict[str, str] = {}
     shown = account.settings[f"{vendor.name}.quota_headers"]
     if shown == "all" or (shown == "429" and not verdict.allowed):

@@ -26,8 +26,9 @@ _INTERVAL = 0.2
 """Seconds between two polls of the account."""
 _IDLE = 1.0
 """Seconds after which an event is sent without a change, since quotas refill and the clock advances."""
-_MOST = 200
-"""Largest number of requests in one event. Of more, the newest are sent and the others counted in ``skipped``."""
+_MOST = 300
+"""Largest number of requests in one event: as many as the page shows. Of more, the newest are sent and the others are
+counted in ``skipped``."""
 
 
 class _Tally:

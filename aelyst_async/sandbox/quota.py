@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 
 import attrs
 
-__all__ = ["Counter", "Quota", "RowResult", "WindowKind", "counter_for", "parse_quota"]
+__all__ = ["Counter", "Quota", "Verdict", "WindowKind", "counter_for", "parse_quota"]
 
 WindowKind = Literal["fixed", "sliding", "token"]
 
@@ -54,7 +54,7 @@ def parse_quota(text: str) -> Quota | None:
 
 
 @attrs.frozen
-class RowResult:
+class Verdict:
     """The result for one request. ``retry_after``: seconds until the next one can be permitted (0 if `allowed`)."""
 
     allowed: bool
@@ -66,11 +66,11 @@ class RowResult:
 class Counter(Protocol):
     """The state of one quota."""
 
-    def take(self, now: float) -> RowResult:
+    def take(self, now: float) -> Verdict:
         """Count a request at `now`."""
         ...
 
-    def peek(self, now: float) -> RowResult:
+    def peek(self, now: float) -> Verdict:
         """Return the result for a request at `now` without counting it; ``remaining`` does not include it."""
         ...
 
@@ -92,18 +92,18 @@ class _Fixed:
         if window != self._window:
             self._window, self._used = window, 0
 
-    def take(self, now: float) -> RowResult:
+    def take(self, now: float) -> Verdict:
         verdict = self.peek(now)
         if verdict.allowed:
             self._used += 1
-            return RowResult(True, verdict.limit, verdict.remaining - 1, 0.0)
+            return Verdict(True, verdict.limit, verdict.remaining - 1, 0.0)
         return verdict
 
-    def peek(self, now: float) -> RowResult:
+    def peek(self, now: float) -> Verdict:
         self._roll(now)
         left = self._quota.limit - self._used
         wait = 0.0 if left else (self._window + 1) * self._quota.window - now
-        return RowResult(left > 0, self._quota.limit, left, wait)
+        return Verdict(left > 0, self._quota.limit, left, wait)
 
     def idle(self, now: float) -> bool:
         self._roll(now)
@@ -123,22 +123,22 @@ class _Sliding:
         while self._times and self._times[0] <= horizon:
             self._times.popleft()
 
-    def take(self, now: float) -> RowResult:
+    def take(self, now: float) -> Verdict:
         verdict = self.peek(now)
         if verdict.allowed:
             self._times.append(now)
-            return RowResult(True, verdict.limit, verdict.remaining - 1, 0.0)
+            return Verdict(True, verdict.limit, verdict.remaining - 1, 0.0)
         if self._refused_count:
             # The log is full, so the oldest entry is dropped and the wait starts again from the refusals.
             self._times.append(now)
             return self.peek(now)
         return verdict
 
-    def peek(self, now: float) -> RowResult:
+    def peek(self, now: float) -> Verdict:
         self._expire(now)
         left = self._quota.limit - len(self._times)
         wait = 0.0 if left else self._times[0] + self._quota.window - now
-        return RowResult(left > 0, self._quota.limit, left, wait)
+        return Verdict(left > 0, self._quota.limit, left, wait)
 
     def idle(self, now: float) -> bool:
         self._expire(now)
@@ -160,23 +160,23 @@ class _Token:
             self._tokens = min(float(self._quota.limit), self._tokens + (now - self._at) * rate)
         self._at = now
 
-    def take(self, now: float) -> RowResult:
+    def take(self, now: float) -> Verdict:
         verdict = self.peek(now)
         if verdict.allowed:
             self._tokens -= 1
-            return RowResult(True, verdict.limit, verdict.remaining - 1, 0.0)
+            return Verdict(True, verdict.limit, verdict.remaining - 1, 0.0)
         if self._refused_count:
             # A debt of at most one window, so that a client that stops sending is permitted again.
             self._tokens = max(self._tokens - 1, -float(self._quota.limit))
             return self.peek(now)
         return verdict
 
-    def peek(self, now: float) -> RowResult:
+    def peek(self, now: float) -> Verdict:
         self._refill(now)
         # Sums of fractions fall short of 1 by rounding.
         left = max(0, math.floor(self._tokens + 1e-9))
         wait = 0.0 if left else (1 - self._tokens) * self._quota.window / self._quota.limit
-        return RowResult(left > 0, self._quota.limit, left, wait)
+        return Verdict(left > 0, self._quota.limit, left, wait)
 
     def idle(self, now: float) -> bool:
         self._refill(now)

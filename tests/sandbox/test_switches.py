@@ -87,7 +87,7 @@ async def _aelyst_unknown_fields(http: Http, sandbox: Sandbox, _: str) -> object
 
 
 async def _bare_identifier(http: Http, _: Sandbox, __: str) -> object:
-    return (await http("aelyst", "GET", "/contact/list")).status
+    return (await http("aelyst", "GET", "/contact/ann")).status
 
 
 async def _email_case(http: Http, sandbox: Sandbox, _: str) -> object:

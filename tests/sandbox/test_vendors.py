@@ -14,23 +14,23 @@ import pytest
 from aelyst_async.errors import ConfigurationError
 from aelyst_async.sandbox.vendors import default_vendor, find_vendor, vendors
 
-PAGE = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text("utf-8")
-(ACME,) = re.findall(r"^```python\n(from aelyst_async.sandbox.vendor import .*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "provider.md").read_text("utf-8")
+(ACME,) = re.findall(r"^:caption: acme_contacts/sandbox.py\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 USE = """
 import asyncio, json, aiohttp
 from aelyst_async.sandbox import Sandbox
 
 async def main():
-    async with Sandbox() as sandbox, aiohttp.ClientSession() as session:
+    async with Sandbox(quota="2/s") as sandbox, aiohttp.ClientSession() as session:
         sandbox.clock.freeze()  # all requests in one window of the quota
-        contact_id = sandbox.add_contact("acme", {"email": "ann@example.com"})
+        contact_id = sandbox.add_contact("acme", {"mail": "ann@example.com"})
         statuses = []
         for key in (sandbox.token("acme"), "wrong", sandbox.token("acme"), sandbox.token("acme")):
             url = sandbox.base_url("acme") + "/people/" + contact_id
-            async with session.get(url, headers={"X-Key": key}) as response:
+            async with session.get(url, headers={"Authorization": "Bearer " + key}) as response:
                 statuses.append(response.status)
                 body = await response.json()
-        print(json.dumps([list(sandbox.counters.contacts), statuses, sandbox.requests[0].headers["X-Key"]]))
+        print(json.dumps([list(sandbox.counters.contacts), statuses, sandbox.requests[0].headers["Authorization"]]))
 
 asyncio.run(main())
 """
@@ -63,7 +63,7 @@ def test_sandbox_serves_the_vendor_of_a_third_party(tmp_path: Path) -> None:
     names, statuses, credential = json.loads(result.stdout)
     assert names == ["aelyst", "callab", "dmchamp", "acme"]  # the default vendor stays the first
     assert statuses == [200, 401, 200, 429]
-    assert credential == "***"
+    assert credential == "Bearer ***"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""Requests of other clients on the same quota, and our rate beside them.
+
+What happens:
+
+- **A response shows that the server counted more than we sent.** The difference is what others sent. While it is less
+  than what jitter explains, nothing changes.
+- **Others are certain.** From then on requests are sent at a rate of our own, at first at most half of the limit.
+- **A round ends.** All clients of a quota see the same least Remaining of it. Where that is low, each lowers its rate
+  by a part; else each adds the same part of it (AIMD). So the rates become equal.
+- **Our rate is above the limit and no others are seen.** They have gone, and the quota is used alone again.
+"""
+
+from __future__ import annotations
+
+import math
+
+from aelyst_async.ratelimit.window import COMMON, Log, Window
+
+__all__ = ["FLOOR", "Others"]
+
+FLOOR = 0.03
+"""Part of a shared quota that is left for requests of others under way. Source: simulated, two and four clients."""
+
+_GIVE_UP = 0.2
+"""Part of its rate that a client alone on a quota would give up when too little is left; others by their part of it."""
+
+_TAKE = 0.15
+"""Part of what is left that a client takes in a round. Source: with `_GIVE_UP`, simulated; slower growth uses less."""
+
+
+class Others:
+    """What other clients spend of one quota."""
+
+    def __init__(self) -> None:
+        self.seen: float = 0.0
+        """Requests of others that the server counts in W."""
+        self.rate: float = math.inf
+        """Our own requests per second beside them; infinite while there are none."""
+        self._round_began, self._least_left = -math.inf, math.inf
+
+    def count(self, seen: int, limit: int) -> None:
+        """Take in how many requests of others a response shows."""
+        self.seen = seen if seen > self.seen else self.seen * (1 - 1 / (4 + limit))
+
+    def join(self, at: float, limit: int, log: Log, window: Window) -> None:
+        """Others spend the same quota: from now on requests are sent at a rate of our own."""
+        if self.rate < math.inf:
+            return
+        window.doubt()
+        own = log.sent_by(at) - log.sent_by(at - window.believed)
+        self.rate = max(1.0, min(own, limit / 2), limit / 8) / window.believed
+        self._round_began, self._least_left = at, math.inf
+
+    def share_out(self, at: float, limit: int, remaining: int, jitter: float, log: Log, window: Window) -> None:
+        """Adjust our rate at the end of a round, if others spend the same quota."""
+        if self.rate == math.inf:
+            if self.seen < 1 + jitter * limit / min(window.believed, COMMON):
+                return
+            self.join(at, limit, log, window)
+        self._least_left = min(self._least_left, remaining)
+        length = min(window.believed, window.high)
+        if at - self._round_began < max(COMMON, length / 4):
+            return
+        left = self._least_left - FLOOR * limit
+        own = log.sent_by(at) - log.sent_by(at - length)
+        if left < 1:
+            self.rate = max(limit / 64 / length, self.rate * (1 - _GIVE_UP * own / max(own + self.seen, 1)))
+        else:
+            self.rate += left / limit * (2 * _TAKE * self.rate + _TAKE * limit / length)
+            if self.rate >= 1.2 * limit / length and self.seen < 1:
+                self.rate = math.inf
+                window.shared = False
+        self._round_began, self._least_left = at, math.inf
