@@ -384,17 +384,17 @@ async def test_requests_come_over_the_stream_once_each_and_in_batches(http: Http
 async def test_a_reader_that_comes_back_goes_on_where_it_was_and_is_told_what_it_missed(
     http: Http, sandbox: Sandbox
 ) -> None:
-    for number in range(250):
+    for number in range(350):
         await http("aelyst", "GET", f"/contact/id:{number}")
-    async with http.session.get(f"{sandbox.url}/_sandbox/events", headers={"Last-Event-ID": "247"}) as response:
+    async with http.session.get(f"{sandbox.url}/_sandbox/events", headers={"Last-Event-ID": "347"}) as response:
         number, event = await _Events(response).next()
         assert (number, [one["path"] for one in event["requests"]]) == (
-            250,
-            ["/contact/id:247", "/contact/id:248", "/contact/id:249"],
+            350,
+            ["/contact/id:347", "/contact/id:348", "/contact/id:349"],
         )
     async with http.session.get(f"{sandbox.url}/_sandbox/events?since=0") as response:
         _, event = await _Events(response).next()
-        assert (len(event["requests"]), event["skipped"]) == (200, 50)
+        assert (len(event["requests"]), event["skipped"]) == (300, 50)
 
 
 @pytest.mark.parametrize("since", ["999", "x", "-1", ""])
