@@ -114,13 +114,34 @@ async def test_native_never_falls_back(native: Answer) -> None:
     assert session.methods == ["POST"]
 
 
-@pytest.mark.parametrize("status", [400, 401, 409, 429, 500])
+@pytest.mark.parametrize("status", [401, 409, 429, 500])
 @virtual
 async def test_auto_raises_every_other_refusal(status: int) -> None:
     session, gateway = play(server(Answer(status, {"code": status, "message": "no"})))
     with pytest.raises(errors.ApiError) as caught:
         await gateway.upsert(WHO, ANN)
     assert (caught.value.status, session.methods) == (status, ["POST"])
+
+
+@virtual
+async def test_auto_falls_back_for_good_where_unknown_routes_are_a_400_and_the_data_is_good(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    session, gateway = play(server(Answer(400, {"code": 400, "message": "Validation error."})))
+    for _ in range(2):
+        assert (await gateway.upsert(WHO, ANN)).created
+    assert [sent.method for sent in session.sent] == ["POST", "PUT", "POST", "PUT", "POST"]
+    assert caplog.text.count("no create_or_update (400)") == 1
+
+
+@virtual
+async def test_auto_raises_a_400_about_the_data_and_tries_the_route_again() -> None:
+    bad = Answer(400, {"code": 400, "message": "Validation error."})
+    session, gateway = play(lambda sent: NO_CONTACT if sent.method == "GET" else bad)
+    for _ in range(2):
+        with pytest.raises(errors.BadRequestError):
+            await gateway.upsert(WHO, ANN)
+    assert sum("create_or_update" in sent.path for sent in session.sent) == 2
 
 
 @virtual

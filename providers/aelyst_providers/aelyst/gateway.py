@@ -247,15 +247,20 @@ class AelystGateway(HttpGateway):
         mode = self._upserts.mode
         # Without what a create requires, only the composed upsert can say that this is what was missing.
         if mode == "native" or (mode == "auto" and not self.schema.problems(fields, "create")):
-            receipt = await self._create_or_update(who, fields)
-            if receipt is not None:
-                return receipt
+            made = await self._create_or_update(who, fields)
+            if isinstance(made, WriteReceipt):
+                return made
+            receipt = await self._update_or_create(who, fields)
+            if made == 400:
+                self._compose_from_now_on(made)  # the data was not what was wrong
+            return receipt
         return await self._update_or_create(who, fields)
 
-    async def _create_or_update(self, who: Identifier, fields: ContactFields) -> WriteReceipt | None:
-        """Upsert by the vendor's own call, or return None where the server may not have it and another way is allowed.
+    async def _create_or_update(self, who: Identifier, fields: ContactFields) -> WriteReceipt | int:
+        """Upsert by the vendor's own call, or return the status of a refusal after which another way is allowed.
 
-        A 404 that says ``Contact not found`` may be about the contact; it does not prove that the route is missing.
+        A 404 that says ``Contact not found`` may be about the contact, and a 400 about the data. Neither proves that
+        the route is missing.
         """
         request = Request(
             method="POST",
@@ -272,18 +277,22 @@ class AelystGateway(HttpGateway):
             known.confirmed = True
             return receipt
         except ApiError as refusal:
-            if refusal.status not in {404, 405} or known.mode == "native" or known.confirmed:
+            if refusal.status not in {400, 404, 405} or known.mode == "native" or known.confirmed:
                 raise
-            if refusal.status == 404 and wire.is_no_contact(refusal):
+            if refusal.status == 400 or (refusal.status == 404 and wire.is_no_contact(refusal)):
                 if isinstance(who, ContactId):
                     raise
-            elif known.mode == "auto":
-                known.mode = "compose"
-                logger.warning(
-                    "%s: the server has no create_or_update (%d); an upsert is an update, then a create if need be",
-                    self.provider, refusal.status,
-                )  # fmt: skip
-        return None
+            else:
+                self._compose_from_now_on(refusal.status)
+            return refusal.status
+
+    def _compose_from_now_on(self, status: int) -> None:
+        if self._upserts.mode == "auto":
+            self._upserts.mode = "compose"
+            logger.warning(
+                "%s: the server has no create_or_update (%d); an upsert is an update, then a create if need be",
+                self.provider, status,
+            )  # fmt: skip
 
     async def _update_or_create(self, who: Identifier, fields: ContactFields) -> WriteReceipt:
         try:
