@@ -1,15 +1,15 @@
 """A table of contacts → an API: at-least-once sends, at most one create per key, nothing lost.
 
-===================  ==============================================================================
-`contact_sync`       the entry point, `ContactSync`
-`reading`            which rows of a table (`aelyst_async.tables`) are worth a request
-`journal`            what is known of each contact, in a file or in PostgreSQL
-`delivery`           one row's way to the vendor; `compare`, `dry_run`
-`engine`, `pace`     all rows: how many at once, which wait, how the run ends; `worker`
-`mirror`             deletes what the table no longer has
-`report`, `failures` the results
-`distributed`        the same by several processes and hosts
-===================  ==============================================================================
+======================== ==============================================================================
+`contact_sync`           the entry point, `ContactSync`
+`reading`                which rows of a table (`aelyst_async.tables`) are worth a request
+`journal`                what is known of each contact, in a file or in PostgreSQL
+`delivery`               one row's way to the vendor; `compare`, `dry_run`
+`engine`, `pace`         all rows: how many at once, which wait, how the run ends; `worker`
+`mirror`                 deletes what the table no longer has
+`report`, `failures`     the results
+`distributed`            the same by several processes and hosts
+======================== ==============================================================================
 """
 
 from aelyst_async.sync.contact_sync import ContactSync
