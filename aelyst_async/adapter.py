@@ -198,8 +198,9 @@ class HttpGateway(ABC):
         on_retry: Callable[[Retry], object] | None = None,
         on_done: Callable[[Done], object] | None = None,
     ) -> Callable[[], None]:
-        """Be told of calls and attempts, with no path, header or body (`aelyst_async.transport.events`); return what
-        ends it.
+        """Subscribe to calls and attempts; return a callable that ends the subscription.
+
+        Events (`aelyst_async.transport.events`) hold no path, header or body.
 
         Callbacks run in the event loop, so they must be quick. What they raise is logged by name and goes no further.
         All views that `with_options` makes share their subscribers.

@@ -38,7 +38,7 @@ Kind: TypeAlias = Literal["text", "email", "phone", "url", "language", "country"
 
 
 def text(value: Any) -> str:
-    """Encode a text: a `str` as it is. Raises `ValueError` for anything else, as all encoders do."""
+    """Encode a `str` as it is. Raises `ValueError` for anything else, as all encoders do."""
     if not isinstance(value, str):
         raise ValueError(f"expected text, got {type(value).__name__}")  # noqa: TRY004
     if not value.isascii():

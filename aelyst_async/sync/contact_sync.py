@@ -38,29 +38,41 @@ __all__ = ["ContactSync"]
 
 
 class ContactSync:
-    """Brings a table of contacts into an API: `run` returns a `SyncReport`.
+    """Sends a table of contacts to an API. `run` returns a `SyncReport`.
 
-    `journal`: what remembers what went in: the path of an SQLite file, or the URL of a PostgreSQL database as
-    `aelyst_async.sync.journal.postgres` says (None: nothing is remembered, every row is sent). `key`: what contacts are
-    matched by (``"email,phone"``: the first that a row has). `concurrency`: the most
-    rows in flight; how many there are follows from the quota and the latency. `mapping`, `constants`, `empty`,
-    `region`, `ignore_unknown`, `drop_extensions`, `date_format`, `true`, `false`: as `Mapper` says. `duplicates`: which
-    of several rows with one key stands (``"last"``, ``"first"``, ``"error"``: none). `failures`: where failed rows are
-    written (None: beside the source, or beside the journal where the rows are no file; ``report.failures`` says where).
-    `refresh`: send unchanged rows too. `verify`: share (0 to 1) of the unchanged rows that are compared with the
-    vendor's data. `max_errors`: a number of failed rows, or a share such as 0.05, that ends the run. `drain`:
-    seconds that `stop` gives what is in flight. `max_attempts`: tries of a row. `assume_new`: create what the journal
-    does not know without asking whether it exists (for an account known to be empty). `progress`: called with a
-    `Progress` a few times a second. `rebind`: accept that the journal's credential was replaced. `target` (``target``,
-    ``base_url``, ``instance``) and `settings` (JSON-ready) are kept in the journal, so that another program can
-    repeat the run (`origin_of`); a sandbox with another ``instance`` is another account.
+    What is sent:
 
-    `delete_missing`: after a run in which every row went in, delete the contacts of the account that are not in the
-    source (`aelyst_async.sync.mirror`); needs a journal. `max_deletes`: a number of contacts, or a share (a float from
-    0 to 1) of the account's, above which none is deleted. `confirm`: a plain or async function, called with a
-    `MirrorPlan` before the first delete, that returns whether to go on.
+    - `key`: the field that identifies a contact; of ``"email,phone"``, the first that a row has.
+    - `mapping`, `constants`, `empty`, `region`, `ignore_unknown`, `drop_extensions`, `date_format`, `true`, `false`:
+      how columns become fields, as `Mapper` says.
+    - `duplicates`: which of several rows with one key is used: ``"last"``, ``"first"``, or ``"error"`` for none.
+    - `refresh`: also send unchanged rows. `verify`: the share (0 to 1) of unchanged rows that are compared with the
+      vendor's data. `assume_new`: create contacts that the journal does not know without a look-up; only for an account
+      that is empty.
+    - `delete_missing`: after a run in which every row went in, delete the contacts of the account that the source does
+      not have (`aelyst_async.sync.mirror`); needs a journal. `max_deletes`: the number of contacts (an ``int``), or the
+      share of the account's (a ``float`` from 0 to 1), above which none is deleted. `confirm`: a plain or async
+      callable that gets a `MirrorPlan` before the first delete and returns whether to continue.
 
-    Raises `MappingError` for a setting that cannot work, `SyncError` as its tree says, and `AuthenticationError`.
+    What is kept:
+
+    - `journal`: the path of an SQLite file, or the URL of a PostgreSQL database (`aelyst_async.sync.journal.postgres`).
+      With None nothing is remembered, and every row is sent.
+    - `rebind`: the credential was replaced, but the account of the journal is the same.
+    - `failures`: where failed rows are written. By default beside the source, or beside the journal if the rows are no
+      file; ``report.failures`` is the path.
+    - `target` (``target``, ``base_url``, ``instance``) and `settings` (JSON-ready) are stored in the journal, so that
+      another program can repeat the run. A sandbox with another ``instance`` is another account.
+
+    How it runs:
+
+    - `concurrency`: the most rows in flight; fewer if quota and latency need no more.
+    - `max_attempts` of a row, and the pauses between them (`retry`).
+    - `max_errors`: the number of failed rows, or a share such as 0.05, that ends the run.
+    - `drain`: seconds that `stop` gives the requests in flight.
+    - `progress`: called with a `Progress` a few times a second.
+
+    Raises `MappingError` for a setting that cannot work, other `SyncError`, and `AuthenticationError`.
     """
 
     def __init__(

@@ -199,7 +199,7 @@ async def run_shard(
         try:
             key = await worker.run(book.check_bound, gateway.provider, account)
         except JournalError as error:
-            # For whoever follows the run: no worker with the right credential may be there.
+            # Shown to the process that follows the run: perhaps no worker has the right credential.
             words = str(error)
             await worker.run(
                 book.database.write, lambda found: stored.note_trouble(found, spec.run, spec.number, words)

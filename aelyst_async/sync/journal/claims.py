@@ -5,7 +5,7 @@
 - **It wants to send a row**: it *claims* the row's key. A key that another owner holds is not claimed; the row waits.
   What the journal knows of the row is read after the claim, in the same transaction, so it is the newest.
 - **The row is decided, or the process ends**: the claim is deleted.
-- **The process dies**: its lease ends. Whoever claims next deletes the owner, and with it all its claims. From then on
+- **The process dies**: its lease ends. The next claim deletes the owner, and with it all its claims. From then on
   every write of that owner fails, should it only have been asleep.
 
 Leases are compared by the database server's clock alone.

@@ -141,7 +141,7 @@ class AelystGateway(HttpGateway):
 
     @staticmethod
     def condition(said: str) -> Condition:
-        """Return the condition for `contacts` that a text such as ``email contains @example.com`` means.
+        """Parse a condition for `contacts`, such as ``email contains @example.com``.
 
         Raises `ConfigurationError`.
         """
@@ -160,7 +160,7 @@ class AelystGateway(HttpGateway):
     ) -> Listing[AelystContact]:
         """Return the account's contacts, for ``async for``; its `pages` yields them page by page.
 
-        `search`: a text to look for. `where`: a condition, such as ``Field("email").exists() & HasTag("vip")``.
+        `search`: what the provider looks for. `where`: a condition, such as ``Field("email").exists() & HasTag("vip")``.
         `page_size`: contacts for each request, 1 to 99. `cursor`: the ``cursor`` of a `Page` of the same search;
         the listing goes on after that page. `timezone`: of the dates in conditions. The next page is fetched while the
         caller works on one. Raises `ConfigurationError` before anything is sent.
