@@ -160,7 +160,7 @@ class AelystGateway(HttpGateway):
     ) -> Listing[AelystContact]:
         """Return the account's contacts, for ``async for``; its `pages` yields them page by page.
 
-        `search`: what the provider looks for. `where`: a condition, such as ``Field("email").exists() & HasTag("vip")``.
+        `search`: what the provider looks for. `where`: a condition such as ``Field("email").exists() & HasTag("vip")``.
         `page_size`: contacts for each request, 1 to 99. `cursor`: the ``cursor`` of a `Page` of the same search;
         the listing goes on after that page. `timezone`: of the dates in conditions. The next page is fetched while the
         caller works on one. Raises `ConfigurationError` before anything is sent.
