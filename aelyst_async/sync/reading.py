@@ -241,13 +241,19 @@ class Reader:
             return
         chunk.work.append(Work(row, line, mapped.key, mapped.values, mapped.hash, data, entry, verify=same))
 
-    @staticmethod
-    def _claim(held: Mapping[str, Entry | None], chunk: Chunk) -> None:
-        for work in chunk.work:
-            if work.key in held:
-                work.entry = held[work.key]
-            else:
+    def _claim(self, held: Mapping[str, Entry | None], chunk: Chunk) -> None:
+        """Note what is known of the rows since they were claimed; another process may have sent them meanwhile."""
+        rows, chunk.work = chunk.work, []
+        for work in rows:
+            if work.key not in held:
                 work.held = True
+            else:
+                entry = work.entry = held[work.key]
+                done = entry is not None and entry.state == "DONE" and entry.hash == work.hash
+                if done and not (self._refresh or work.verify):
+                    chunk.unchanged += 1
+                    continue
+            chunk.work.append(work)
 
 
 def _as_data(columns: tuple[str, ...] | None, cells: Any) -> Any:

@@ -163,6 +163,18 @@ async def test_two_syncs_of_one_table_at_once_send_each_row_once(url: str) -> No
     assert sum(report.unchanged for report in reports) == 300
 
 
+async def test_row_that_another_process_sends_between_look_up_and_claim_is_unchanged(
+    url: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = FakeGateway()
+    assert (await ContactSync(gateway, journal=url).run(ROWS)).created == len(ROWS)
+    sent = len(gateway.calls)
+    monkeypatch.setattr(Journal, "look_up", lambda *_: {})  # as it was before the other process sent them
+    report = await ContactSync(gateway, journal=url).run(ROWS)
+    assert (report.unchanged, report.created, report.updated) == (len(ROWS), 0, 0)
+    assert len(gateway.calls) == sent
+
+
 def refused(place: str) -> str:
     with pytest.raises(JournalError) as refusal:
         Journal.open(place)
