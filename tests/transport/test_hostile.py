@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import re
 import socket
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -18,7 +16,6 @@ from aelyst_providers.aelyst import AelystFields, AelystGateway
 from tests.servers import Answer, RawServer, hang, raw, reply, reset, stop
 from tests.transport.conftest import QUICK, Opener
 
-PAGE = Path(__file__).parents[2] / "docs" / "hostile.md"
 ANN = AelystFields(first_name="Ann")
 HTML = {"Content-Type": "text/html"}
 BEGUN = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"id": 1'
@@ -91,17 +88,6 @@ async def test_caller_gets_the_error_and_the_repeats_of_the_page(aelyst: Opener,
         assert len(server.requests) == (QUICK.max_attempts if repeated else 1)
     assert type(caught.value) is row.error
     assert getattr(caught.value, "may_have_been_applied", False) is (method == "POST" and row.doubt)
-
-
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.situation)
-def test_the_page_has_the_row(row: Row) -> None:
-    assert row.words in PAGE.read_text("utf-8")
-
-
-def test_the_page_names_tests_that_exist() -> None:
-    named = re.findall(r"`(test_\w+)` \|", PAGE.read_text("utf-8"))
-    assert len(named) > 5
-    assert set(named) <= set(globals())
 
 
 async def test_no_connection_is_repeated_also_for_a_create(aelyst: Opener) -> None:
