@@ -120,6 +120,7 @@ class _Run:
     trial: int
     task: asyncio.Task[None] | None = None
     settling: bool = False
+    counted: bool = False
     started: Started | None = None
     began: float = 0.0
     took: float = 0.0
@@ -178,7 +179,7 @@ class Runner:
 
     def stats(self) -> JobsStats:
         """Return the counters."""
-        running = len(self._running)
+        running = sum(not run.counted for run in self._running.values())
         waiting = max(0, self.store.open_count - running)
         return JobsStats(waiting=waiting, running=running, capacity=self._settings.capacity, **self._counted)
 
@@ -329,6 +330,7 @@ class Runner:
             del failure  # else frame, traceback and error form a reference cycle
         following = await self._insist(lambda jobs: jobs.finish(run.job_id, outcome))
         self._failed_at.pop(run.job_id, None)
+        run.counted = True
         self._counted["failed" if outcome.state == "failed" else "done"] += 1
         if outcome.state == "done":
             self._pauses.succeeded(started.name)
