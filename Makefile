@@ -51,6 +51,7 @@ test-oldest: $(VENV)/.dev
 	@mkdir -p build
 	$(BIN)/uv pip compile --quiet --no-deps --no-header --resolution lowest-direct --python $(OLDEST) \
 	    $(EXTRAS:%=--extra %) --no-emit-package typing-extensions pyproject.toml -o build/oldest.txt
+	sed -n 's/^opentelemetry-api/opentelemetry-sdk/p' build/oldest.txt >> build/oldest.txt  # the two go together
 	$(BIN)/uv venv --quiet --clear --python $(OLDEST) build/oldest
 	$(BIN)/uv pip install --quiet --python build/oldest/bin/python --override build/oldest.txt -e ".[test]"
 	build/oldest/bin/python -m pytest -q -n auto -m "not slow"

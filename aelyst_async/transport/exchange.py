@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -153,6 +154,10 @@ class HttpClient:
             permit.unsent()
         if watch is not None or logger.isEnabledFor(logging.DEBUG):
             self._tell(watch, request, response, failure, attempt, permit.waited, started)
+        if sys.exc_info()[1] is not None and (failure is None or isinstance(failure, Exception)):
+            # A task in pure Python (PyPy, backports.asyncio.runner) resumes a coroutine inside the handler of the
+            # exception that it passes on, which would become the context of all that is raised until the next `await`.
+            await asyncio.sleep(0)
         if response is not None:
             return response
         assert failure is not None
