@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# uv trusts the certificates that the system trusts, as pip does: some networks have their own.
+export UV_SYSTEM_CERTS := 1
 
 .PHONY: help demo test test-slow test-hostile test-oldest matrix coverage lint api types audit sbom wheel soak check bench docs clean
 

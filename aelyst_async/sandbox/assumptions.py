@@ -17,7 +17,7 @@ import attrs
 
 from aelyst_async.sandbox.quota import parse_quota
 
-__all__ = ["Behaviour", "Settings", "common_behaviours", "seconds", "table"]
+__all__ = ["Behaviour", "Settings", "assumed", "common_behaviours", "seconds", "table"]
 
 
 def seconds(text: str) -> float:
@@ -72,6 +72,12 @@ def _text_of(value: object) -> str:
     if isinstance(value, (int, float)):
         return f"{value:g}" if isinstance(value, float) else str(value)
     raise ValueError(f"{value!r} is not a value of a switch")
+
+
+def assumed(name: str, summary: str, source: str, *values: str, url: str = "") -> Behaviour:
+    """Return an assumed behaviour, named ``vendor.name``. `values[0]` is the default; without any it is fixed."""
+    default = values[0] if values else ""
+    return Behaviour(name=name, summary=summary, source=source, url=url, values=values, default=default)
 
 
 def common_behaviours(

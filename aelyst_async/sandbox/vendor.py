@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import attrs
 
-from aelyst_async.sandbox.assumptions import Behaviour, common_behaviours
+from aelyst_async.sandbox.assumptions import Behaviour, assumed, common_behaviours
 from aelyst_async.sandbox.store import Record, Store, dump_json
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Reply",
     "Route",
     "Vendor",
+    "assumed",
     "bearer_token",
     "common_behaviours",
     "decode_json",

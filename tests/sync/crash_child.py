@@ -1,6 +1,6 @@
 """Run by test_crash.py in a process of its own: syncs a file, and kills itself at a chosen journal transition.
 
-    crash_child.py BASE_URL CSV JOURNAL POINT NUMBER LOOK_FIRST UPSERT
+    python -m tests.sync.crash_child BASE_URL CSV JOURNAL POINT NUMBER LOOK_FIRST UPSERT
 
 POINT is one of POINTS or "none"; at its NUMBER-th occurrence the process gets SIGKILL, as from outside.
 """
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,6 +17,7 @@ from aelyst_async.sync import ContactSync, RetrySettings, read_contacts
 from aelyst_async.sync.journal import Journal, Settled
 from aelyst_async.transport.events import Exchange
 from aelyst_providers.aelyst import AelystGateway
+from tests.sync.trap import Trap
 
 POINTS = (
     "before the intent is committed",
@@ -31,20 +30,6 @@ POINTS = (
     "after doubt is committed",
 )
 STATES = {"intent": {"INTENT"}, "result": {"DONE", "DEAD"}, "doubt": {"AMBIGUOUS", "PARKED"}}
-
-
-class Trap:
-    """Counts how often a point is passed, and kills the process at the chosen time."""
-
-    def __init__(self, point: str, number: int) -> None:
-        self.point = point
-        self.left = number
-
-    def passed(self, point: str) -> None:
-        if point == self.point:
-            self.left -= 1
-            if self.left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
 
 
 class TrappedJournal(Journal):

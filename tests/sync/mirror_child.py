@@ -1,6 +1,6 @@
 """Run by test_mirror_crash.py in a process of its own: mirrors a file, and kills itself at a chosen moment.
 
-    mirror_child.py BASE_URL TOKEN FILE JOURNAL POINT NUMBER
+    python -m tests.sync.mirror_child BASE_URL TOKEN FILE JOURNAL POINT NUMBER
 
 POINT is one of POINTS or "none"; at its NUMBER-th occurrence the process gets SIGKILL, as from outside.
 """
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,6 +17,7 @@ from aelyst_async.sync import ContactSync, RetrySettings, read_contacts
 from aelyst_async.sync.journal import Forgotten, Journal, Settled
 from aelyst_async.transport.events import Exchange, Sending
 from aelyst_providers.aelyst import AelystGateway
+from tests.sync.trap import Trap
 
 POINTS = (
     "before the intent is committed",
@@ -28,20 +27,6 @@ POINTS = (
     "before the result is committed",
     "after the result is committed",
 )
-
-
-class Trap:
-    """Counts how often a point is passed, and kills the process at the chosen time."""
-
-    def __init__(self, point: str, number: int) -> None:
-        self.point = point
-        self.left = number
-
-    def passed(self, point: str) -> None:
-        if point == self.point:
-            self.left -= 1
-            if self.left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
 
 
 class TrappedJournal(Journal):

@@ -17,7 +17,7 @@ import pytest
 from tests.sync.crash_child import POINTS
 from tests.sync.other_sandbox import OtherSandbox
 
-CHILD = Path(__file__).with_name("crash_child.py")
+CHILD = ("-m", "tests.sync.crash_child")
 ROWS = 60
 TROUBLE = (
     "--quota", "none", "--assume", "aelyst.visible_after=0.25", "--fault", "reset-after=0.06",
@@ -44,10 +44,10 @@ def spawn(
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
-            sys.executable, str(CHILD), sandbox.base_url, str(folder / "people.csv"), str(folder / "state.db"), point,
+            sys.executable, *CHILD, sandbox.base_url, str(folder / "people.csv"), str(folder / "state.db"), point,
             str(number), "yes" if look else "no", upsert,
         ],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from tests.sync.mirror_child import POINTS
 
 pytestmark = pytest.mark.hostile
 
-CHILD = Path(__file__).with_name("mirror_child.py")
+CHILD = ("-m", "tests.sync.mirror_child")
 COUNT, KEPT = 16, 6
 REQUESTS = {"before a delete leaves", "after a delete was answered"}
 CASES: list[Any] = [
@@ -30,7 +30,7 @@ CASES: list[Any] = [
 
 async def child(sandbox: Sandbox, file: Path, journal: Path, point: str, number: int) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(CHILD), sandbox.base_url("aelyst"), sandbox.token("aelyst"), str(file), str(journal), point,
+        sys.executable, *CHILD, sandbox.base_url("aelyst"), sandbox.token("aelyst"), str(file), str(journal), point,
         str(number), stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     out, _ = await asyncio.wait_for(process.communicate(), 60)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aelyst_async.locks import LockFile
+from aelyst_async.sqlite import SYNC_FILE, trouble_of
 from aelyst_async.sync.errors import JournalError, JournalLockedError
 from aelyst_async.sync.journal.database import (
     SCHEMA,
@@ -33,17 +34,11 @@ from aelyst_async.sync.journal.database import (
     write_meta,
 )
 
-__all__ = ["APPLICATION", "SqliteFile", "connect", "reading"]
+__all__ = ["SqliteFile", "connect", "reading"]
 
 T = TypeVar("T")
 
-APPLICATION = 0x61656C53
-"""``aelS``: what marks an SQLite file as a journal of a sync."""
-
 _TYPES = {"any": "", "id": "INTEGER PRIMARY KEY", "real": "REAL", "bytes": "BLOB", "table": " WITHOUT ROWID"}
-
-_SIGNS_OF_DAMAGE = ("malformed", "no such table", "no such column", "has no column")
-"""In the words of SQLite's errors."""
 
 
 class _Statements:
@@ -196,7 +191,7 @@ def _connected(name: str, *, uri: bool = False) -> sqlite3.Connection:
 def check_kind(connection: sqlite3.Connection, file: Path) -> None:
     """Raise `OtherKindError` unless the database is a journal of this version."""
     other = "name another one with --journal"
-    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
+    if connection.execute("PRAGMA application_id").fetchone()[0] != SYNC_FILE:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables:
             raise JournalError(f"{file.name} is empty: no run has been made with this journal")
@@ -227,14 +222,15 @@ def explained(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         what = "; free some space" if error.errno == errno.ENOSPC else ""
         raise JournalError(f"cannot open {file}: {(error.strerror or type(error).__name__).lower()}{what}") from None
-    if "full" in words or "disk I/O" in words:
-        words = f"cannot be written ({words}): free some space and run the same command again"
-    if "locked" in words:
-        words = f"another program has it open ({words}): close that and run the same command again"
-    if "not a database" in words:
-        raise JournalError(f"{file.name} is damaged or no journal ({words}); name another one with --journal")
-    if any(sign in words for sign in _SIGNS_OF_DAMAGE):
+    trouble = trouble_of(words)
+    if trouble == "damaged":
         raise JournalError(damaged(file.name, words))
+    if trouble == "not a database":
+        raise JournalError(f"{file.name} is damaged or no journal ({words}); name another one with --journal")
+    if trouble == "unwritable":
+        words = f"cannot be written ({words}): free some space and run the same command again"
+    elif trouble == "locked":
+        words = f"another program has it open ({words}): close that and run the same command again"
     raise JournalError(f"{file.name}: {words}")
 
 
@@ -318,7 +314,7 @@ def _prepare(connection: sqlite3.Connection, file: Path) -> None:
         salt = secrets.token_bytes(16)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(
-            f"BEGIN; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; {SCHEMA.format(**_TYPES)}"
+            f"BEGIN; PRAGMA application_id = {SYNC_FILE}; PRAGMA user_version = {VERSION}; {SCHEMA.format(**_TYPES)}"
         )
         write_meta(_Statements(connection), sealed_meta({"salt": salt.hex()}, salt))
         connection.execute("COMMIT")

@@ -191,7 +191,7 @@ def unqueue(statements: Statements, run: int, numbers: Sequence[int]) -> None:
 
 
 def take(statements: Statements, owner: int, run: int, number: int) -> tuple[int, int] | None:
-    """Take a shard and return its first and last row; None if it is done, stopped, or somebody else's."""
+    """Take a shard and return its first and last row; None if it is done, stopped, or another worker's."""
     taken = statements.execute(
         f"UPDATE shard SET owner = ?, queued = FALSE WHERE run = ? AND number = ? AND {_FREE} "
         "AND EXISTS (SELECT 1 FROM submission WHERE run = ? AND stopped IS NULL)",

@@ -24,7 +24,7 @@ _TAG = re.compile(r"\s*tag\s+(?P<tag>.*\S)\s*", re.DOTALL)
 
 
 def parse_condition(said: str) -> Condition:
-    """Return the condition that a text means: ``tag NAME``, ``FIELD exists``, ``FIELD missing`` or
+    """Parse a condition: ``tag NAME``, ``FIELD exists``, ``FIELD missing`` or
     ``FIELD OPERATOR VALUE`` with an operator of equals, not_equals, contains, greater_than, less_than, after, before.
 
     A time is ISO 8601: a date, or a date and time with a zone. Raises `ConfigurationError`.

@@ -14,8 +14,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from aelyst_async.sandbox.assumptions import Behaviour, common_behaviours
-from aelyst_async.sandbox.vendor import Call, Reply, Route, Vendor, bearer_token, phrase, reply
+from aelyst_async.sandbox.vendor import (
+    Behaviour,
+    Call,
+    Reply,
+    Route,
+    Vendor,
+    assumed,
+    bearer_token,
+    common_behaviours,
+    phrase,
+    reply,
+)
 
 __all__ = ["CALLAB"]
 
@@ -103,10 +113,6 @@ def _documented(name: str, summary: str) -> Behaviour:
     return Behaviour(name=f"callab.{name}", summary=summary, source=source, url=_PAGE_URL, basis="documented")
 
 
-def _assumed(name: str, summary: str, source: str, *values: str, url: str = "") -> Behaviour:
-    return Behaviour(name=f"callab.{name}", summary=summary, source=source, url=url, values=values, default=values[0])
-
-
 CALLAB = Vendor(
     name="callab",
     title="Callab AI",
@@ -124,17 +130,17 @@ CALLAB = Vendor(
     behaviours=(
         _documented("bearer", "Authorization: Bearer <token>"),
         _documented("envelope", "{status, message, data}, the contact in data with the page's 19 fields"),
-        _assumed(
-            "error_status",
+        assumed(
+            "callab.error_status",
             "the HTTP status of 'not found'",
             "the vendor's newer page says 200 with status 'error'",
             "200",
             "404",
             url=_PAGE_URL,
         ),
-        _assumed("unauthorized", "the HTTP status of a wrong token", "not on the page", "401", "200"),
-        _assumed(
-            "path",
+        assumed("callab.unauthorized", "the HTTP status of a wrong token", "not on the page", "401", "200"),
+        assumed(
+            "callab.path",
             "which paths exist",
             "the older page says /contact, the newer one /contacts",
             "both",
@@ -142,8 +148,8 @@ CALLAB = Vendor(
             "contacts",
             url=_PAGE_URL,
         ),
-        _assumed(
-            "timestamps",
+        assumed(
+            "callab.timestamps",
             "time stamps with Z or without a zone",
             "both were seen by clients of the API",
             "zone",

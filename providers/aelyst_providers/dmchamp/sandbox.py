@@ -11,9 +11,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aelyst_async.sandbox.assumptions import Behaviour, common_behaviours
-from aelyst_async.sandbox.store import Record
-from aelyst_async.sandbox.vendor import Call, Refusal, Reply, Route, Vendor, phrase, reply
+from aelyst_async.sandbox.vendor import (
+    Behaviour,
+    Call,
+    Record,
+    Refusal,
+    Reply,
+    Route,
+    Vendor,
+    assumed,
+    common_behaviours,
+    phrase,
+    reply,
+)
 
 __all__ = ["DMCHAMP"]
 
@@ -262,10 +272,6 @@ def _documented(name: str, summary: str) -> Behaviour:
     )
 
 
-def _assumed(name: str, summary: str, source: str, *values: str, url: str = "") -> Behaviour:
-    return Behaviour(name=f"dmchamp.{name}", summary=summary, source=source, url=url, values=values, default=values[0])
-
-
 _NO_BODY = "the page shows no response bodies"
 
 DMCHAMP = Vendor(
@@ -303,8 +309,8 @@ DMCHAMP = Vendor(
         _documented("create_fields", "phoneNumber is required; the other fields have the page's defaults"),
         _documented("update_fields", "PUT takes firstName, lastName, email, is_bot_active, do_not_disturb"),
         _documented("list_body", "lists take a JSON body, the DELETE too"),
-        _assumed(
-            "create_existing",
+        assumed(
+            "dmchamp.create_existing",
             "POST with a phone number that a contact has (200: success false and error_code 409)",
             "409, 200 and the existing contact were all seen by clients of the API",
             "existing",
@@ -313,8 +319,8 @@ DMCHAMP = Vendor(
             "409",
             "200",
         ),
-        _assumed(
-            "put_missing",
+        assumed(
+            "dmchamp.put_missing",
             "PUT on an id that does not exist (200: it is created)",
             "the page lists only 200",
             "404",
@@ -322,8 +328,8 @@ DMCHAMP = Vendor(
             "200",
             url=_PAGE_URL,
         ),
-        _assumed(
-            "id_field",
+        assumed(
+            "dmchamp.id_field",
             "where an answer holds the contact's id",
             "all were seen by clients of the API",
             "contactId",
@@ -333,38 +339,56 @@ DMCHAMP = Vendor(
             "_id",
             "data.contactId",
         ),
-        _assumed(
-            "get_answer", "GET /contacts tells the id, or the whole contact", _NO_BODY, "id", "contact", url=_PAGE_URL
+        assumed(
+            "dmchamp.get_answer",
+            "GET /contacts tells the id, or the whole contact",
+            _NO_BODY,
+            "id",
+            "contact",
+            url=_PAGE_URL,
         ),
-        _assumed("tags_answer", "tags as a bare array or in an envelope", _NO_BODY, "array", "envelope", url=_PAGE_URL),
-        _assumed(
-            "messages_answer",
+        assumed(
+            "dmchamp.tags_answer",
+            "tags as a bare array or in an envelope",
+            _NO_BODY,
+            "array",
+            "envelope",
+            url=_PAGE_URL,
+        ),
+        assumed(
+            "dmchamp.messages_answer",
             "messages in an envelope or as a bare array",
             _NO_BODY,
             "envelope",
             "array",
             url=_PAGE_URL,
         ),
-        _assumed(
-            "bad_request_body",
+        assumed(
+            "dmchamp.bad_request_body",
             "the body of 400",
             "the vendor's documentation has both",
             "object",
             "string",
             url=_PAGE_URL,
         ),
-        _assumed(
-            "unauthorized",
+        assumed(
+            "dmchamp.unauthorized",
             "the status of a wrong key",
             "the vendor's documentation has both",
             "401",
             "403",
             url=_PAGE_URL,
         ),
-        _assumed(
-            "unknown_fields", "a field that the page does not list for the operation", "not documented", "ignore", "400"
+        assumed(
+            "dmchamp.unknown_fields",
+            "a field that the page does not list for the operation",
+            "not documented",
+            "ignore",
+            "400",
         ),
-        _assumed("remove_not_listed", "DELETE of a contact that is not on the list", "not documented", "200", "404"),
+        assumed(
+            "dmchamp.remove_not_listed", "DELETE of a contact that is not on the list", "not documented", "200", "404"
+        ),
         *common_behaviours("dmchamp", quota="none"),
     ),
 )

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from aelyst_async.sandbox.store import Record
-from aelyst_async.sandbox.vendor import Call, Refusal, Reply, phrase, reply
+from aelyst_async.sandbox.vendor import Call, Record, Refusal, Reply, phrase, reply
 
 __all__ = ["error", "page", "paging", "receipt"]
 

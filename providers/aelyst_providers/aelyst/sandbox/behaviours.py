@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aelyst_async.sandbox.assumptions import Behaviour, common_behaviours
+from aelyst_async.sandbox.vendor import Behaviour, assumed, common_behaviours
 
 __all__ = ["BEHAVIOURS"]
 
@@ -24,17 +24,6 @@ def _documented(name: str, summary: str, page: str = "") -> Behaviour:
     )
 
 
-def _assumed(name: str, summary: str, source: str, *values: str, url: str = "") -> Behaviour:
-    return Behaviour(
-        name=f"aelyst.{name}",
-        summary=summary,
-        source=source,
-        url=url,
-        values=values,
-        default=values[0] if values else "",
-    )
-
-
 BEHAVIOURS: tuple[Behaviour, ...] = (
     _documented("identifier", "id:, email: and phone: name a contact; create takes email: and phone:", _CREATE),
     _documented("create_answer", '{"code": "200", "message": …}: the code is a string, there is no id', _CREATE),
@@ -44,8 +33,8 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     _documented("first_name", "firstName is required to create, and cannot be null", _CREATE),
     _documented("errors", "{code, message} with 400, 401, 404, 429, 449 and 500", _GET),
     _documented("rate_limit_headers", "X-RateLimit-Limit, X-RateLimit-Remaining, Retry-After", _GET),
-    _assumed(
-        "put_missing",
+    assumed(
+        "aelyst.put_missing",
         "PUT on a contact that does not exist (200: it is created)",
         "the update page lists no 404",
         "404",
@@ -53,8 +42,8 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
         "200",
         url=_URLS[_UPDATE],
     ),
-    _assumed(
-        "create_existing",
+    assumed(
+        "aelyst.create_existing",
         "POST with an identifier that a contact has",
         "the update page mentions duplicates, the create page lists no conflict",
         "duplicate",
@@ -62,34 +51,34 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
         "409",
         url=_URLS[_CREATE],
     ),
-    _assumed(
-        "put_first_name",
+    assumed(
+        "aelyst.put_first_name",
         "whether PUT demands firstName",
         "the update page marks it required and calls the update partial",
         "optional",
         "required",
         url=_URLS[_UPDATE],
     ),
-    _assumed(
-        "custom_fields",
+    assumed(
+        "aelyst.custom_fields",
         "PUT with custom_fields: the others are kept, or the whole array is replaced",
         "'only the contact fields that are included' may mean either",
         "merge",
         "replace",
         url=_URLS[_UPDATE],
     ),
-    _assumed("unknown_fields", "a field that the pages do not name", "not documented", "ignore", "400"),
-    _assumed("bare_identifier", "an identifier without a prefix", "not documented", "400", "404"),
-    _assumed("email_case", "whether the case of an e-mail address matters", "not documented", "any", "exact"),
-    _assumed(
-        "id_form",
+    assumed("aelyst.unknown_fields", "a field that the pages do not name", "not documented", "ignore", "400"),
+    assumed("aelyst.bare_identifier", "an identifier without a prefix", "not documented", "400", "404"),
+    assumed("aelyst.email_case", "whether the case of an e-mail address matters", "not documented", "any", "exact"),
+    assumed(
+        "aelyst.id_form",
         "the id as a number or as a numeric string",
         "both were seen by clients of the API",
         "number",
         "text",
     ),
-    _assumed(
-        "invisible_as",
+    assumed(
+        "aelyst.invisible_as",
         "what a contact answers that was created and is not visible yet",
         "404 and 449 are both documented errors",
         "404",
@@ -104,56 +93,63 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     _documented(
         "custom_field_types", "text, list, checkbox, email, number, url, date, time; values are checked", _CREATE
     ),
-    _assumed(
-        "create_or_update",
+    assumed(
+        "aelyst.create_or_update",
         "create_or_update is there, or the route is unknown",
         "documented; a server of an older version may not have it",
         *("200", "404", "405"),
         url=_FRONT,
     ),
-    _assumed(
-        "tags_of_contact",
+    assumed(
+        "aelyst.tags_of_contact",
         "how many tags a contact may have",
         "the get page shows at most 10 items, and names no error",
         *("any", "10"),
         url=_URLS[_GET],
     ),
-    _assumed("merge_fields", "a merge fills what the primary contact lacks; tags are united", "not documented"),
-    _assumed(
-        "list_conditions",
+    assumed("aelyst.merge_fields", "a merge fills what the primary contact lacks; tags are united", "not documented"),
+    assumed(
+        "aelyst.list_conditions",
         "the form of a condition: category, field, operator, value",
         _FAMILY,
     ),
-    _assumed("list_everybody", 'filter may be {"$or": []}, which means everybody too', _FAMILY),
-    _assumed("list_order", "contacts are listed oldest first, in pages of 10 by default", "not documented"),
-    _assumed("search", "search looks for a part of name, e-mail address or phone", "not documented"),
-    _assumed(
-        "contains", "whether conditions have the operator contains", "no client of the family sends it", "yes", "400"
+    assumed("aelyst.list_everybody", 'filter may be {"$or": []}, which means everybody too', _FAMILY),
+    assumed("aelyst.list_order", "contacts are listed oldest first, in pages of 10 by default", "not documented"),
+    assumed("aelyst.search", "search looks for a part of name, e-mail address or phone", "not documented"),
+    assumed(
+        "aelyst.contains",
+        "whether conditions have the operator contains",
+        "no client of the family sends it",
+        "yes",
+        "400",
     ),
-    _assumed(
-        "last_page", "pagination.next on the last page", "all three are said to occur", *("empty", "null", "absent")
+    assumed(
+        "aelyst.last_page",
+        "pagination.next on the last page",
+        "all three are said to occur",
+        *("empty", "null", "absent"),
     ),
-    _assumed("channels", "a contact has no channels: an empty page", "the sandbox has none"),
-    _assumed(
-        "custom_field_list",
+    assumed("aelyst.channels", "a contact has no channels: an empty page", "the sandbox has none"),
+    assumed(
+        "aelyst.custom_field_list",
         "definitions come as a page, or as a bare array",
         f"{_FULLER} lists definitions, the vendor family's client reads a page",
         *("page", "array"),
     ),
-    _assumed(
-        "allowed_values",
+    assumed(
+        "aelyst.allowed_values",
         "a list's allowedValues is an array, or an object with listValues",
         "both are described",
         *("array", "object"),
     ),
-    _assumed(
-        "unknown_custom_fields",
+    assumed(
+        "aelyst.unknown_custom_fields",
         "a custom field that no definition names, where there are definitions",
         "not documented",
         *("keep", "400", "ignore"),
     ),
-    _assumed("custom_field_slug", "a custom field may be written by its slug", _FAMILY),
-    _assumed("custom_field_create", "POST /space/custom_field defines one; GET …/{id} shows it", _FAMILY),
+    assumed("aelyst.custom_field_slug", "a custom field may be written by its slug", _FAMILY),
+    assumed("aelyst.custom_field_create", "POST /space/custom_field defines one; GET …/{id} shows it", _FAMILY),
     *common_behaviours(
         "aelyst",
         quota="10/s",

@@ -11,8 +11,7 @@ from typing import Any
 
 import attrs
 
-from aelyst_async.sandbox.store import Record
-from aelyst_async.sandbox.vendor import Call, Refusal, Reply, reply
+from aelyst_async.sandbox.vendor import Call, Record, Refusal, Reply, reply
 from aelyst_providers.aelyst.sandbox.answers import error, receipt
 from aelyst_providers.aelyst.sandbox.fields import check_values
 

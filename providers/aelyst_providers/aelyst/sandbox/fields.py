@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from datetime import date, time
 from typing import Any
 
-from aelyst_async.sandbox.store import Record
-from aelyst_async.sandbox.vendor import Call, Refusal, Reply, reply
+from aelyst_async.sandbox.vendor import Call, Record, Refusal, Reply, reply
 from aelyst_providers.aelyst.sandbox.answers import error, page, paging
 
 __all__ = ["check_values", "create_field", "get_field", "list_fields", "value_of"]

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
-from aelyst_async.sandbox.store import Record
-from aelyst_async.sandbox.vendor import Call, Refusal, Reply
+from aelyst_async.sandbox.vendor import Call, Record, Refusal, Reply
 from aelyst_providers.aelyst.sandbox.answers import error, page, paging
 from aelyst_providers.aelyst.sandbox.contacts import find, shown
 from aelyst_providers.aelyst.sandbox.fields import value_of
