@@ -32,7 +32,7 @@ attributes: ``identifier`` (the contact of the call), ``url``, ``message`` and `
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -68,6 +68,14 @@ _PERSONAL = re.compile(
     r"[^\s@<>\"'(),;:=&?/]{1,64}(?:@|%40)[^\s@<>\"'(),;&?/]{1,255}|(?:\+|%2B)[0-9][0-9 ().-]{4,24}[0-9]", re.IGNORECASE
 )
 """An e-mail address or an international phone number."""
+
+
+def _ending(error: ApiError | ResponseDecodeError) -> Iterator[str]:
+    """Yield what a message of an answer ends with: the server's id of the request, and the doubt."""
+    if error.request_id is not None:
+        yield f"request id {_impersonal(error.request_id, error.identifier)}"
+    if error.may_have_been_applied:
+        yield _DOUBT
 
 
 def _impersonal(words: str, identifier: Identifier | None) -> str:
@@ -149,11 +157,7 @@ class ApiError(ContactsError):
             parts.append(f"retry after {self.retry_after:g} s")
         if self.attempts != 1:
             parts.append(f"{self.attempts} attempts")
-        if self.request_id is not None:
-            parts.append(f"request id {_impersonal(self.request_id, self.identifier)}")
-        if self.may_have_been_applied:
-            parts.append(_DOUBT)
-        return " · ".join(parts)
+        return " · ".join((*parts, *_ending(self)))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -246,11 +250,7 @@ class ResponseDecodeError(ContactsError):
 
     def __str__(self) -> str:
         parts = [f"cannot understand the answer to {_route(self.method, self.endpoint, self.url)}: {self.problem}"]
-        if self.request_id is not None:
-            parts.append(f"request id {_impersonal(self.request_id, self.identifier)}")
-        if self.may_have_been_applied:
-            parts.append(_DOUBT)
-        return " · ".join(parts)
+        return " · ".join((*parts, *_ending(self)))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"

@@ -33,7 +33,7 @@ class Server(NamedTuple):
 def other_sandbox(quota: str = "none") -> Iterator[Server]:
     """Run ``aelyst sandbox`` in another process."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "aelyst_async.cli", "sandbox", "--port", "0", "--quota", quota],
+        [sys.executable, "-m", "aelyst_async", "sandbox", "--port", "0", "--quota", quota],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert process.stdout is not None

@@ -37,6 +37,20 @@ from aelyst_async.waiting import uninterrupted
 __all__ = ["ContactSync"]
 
 
+@attrs.frozen(kw_only=True)
+class Prepared:
+    """What one run works with, opened and read once."""
+
+    source: ContactSource
+    reader: Reader
+    worker: Worker
+    journal: Journal | None
+    failures: FailuresFile
+    dry_run: bool
+    remote: bool
+    resumed: bool
+
+
 class ContactSync:
     """Sends a table of contacts to an API. `run` returns a `SyncReport`.
 
@@ -236,16 +250,11 @@ class ContactSync:
                         "settings": self._settings,
                     },
                 )
-            return await self._run(
-                source,
-                reader,
-                worker,
-                journal,
-                FailuresFile(failures, source),
-                dry_run=dry_run,
-                remote=remote,
-                resumed=resumed,
-            )
+            prepared = Prepared(
+                source=source, reader=reader, worker=worker, journal=journal, failures=FailuresFile(failures, source),
+                dry_run=dry_run, remote=remote, resumed=resumed,
+            )  # fmt: skip
+            return await self._run(prepared)
 
     def _forget_stop(self) -> None:
         self._asked = self._mirror = None
@@ -267,18 +276,9 @@ class ContactSync:
         finally:
             self._collecting = None
 
-    async def _run(
-        self,
-        source: ContactSource,
-        reader: Reader,
-        worker: Worker,
-        journal: Journal | None,
-        failures: FailuresFile,
-        *,
-        dry_run: bool,
-        remote: bool,
-        resumed: bool,
-    ) -> SyncReport:
+    async def _run(self, run: Prepared) -> SyncReport:
+        source, reader, worker, journal = run.source, run.reader, run.worker, run.journal
+        failures, dry_run = run.failures, run.dry_run
         gateway: Any = patient(self.gateway)
         tally = Tally()
         sizer = Sizer(self._concurrency)
@@ -297,7 +297,7 @@ class ContactSync:
                     sender.claim = lambda keys: worker.run(claim, keys)
                 deliverer: Deliverer = sender
                 if dry_run:
-                    deliverer = RemoteDryRun(sender, gateway, self.mapper) if remote else LocalDryRun()
+                    deliverer = RemoteDryRun(sender, gateway, self.mapper) if run.remote else LocalDryRun()
                 engine = self._engine = Engine(
                     reader, deliverer, worker=worker, committer=committer, failures=failures, tally=tally,
                     traffic=traffic, sizer=sizer, drain=self._drain, budget=self._budget, progress=self._progress,
@@ -339,7 +339,7 @@ class ContactSync:
             journal=None if journal is None else journal.path,
             quota_used=engine.quota_used,
             stopped=engine.stopped,
-            resumed=resumed,
+            resumed=run.resumed,
             notes=_notes(journal, tally.untold),
             changes=reader.notes,
             missing=mirrored.missing,

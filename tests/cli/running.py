@@ -19,7 +19,7 @@ from aelyst_async.cli import main
 def url() -> Iterator[str]:
     """Return the address of a sandbox in another process."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "aelyst_async.cli", "sandbox", "--port", "0", "--quota", "1000/s"],
+        [sys.executable, "-m", "aelyst_async", "sandbox", "--port", "0", "--quota", "1000/s"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert process.stdout is not None

@@ -24,7 +24,7 @@ COLUMNS = "email,first_name,custom_fields.Age:number\n"
 def url() -> Iterator[str]:
     """Return the address of a sandbox in another process."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "aelyst_async.cli", "sandbox", "--port", "0", "--quota", "400/s"],
+        [sys.executable, "-m", "aelyst_async", "sandbox", "--port", "0", "--quota", "400/s"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -262,7 +262,7 @@ def test_retry_sends_what_was_given_up(url: str, capsys: pytest.CaptureFixture[s
 
 def spawn(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "aelyst_async.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "aelyst_async", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 

@@ -171,7 +171,7 @@ def test_completion_without_shtab_is_one_line(cli: Cli, monkeypatch: pytest.Monk
 def test_the_sandbox_opens_with_a_panel_on_a_terminal_only(words: list[str]) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "aelyst_async.cli", "sandbox", "--port", "0", *words],
+        [sys.executable, "-m", "aelyst_async", "sandbox", "--port", "0", *words],
         stdout=theirs, stderr=subprocess.DEVNULL, env={**os.environ, "COLUMNS": "60", "TERM": "xterm"},
     )  # fmt: skip
     os.close(theirs)

@@ -126,7 +126,7 @@ class Terminal:
 
     def __init__(self, url: str, tmp_path: Path, *words: str) -> None:
         self.master, slave = pty.openpty()
-        command = [sys.executable, "-m", "aelyst_async.cli", "sync", "p.csv", "--to", "sandbox", "--base-url", url]
+        command = [sys.executable, "-m", "aelyst_async", "sync", "p.csv", "--to", "sandbox", "--base-url", url]
         self.process = subprocess.Popen(
             [*command, "--delete-missing", "--max-deletes", "100%", *words], stdin=slave, stdout=slave, stderr=slave,
             cwd=tmp_path, env={**os.environ, "COLUMNS": "200"},

@@ -21,7 +21,7 @@ __all__ = ["serve"]
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="pipes and signals of POSIX")
 
-SYNC = [sys.executable, "-m", "aelyst_async.cli", "sync"]
+SYNC = [sys.executable, "-m", "aelyst_async", "sync"]
 QUIET = ["--to", "aelyst", "--progress", "none"]
 TABLE = "email,first_name\n" + "".join(f"p{number}@example.com,Ann\n" for number in range(5))
 UPDATED = reply(200, {"contactId": 1})
@@ -74,7 +74,7 @@ def test_closed_streams(serve: Serve, closed: str) -> None:
     """A bare cron closes them; the numbers would go to sockets, which libuv answers with an abort."""
     serve(UPDATED)
     Path("people.csv").write_text(TABLE)
-    command = f'"{sys.executable}" -m aelyst_async.cli sync people.csv --to aelyst --json {closed}'
+    command = f'"{sys.executable}" -m aelyst_async sync people.csv --to aelyst --json {closed}'
     assert subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False).returncode == 0
 
 
@@ -88,7 +88,7 @@ def test_a_full_disk_behind_the_streams(serve: Serve, monkeypatch: pytest.Monkey
         (">/dev/full", 2, "aelyst: cannot print: no space left on device"),
         ("2>/dev/full", 0, ""),
     ):
-        command = f'"{sys.executable}" -m aelyst_async.cli sync people.csv --to aelyst --progress plain {redirected}'
+        command = f'"{sys.executable}" -m aelyst_async sync people.csv --to aelyst --progress plain {redirected}'
         process = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
         assert process.returncode == code
         assert words in process.stderr

@@ -26,7 +26,7 @@ def start_sandbox() -> Iterator[Callable[..., OtherSandbox]]:
 
     def start(*options: str) -> OtherSandbox:
         process = subprocess.Popen(
-            [sys.executable, "-m", "aelyst_async.cli", "sandbox", "--port", "0", *options],
+            [sys.executable, "-m", "aelyst_async", "sandbox", "--port", "0", *options],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         running.append(process)

@@ -95,7 +95,7 @@ class Cluster:
 
     def sync(self, path: Path, *options: str) -> subprocess.Popen[bytes]:
         return self.spawn(
-            "-m", "aelyst_async.cli", "sync", str(path), "--to", "aelyst", "--broker", self.broker,
+            "-m", "aelyst_async", "sync", str(path), "--to", "aelyst", "--broker", self.broker,
             "--journal", self.journal, "--json", "--progress", "json", *options,
         )  # fmt: skip
 

@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 
 from aelyst_async.gateway import ContactGateway
-from aelyst_async.sync.contact_sync import ContactSync
+from aelyst_async.sync.contact_sync import ContactSync, Prepared
 from aelyst_async.sync.distributed.shard import ShardSpec
 from aelyst_async.sync.engine import ErrorBudget, count
 from aelyst_async.sync.errors import MappingError, SyncStoppedError
@@ -30,7 +30,6 @@ from aelyst_async.sync.reading import Reader, Work
 from aelyst_async.sync.report import Progress, SyncReport, Tally
 from aelyst_async.sync.worker import Worker
 from aelyst_async.tables.model import Problem
-from aelyst_async.tables.source import ContactSource
 
 __all__ = ["SubmittedSync", "send_due"]
 
@@ -85,22 +84,11 @@ class SubmittedSync(ContactSync):
         self._aborted = True
         self.stop()
 
-    async def _run(
-        self,
-        source: ContactSource,
-        reader: Reader,
-        worker: Worker,
-        journal: Journal | None,
-        failures: FailuresFile,
-        *,
-        dry_run: bool,
-        remote: bool,
-        resumed: bool,
-    ) -> SyncReport:
-        if dry_run:
-            return await super()._run(
-                source, reader, worker, journal, failures, dry_run=dry_run, remote=remote, resumed=resumed
-            )
+    async def _run(self, run: Prepared) -> SyncReport:
+        if run.dry_run:
+            return await super()._run(run)
+        source, reader, worker, journal = run.source, run.reader, run.worker, run.journal
+        failures = run.failures
         assert journal is not None
         reader.claim = None  # the workers claim
         database: Any = journal.database
@@ -129,7 +117,7 @@ class SubmittedSync(ContactSync):
         report = tally.report(
             pending=tally.read - tally.decided, run=journal.run, source=source.name,
             target=self.mapper.schema.provider, total=reader.total, failures=path, journal=journal.path,
-            stopped=follower.stopped, resumed=resumed, changes=reader.notes,
+            stopped=follower.stopped, resumed=run.resumed, changes=reader.notes,
         )  # fmt: skip
         await worker.run(journal.end, 2 if follower.trouble else report.exit_code, report.to_dict())
         if follower.trouble is not None:

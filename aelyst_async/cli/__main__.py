@@ -1,7 +1,0 @@
-"""``python -m aelyst_async.cli``: the command, where its script is not on the path."""
-
-import sys
-
-from aelyst_async.cli import main
-
-sys.exit(main())
