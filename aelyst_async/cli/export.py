@@ -113,9 +113,9 @@ def _lines(report: ExportReport, source: str, again: str) -> list[str]:
             "number with blanks, a custom field of several types)"
         )
     if report.formulas:
+        cells = "1 cell begins" if report.formulas == 1 else f"{report.formulas:,} cells begin"
         out.append(
-            f"{report.formulas:,} cells begin like a formula: a spreadsheet would calculate them; export to .xlsx to "
-            "open the file in one"
+            f"{cells} like a formula: a spreadsheet would calculate them; export to .xlsx to open the file in one"
         )
     if report.journal is None:
         out.append("no journal was kept, so a sync sends every row")

@@ -86,17 +86,21 @@ def mirror_lines(report: SyncReport) -> list[str]:
     """Return what the summary says of a mirror."""
     out = []
     if report.dry_run and report.missing:
-        out.append(f"{report.missing:,} contacts of the account are not in the file and would be deleted:")
+        out.append(f"{_contacts(report.missing)} not in the file and would be deleted:")
         out += [f"  {printable(name)}" for name in report.missing_contacts]
         if report.missing > len(report.missing_contacts):
             out.append(f"  … and {report.missing - len(report.missing_contacts):,} more")
     elif report.missing:
-        out.append(f"{report.missing:,} contacts of the account are not in the file; {report.deleted:,} deleted")
+        out.append(f"{_contacts(report.missing)} not in the file; {report.deleted:,} deleted")
     if report.not_deleted is not None:
         what = "nothing" if not report.deleted else "not everything"
         would = "would be" if report.dry_run else "was"
         out.append(f"{what} {would} deleted: {printable(report.not_deleted)}")
     return out
+
+
+def _contacts(number: int) -> str:
+    return "1 contact of the account is" if number == 1 else f"{number:,} contacts of the account are"
 
 
 def _can_ask() -> bool:

@@ -73,7 +73,7 @@ def test_a_missing_redis_py_is_an_error_that_says_what_to_install(monkeypatch: p
 
 
 async def refused(shared: RedisQuota) -> ConfigurationError:
-    """Return the error that a caller gets who waits for a permit."""
+    """Return the error that callers get that wait for a permit."""
     limiter = RateLimiter(quotas={"*": TEN}, shared=shared)
     async with shared:
         with pytest.raises(ConfigurationError) as caught:
