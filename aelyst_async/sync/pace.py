@@ -18,6 +18,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from aelyst_async.sync.report import Tally
@@ -71,8 +72,16 @@ class Sizer:
             self._limit = min(float(self._ceiling), self._limit + step)
 
 
+_LISTENER: ContextVar[Traffic] = ContextVar("aelyst_async.sync.pace")
+"""The listener of the run that a task belongs to."""
+
+
 class Traffic:
-    """Listens to a gateway's requests, if it tells of them, and to its limiter, if it has one."""
+    """Listens to a run's requests, if the gateway tells of them, and to the gateway's limiter, if it has one.
+
+    Only requests of tasks that were started in the context of the constructor's caller are heard, since other runs may
+    use the same gateway at the same time.
+    """
 
     def __init__(self, gateway: Any, tally: Tally, sizer: Sizer) -> None:
         self._limiter = getattr(gateway, "limiter", None)
@@ -81,6 +90,7 @@ class Traffic:
         self._by_endpoint: Counter[str] = Counter()
         self.answers: int = 0
         self.told: bool = hasattr(gateway, "subscribe")
+        _LISTENER.set(self)
         self._unsubscribe: Callable[[], None] | None = gateway.subscribe(self._heard) if self.told else None
 
     def close(self) -> None:
@@ -90,6 +100,8 @@ class Traffic:
             self._unsubscribe = None
 
     def _heard(self, exchange: Any) -> None:
+        if _LISTENER.get(None) is not self:
+            return
         outcome = exchange.error if exchange.status is None else exchange.status
         self._tally.requests[f"{exchange.method} {outcome}"] += 1
         self._tally.waited += exchange.waited

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,15 @@ async def test_dmchamp_by_phone_uses_the_id_it_knows(tmp_path: Path) -> None:
         assert changed.updated == 5
         assert changed.requests == {"PUT 200": 5}, "no look-up: the journal knows the ids"
         assert {contact["firstName"] for contact in contacts(sandbox, "dmchamp")} == {"B"}
+
+
+async def test_two_syncs_through_one_gateway_count_their_own_requests(tmp_path: Path) -> None:
+    tables = [[{"email": f"{who}{number}@example.com", "first_name": "A"} for number in range(20)] for who in "ab"]
+    async with (
+        Sandbox(quota="none") as sandbox,
+        AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst")) as gateway,
+    ):
+        reports = await asyncio.gather(
+            *(ContactSync(gateway, journal=tmp_path / f"{number}.db").run(rows) for number, rows in enumerate(tables))
+        )
+    assert [sum(report.requests.values()) for report in reports] == [20, 20]
