@@ -88,7 +88,7 @@ _HOMES = (
     "blocking",
     "transport.raw",
 )
-"""Where the names live, the quickest to import first."""
+"""The module of each public name, the fastest import first."""
 
 
 def __getattr__(name: str) -> object:

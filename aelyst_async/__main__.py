@@ -1,4 +1,4 @@
-"""``python -m aelyst_async``: the command, where its script is not on the path."""
+"""``python -m aelyst_async`` runs the command ``aelyst``, also if its script is not on the path."""
 
 import sys
 

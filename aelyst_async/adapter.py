@@ -1,12 +1,11 @@
-"""What every adapter over HTTP shares: construction, life cycle, settling, and the way to the transport.
+"""Base class of the HTTP adapters: construction, life cycle, settling, and calls to the transport.
 
-An adapter subclasses `HttpGateway`, names its vendor's facts in class attributes, and writes each operation as
-"make a `Request`, say how to read the `Response`". A third party's adapter does the same and is published under the
-entry-point group ``aelyst_async.providers``; nothing in the core needs to know it.
+An adapter subclasses `HttpGateway`, sets class attributes for its vendor, and implements each operation as a `Request`
+and a function that reads the `Response`. A third party publishes its adapter under the entry-point group
+``aelyst_async.providers``.
 
-Settling. Some APIs need a moment after a create before the contact can be addressed (seed page *Create a contact*).
-`Settling` remembers who was just created, under each of the identifiers that the create named, and holds back calls
-for that contact only.
+Some APIs need a moment after a create before the contact can be used (seed page *Create a contact*). `Settling` records
+the identifiers of each contact that was just created, and delays calls for that contact only.
 """
 
 from __future__ import annotations
@@ -58,10 +57,10 @@ READABLE_WITHIN = 60.0
 
 
 class HttpGateway(ABC):
-    """The base of adapters. Construction does no I/O and imports no aiohttp.
+    """Base class of adapters. Construction does no I/O and does not import aiohttp.
 
-    A subclass sets ``provider`` and calls ``__init__`` with its `Auth`. Raises `ConfigurationError` for a setting
-    that cannot work.
+    A subclass sets ``provider`` and calls ``__init__`` with its `Auth`. Raises `ConfigurationError` for an invalid
+    setting.
     """
 
     provider: str = ""
@@ -105,7 +104,7 @@ class HttpGateway(ABC):
 
     @property
     def base_url(self) -> str:
-        """The address that all paths are relative to."""
+        """The URL to which all paths are relative."""
         return self._transport.base_url
 
     def with_options(
@@ -115,11 +114,12 @@ class HttpGateway(ABC):
         retry: RetryPolicy | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Self:
-        """Return this gateway with other options: same session, limiter, credential, subscribers and life.
+        """Return a view of this gateway with other options. It shares session, limiter, credential, subscribers and
+        life cycle.
 
-        `timeout` and `retry` are as in the constructor, `headers` are sent with every request beside those that the
-        gateway sends by itself (and those of the gateway that this is called on); None changes nothing. Raises
-        `ConfigurationError`, also for a header that holds a credential or belongs to the transport.
+        `timeout` and `retry` are as in the constructor. `headers` are sent with every request, in addition to the
+        gateway's own headers. None changes nothing. Raises `ConfigurationError`, also for a header that contains a
+        credential or that the transport sets.
         """
         view = copy.copy(self)
         if retry is not None:
@@ -132,15 +132,15 @@ class HttpGateway(ABC):
         return view
 
     def with_retry(self, retry: RetryPolicy) -> Self:
-        """Return this gateway with another retry policy, as `with_options` does."""
+        """Return a view of this gateway with another retry policy; see `with_options`."""
         return self.with_options(retry=retry)
 
     @property
     def with_raw_response(self) -> RawCalls[Self]:
-        """This gateway with calls that return a `RawResponse`: status, headers and body beside the value.
+        """View of this gateway whose calls return a `RawResponse`: status, headers and body with the value.
 
-        ``raw = await gateway.with_raw_response.get("id:1")``. Of a call that takes several requests it is the last
-        one's.
+        ``raw = await gateway.with_raw_response.get("id:1")``. If a call sends several requests, the response is the
+        last one.
         """
         return RawCalls(self, self._listening)
 
@@ -160,12 +160,12 @@ class HttpGateway(ABC):
     ) -> Any:
         """Call a route that no method wraps; return the decoded JSON, None for an empty body.
 
-        `path` is relative to ``base_url``; a segment ``{name}`` is filled in, percent-encoded, from `fields`. The
-        template is what logs and errors show and the key of the rate limit; of a literal path every segment that is
-        not plain lower-case letters is shown as ``{identifier}``. `params` go into the query, `json` is the body.
-        Limiter, retries, redaction and errors are those of every other call: a POST or PATCH that may have been
-        applied is not repeated, and redirects are not followed. Raises `ConfigurationError` before anything is sent
-        for what must not be sent, else any `ContactsError`.
+        `path` is relative to ``base_url``. A segment ``{name}`` is replaced by the percent-encoded value from `fields`.
+        Logs and errors show the template, which is also the key of the rate limit. In a path without fields, every
+        segment that does not consist of lower-case letters is shown as ``{identifier}``. `params` are sent in the
+        query, `json` is the body. Limiter, retries, redaction and errors work as for every other call: a POST or PATCH
+        that may have been applied is not repeated, and redirects are not followed. Raises `ConfigurationError` for an
+        invalid request, before anything is sent, else any `ContactsError`.
         """
         request = make_request(
             method, path, fields=fields or {}, params=params, json=json, secret_params=self._transport.secret_params
@@ -179,11 +179,15 @@ class HttpGateway(ABC):
         return response.json() if response.body or response.problem else None
 
     def _error_in(self, response: Response) -> ApiError | None:
-        """Return the error that an answer is. An adapter whose API hides errors in other statuses overrides it."""
+        """Return the error in a response, or None. An adapter overrides it if its API reports errors with a success
+        status.
+        """
         return None if response.ok else response.error()
 
     def blocking(self) -> BlockingGateway[Self]:
-        """Return a facade whose methods block, for code without an event loop. It opens and closes this gateway."""
+        """Return a facade whose methods block, for code without an event loop. The facade opens and closes this
+        gateway.
+        """
         from aelyst_async.blocking import BlockingGateway
 
         return BlockingGateway(self)
@@ -202,8 +206,8 @@ class HttpGateway(ABC):
 
         Events (`aelyst_async.transport.events`) hold no path, header or body.
 
-        Callbacks run in the event loop, so they must be quick. What they raise is logged by name and goes no further.
-        All views that `with_options` makes share their subscribers.
+        Callbacks run in the event loop, so they must be fast. An exception in a callback is logged by class name and
+        then ignored. All views from `with_options` share their subscribers.
         """
         hooks = self._transport.hooks
         mine = Hooks(
@@ -223,9 +227,10 @@ class HttpGateway(ABC):
         return unsubscribe
 
     async def account(self, key: bytes = b"") -> str:
-        """Return 32 hex digits that name this account (provider, base URL, credential) without telling it.
+        """Return a hash of provider, base URL and credential as 32 hex digits. It identifies the account without
+        revealing it.
 
-        Stable across processes; `key` (at most 64 bytes) makes it useless without the key.
+        It is the same in every process. With `key` (at most 64 bytes) it can only be computed with that key.
         """
         return await self._transport.account(key)
 
@@ -243,17 +248,17 @@ class HttpGateway(ABC):
         await self.aclose()
 
     def __repr__(self) -> str:
-        if "_transport" not in vars(self):  # a debugger looks at one whose settings were just refused
+        if "_transport" not in vars(self):  # a debugger may call this after __init__ has raised
             return f"<{type(self).__name__} not made>"
         return f"<{type(self).__name__} {self.base_url} {self._transport.state}>"
 
     def _call(
         self, request: Request, decode: Callable[[Response], T], *, about: Identifier | None = None
     ) -> Coroutine[Any, Any, T]:
-        """Send `request` and return what `decode` makes of the answer; a call about a new contact settles first.
+        """Send `request` and return the decoded response. A call about a contact that was just created waits first.
 
-        `about` is the contact that the call is about, and ``identifier`` of the errors that it raises. Not a coroutine
-        function, so that a call has one frame less.
+        `about` is the contact of the call, and the ``identifier`` of the errors it raises. This is not a coroutine
+        function, which saves one frame for each call.
         """
         if about is not None and self._settling.until and (left := self._settling.left(about)) > 0:
             return self._call_later(left, request, decode, about)
@@ -267,9 +272,9 @@ class HttpGateway(ABC):
         return await self._call(request, decode, about=about)
 
     async def _until_readable(self, who: Identifier) -> None:
-        """Return once `who` can be read: 404 and 449 mean "not yet". Raises `RequestTimeoutError` after a minute.
+        """Return once `who` can be read; 404 and 449 mean "not yet". Raises `RequestTimeoutError` after a minute.
 
-        Whatever else the reading raises says in ``may_have_been_applied`` that the contact has been created.
+        Other errors of the get are raised with ``may_have_been_applied`` set, because the contact has been created.
         """
         import backoff
 
@@ -308,15 +313,15 @@ def _kind(value: object) -> str:
 
 
 class Settling:
-    """Who was created in the last `seconds`, by identifier. Memory: one entry for each create of that time."""
+    """The contacts created in the last `seconds`, by identifier. Memory: one entry for each of these creates."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self.until: OrderedDict[Identifier, float] = OrderedDict()
-        """When each has settled, by the loop's clock, in the order of expiry."""
+        """The end of each wait, in the event loop's time, in this order."""
 
     def begin(self, identifiers: Iterable[Identifier]) -> None:
-        """Hold back calls for the contact with these identifiers from now on."""
+        """Delay calls for the contact with these identifiers from now on."""
         if not self._seconds:
             return
         now = asyncio.get_running_loop().time()

@@ -8,10 +8,10 @@
 The calls run in one event loop in a background thread (`aelyst_async.portal`), so the facade also works where an event
 loop already runs, and from several threads at once.
 
-Types. No signature is repeated here. Each operation is a property whose type is computed from the gateway's own
-method: a protocol with that one method captures its parameters (PEP 612) and its result. So `BlockingGateway` of any
-class, a third party's too, has that class' signatures without ``async``, and an operation that the class lacks is an
-error to mypy and pyright.
+Types: no signature is repeated here. Each operation is a property whose type is computed from the gateway's own method:
+a protocol with that one method captures its parameters (PEP 612) and its result. So a `BlockingGateway` has the
+signatures of its gateway class without ``async``, also for a third party's class. If the class lacks an operation, mypy
+and pyright report an error.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class BlockingGateway(Generic[G_co]):
     """A gateway whose methods block the calling thread until they are done.
 
     `gateway`: an async gateway that has not been used in an event loop. The facade opens it at the first call or by
-    ``with``, and closes it in `close`. One that is left open is closed when the process exits.
+    ``with``, and closes it in `close`, or when the process exits.
 
-    Methods raise what the gateway's methods raise. They raise `ConfigurationError` after `close`, in a process forked
-    after the facade was opened, and in a callback of the gateway (a credential callable, a hook), where the call
-    would wait for itself.
+    Methods raise the errors of the gateway's methods. They raise `ConfigurationError` after `close`, in a process that
+    was forked after the facade was opened, and in a callback of the gateway (a credential callable, a hook), where the
+    call would wait for itself.
 
-    Ctrl-C, and any other exception that a signal handler raises, cancels the call and is raised when it has ended.
+    Ctrl-C, and any other exception from a signal handler, cancels the call and is raised after the call has ended.
     """
 
     def __init__(self, gateway: G_co) -> None:
@@ -72,7 +72,9 @@ class BlockingGateway(Generic[G_co]):
 
     @property
     def gateway(self) -> G_co:
-        """The async gateway. Its ``limiter``, ``base_url`` and so on can be read; its calls belong to the facade."""
+        """The async gateway. Read its attributes, such as ``limiter`` and ``base_url``; call its methods through the
+        facade.
+        """
         gateway: G_co = self._gateway
         return gateway
 
@@ -161,8 +163,8 @@ class BlockingGateway(Generic[G_co]):
     ) -> Iterator[Outcome[C]]:
         """Read contacts, at most `concurrency` at a time; yield one `Outcome` each, as they finish.
 
-        As `aelyst_async.get_many`. `identifiers` is read in the calling thread, only while the iterator is asked for
-        an outcome. Closing the iterator cancels what is in flight.
+        See `aelyst_async.get_many`. `identifiers` is read in the calling thread, while that thread waits for the next
+        outcome. Closing the iterator cancels the requests in flight.
         """
         return self._many(functools.partial(get_many, concurrency=concurrency), identifiers)
 
@@ -172,7 +174,7 @@ class BlockingGateway(Generic[G_co]):
         *,
         concurrency: int = 64,
     ) -> Iterator[Outcome[WriteReceipt]]:
-        """Upsert (identifier, fields) pairs; yield one `Outcome` each. As `aelyst_async.upsert_many` and `get_many`."""
+        """Upsert (identifier, fields) pairs; yield one `Outcome` each. See `aelyst_async.upsert_many`, `get_many`."""
         return self._many(functools.partial(upsert_many, concurrency=concurrency), pairs)
 
     def update_many(
@@ -181,13 +183,13 @@ class BlockingGateway(Generic[G_co]):
         *,
         concurrency: int = 64,
     ) -> Iterator[Outcome[WriteReceipt]]:
-        """Update (identifier, fields) pairs of contacts that exist. As `aelyst_async.update_many` and `get_many`."""
+        """Update existing contacts from (identifier, fields) pairs. See `aelyst_async.update_many` and `get_many`."""
         return self._many(functools.partial(update_many, concurrency=concurrency), pairs)
 
     def delete_many(
         self: BlockingGateway[DeletingGateway], identifiers: Iterable[Identifier | str], *, concurrency: int = 64
     ) -> Iterator[Outcome[WriteReceipt]]:
-        """Delete contacts. As `aelyst_async.delete_many` and `get_many`."""
+        """Delete contacts. See `aelyst_async.delete_many` and `get_many`."""
         return self._many(functools.partial(delete_many, concurrency=concurrency), identifiers)
 
     def add_tags_many(
@@ -196,7 +198,7 @@ class BlockingGateway(Generic[G_co]):
         *,
         concurrency: int = 64,
     ) -> Iterator[Outcome[WriteReceipt]]:
-        """Add tags by (identifier, tags) pairs. As `aelyst_async.add_tags_many` and `get_many`."""
+        """Add tags from (identifier, tags) pairs. See `aelyst_async.add_tags_many` and `get_many`."""
         return self._many(functools.partial(add_tags_many, concurrency=concurrency), pairs)
 
     def sync(
@@ -221,7 +223,7 @@ class BlockingGateway(Generic[G_co]):
     def run(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call an async function in the facade's event loop and return its result.
 
-        For what has no method here: ``facade.run(facade.gateway.account)``.
+        For methods that the facade does not have: ``facade.run(facade.gateway.account)``.
         """
         return self._open().run(lambda: function(*args, **kwargs))
 
@@ -230,7 +232,9 @@ class BlockingGateway(Generic[G_co]):
         return self._open().iterate(lambda: function(*args, **kwargs), Feed(()))
 
     def close(self) -> None:
-        """Close the gateway. Idempotent. In a forked child it does nothing: the connections are the parent's."""
+        """Close the gateway. Idempotent. In a forked child it does nothing, because the connections belong to the
+        parent.
+        """
         with self._lock:
             opened, self._portal, self._closed = self._portal, None, True
         if opened is not None and opened.alive:
@@ -266,7 +270,7 @@ class BlockingGateway(Generic[G_co]):
     def _many(self, function: Callable[[Any, Any], AsyncIterable[T]], items: Iterable[Any]) -> Iterator[T]:
         if isinstance(items, AsyncIterable) or not isinstance(items, Iterable):
             raise ConfigurationError(f"expected an iterable, got {type(items).__name__}")
-        function(self._gateway, items)  # refuses bad arguments now; nothing runs before it is iterated
+        function(self._gateway, items)  # checks the arguments now; the work starts with the iteration
         feed: Feed[Any] = Feed(items)
         return self._open().iterate(lambda: function(self._gateway, feed), feed)
 
@@ -295,7 +299,7 @@ class BlockingGateway(Generic[G_co]):
             await leave(None, None, None)
 
 
-# One protocol for each operation: `P` is bound to its parameters, `T_co` to its result.
+# One protocol for each operation. `P` is bound to its parameters, `T_co` to its result.
 
 
 class _Get(Protocol[P, T_co]):

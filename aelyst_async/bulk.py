@@ -1,17 +1,17 @@
 """Many contacts at once, over any gateway.
 
-A fixed number of workers takes from the input, one item each, and passes outcomes on as they finish. So memory is
-bounded by the concurrency, not by the input, which may be endless; a slow consumer slows the workers down; and one
-failed item is a `Failure`, not the end of the run. An outcome is a union, so that ``if outcome.ok:`` and ``match``
-give its value a type::
+A fixed number of workers take one item at a time from the input and yield outcomes as they finish. So the concurrency
+bounds the memory, and the input may be endless. A slow consumer slows the workers down. An item that fails is a
+`Failure` and does not end the run. An outcome is a union, so that ``if outcome.ok:`` and ``match`` narrow the type of
+its value::
 
     async for outcome in get_many(gateway, identifiers):
         match outcome:
             case Success(identifier, contact): ...
             case Failure(identifier, error): ...
 
-Leaving the loop early (``break``, an exception, a cancelled task) cancels what is in flight and waits for it, as
-soon as the iterator is closed: use ``contextlib.aclosing`` where you break out and must know that all is quiet.
+If the loop ends early (``break``, an exception, a cancelled task), closing the iterator cancels the calls in flight and
+waits for them. Use ``contextlib.aclosing`` to close it at once after a ``break``.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ Items: TypeAlias = Iterable[T] | AsyncIterable[T]
 
 _NOTHING: Any = None
 
-# At run time, what an outcome does not have is None. To type checkers it is `Never`, so that it vanishes from the union
-# and ``outcome.value`` has the value's type after ``if outcome.ok:``. mypy would narrow the union there, but pyright
-# narrows by ``is``, ``isinstance`` and ``match`` only (microsoft/pyright#6113).
+# At run time, ``error`` of a success and ``value`` of a failure are None. Type checkers see `Never`, which vanishes
+# from the union, so ``outcome.value`` has the value's type after ``if outcome.ok:``. mypy would narrow the union
+# without this, but pyright narrows only by ``is``, ``isinstance`` and ``match`` (microsoft/pyright#6113).
 
 
 @attrs.frozen
 class Success(Generic[V]):
-    """What an item gave. ``identifier`` is what was passed in; ``ok`` is True, ``error`` is None."""
+    """The result of an item. ``identifier`` is the input; ``ok`` is True, ``error`` is None."""
 
     identifier: Identifier | str
     value: V
@@ -70,7 +70,7 @@ class Success(Generic[V]):
 
 @attrs.frozen
 class Failure:
-    """Why an item gave nothing. ``identifier`` is what was passed in; ``ok`` is False, ``value`` is None."""
+    """The error of an item. ``identifier`` is the input; ``ok`` is False, ``value`` is None."""
 
     identifier: Identifier | str
     error: ContactsError
@@ -79,11 +79,11 @@ class Failure:
 
 
 Outcome: TypeAlias = Success[V] | Failure
-"""What became of one item."""
+"""The outcome of one item."""
 
 
 class _Reader(Protocol[C_co]):
-    """What `get_many` needs of a gateway: the type of its contacts is that of the outcomes."""
+    """The method of a gateway that `get_many` uses; its return type is the type of the outcomes' values."""
 
     async def get(self, identifier: Identifier | str) -> C_co: ...
 
@@ -94,10 +94,10 @@ def get_many(
     """Read contacts, at most `concurrency` at a time; yield one `Outcome` each, as they finish.
 
     `identifiers` may be any iterable or async iterable, of any length. Errors of the library become outcomes. If the
-    iterable raises an `Exception`, what is in flight is finished and yielded, then it is raised; anything else that
-    the iterable or the gateway raises (a bug, `SystemExit`) ends the run at once and is raised. Raises
-    `ConfigurationError` for a concurrency below 1, and for a `str` or a mapping as `identifiers`: their characters or
-    keys would be taken. Raises `UnsupportedOperationError` for a gateway that cannot do it.
+    iterable raises an `Exception`, calls in flight are finished and yielded before it is raised. Any other exception of
+    the iterable or the gateway (a bug, `SystemExit`) ends the run at once and is raised. Raises `ConfigurationError`
+    for a concurrency below 1, and for a `str` or a mapping as `identifiers`, because iterating it would yield
+    characters or keys. Raises `UnsupportedOperationError` if the gateway lacks the operation.
     """
     _require(gateway, "get")
     return _for_each(gateway.get, identifiers, concurrency)
@@ -108,8 +108,8 @@ def upsert_many(
 ) -> AsyncGenerator[Outcome[WriteReceipt], None]:
     """Upsert (identifier, fields) pairs, at most `concurrency` at a time; yield one `Outcome` each, as they finish.
 
-    Two pairs for one contact may run at the same time and in either order: make them one, or use the sync. The rest
-    is as `get_many` says, for all functions here.
+    Two pairs for one contact may run at the same time and in either order: merge them, or use the sync. Inputs,
+    outcomes and errors are as in `get_many`.
     """
     _require(gateway, "upsert")
     return _for_each_pair(gateway.upsert, pairs, concurrency)
@@ -118,7 +118,7 @@ def upsert_many(
 def update_many(
     gateway: ContactGateway, pairs: Items[tuple[Identifier | str, ContactFields]], *, concurrency: int = 64
 ) -> AsyncGenerator[Outcome[WriteReceipt], None]:
-    """Update (identifier, fields) pairs of contacts that exist, as `upsert_many` does with those that may not."""
+    """Update existing contacts from (identifier, fields) pairs; otherwise as `upsert_many`."""
     _require(gateway, "update")
     return _for_each_pair(gateway.update, pairs, concurrency)
 
@@ -128,7 +128,7 @@ def delete_many(
 ) -> AsyncGenerator[Outcome[WriteReceipt], None]:
     """Delete contacts; a contact that does not exist is a `Failure` with `ContactNotFoundError`.
 
-    What was deleted stays deleted when the loop is left early: a delete in flight may or may not have been applied.
+    If the loop ends early, a delete in flight may or may not have been applied.
     """
     _require(gateway, "delete")
     return _for_each(gateway.delete, identifiers, concurrency)
@@ -137,7 +137,7 @@ def delete_many(
 def add_tags_many(
     gateway: TaggingGateway, pairs: Items[tuple[Identifier | str, Iterable[Tag | str]]], *, concurrency: int = 64
 ) -> AsyncGenerator[Outcome[WriteReceipt], None]:
-    """Add tags by (identifier, tags) pairs: ``("id:1", ["vip", "lead"])``."""
+    """Add tags from (identifier, tags) pairs: ``("id:1", ["vip", "lead"])``."""
     _require(gateway, "add_tags")
     return _for_each_pair(gateway.add_tags, pairs, concurrency)
 
@@ -174,7 +174,7 @@ def _require(gateway: object, method: str) -> None:
 
 
 def _check_items(items: Items[T]) -> Items[T]:
-    # As an object: checkers know that a `str` is an iterable of `str`, so they let it through.
+    # Typed as `object`, because type checkers accept a `str` as an iterable of `str`.
     given: object = items
     if isinstance(given, Mapping):
         raise ConfigurationError("expected an iterable, got a mapping; pass its .items(), or its keys as a list")
@@ -190,7 +190,7 @@ def _check(concurrency: int) -> int:
 
 
 async def each(work: Callable[[T], Awaitable[V]], items: Items[T], concurrency: int) -> AsyncGenerator[V, None]:
-    """Yield what `work` returns for each item, never None, as it finishes, at most `concurrency` at a time."""
+    """Call `work` for each item, at most `concurrency` at a time; yield its results (never None) as they finish."""
     source = _Source(items)
     done: asyncio.Queue[V | None] = asyncio.Queue(maxsize=1)
     failures: list[BaseException] = []
@@ -206,7 +206,7 @@ async def each(work: Callable[[T], Awaitable[V]], items: Items[T], concurrency: 
             failures.append(error)
         await done.put(None)
 
-    # Workers are started as items come: a short input does not pay for a high concurrency.
+    # Workers are started as items arrive, so a short input starts few of them.
     tasks = {asyncio.create_task(worker())}
     source.on_item = lambda: (
         tasks.add(asyncio.create_task(worker())) if len(tasks) < concurrency and not failures else None
@@ -239,7 +239,7 @@ async def each(work: Callable[[T], Awaitable[V]], items: Items[T], concurrency: 
 
 
 class _Source(Generic[T]):
-    """One iteration over (async) items that many workers may draw from, one at a time."""
+    """One iteration over (async) items, shared by many workers; one of them reads at a time."""
 
     def __init__(self, items: Items[T]) -> None:
         self.on_item: Callable[[], Any] = lambda: None
@@ -275,7 +275,7 @@ class _Source(Generic[T]):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Close an async generator, so that what it holds is released now."""
+        """Close an async generator, so that its resources are released now."""
         close = getattr(self._async, "aclose", None)
         if close is not None:
             await close()
