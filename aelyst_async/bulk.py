@@ -235,7 +235,7 @@ async def each(work: Callable[[T], Awaitable[V]], items: Items[T], concurrency: 
         try:
             raise failures[0]
         finally:
-            failures.clear()  # else the exception and this frame refer to each other
+            failures.clear()  # breaks the reference cycle of exception and frame
 
 
 class _Source(Generic[T]):

@@ -1,10 +1,10 @@
 """Reading contacts out of JSON: strict about the id, tolerant about everything else.
 
-One odd field is no reason to lose a contact, and with it perhaps a whole run. A field that is not of the type that its
-page describes is read as absent: `None`, or empty for an array. It stays in ``raw``, and a debug record names it, never
-its value. What has one sensible meaning is read all the same: a time in seconds, in milliseconds or as ISO 8601.
+One invalid field must not lose a contact, or end a run. A field whose type differs from the vendor's documentation is
+read as absent: `None`, or empty for an array. It stays in ``raw``, and a debug record contains its name but not its
+value. Times are accepted in seconds, in milliseconds and as ISO 8601.
 
-Every reader here takes linear time and keeps nothing for each odd element.
+Every reader here takes linear time and stores nothing for each invalid element.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from aelyst_async.transport.events import logger
 __all__ = ["Reader", "as_id", "as_moment", "kind_of"]
 
 _MILLISECONDS = 1e11
-"""Unix times from here on are milliseconds; as seconds this is the year 5138."""
+"""A Unix time from this number on is in milliseconds; in seconds it would be the year 5138."""
 
 
 _from_timestamp = datetime.fromtimestamp
 
 
 def as_id(value: object) -> str | None:
-    """Return an id that came as a whole number or as a `str`, or None for what is no id.
+    """Return the id in `value`, a whole number or a `str`; None for anything else.
 
-    A `str` with a lone surrogate is none: it could be neither stored nor sent.
+    A `str` with a lone surrogate is not an id, because it can be neither stored nor sent.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -54,12 +54,12 @@ def as_moment(value: object) -> datetime | None:
 
 
 def _iso(text: str) -> datetime:
-    if len(text) > 8 and text.isascii() and text.isdigit():  # shorter ones are a year or a day
+    if len(text) > 8 and text.isascii() and text.isdigit():  # fewer digits are a year or a day
         moment = as_moment(int(text[:16]))
         if moment is None:
             raise ValueError("outside the calendar")
         return moment
-    # Until Python 3.11, fromisoformat takes neither "Z" nor other than 3 or 6 digits of a second's fraction.
+    # Before Python 3.11, fromisoformat does not accept "Z", and accepts only 3 or 6 digits of a fraction.
     if text[-1:] in {"Z", "z"}:
         text = text[:-1] + "+00:00"
     head, point, tail = text.partition(".")
@@ -71,7 +71,7 @@ def _iso(text: str) -> datetime:
 
 
 def kind_of(value: object) -> str:
-    """Return what JSON calls the type of `value`, for an error message."""
+    """Return the JSON name of the type of `value`, for an error message."""
     return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
 
 
@@ -85,7 +85,7 @@ _is_string = str.__instancecheck__
 
 
 class Reader:
-    """Reads the fields of one JSON object, and notes the names of odd ones in ``odd``."""
+    """Reads the fields of one JSON object, and collects the names of invalid ones in ``odd``."""
 
     __slots__ = ("_get", "odd")
 
@@ -94,7 +94,7 @@ class Reader:
         self.odd: list[str] = []
 
     def typed(self, fields: Iterable[tuple[str, str, type]]) -> dict[str, Any]:
-        """Return ``{ours: value}`` for each ``(ours, theirs, type)`` that is there and exactly of its type."""
+        """Return ``{ours: value}`` for each ``(ours, theirs, type)`` whose field has exactly this type."""
         get = self._get
         found: dict[str, Any] = {}
         for ours, theirs, kind in fields:
@@ -118,7 +118,7 @@ class Reader:
         return found
 
     def items(self, key: str) -> list[Any]:
-        """Return an array as it is, empty where there is none."""
+        """Return an array unchanged; an empty one if the field is absent."""
         value = self._get(key)
         if isinstance(value, list):
             return value
@@ -135,11 +135,11 @@ class Reader:
         return None
 
     def moment(self, key: str, *, least: float = -math.inf) -> datetime | None:
-        """Return a time as `as_moment` reads it; a number below `least` is none."""
+        """Return a time, read by `as_moment`; None for a number below `least`."""
         value = self._get(key)
         if value is None:
             return None
-        if value.__class__ is int and 0 <= value < _MILLISECONDS and value >= least:  # nearly always
+        if value.__class__ is int and 0 <= value < _MILLISECONDS and value >= least:  # the usual case
             return _from_timestamp(value, timezone.utc)
         moment = None if isinstance(value, (int, float)) and value < least else as_moment(value)
         if moment is None:
@@ -147,7 +147,7 @@ class Reader:
         return moment
 
     def log(self, provider: str) -> None:
-        """Name the odd fields in a debug record."""
+        """Log the names of the invalid fields in a debug record."""
         if self.odd:
             names = ", ".join(sorted(set(self.odd)))
             logger.debug("%s: fields of a contact that are not as documented, read as absent: %s", provider, names)

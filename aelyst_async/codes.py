@@ -1,4 +1,4 @@
-"""Codes of languages (ISO 639-1) and countries (ISO 3166-1 alpha-2), as the seed page *Create a contact* names them."""
+"""Codes of languages (ISO 639-1) and countries (ISO 3166-1 alpha-2), required by the seed page *Create a contact*."""
 
 from __future__ import annotations
 

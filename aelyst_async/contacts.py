@@ -1,4 +1,4 @@
-"""The models: what an API tells about a contact, and what a caller wants written.
+"""The models: a contact as an API returns it, and the fields to write.
 
 A field of `ContactFields` has one of three states: a value, `None` (sent as JSON ``null``, which clears the field), or
 `UNSET` (not sent, so the server keeps its value). `UNSET` is separate from `None` because a client that mixes them up

@@ -6,8 +6,9 @@
     stored = converter.unstructure(contact)  # {"id": "1", "created_at": "2023-11-07T05:31:56+00:00", …}
     contact = converter.structure(stored, AelystContact)
 
-An identifier becomes its string (``"email:ann@example.com"``), a datetime, a date or a time ISO 8601. ``raw`` is left
-out. So is a field that is `UNSET`: not given, `None` and a value stay three different things on the way back.
+An identifier becomes its string (``"email:ann@example.com"``), and a datetime, a date or a time becomes an ISO 8601
+string. ``raw`` and fields that are `UNSET` are left out, so the converter restores `UNSET`, `None` and values as they
+were.
 
 Imports cattrs, which is slow; import this module where it is needed.
 """
@@ -37,8 +38,8 @@ _SCALARS = frozenset({str, int, float, bool, Decimal, date, time, type(None)})
 def make_converter() -> JsonConverter:
     """Return a new cattrs converter for the models of this package and of all providers.
 
-    ``structure`` raises cattrs' errors, and `InvalidIdentifierError` for an identifier that is none. Add hooks of your
-    own as to any cattrs converter.
+    ``structure`` raises cattrs' errors, and `InvalidIdentifierError` for an invalid identifier. You can register your
+    own hooks, as with any cattrs converter.
     """
     attrs.resolve_types(WriteReceipt, localns={"Identifier": Identifier})  # imported for type checkers only
     converter = make_json_converter()
@@ -76,7 +77,7 @@ def _without_unset(kind: Any) -> Any:
 
 
 def _is_scalar(kind: Any) -> bool:
-    """Whether it is one of several types that JSON tells apart, or that arrive as strings: kept as it comes."""
+    """Whether it is a union of types that JSON distinguishes or that arrive as strings; values are not changed."""
     members = _members(kind)
     return len(members) > 2 and _SCALARS.issuperset(members)
 

@@ -3,7 +3,7 @@
 ::
 
     ContactsError
-    ├── ApiError                        the server answered, and the answer is not a success
+    ├── ApiError                        the server responded, but not with a success
     │   ├── BadRequestError      400    correct the data
     │   ├── AuthenticationError  401/403  correct the credential or its rights
     │   ├── ContactNotFoundError 404    create it, or look elsewhere
@@ -71,7 +71,7 @@ _PERSONAL = re.compile(
 
 
 def _ending(error: ApiError | ResponseDecodeError) -> Iterator[str]:
-    """Yield what a message of an answer ends with: the server's id of the request, and the doubt."""
+    """Yield the end of the message: the server's id of the request, and whether the call may have been applied."""
     if error.request_id is not None:
         yield f"request id {_impersonal(error.request_id, error.identifier)}"
     if error.may_have_been_applied:
@@ -79,7 +79,7 @@ def _ending(error: ApiError | ResponseDecodeError) -> Iterator[str]:
 
 
 def _impersonal(words: str, identifier: Identifier | None) -> str:
-    """Return `words` without the person that `identifier` names, and without addresses and phone numbers."""
+    """Return `words` without the value of `identifier`, and without addresses and phone numbers."""
     kind, value = getattr(identifier, "prefix", ""), getattr(identifier, "value", "")
     if kind == "phone":
         words = words.replace(value, "…").replace(value.lstrip("+"), "…")
@@ -89,7 +89,7 @@ def _impersonal(words: str, identifier: Identifier | None) -> str:
 
 
 def _route(method: str, endpoint: str, url: str) -> str:
-    # An error that names no route was made by hand, or by a third party: its URL is all there is.
+    # An error without a route was constructed by hand or by a third party, and has only a URL.
     return f"{method} {endpoint or url}".strip()
 
 

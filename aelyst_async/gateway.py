@@ -1,11 +1,12 @@
-"""What a provider can do, as protocols: code against these and any provider fits.
+"""The protocols of gateways. Code that uses only these protocols works with every provider.
 
-`ContactReader` is what all providers have; `ContactGateway` adds writing; deleting, listing, lists, tags and messages
-are separate because not every API has them. All are ``runtime_checkable``: ``isinstance(gateway, ListGateway)`` asks
-whether a provider can.
+Every provider implements `ContactReader`; `ContactGateway` adds writing. Deleting, listing, lists, tags and messages
+are separate protocols because not every API has them. All are ``runtime_checkable``: ``isinstance(gateway,
+ListGateway)`` returns whether a gateway has these methods.
 
-Every ``contact`` and ``identifier`` argument takes an identifier object or its text (``"email:ann@example.com"``).
-Every method may raise any `aelyst_async.errors.ContactsError`; what each one adds is said below.
+Every ``contact`` and ``identifier`` argument accepts an identifier object or its string form
+(``"email:ann@example.com"``). Every method may raise any `aelyst_async.errors.ContactsError`; the docstrings below name
+the errors that are specific to a method.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class ContactReader(Protocol):
 
     @property
     def provider(self) -> str:
-        """The provider's name; a class attribute does."""
+        """The provider's name. A class attribute is sufficient."""
         ...
 
     async def get(self, identifier: Identifier | str) -> Contact:
@@ -50,7 +51,7 @@ class ContactGateway(ContactReader, Protocol):
     """Reads and writes contacts."""
 
     async def create(self, fields: ContactFields, *, identifier: Identifier | str | None = None) -> WriteReceipt:
-        """Create a contact that is named by `identifier`: by default the phone of `fields`, else the e-mail.
+        """Create a contact with the given `identifier`; the default is the phone in `fields`, else the e-mail.
 
         A create that may have reached the server is never repeated. ``may_have_been_applied`` of `TransportError` and
         `ServerError` says whether the contact may exist now. Raises `UnsupportedFieldError` and
@@ -68,8 +69,8 @@ class ContactGateway(ContactReader, Protocol):
     async def upsert(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
         """Update the contact, or create it if there is none.
 
-        ``receipt.created`` says which it was (`None` if the API does not tell). Raises `UnsupportedFieldError` before
-        anything is sent.
+        ``receipt.created`` is `True` after a create, `False` after an update, and `None` if the API does not say.
+        Raises `UnsupportedFieldError` before anything is sent.
         """
         ...
 
@@ -79,10 +80,10 @@ class DeletingGateway(Protocol):
     """Deletes contacts."""
 
     async def delete(self, identifier: Identifier | str) -> WriteReceipt:
-        """Delete the contact. Raises `ContactNotFoundError` where there is none.
+        """Delete the contact. Raises `ContactNotFoundError` if there is none.
 
-        A delete is repeated where its answer was lost. The repeat may then raise `ContactNotFoundError` for the contact
-        that the first request deleted; ``may_have_been_applied`` of that error is True.
+        If its answer is lost, the delete is sent again. The second request may raise `ContactNotFoundError` for the
+        contact that the first one deleted; ``may_have_been_applied`` of that error is True.
         """
         ...
 
@@ -96,7 +97,8 @@ class ListingGateway(Protocol):
     ) -> Listing[Any]:
         """Return an async iterable of the contacts that match `search` and `where` (a provider's condition).
 
-        No request is sent before the iteration starts. ``cursor``, from a `Page` of the same search, resumes there.
+        No request is sent before the iteration starts. ``cursor``, from a `Page` of the same search, resumes after that
+        page.
         """
         ...
 
@@ -128,7 +130,7 @@ class TaggingGateway(Protocol):
     """Changes the tags of a contact."""
 
     async def add_tags(self, identifier: Identifier | str, tags: Iterable[Tag | str]) -> WriteReceipt:
-        """Add tags to the contact; tags that it has already stay. Raises `ContactNotFoundError`."""
+        """Add tags to the contact; its other tags stay. Raises `ContactNotFoundError`."""
         ...
 
     async def remove_tags(self, identifier: Identifier | str, tags: Iterable[Tag | str]) -> WriteReceipt:

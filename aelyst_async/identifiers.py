@@ -1,13 +1,12 @@
-"""How a contact is named: by id, by e-mail or by phone, in a text form with a prefix.
+"""The identifiers of contacts: id, e-mail or phone, each with a string form that has a prefix.
 
-``id:123`` · ``email:ann@example.com`` · ``phone:+60123456789`` (seed page *Get a contact*). The prefix is not
-optional: a bare ``list`` would share the path space of the vendors' other routes, and a bare number could be an id
-or a phone.
+``id:123`` · ``email:ann@example.com`` · ``phone:+60123456789`` (seed page *Get a contact*). The prefix is required: a
+bare ``list`` would conflict with the vendors' other routes, and a bare number could be an id or a phone.
 
-Why so strict. An identifier becomes a path segment or a query value. Whatever text it holds, the request must go
-to the route that the caller meant. Two rules give that: a value that no server could hold (empty, control
-characters, lone surrogates, ``.`` and ``..``) is refused here, and every other character is percent-encoded by
-`encode_segment` except the unreserved ones of RFC 3986 and ``:`` and ``@``, which are plain in a path segment.
+An identifier becomes a path segment or a query value, and no value may change the route of the request. Two rules
+ensure this. A value that no server could hold (empty, control characters, lone surrogates, ``.`` and ``..``) is refused
+here. `encode_segment` percent-encodes every character except the unreserved ones of RFC 3986, and ``:`` and ``@``,
+which a path segment may contain.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ from aelyst_async.errors import InvalidIdentifierError
 __all__ = ["ContactId", "Email", "Identifier", "Phone", "encode_segment", "parse_identifier", "phone_number"]
 
 _MAX_LENGTH = 320
-"""Characters: the longest e-mail address (RFC 3696 erratum 1690: 64 + 1 + 255); ids are far shorter."""
+"""Largest length in characters, that of the longest e-mail address (RFC 3696, erratum 1690: 64 + 1 + 255)."""
 
-# Cc control, Cf invisible, Cs lone surrogate, Zl/Zp line and paragraph separators. Two identifiers that differ in an
-# invisible character look the same and would be two contacts.
+# Cc: control, Cf: invisible, Cs: lone surrogate, Zl/Zp: line and paragraph separator. Two identifiers that differ only
+# in an invisible character look the same and would be two contacts.
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _BLANKS = " \u00a0\u2007\u202f"
 _PHONE_PADDING = re.compile(rf"[{_BLANKS}\-\u2010-\u2015.()\[\]/]")
 _is_plain = re.compile(r"[A-Za-z0-9_.~:@-]*").fullmatch
 is_bare_phone: Callable[[str], re.Match[str] | None] = re.compile(r"\+[0-9]{1,32}").fullmatch
-"""Whether a `str` is ``+`` and digits, so that `Phone` keeps it as it is."""
+"""Matches ``+`` and digits, which `Phone` does not change."""
 _TRUNK_ZERO = re.compile(rf"(\+([0-9]{{1,3}})[{_BLANKS}.)\]\-/]*[(\[])0(?=[0-9]*[)\]])")
 _ZERO_IS_DIALLED = frozenset({"39", "378", "379", "225", "242"})
-"""Country codes (Italy, San Marino, Vatican, Ivory Coast, Congo) whose numbers keep their leading 0 from abroad."""
+"""Country codes (Italy, San Marino, Vatican, Ivory Coast, Congo) whose leading 0 is also dialled from abroad."""
 
 
 def _checked_text(value: object, kind: str) -> str:
@@ -47,7 +46,7 @@ def _checked_text(value: object, kind: str) -> str:
         raise InvalidIdentifierError(f"{kind}: the value is empty")
     if len(value) > _MAX_LENGTH:
         raise InvalidIdentifierError(f"{kind}: {len(value)} characters; at most {_MAX_LENGTH} are accepted")
-    if value.isascii() and value.isprintable():  # nearly always, and much quicker
+    if value.isascii() and value.isprintable():  # the usual case, and much faster
         return value
     for position, character in enumerate(value):
         if unicodedata.category(character) in _FORBIDDEN_CATEGORIES:
@@ -60,14 +59,14 @@ def _checked_text(value: object, kind: str) -> str:
 
 def _convert_id(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
-        if abs(value) >= 10**_MAX_LENGTH:  # str() refuses very long ones with an error of its own
+        if abs(value) >= 10**_MAX_LENGTH:  # str() raises a ValueError for very long ones
             raise InvalidIdentifierError(f"id: the number is longer than {_MAX_LENGTH} digits")
         value = str(value)
     text = _checked_text(value, "id")
     if text != text.strip():
         raise InvalidIdentifierError("id: there are blanks around the value; remove them", text)
     if text in {".", ".."}:
-        # RFC 3986, 5.2.4: as a path segment these mean "here" and "one up", even percent-encoded.
+        # RFC 3986, 5.2.4: as a path segment these mean the current and the parent directory, even percent-encoded.
         raise InvalidIdentifierError("id: '.' and '..' would change the path of the request", text)
     return text
 
@@ -83,7 +82,7 @@ def _convert_email(value: object) -> str:
 
 
 def phone_number(text: str) -> tuple[str, bool]:
-    """Return ``+`` and the digits of a phone number, and whether a zero was left out that is not dialled from abroad.
+    """Return ``+`` and the digits of a phone number, and whether a trunk prefix ``(0)`` was removed.
 
     Blanks, dashes, dots, slashes and brackets are removed. The 0 of ``+44 (0)20 …`` is dialled inside the country
     only. Raises `ValueError` for a number without ``+``, or with anything but digits after it.
@@ -109,13 +108,13 @@ def _convert_phone(value: object) -> str:
 
 
 def _repr(self: object) -> str:
-    # attrs' own fails where the value was just refused, which is when a debugger or an error tracker looks at it.
+    # The repr of attrs fails if the constructor has raised, and debuggers and error trackers then call it.
     return f"{type(self).__name__}(value={getattr(self, 'value', '?')!r})"
 
 
 @attrs.frozen(repr=False)
 class ContactId:
-    """The id that the API gave the contact: an opaque `str` of at most 320 characters. An `int` becomes a `str`.
+    """The contact's id at the API: an opaque `str` of at most 320 characters. An `int` becomes a `str`.
 
     Raises `InvalidIdentifierError`.
     """
@@ -131,7 +130,7 @@ class ContactId:
 
 @attrs.frozen(repr=False)
 class Email:
-    """An e-mail address of at most 320 characters (RFC 3696, erratum 1690). Its case is kept.
+    """An e-mail address of at most 320 characters (RFC 3696, erratum 1690). Upper and lower case are kept.
 
     Raises `InvalidIdentifierError`.
     """
@@ -188,8 +187,9 @@ def parse_identifier(identifier: Identifier | str) -> Identifier:
 
 
 def encode_segment(text: str) -> str:
-    """Return `text` as one path segment: all but unreserved characters, ``:`` and ``@`` percent-encoded (UTF-8).
+    """Return `text` as one path segment. All characters but the unreserved ones, ``:`` and ``@`` are percent-encoded
+    (UTF-8).
 
-    ``/``, ``?``, ``#``, ``%`` and ``+`` never survive, so no text can leave its segment.
+    ``/``, ``?``, ``#``, ``%`` and ``+`` are always encoded, so the result is always a single segment.
     """
     return text if _is_plain(text) else quote(text, safe=":@")

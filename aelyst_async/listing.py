@@ -1,9 +1,9 @@
 """Contacts page by page, over any API that lists them with a cursor.
 
-A provider gives `Listing` one function: it fetches the page at a cursor (`None`: the first page) and returns the
-contacts with the cursor of the next page. `Listing` does the rest. While the caller works on one page, the next page is
-fetched. The listing ends at a page without a cursor. It also ends at a cursor that has been used before, because a
-server that repeats a cursor would be listed for ever.
+A provider passes one function to `Listing`. It fetches the page at a cursor (`None`: the first page) and returns the
+contacts with the cursor of the next page. While the caller processes one page, the next page is fetched. The listing
+ends at a page without a cursor. It also ends at a cursor that occurred before, because the listing would never end
+otherwise.
 """
 
 from __future__ import annotations
@@ -77,5 +77,5 @@ class Listing(Generic[C]):
                     following.cancel()
                     await uninterrupted(asyncio.gather(following, return_exceptions=True))
                 elif not following.cancelled():
-                    following.exception()  # a failure that the caller, who has left, does not get
+                    following.exception()  # the caller has left, so nobody else retrieves the exception
         yield page

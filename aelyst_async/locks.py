@@ -1,21 +1,21 @@
-"""Locks on a file itself, held by a process until it ends. The sync's journal and the jobs' journal use them.
+"""Locks on the database file itself, held by a process until it ends. Both journals (sync and jobs) use them.
 
 A lock file *beside* a database protects a name: a symlink, a hard link or a deleted lock file gives a second process
-the same database under another lock. So the lock is put on the database file: one byte of it for each *slot*, far
-beyond any data, where neither SQLite nor the file's content is disturbed. The operating system releases the lock when
-the process ends, however it ends.
+the same database under another lock. So the lock is on the database file: one byte for each *slot*, far beyond the
+data, where it affects neither SQLite nor the content. The operating system releases the lock when the process ends for
+any reason.
 
-What happens:
+Rules:
 
-* `LockFile(path)` opens the file, and makes it if needed. Within one process, all `LockFile` objects of one file (same
-  device and inode) share a descriptor. POSIX drops *all* of a process' record locks on a file, SQLite's included, when
-  any descriptor of it is closed; so the descriptor is closed only after the last of them.
-* `try_lock(slot)` returns whether this object holds the slot now. Only "somebody holds it" is False; a file system
+* `LockFile(path)` opens the file, and creates it if needed. Within one process, all `LockFile` objects of one file
+  (same device and inode) share a descriptor. POSIX drops *all* of a process' record locks on a file, SQLite's included,
+  when any descriptor of it is closed; so the descriptor is closed only after the last of them.
+* `try_lock(slot)` returns whether this object holds the slot now. False means that another holder has it; a file system
   without locks raises `OSError`.
-* A forked child closes its copies: a lock does not outlive the process that took it.
+* A forked child closes its copies, so that a lock ends with the process that took it.
 
 Linux uses open file description locks (fcntl(2), ``F_OFD_SETLK``), other POSIX systems record locks, Windows
-``msvcrt.locking``. Keep the file on a local disk: network file systems get both SQLite and locks wrong.
+``msvcrt.locking``. Keep the file on a local disk: neither SQLite nor locks are reliable on network file systems.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import attrs
 __all__ = ["LockFile"]
 
 _HELD = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK})
-"""Error numbers that say that another process holds the lock (fcntl(2); EDEADLK is Windows')."""
+"""Error numbers that mean "another process holds the lock" (fcntl(2); EDEADLK on Windows)."""
 
 if sys.platform == "win32":
     import msvcrt
@@ -59,7 +59,7 @@ else:
 
 @attrs.define(eq=False)
 class _Shared:
-    """One open file of this process: its descriptors, its users, and the slots that they hold."""
+    """An open file of this process: its descriptors, its `LockFile` objects, and the slots they hold."""
 
     descriptors: list[int]
     users: int = 0
@@ -73,7 +73,7 @@ _mutex = threading.Lock()
 class LockFile:
     """An open file whose slots can be locked. Close SQLite's connections to the file before `close`.
 
-    Raises `OSError` if the file cannot be opened or made (mode 0600).
+    Creates the file with mode 0600. Raises `OSError` if it cannot be opened or created.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -94,7 +94,7 @@ class LockFile:
         found = os.fstat(descriptor)
         identity = (found.st_dev, found.st_ino)
         shared = _files.setdefault(identity, _Shared([]))
-        shared.descriptors.append(descriptor)  # a second one if the name changed meanwhile: never close it early
+        shared.descriptors.append(descriptor)  # a second one if the file was renamed meanwhile; it must stay open too
         return identity, shared
 
     def try_lock(self, slot: int = 0) -> bool:
@@ -124,7 +124,7 @@ class LockFile:
             self._shared.held.remove(slot)
 
     def is_locked(self, slot: int = 0) -> bool:
-        """Return whether anybody holds `slot`. Raises `OSError`."""
+        """Return whether any holder has `slot`. Raises `OSError`."""
         with _mutex:
             if slot in self._shared.held:
                 return True
@@ -134,7 +134,7 @@ class LockFile:
         return False
 
     def is_current(self) -> bool:
-        """Return whether `path` still leads to this file: it has been neither removed nor replaced."""
+        """Return whether `path` still names this file, so it was neither removed nor replaced."""
         try:
             found = self.path.stat()
         except OSError:
@@ -157,7 +157,7 @@ class LockFile:
 
 
 def _forget() -> None:
-    """Give up in a forked child what its parent holds."""
+    """Close the parent's files in a forked child."""
     global _mutex  # noqa: PLW0603 - the parent's may be locked for ever here
     _mutex = threading.Lock()
     for shared in _files.values():

@@ -9,14 +9,14 @@
         next(items)      ────── item ─────────────▶
         returns or raises ◀──── result ───────────── the task has ended
 
-The process has one portal, started when it is first used and stopped at exit. One is enough, since calls only wait
-for the network, and necessary: a `RateLimiter` that gateways share belongs to one event loop.
+The process has one portal, started at its first use and stopped at exit. One is sufficient, because calls mostly wait
+for the network. More than one would break a shared `RateLimiter`, which belongs to one event loop.
 
-Input iterables are read in the caller's thread. Database cursors (sqlite3, Django's ORM) refuse every other thread,
-and Django refuses a thread that runs an event loop.
+Input iterables are read in the caller's thread, because database cursors (sqlite3, Django's ORM) cannot be used in
+another thread, and Django's ORM cannot be used in a thread that runs an event loop.
 
-A forked child has no threads but the one that forked. It gets a portal of its own, and what was opened before the
-fork is refused there: its connections are the parent's.
+A forked child has only the thread that forked. It gets its own portal. Objects that were opened before the fork raise
+an error there, because their connections belong to the parent.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ V = TypeVar("V")
 
 
 class _Want:
-    """Asks the caller's thread for the next input item."""
+    """A message that asks the caller's thread for the next input item."""
 
 
 class _Ended:
@@ -66,7 +66,9 @@ class Feed(Generic[T]):
         return (await self._next)()
 
     def read(self) -> Callable[[], T]:
-        """Read one item, in the caller's thread. Return a function that returns it or raises what reading raised."""
+        """Read one item, in the caller's thread. Return a function that returns the item or raises the error of reading
+        it.
+        """
         try:
             item = next(self.items)
         except StopIteration:
@@ -76,7 +78,7 @@ class Feed(Generic[T]):
         return lambda: item
 
     def give(self, item: Callable[[], T]) -> None:
-        """Hand the item over, in the loop's thread."""
+        """Deliver the item, in the loop's thread."""
         if self._next is not None and not self._next.done():
             self._next.set_result(item)
 
@@ -104,11 +106,11 @@ class Portal:
         self._thread.start()
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run `work` in the loop and return its result. See `feed`, which this is without the input."""
+        """Run `work` in the loop and return its result; like `feed`, but without input."""
         return self.feed(work, Feed(()))
 
     def feed(self, work: Callable[[], Coroutine[Any, Any, T]], feed: Feed[Any]) -> T:
-        """Run `work` in the loop, serve the `feed` that it reads from, and return its result.
+        """Run `work` in the loop, read the items for its `feed` in this thread, and return its result.
 
         The task sees the caller's context variables. An exception that a signal handler raises here
         (`KeyboardInterrupt`) cancels the task and is raised once the task has ended; a second one is raised at once.
@@ -147,10 +149,12 @@ class Portal:
         try:
             raise message.error
         finally:
-            del message  # or frame, traceback and error hold each other until the garbage collector runs
+            del message  # breaks the reference cycle of frame, traceback and error
 
     def iterate(self, make: Callable[[], AsyncIterable[V]], feed: Feed[Any]) -> Iterator[V]:
-        """Iterate over what `make`, called in the loop, returns. Closing the iterator closes the async one."""
+        """Call `make` in the loop and iterate over the async iterator that it returns. Closing this iterator closes
+        that one.
+        """
         stream: AsyncIterator[V] | None = None
 
         async def advance() -> tuple[bool, V | None]:
@@ -174,18 +178,18 @@ class Portal:
                     return
                 yield cast(V, item)
         finally:
-            if threading.current_thread() is self._thread:  # garbage collection ended the iterator here
+            if threading.current_thread() is self._thread:  # closed by the garbage collector
                 self._loop.create_task(close())
             elif self.alive:
                 self.run(close)
 
     @property
     def alive(self) -> bool:
-        """Whether the loop runs, and in this process."""
+        """Whether the loop runs in this process."""
         return not self._stopped and self._pid == os.getpid()
 
     def check_usable(self) -> None:
-        """Raise `ConfigurationError` where a call would never return."""
+        """Raise `ConfigurationError` if a call would never return."""
         if self._pid != os.getpid():
             raise ConfigurationError(
                 "this blocking gateway was opened before the process was forked; open one in each worker process"
@@ -198,7 +202,7 @@ class Portal:
             raise ConfigurationError("the interpreter is exiting: no call can be made")
 
     def stop(self) -> None:
-        """Cancel what runs, close what is open, and end the thread. Idempotent; does nothing in a forked child."""
+        """Cancel running calls, close open gateways, and end the thread. Idempotent. Does nothing in a forked child."""
         with self._lock:
             if self._stopped or self._pid != os.getpid():
                 return
@@ -207,7 +211,7 @@ class Portal:
         self._thread.join()
 
     def _call_soon(self, callback: Callable[..., object], *arguments: Any) -> None:
-        with self._lock:  # so that what is called before `stop` has run before the loop stops
+        with self._lock:  # so that calls submitted before `stop` run before the loop stops
             if self._stopped:
                 raise ConfigurationError("the interpreter is exiting: no call can be made")
             self._loop.call_soon_threadsafe(callback, *arguments)
@@ -236,11 +240,13 @@ async def _report(work: Callable[[], Coroutine[Any, Any, Any]], inbox: SimpleQue
 _lock = threading.Lock()
 _portal: Portal | None = None
 _parents: list[Portal] = []
-"""Portals of parent processes. Closing a copy of an event loop would change what the parent's polls, so they stay."""
+"""Portals of parent processes. They are kept, because closing a copy of an event loop would change the parent's epoll
+set.
+"""
 
 
 def portal() -> Portal:
-    """Return the portal of this process; start it if that is still to be done."""
+    """Return the portal of this process; start it if necessary."""
     global _portal  # noqa: PLW0603 - one for the process
     with _lock:
         if _portal is None:

@@ -1,4 +1,4 @@
-"""A pytest plugin for users' projects: the fixture ``sandbox``, an account of its own for each test.
+"""A pytest plugin for users' projects. The fixture ``sandbox`` gives each test its own account.
 
     from aelyst_async.pytest_plugin import SandboxFixture
 
@@ -9,16 +9,16 @@
 Async tests need a plugin that runs them: pytest-asyncio with ``asyncio_mode = "auto"`` (or a mark on each test), or
 anyio.
 
-There is one server for each test session: a real one, on 127.0.0.1 and a free port, in its own thread; under xdist one
-for each worker. Each test gets its own account there. No other test sees its contacts, quotas, faults and clock.
+Each test session has one server on 127.0.0.1 and a free port, in its own thread; under xdist each worker has one. Each
+test gets its own account there, with its own contacts, quotas, faults and clock.
 
 The quota is 1000 requests per second and endpoint, with headers, so that it does not slow tests down. The marker sets
-another one, and switches and faults::
+another quota, switches and faults::
 
     @pytest.mark.sandbox(quota="10/s", switches={"aelyst.put_missing": 400}, faults=["reset-after=nth:1"])
 
-The report of a failed test shows the last requests. Nothing heavy is imported before a test asks for the fixture, so
-the plugin costs nothing in projects that do not use it.
+The report of a failed test shows the last requests. The sandbox is imported when a test first uses the fixture, so
+other projects are not slowed down.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ T = TypeVar("T")
 
 _QUOTA = "1000/s"
 _TIMEOUT = 30.0
-"""Seconds until a server that does not answer is an error, so that no test hangs."""
+"""Seconds to wait for the server before a test fails."""
 _SHOWN = 20
-"""Requests in the report of a failed test."""
+"""Number of requests in the report of a failed test."""
 
 
 class SandboxServer:
@@ -84,7 +84,7 @@ class SandboxServer:
             await self._stop.wait()
 
     def call(self, work: Callable[[], T]) -> T:
-        """Run `work` in the server's thread and return its result, or raise what it raised."""
+        """Run `work` in the server's thread; return its result or raise its error."""
         if threading.current_thread() is self._thread:
             return work()
         result: concurrent.futures.Future[T] = concurrent.futures.Future()
@@ -110,7 +110,7 @@ class SandboxFixture(_AccountApi):
 
     Use it as the type of the fixture ``sandbox``. ``fail_next``, ``advance``, ``requests``, ``counters``,
     ``contacts``, ``add_contact``, ``assume``, ``add_fault``, ``base_url``, ``token`` and the others may be called from
-    a plain test and from an async one: each runs in the server's thread.
+    plain and async tests. Each runs in the server's thread.
     """
 
     def __init__(self, server: SandboxServer, account: Account) -> None:
@@ -133,13 +133,13 @@ class SandboxFixture(_AccountApi):
             return sorted({*super().__dir__(), *(name for name in dir(self._target) if not name.startswith("_"))})
 
     def __repr__(self) -> str:
-        # Reads two strings, so it needs no turn in the server's thread, which may have ended.
+        # Not in the server's thread, which may have ended: it only reads two strings.
         return repr(self._target).replace("Account", type(self).__name__, 1)
 
     @property
     def aelyst(self) -> AelystGateway:
         """A gateway to this account's Aelyst, closed with the test. For async tests."""
-        # A new contact can be read at once here, unless the test says otherwise: there is no settle time.
+        # No settle time: a new contact can be read at once, unless the test sets the switch ``visible_after``.
         gateway: AelystGateway = self._gateway("aelyst", settle=0)
         return gateway
 
@@ -190,12 +190,12 @@ class SandboxFixture(_AccountApi):
         return gateway
 
     def _close_with(self, loop: asyncio.AbstractEventLoop, gateway: Any) -> None:
-        """Have the gateway closed in its own loop, whichever plugin runs that loop.
+        """Close the gateway in its own loop, with any plugin that runs the loop.
 
-        A connection can only be closed in the loop that opened it, and this fixture is a plain one, torn down
-        outside of any loop, perhaps after the loop has gone. But every runner (asyncio, pytest-asyncio, anyio) ends
-        with ``loop.shutdown_asyncgens()``, which finishes the async generators that were begun in the loop. So one is
-        begun here that closes the gateway when it is finished.
+        A connection can only be closed in the loop that opened it, but this plain fixture is torn down outside of any
+        loop, perhaps after the loop was closed. Every runner (asyncio, pytest-asyncio, anyio) ends with
+        ``loop.shutdown_asyncgens()``, which closes the async generators that were started in the loop. So an async
+        generator is started here that closes the gateway when it is closed.
         """
 
         async def closing() -> AsyncGenerator[None, None]:
@@ -211,7 +211,8 @@ class SandboxFixture(_AccountApi):
 
     def _close(self) -> None:
         for loop, generator in self._closers:
-            # A loop of a wider scope goes on after this test: close in it now. A closed one has done it already.
+            # A loop of a wider scope still runs after this test, so close the gateway in it now. A closed loop has
+            # closed it already.
             if not loop.is_closed() and not loop.is_running():
                 loop.run_until_complete(generator.aclose())
 

@@ -1,15 +1,15 @@
-"""Find providers by name, and open them from the environment.
+"""Finds providers by name, and opens gateways with settings from the environment.
 
 A provider is a class under the entry-point group ``aelyst_async.providers`` (name → gateway class), so a third party
-adds one by publishing a package. Its credential and its base URL come from the environment by one rule, the same for
-all: the first parameter of the class is the credential, and the variables are ``NAME_PARAMETER`` and
-``NAME_BASE_URL`` in capitals. So ``AelystGateway(token, …, base_url=…)``, published as ``aelyst``, reads
-``AELYST_TOKEN`` and ``AELYST_BASE_URL``; ``DmChampGateway(api_key, …)`` reads ``DMCHAMP_API_KEY``.
+adds one by publishing a package. Credential and base URL come from the environment by one rule: the first parameter of
+the class is the credential, and the variables are ``NAME_PARAMETER`` and ``NAME_BASE_URL`` in upper case. So
+``AelystGateway(token, …, base_url=…)``, published as ``aelyst``, reads ``AELYST_TOKEN`` and ``AELYST_BASE_URL``;
+``DmChampGateway(api_key, …)`` reads ``DMCHAMP_API_KEY``.
 
-Types. At run time nothing here knows a provider. For type checkers alone, `open_gateway` has an overload for each
-name that this distribution publishes; the imports behind them stand under ``TYPE_CHECKING``. A stub file would hide
-the implementation from the checkers, and a protocol would lose the provider's own models. A gateway class in place of
-the name gives the same types for a third party's provider, without an overload.
+Types: at run time this module knows no provider. For type checkers, `open_gateway` has an overload for each name that
+this distribution publishes, with imports under ``TYPE_CHECKING``. A stub file would hide the implementation from the
+checkers, and a protocol would lose the provider's own models. For a third party's provider, pass the gateway class
+instead of the name to get its type.
 """
 
 from __future__ import annotations
@@ -84,14 +84,14 @@ def open_gateway(provider: str | type[Any], /, **settings: Any) -> Any:
     """Return a gateway of `provider`, with its credential and base URL from the environment.
 
     ``open_gateway("aelyst")`` reads ``AELYST_TOKEN`` and, if set, ``AELYST_BASE_URL``. Keyword arguments are those of
-    the class and take precedence. A plain function: nothing is opened before the first call. The result is a
-    `ContactReader` and whatever else the provider can do; use it as ``async with``.
+    the class and take precedence. This is a plain function: no connection is opened before the first call. The result
+    is at least a `ContactReader`; use it with ``async with``.
 
     Type checkers know the gateway's class for the names "aelyst", "dmchamp", "callab" and "respondio". For any other
     provider pass its gateway class instead of the name: ``open_gateway(AcmeGateway)``. The class need not be published;
-    its ``provider`` attribute is the name that the variables begin with. A name known only at run time gives `Any`.
+    the variables begin with its ``provider`` attribute. For a name that is known only at run time, the type is `Any`.
 
-    Raises `ConfigurationError` for an unknown provider, a missing credential, or a setting that the class refuses.
+    Raises `ConfigurationError` for an unknown provider, a missing credential, or an invalid setting.
     """
     if isinstance(provider, type):
         kind, provider = provider, _name_of(provider)
@@ -102,7 +102,7 @@ def open_gateway(provider: str | type[Any], /, **settings: Any) -> Any:
         if not os.environ.get(variable):
             raise ConfigurationError(f"{provider}: no credential; set {variable}, or pass {parameter}=…")
         settings[parameter] = os.environ[variable]
-    # What fails below must not have the credential in the variables of its traceback's frames.
+    # If the code below raises, no frame of the traceback may have the credential in a variable.
     settings[parameter] = secret = sealed(settings[parameter])
     parameters = inspect.signature(kind).parameters
     base_url = os.environ.get(_variable(provider, "base_url"))
@@ -117,13 +117,13 @@ def open_gateway(provider: str | type[Any], /, **settings: Any) -> Any:
             f"{provider}: no setting named {', '.join(unknown)}; there are {', '.join(parameters)}"
         )
     try:
-        if isinstance(secret, Secret):  # a third party's class gets the credential as it was given
+        if isinstance(secret, Secret):  # a third party's class expects the credential unwrapped
             gateway = shielded(lambda: kind(**{**settings, parameter: secret.reveal()}))
         else:
-            Credential(secret, f"{provider} {parameter}")  # refuses what is neither a str nor a callable
+            Credential(secret, f"{provider} {parameter}")  # raises if it is neither a str nor a callable
             gateway = shielded(lambda: kind(**settings))
     except ConfigurationError:
-        settings.clear()  # a base URL may hold a password
+        settings.clear()  # a base URL may contain a password
         raise
     if not isinstance(gateway, ContactReader):
         raise ConfigurationError(f"the provider {provider!r} ({kind.__name__}) has no `provider` or no `get`")

@@ -1,8 +1,8 @@
-"""What an API takes: one table a provider, from which everything that needs to know it reads.
+"""The writable fields of an API, as one table for each provider.
 
-A `ContactSchema` lists the writable fields with the vendor's key, whether null clears it, and whether create and
-update take it. The adapter encodes a request body from it; the sync validates a row and maps column names by it
-before any request; the command line makes options of it. So a field is described once.
+A `ContactSchema` lists each field with the vendor's key, whether null clears it, and whether create and update accept
+it. The adapter encodes request bodies with it. The sync maps column names and validates rows with it before any
+request. The command line derives options from it. So a field is described once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 Operation: TypeAlias = Literal["create", "update"]
 
 Kind: TypeAlias = Literal["text", "email", "phone", "url", "language", "country", "bool", "object", "custom_fields"]
-"""How a field's text in a table is read and what a strict validation may demand of it."""
+"""The kind of a field. It determines how a table's cell is read and validated."""
 
 
 def text(value: Any) -> str:
@@ -57,7 +57,7 @@ def boolean(value: Any) -> bool:
 
 
 def json_object(value: Any) -> dict[str, Any]:
-    """Encode a JSON object: a mapping with text keys, of nothing but JSON's types."""
+    """Encode a JSON object: a mapping with `str` keys and values of JSON's types."""
     if not isinstance(value, Mapping):
         raise ValueError(f"expected a mapping, got {type(value).__name__}")  # noqa: TRY004
     try:
@@ -70,7 +70,7 @@ def json_object(value: Any) -> dict[str, Any]:
 
 
 def email(value: Any) -> str:
-    """Encode an e-mail address, as it is written. Raises `ValueError` for what no API takes as one."""
+    """Encode an e-mail address unchanged. Raises `ValueError` for an address that no API accepts."""
     try:
         return Email(text(value)).value
     except InvalidIdentifierError:
@@ -118,7 +118,7 @@ _ENCODERS: dict[str, Callable[[Any], Any]] = {
 
 
 def check_fields(fields: object, provider: str) -> None:
-    """Raise `UnsupportedFieldError` where what was passed as the fields is no `ContactFields`."""
+    """Raise `UnsupportedFieldError` unless the `fields` argument is a `ContactFields`."""
     if not isinstance(fields, ContactFields):
         got = f"the class {fields.__name__}" if isinstance(fields, type) else type(fields).__name__
         raise UnsupportedFieldError(f"{provider}: expected ContactFields(first_name=…) or a subclass, got {got}")
@@ -134,8 +134,8 @@ def _names(kind: type[ContactFields]) -> tuple[str, ...]:
 class ItemRule:
     """One named value of a field such as ``custom_fields``.
 
-    ``kind``: its type, one of `aelyst_async.tables.values.CUSTOM_TYPES`. ``options``: what a list accepts (empty: not
-    known).
+    ``kind``: its type, one of `aelyst_async.tables.values.CUSTOM_TYPES`. ``options``: the values that a list accepts
+    (empty: unknown).
     """
 
     name: str
@@ -147,12 +147,12 @@ class ItemRule:
 class FieldRule:
     """One writable field: ``name`` in `ContactFields`, ``wire`` in the vendor's JSON.
 
-    ``encode`` turns a value that is not None into JSON and raises `ValueError` with the reason where there is no
-    rule for it; by default the encoder of its ``kind``, so that code and tables are held to the same rules.
-    ``nullable``: None may be sent. ``create`` / ``update``: which operations take the field. ``required``: create
-    demands it. ``item``: for a field that is a tuple of named values (``custom_fields``), what makes one of them from
-    its name and value. ``items``: the named values that there are, by every name they may be given by (None: not known,
-    so any name is accepted).
+    ``encode`` converts a value (not None) to JSON and raises `ValueError` with the reason if the value is invalid. The
+    default is the encoder of the ``kind``, so that the same rules hold for code and tables. ``nullable``: whether None
+    may be sent. ``create``, ``update``: whether the operation accepts the field. ``required``: whether create requires
+    it. ``item``: for a field that is a tuple of named values (``custom_fields``), the function that constructs one from
+    name and value. ``items``: the rules of the existing named values, by each of their names (None: unknown, so any
+    name is accepted).
     """
 
     name: str
@@ -171,7 +171,7 @@ class FieldRule:
 
 @attrs.frozen
 class FieldProblem:
-    """Why a field is refused: its name in `ContactFields`, the rule it breaks (one word), and the words for people."""
+    """A refused field: its name in `ContactFields`, the rule it breaks (one word), and a message for people."""
 
     field: str
     rule: Literal["unknown", "create-only", "read-only", "null", "type", "required"]
@@ -179,7 +179,7 @@ class FieldProblem:
 
 
 def _by_name(rules: tuple[FieldRule, ...]) -> dict[str, FieldRule]:
-    """Return the rules by our names and by the vendor's; of rules with the same name the first."""
+    """Return the rules by our names and by the vendor's. If several rules have one name, the first is returned."""
     names: dict[str, FieldRule] = {}
     for rule in rules:
         names.setdefault(rule.name, rule)
@@ -189,10 +189,10 @@ def _by_name(rules: tuple[FieldRule, ...]) -> dict[str, FieldRule]:
 
 @attrs.frozen(kw_only=True)
 class ContactSchema:
-    """The writable fields of one API, and the names of those that it only shows.
+    """The writable fields of one API, and the names of its read-only fields.
 
-    ``fields_type`` is the provider's `ContactFields`; ``read_only`` maps the vendor's names of fields that answers
-    hold and writes do not take to ours.
+    ``fields_type`` is the provider's `ContactFields` class. ``read_only`` maps the vendor's names of fields that
+    responses contain and writes do not accept to our names.
     """
 
     provider: str
@@ -204,13 +204,13 @@ class ContactSchema:
     )
 
     def rule(self, name: str) -> FieldRule | None:
-        """Return the rule of the field `name`, ours or the vendor's."""
+        """Return the rule of the field with this name, ours or the vendor's."""
         return self._by_name.get(name)
 
     def encode(self, fields: ContactFields, operation: Operation) -> dict[str, Any]:
-        """Return the JSON body of `operation` for `fields`: what is `UNSET` is left out, None is null.
+        """Return the JSON body of `operation` for `fields`. A field that is `UNSET` is left out, None becomes null.
 
-        Raises `UnsupportedFieldError`, naming every problem, if the API would not take it.
+        Raises `UnsupportedFieldError` that names every problem, if the API would not accept the fields.
         """
         body, problems = self._walk(fields, operation)
         if problems:
@@ -226,11 +226,11 @@ class ContactSchema:
         return body
 
     def problems(self, fields: ContactFields, operation: Operation) -> tuple[FieldProblem, ...]:
-        """Return everything that `encode` would refuse, without raising."""
+        """Return the problems for which `encode` would raise."""
         return tuple(self._walk(fields, operation)[1])
 
     def create_only(self, fields: ContactFields) -> tuple[str, ...]:
-        """Return the names of the given fields that create takes and update does not."""
+        """Return the names of the given fields that create accepts and update does not."""
         check_fields(fields, self.provider)
         return tuple(
             name for name, _ in fields.given() if (rule := self.rule(name)) and rule.create and not rule.update

@@ -1,8 +1,8 @@
-"""What the journals in SQLite share: the marks of their files, the meaning of SQLite's errors, and group commit.
+"""Shared by the journals in SQLite: application ids, messages for SQLite's errors, and group commit.
 
-Group commit: one thread owns the database. Requests that arrive while a transaction is on its way to the disk become
-the next transaction. A burst of a thousand requests costs a few syncs to disk, and the event loop waits for none of
-them. The slower the disk, the larger the groups.
+Group commit: one thread owns the database. Requests that arrive while a transaction is written to the disk form the
+next transaction. So a burst of a thousand requests costs a few syncs to disk, and the event loop does not wait for
+them. A slower disk leads to larger groups.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _SIGNS: tuple[tuple[Trouble, tuple[str, ...]], ...] = (
     ("not a database", ("not a database",)),
     ("damaged", ("malformed", "no such table", "no such column", "has no column")),
 )
-"""Words of SQLite's messages. Its error codes are in the exceptions from Python 3.11 on only."""
+"""Parts of SQLite's messages, because exceptions have SQLite's error code only from Python 3.11 on."""
 
 
 def trouble_of(message: str) -> Trouble:
-    """Return what a message of `sqlite3` means for the file."""
+    """Return an explanation of a message of `sqlite3`."""
     for trouble, signs in _SIGNS:
         if any(sign in message for sign in signs):
             return trouble
@@ -50,26 +50,27 @@ _Request: TypeAlias = "tuple[W, asyncio.Future[Any] | None]"
 _Answer: TypeAlias = "tuple[asyncio.Future[Any], Any]"
 
 _PORTION = 25
-"""Answers that the event loop gets in one turn, so that a burst does not delay other tasks."""
+"""Largest number of results delivered in one iteration of the event loop, so that a burst does not delay other tasks.
+"""
 
 
 class GroupCommit(ABC, Generic[W]):
-    """A thread that carries out requests in groups and answers them in the event loop.
+    """A thread that executes requests in groups and delivers their results in the event loop.
 
-    A subclass says what happens in the thread (`_begin`, `_commit`, `_end`) and which error callers get (`_failure`).
-    Every request is answered, whatever ends the thread. The thread is a daemon, so that a program that exits does not
-    wait for ever; an exit handler stops it in order.
+    A subclass implements the work of the thread (`_begin`, `_commit`, `_end`) and the error for callers (`_failure`).
+    Every request gets a result or an error, also if the thread fails. The thread is a daemon, so it cannot block the
+    exit of a program; an exit handler stops it in an orderly way.
     """
 
     group_size: int = 500
     """Largest number of requests in a transaction."""
     linger: float = 0.0
-    """Longest delay, in seconds, of requests that no caller waits for."""
+    """Longest delay, in seconds, of requests without a waiting caller."""
 
     def __init__(self) -> None:
         self._cause: BaseException | None = None
-        """What ended the thread before it was closed."""
-        self._changed = threading.Condition()  # guards the next three
+        """The exception that ended the thread before it was closed."""
+        self._changed = threading.Condition()  # guards the next three attributes
         self._requests: list[_Request[W]] = []
         self._awaited = 0
         self._closing = True
@@ -80,13 +81,13 @@ class GroupCommit(ABC, Generic[W]):
 
     @abstractmethod
     def _begin(self) -> None:
-        """Open the database. An exception is what `open` raises."""
+        """Open the database. `open` raises the exceptions of this method."""
 
     @abstractmethod
     def _commit(self, works: Sequence[W]) -> Sequence[Any]:
-        """Carry out `works` in one transaction; return a result for each, an `Exception` for one that failed.
+        """Execute `works` in one transaction; return a result for each, or an `Exception` if it failed.
 
-        An exception that is raised ends the thread.
+        If this method raises, the thread ends.
         """
 
     @abstractmethod
@@ -95,15 +96,15 @@ class GroupCommit(ABC, Generic[W]):
 
     @abstractmethod
     def _failure(self, cause: BaseException | None) -> Exception:
-        """Return a new error for a caller that gets no answer: `cause` ended the thread; None: it does not run."""
+        """Return a new error for a caller without a result. `cause` ended the thread; None: the thread does not run."""
 
     def _died(self, cause: BaseException) -> None:
-        """Report that an exception ended the thread."""
+        """Report the exception that ended the thread."""
 
     # In the event loop.
 
     async def open(self) -> None:
-        """Start the thread and return once the database is open. Raises what `_begin` raised."""
+        """Start the thread and return once the database is open. Raises the exceptions of `_begin`."""
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         opened: asyncio.Future[None] = self._loop.create_future()
@@ -118,7 +119,7 @@ class GroupCommit(ABC, Generic[W]):
             raise
 
     async def close(self) -> None:
-        """Commit what is asked for and stop the thread. Idempotent. A cancellation is raised afterwards."""
+        """Commit the pending requests and stop the thread. Idempotent. A cancellation is raised afterwards."""
         try:
             if self._thread is not None and self._thread.is_alive():
                 self._close_soon()
@@ -127,7 +128,7 @@ class GroupCommit(ABC, Generic[W]):
             self.stop()
 
     def stop(self) -> None:
-        """Commit what is asked for, stop the thread and wait for it. Blocks. Idempotent.
+        """Commit the pending requests, stop the thread and wait for it. Blocks. Idempotent.
 
         Does nothing in a forked child, which has no thread.
         """
@@ -143,7 +144,7 @@ class GroupCommit(ABC, Generic[W]):
             self._changed.notify()
 
     def put(self, work: W) -> None:
-        """Have `work` committed soon. Requests keep their order. Ignored if an error has ended the thread."""
+        """Commit `work` soon, without waiting. Requests keep their order. Ignored if an error has ended the thread."""
         with self._changed:
             if self._cause is None:
                 self._requests.append((work, None))
@@ -151,8 +152,8 @@ class GroupCommit(ABC, Generic[W]):
                     self._changed.notify()
 
     async def ask(self, work: W) -> Any:
-        """Return the result of `work` once it is committed. Raises its error, or that of the thread."""
-        if self._thread is None or not self._thread.is_alive():  # a fork copies no thread, and maybe a locked lock
+        """Return the result of `work` once it is committed. Raises the error of `work` or of the thread."""
+        if self._thread is None or not self._thread.is_alive():  # threads are not copied by a fork
             raise self._failure(self._cause)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         with self._changed:
@@ -184,7 +185,7 @@ class GroupCommit(ABC, Generic[W]):
             self._cause = error
             self._died(error)
         finally:
-            with self._changed:  # requests that came too late; nothing is accepted any more
+            with self._changed:  # requests that were submitted too late; no more are accepted
                 self._closing = True
                 group, self._requests = group + self._requests, []
             self._end()
@@ -192,7 +193,7 @@ class GroupCommit(ABC, Generic[W]):
             self._post([(self._ended, None)])
 
     def _next_group(self) -> list[_Request[W]]:
-        """Return what is to be committed next; empty at the end."""
+        """Return the next requests to commit; empty at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._requests)
             self._changed.wait_for(
@@ -208,7 +209,9 @@ class GroupCommit(ABC, Generic[W]):
             self._loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
-        """Answer, in the loop and in order, one portion in each turn; tasks that an answer wakes run in between."""
+        """Deliver results in the loop and in order, one portion in each iteration. Tasks that a result wakes run in
+        between.
+        """
         for _ in range(min(_PORTION, len(self._answers))):
             future, result = self._answers.popleft()
             if future.done():  # its caller was cancelled

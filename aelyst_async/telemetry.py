@@ -2,16 +2,16 @@
 
 ::
 
-    aelyst PUT /contact/{identifier}        a call with its repeats and waits            INTERNAL
+    aelyst PUT /contact/{identifier}        a call with its retries and waits            INTERNAL
     ├── PUT /contact/{identifier}           an attempt: one request                      CLIENT, 429
     └── PUT /contact/{identifier}           its repeat (http.request.resend_count)       CLIENT, 200
 
-The attempts follow the HTTP client semantic conventions (stable, 1.23 and later) with one exception: ``url.full`` has
-``REDACTED`` in place of the contact, and no query, because the query may contain the credential. ``url.template`` has
-the address as a template. No event, span or metric contains a contact's data, a body or a header.
+The attempts follow the HTTP client semantic conventions (stable, 1.23 and later) with one exception: ``url.full``
+contains ``REDACTED`` instead of the contact, and no query, because the query may contain the credential.
+``url.template`` is the URL as a template. No event, span or metric contains a contact's data, a body or a header.
 
-During an attempt, the instrumentations of other libraries are suppressed by OpenTelemetry's own switch. That of aiohttp
-would report each request a second time, with the whole URL.
+During an attempt, the instrumentations of other libraries are suppressed by OpenTelemetry's own switch. The one of
+aiohttp would report each request a second time, with the whole URL.
 
 OpenTelemetry is imported only by `instrument`. For a gateway that is not instrumented, a call costs one truth test.
 """
@@ -52,7 +52,7 @@ _ATTEMPTS = (1.0, 2.0, 3.0, 4.0, 5.0, 8.0)
 
 
 def available() -> bool:
-    """Whether OpenTelemetry's API is installed. Looks without importing it."""
+    """Whether OpenTelemetry's API is installed. Does not import it."""
     return importlib.util.find_spec("opentelemetry") is not None and _has("opentelemetry.trace")
 
 
@@ -62,10 +62,10 @@ def instrument(
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
 ) -> Callable[[], None]:
-    """Trace and measure all calls of `gateway` and its views from now on, and its rate limiter; return what ends it.
+    """Trace and measure all calls of `gateway` and its views, and its rate limiter. Return a function that stops this.
 
-    The providers default to OpenTelemetry's global ones. Raises `ConfigurationError` where OpenTelemetry is not
-    installed, and for a gateway that tells no events.
+    The providers default to OpenTelemetry's global ones. Raises `ConfigurationError` if OpenTelemetry is not installed
+    or the gateway reports no events.
     """
     _require()
     if not isinstance(gateway, HttpGateway):
@@ -95,7 +95,7 @@ def instrument(
 def instrument_jobs(
     jobs: Jobs, *, name: str = "jobs", meter_provider: MeterProvider | None = None
 ) -> Callable[[], None]:
-    """Measure the queue of `jobs` under `name` from now on; return what ends it. Raises as `instrument`."""
+    """Measure the queue of `jobs` under `name`. Return a function that stops this. Raises as `instrument`."""
     _require()
     meters = _meters(meter_provider)
     meters.jobs[jobs] = name
@@ -108,7 +108,7 @@ def instrument_jobs(
 
 @attrs.define
 class _Open:
-    """A call under way: its span and, during an attempt, the attempt's, each with what makes it current."""
+    """A running call: its span and, during an attempt, the span of the attempt, each with its context token."""
 
     span: Span
     token: Any
@@ -118,7 +118,7 @@ class _Open:
 
 
 class _Watcher:
-    """Turns the events of calls into spans and measurements. One for each gateway."""
+    """Converts the events of calls to spans and measurements. One for each gateway."""
 
     def __init__(self, tracer: Tracer, meters: _Meters) -> None:
         from opentelemetry import context
@@ -126,7 +126,7 @@ class _Watcher:
         self._tracer = tracer
         self._meters = meters
         self._calls: dict[Call, _Open] = {}
-        # The switch is OpenTelemetry's, its name is not public; without it there is nothing to be silenced.
+        # OpenTelemetry's switch has no public name. Versions without it have no instrumentation to suppress.
         self._silence: str | None = getattr(context, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", None)
 
     def call(self, call: Call) -> None:
@@ -207,7 +207,7 @@ def _end(span: Span, error: str | None) -> None:
 
 
 def _error_type(status: int | None, error: str | None) -> str | None:
-    """Return ``error.type`` of an attempt: the status from 400 on, else the class of what went wrong."""
+    """Return ``error.type`` of an attempt: the status from 400 on, else the name of the error class."""
     return str(status) if status is not None and status >= 400 else error
 
 
@@ -230,7 +230,7 @@ def _redacted_url(call: Call) -> str:
 
 
 class _Meters:
-    """The instruments of one meter provider, made once: OpenTelemetry warns of doubles."""
+    """The instruments of one meter provider, created once, because OpenTelemetry warns of duplicates."""
 
     def __init__(self, meter: Meter) -> None:
         self.limiters: WeakKeyDictionary[RateLimiter, int] = WeakKeyDictionary()
@@ -285,7 +285,7 @@ def _histogram(meter: Meter, name: str, unit: str, description: str, bounds: tup
     try:
         return meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=bounds)
     except TypeError:
-        # Before OpenTelemetry 1.30: in a program that has not asked for our extra, but for which it is all the same.
+        # OpenTelemetry before 1.30, in a program without our extra.
         return meter.create_histogram(name, unit, description)
 
 
@@ -312,7 +312,7 @@ def _observer(
 
 
 def _by_endpoint(buckets: Iterable[BucketSnapshot]) -> dict[tuple[str, str], list[BucketSnapshot]]:
-    """Group by account and endpoint: a bucket for a path is named by it, and it holds a contact."""
+    """Group by account and endpoint, because the name of a bucket for a path contains a contact."""
     grouped: dict[tuple[str, str], list[BucketSnapshot]] = {}
     for bucket in buckets:
         grouped.setdefault((bucket.account, bucket.endpoint), []).append(bucket)
@@ -320,7 +320,7 @@ def _by_endpoint(buckets: Iterable[BucketSnapshot]) -> dict[tuple[str, str], lis
 
 
 def _snapshot(limiter: RateLimiter) -> tuple[BucketSnapshot, ...]:
-    # Read in the exporter's thread, while the loop may be adding a bucket.
+    # Runs in the exporter's thread, while the event loop may add a bucket.
     for _ in range(10):
         with contextlib.suppress(RuntimeError):  # "changed size during iteration"
             return limiter.snapshot()
@@ -341,7 +341,7 @@ def _meters(provider: MeterProvider | None) -> _Meters:
 
 
 def _hold(limiters: WeakKeyDictionary[RateLimiter, int], limiter: RateLimiter) -> Callable[[], None]:
-    """Count one more gateway that uses `limiter`, whose gauges are shown as long as one does."""
+    """Count one more gateway that uses `limiter`. Its gauges are reported as long as there is one."""
     limiters[limiter] = limiters.get(limiter, 0) + 1
 
     def release() -> None:

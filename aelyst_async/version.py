@@ -1,3 +1,3 @@
-"""The version, in one place: pyproject.toml reads it from here, and a test holds CHANGELOG.md against it."""
+"""The version, in one place: pyproject.toml reads it from here, and a test compares CHANGELOG.md with it."""
 
 __version__ = "0.1.0"

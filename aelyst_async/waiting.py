@@ -1,4 +1,4 @@
-"""Waiting for what must have ended before something else is closed."""
+"""Waiting for a future that must be done before something else is closed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["uninterrupted"]
 
 
 async def uninterrupted(future: asyncio.Future[Any]) -> None:
-    """Wait until `future` is done; look at its result yourself. A cancellation meanwhile is raised afterwards."""
+    """Wait until `future` is done. Does not return its result. A cancellation meanwhile is raised afterwards."""
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
@@ -20,4 +20,4 @@ async def uninterrupted(future: asyncio.Future[Any]) -> None:
         try:
             raise cancelled
         finally:
-            del cancelled  # else the exception and this frame refer to each other
+            del cancelled  # breaks the reference cycle of exception and frame

@@ -1,19 +1,20 @@
-"""How long a server asks us to wait: one parser for every header that says it.
+"""Parser for the headers in which a server asks clients to wait.
 
 =====================  ==========================================================================================
 ``5``, ``1.5``         seconds from now (RFC 9110, 10.2.3, and the decimals that some servers send)
-``1764211200``         a Unix time, told from a wait by its size: 10⁹ (the year 2001) and above
+``1764211200``         a Unix time; recognised by its size: 10⁹ (the year 2001) and above
 ``1764211200000``      the same in milliseconds: 10¹¹ and above
 an HTTP date           the three forms of RFC 9110, 5.6.7; also with a numeric time zone
-``2026-11-27T02:40Z``  ISO 8601, which `X-RateLimit-Reset` has at some servers; UTC where no zone is given
+``2026-11-27T02:40Z``  ISO 8601, which some servers send in `X-RateLimit-Reset`; UTC if it has no zone
 =====================  ==========================================================================================
 
-A point in time is compared with the response's own ``Date`` header where there is one: both come from the server's
-clock, and ours may be wrong. What lies in the past, and a negative number, is 0. A number too large for any of these
-units is `LONGEST_WAIT`. Of a list (``120, 60``) or a number with parameters (``10;w=60``) the first number counts.
+A point in time is compared with the response's own ``Date`` header if it has one: both come from the server's clock,
+and the local clock may be wrong. A time in the past and a negative number are 0. A number too large for any of these
+units is `LONGEST_WAIT`. The first number of a list (``120, 60``), or of a number with parameters (``10;w=60``), is
+used.
 
-Everything else is None, as if the header were absent: words, an empty value, NaN, infinity, exponents, digits that are
-not ASCII. Values are read in linear time; what is longer than any date is not matched against a pattern at all.
+For any other value (words, an empty value, NaN, infinity, exponents, digits that are not ASCII) the result is None, as
+if the header were absent. Parsing takes linear time, and a value longer than any date is not matched against a pattern.
 """
 
 from __future__ import annotations
@@ -24,16 +25,18 @@ from collections.abc import Callable
 __all__ = ["LONGEST_WAIT", "parse_wait", "retry_after"]
 
 LONGEST_WAIT = 1e9
-"""Seconds (31 years): no parsed wait is longer. Sums with a loop's clock stay exact and finite."""
+"""Largest result, in seconds (31 years), so that sums with an event loop's clock stay exact and finite."""
 
 _EPOCH_SECONDS = 1e9
 _EPOCH_MILLISECONDS = 1e11
 _BEYOND_UNITS = 1e14
-"""From here on (the year 5138 in milliseconds) a number is no time in any unit."""
+"""From this number on (the year 5138 in milliseconds) a number is not a time in any unit."""
 
 _LONGEST_NUMBER = 32
 _LONGEST_DATE = 48
-"""Characters. The longest date in use has 39 (``Wednesday, 21-September-2015 07:28:00 +0000``)."""
+"""Largest length of a date in characters. The longest one in use has 39
+(``Wednesday, 21-September-2015 07:28:00 +0000``).
+"""
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 _ZONE = r"(?: ?(?:GMT|UTC?|Z|(?P<zone>[+-][0-9]{4})))?"
@@ -52,12 +55,12 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 
 
 def parse_wait(value: str, *, now: float, date: str | None = None) -> float | None:
-    """Return the seconds to wait from now (0 to `LONGEST_WAIT`), or None where `value` does not say.
+    """Return the seconds to wait from now (0 to `LONGEST_WAIT`), or None if `value` has no valid form.
 
-    `now` is our wall clock in Unix seconds; `date` the response's own ``Date`` header. `now` counts only for a point
-    in time, and only where `date` is absent or cannot be read.
+    `now` is the local wall clock in Unix seconds, `date` the response's own ``Date`` header. `now` is used only for a
+    point in time, and only if `date` is absent or invalid.
     """
-    if len(value) < 9 and value.isdigit() and value.isascii():  # nearly every value there is
+    if len(value) < 9 and value.isdigit() and value.isascii():  # the usual case
         return float(value)
     at: float | None = None
     number = _number(value)
@@ -78,8 +81,8 @@ def parse_wait(value: str, *, now: float, date: str | None = None) -> float | No
 def retry_after(get: Callable[[str], str | None], *, now: float) -> float | None:
     """Return the wait that a response's ``Retry-After-Ms`` or ``Retry-After`` asks for, or None.
 
-    `get` looks up a header and ignores case, as the `get` of aiohttp's headers does. The milliseconds are the finer
-    form of the same value, so they win where both are sent.
+    `get` looks up a header and ignores case, as the `get` of aiohttp's headers does. If both are sent,
+    ``Retry-After-Ms`` is used, because it is more precise.
     """
     value = get("Retry-After-Ms")
     if value is not None and (number := _number(value)) is not None:
@@ -89,12 +92,12 @@ def retry_after(get: Callable[[str], str | None], *, now: float) -> float | None
 
 
 def _number(value: str) -> float | None:
-    """Return the number that `value` is or begins with, or None."""
+    """Return the number at the beginning of `value`, or None."""
     for separator in ",;":
         value = value.partition(separator)[0]
     value = value.strip(" \t\r\n")
     if len(value) > _LONGEST_NUMBER:
-        # Only its size matters, and that it is a number at all.
+        # The exact value does not matter here, only its order of magnitude.
         return _BEYOND_UNITS if value.isdigit() and value.isascii() and value.strip("0") else None
     return float(value) if _NUMBER.fullmatch(value) else None
 
@@ -118,7 +121,7 @@ def _moment(value: str, now: float) -> float | None:
             return None
         year = int(match["year"])
         if len(match["year"]) == 2:
-            # RFC 9110, 5.6.7: a year that seems more than 50 years ahead lies in the past.
+            # RFC 9110, 5.6.7: a two-digit year that seems to be more than 50 years ahead is in the past.
             this_year = datetime.fromtimestamp(now, timezone.utc).year
             year += this_year - this_year % 100
             year -= 100 if year > this_year + 50 else 0

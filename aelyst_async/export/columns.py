@@ -1,8 +1,8 @@
-"""Contacts on their way to a file: their values in a temporary file, and which columns they need.
+"""Stores the values of contacts in a temporary file, and determines the columns they need.
 
-A column's name is what a sync takes: a field's name, or ``custom_fields.NAME:TYPE``. The type follows from the values:
-``number``, ``checkbox``, else text, which needs no suffix. A custom field that no contact has a value of gets the type
-of its definition.
+A column has the name that a sync reads: a field's name, or ``custom_fields.NAME:TYPE``. The values determine the type:
+``number``, ``checkbox``, or text, which has no suffix. A custom field without any value gets the type of its
+definition.
 """
 
 from __future__ import annotations
@@ -24,27 +24,28 @@ from aelyst_async.tables.values import CUSTOM_TYPES
 __all__ = ["Column", "Spool", "Values"]
 
 EXACT = 10**15
-"""Whole numbers from here on are not exact in every format."""
+"""Whole numbers from this one on are not exact in every format."""
 
 
 @attrs.frozen
 class Values:
-    """What one contact holds of the exported fields. Fields without a value are left out; ``""`` is a value."""
+    """The values of one contact in the exported fields. Fields without a value are left out; ``""`` is a value."""
 
     contact_id: str
     plain: dict[str, Any]
     custom: dict[str, Any]
 
     def cell(self, column: Column) -> Any:
-        """Return the value for a column, None where there is none."""
+        """Return the value for a column, or None."""
         return self.custom.get(column.custom) if column.custom is not None else self.plain.get(column.name)
 
 
 @attrs.frozen
 class Column:
-    """A column: its ``name`` in the file; ``custom`` is the name of its custom field; ``kinds`` those of its values.
+    """A column. ``name`` is its name in the file, ``custom`` the name of its custom field.
 
-    ``kinds``: a set of ``text``, ``whole``, ``large`` (a whole number beyond 10**15), ``fraction`` and ``bool``.
+    ``kinds`` are the kinds of its values: ``text``, ``whole``, ``large`` (a whole number above 10**15), ``fraction``,
+    ``bool``.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Column:
 
     @property
     def mixed(self) -> bool:
-        """Whether the values are of types that no one type of a column covers."""
+        """Whether the values are of several types that no single column type covers."""
         return len({"number" if kind in _NUMBERS else kind for kind in self.kinds}) > 1
 
     def retyped(self, kind: str) -> Column:
@@ -65,7 +66,7 @@ _NUMBERS = frozenset({"whole", "large", "fraction"})
 
 
 class Spool:
-    """The contacts of a listing. Use as ``with``; the temporary file has no name and is gone afterwards."""
+    """The contacts of a listing, in an unnamed temporary file. Leaving its ``with`` block deletes the file."""
 
     def __init__(self, schema: ContactSchema) -> None:
         self._names = [rule.name for rule in schema.rules if rule.kind != "custom_fields"]
@@ -75,7 +76,7 @@ class Spool:
         self._defined: dict[str, str] = {}
         self.count: int = 0
         self.empty: int = 0
-        """Contacts without a value in any exported field: they are left out."""
+        """Number of contacts that are left out because they have no value in any exported field."""
 
     def __enter__(self) -> Spool:  # noqa: PYI034 - no Self before 3.11
         return self
@@ -84,7 +85,7 @@ class Spool:
         self._file.close()
 
     def define(self, definitions: Iterable[Any]) -> None:
-        """Add the custom fields that the account has, in their order: objects with ``name`` and ``data_type``."""
+        """Add the account's custom fields in order: objects with ``name`` and ``data_type``."""
         for one in definitions:
             name = _storable(one.name)
             if name.strip():
@@ -97,7 +98,7 @@ class Spool:
         custom: dict[str, Any] = {}
         for item in getattr(contact, CUSTOM, ()) if self._has_custom else ():
             name = _storable(item.name)
-            if not name.strip():  # a sync has no way to name it
+            if not name.strip():  # a sync cannot name it
                 continue
             kinds = self._kinds.setdefault(name, set())
             if item.value is not None:
@@ -110,12 +111,12 @@ class Spool:
         pickle.dump((str(contact.id), plain, custom), self._file, pickle.HIGHEST_PROTOCOL)
 
     def columns(self) -> list[Column]:
-        """Return the columns of a table: all fields that a sync takes, and every custom field."""
+        """Return the columns of a table: all fields that a sync can write, and every custom field."""
         made = [Column(name) for name in self._names]
         for name, kinds in self._kinds.items():
             column = Column(f"{CUSTOM}.{name}", name, frozenset(kinds))
             kind = self._type(name, kinds)
-            # A blank at the end or a colon would be taken for something else than a part of the name.
+            # A sync would not read a blank at the end, or a colon, as part of the name.
             plain = (kind == "text" or kinds == {"text"}) and name == name.strip() and ":" not in name
             made.append(column if plain else column.retyped(kind))
         return made
@@ -143,7 +144,7 @@ def _kind(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as text, a number or true or false."""
+    """Return a value as a `str`, a number or a `bool`."""
     if isinstance(value, str):
         return _storable(value)
     if isinstance(value, (bool, int, float)):
@@ -158,5 +159,5 @@ def _plain(value: Any) -> Any:
 
 
 def _storable(text: str) -> str:
-    """Return `text` with lone surrogates, which UTF-8 cannot carry, as escapes."""
+    """Return `text` with lone surrogates, which UTF-8 cannot encode, as escapes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

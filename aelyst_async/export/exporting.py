@@ -1,4 +1,4 @@
-"""`export_contacts`: lists an account, writes the file, notes its rows in the journal."""
+"""`export_contacts` lists an account, writes the file, and records its rows in the journal."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from aelyst_async.tables.opening import display_name
 __all__ = ["ExportError", "ExportProgress", "ExportReport", "export_contacts"]
 
 _BATCH = 2_000
-"""Rows noted in the journal at once, and between two looks whether the export was cancelled."""
+"""Number of rows in one transaction of the journal, and between two checks for a cancellation."""
 
 
 @attrs.frozen(kw_only=True)
 class ExportProgress:
-    """How far an export is: ``done`` contacts were listed, in ``elapsed`` seconds.
+    """The progress of an export: ``done`` contacts were listed in ``elapsed`` seconds.
 
-    An API does not tell how many there are: ``total`` is 0 until the last one is listed.
+    An API does not report the number of contacts, so ``total`` is 0 until the last one is listed.
     """
 
     done: int
@@ -53,12 +53,12 @@ class ExportProgress:
 
 @attrs.frozen(kw_only=True)
 class ExportReport:
-    """What an export wrote: ``rows`` to ``file``, in ``columns`` (None for JSON lines), ``elapsed`` seconds.
+    """The result of an export: ``rows`` in ``file``, with ``columns`` (None for JSON lines), in ``elapsed`` seconds.
 
-    ``empty``: contacts without a value in any exported field, left out. ``refused``: rows that a sync would refuse,
-    with the most frequent ``reasons``. ``changed``: rows of which a sync, once they are edited, writes another form
-    than the account has (a phone number with blanks). ``formulas``: cells of a CSV that a spreadsheet calculates.
-    ``key``: what a sync of the file matches contacts by.
+    ``empty``: number of contacts left out because they have no value in any exported field. ``refused``: number of rows
+    that a sync would refuse, with the most frequent ``reasons``. ``changed``: number of rows that a sync would send in
+    another form than the account has (a phone number with blanks), once they are edited. ``formulas``: number of CSV
+    cells that a spreadsheet would calculate. ``key``: the field by which a sync of the file matches contacts.
     """
 
     file: Path
@@ -96,15 +96,15 @@ async def export_contacts(
     target: Mapping[str, str | None] | None = None,
     progress: Callable[[ExportProgress], None] | None = None,
 ) -> ExportReport:
-    """Write the contacts of an account to `path`; its ending names the format: .csv, .jsonl, .parquet, .xlsx.
+    """Write the contacts of an account to `path`. Its suffix selects the format: .csv, .jsonl, .parquet, .xlsx.
 
-    `search` and `where` select contacts, as `gateway.contacts` takes them. `force`: replace a file that exists.
-    `journal`: the journal of a later sync of the file, by `key`; its rows are noted there as sent, so that the sync
-    sends only what was changed. `target` is as in `ContactSync`. The file is complete or not there: it is written
-    beside its place, for the owner only (mode 0600), and renamed at the end.
+    `search` and `where` select contacts, as in `gateway.contacts`. `force`: replace an existing file. `journal`: the
+    journal of a later sync of the file by `key`. The rows are recorded there as sent, so that the sync sends only
+    changed rows. `target` is as in `ContactSync`. An incomplete file never gets the name: it is written under a
+    temporary name in the same directory, with mode 0600, and renamed at the end.
 
-    Raises `ExportError` before anything is listed for a file that cannot be written, `JournalError`, `MappingError`,
-    and what the listing raises.
+    Raises `ExportError` if the file cannot be written (before the listing starts, where this can be known),
+    `JournalError`, `MappingError`, and the errors of the listing.
     """
     file = Path(path)
     kind = check_libraries(file)
@@ -136,7 +136,7 @@ async def export_contacts(
             await worker.run(written.write, part, kind, file.name)
         except OSError as error:
             raise _unwritable(file, error) from None
-        _check_place(file, force=force)  # it may have been made meanwhile
+        _check_place(file, force=force)  # another program may have created it meanwhile
         try:
             part.replace(file)
         except OSError as error:
@@ -158,7 +158,7 @@ async def export_contacts(
 
 
 async def _definitions(gateway: Any) -> Iterable[Any]:
-    """Return the account's custom fields; none where the API does not show them to this credential."""
+    """Return the account's custom fields; none if the API does not have them or the credential may not read them."""
     if not hasattr(gateway, CUSTOM):
         return ()
     try:
@@ -194,7 +194,7 @@ async def _opened(
 
 
 class _Written:
-    """Writes the rows, and notes what a sync will make of each. Runs on a thread."""
+    """Writes the rows, and records each as a sync will read it. Runs in a thread."""
 
     def __init__(
         self, spool: Spool, mapper: Mapper, journal: Journal | None, stopped: Callable[[], bool], *, selection: bool
@@ -210,7 +210,7 @@ class _Written:
         self._writes: list[Settled] = []
 
     def write(self, part: Path, kind: str, name: str) -> None:
-        """Write the file at `part`; `name` is the one that it will have. Raises `ExportError`, `JournalError`."""
+        """Write the file at `part`; `name` is its final name. Raises `ExportError`, `JournalError`."""
         if self._journal is not None:
             arguments = {
                 "key": self._mapper.key, "rows": self._spool.count, "process": identity(),
@@ -263,7 +263,7 @@ class _Written:
 
 
 def _same(mapped: Mapped, values: Values) -> bool:
-    """Whether what a sync would send is what the account has. Empty values are not sent."""
+    """Whether a sync would send the account's present values. Empty values are not sent."""
     sent = dict(mapped.values)
     has = {**values.plain, **{f"{CUSTOM}.{name}": value for name, value in values.custom.items()}}
     return all(
@@ -283,7 +283,7 @@ def _check_place(file: Path, *, force: bool) -> None:
 
 
 def _part(file: Path) -> Path:
-    """Return a new file beside `file` that only its owner can read."""
+    """Return a new file in the directory of `file` that only its owner can read."""
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".part", dir=file.parent)
     except OSError as error:

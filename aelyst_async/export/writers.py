@@ -1,9 +1,9 @@
-"""Writers of the four formats: CSV, JSON lines, Parquet, Excel. Each returns a row as a sync will read it.
+"""Writers of the four formats: CSV, JSON lines, Parquet, Excel. Each one returns a row as a sync will read it.
 
-What a sync reads from the file has to be what the account holds, so nothing is added to a value. CSV has no way to mark
-a cell as text: a spreadsheet takes one that begins with ``=``, ``+``, ``-`` or ``@`` for a formula (CWE-1236), and the
-usual apostrophe in front of it would be data to the next reader. Such cells are counted (`Writer.formulas`); a workbook
-holds them as text. The CSV begins with a byte order mark, without which spreadsheets read UTF-8 as another encoding.
+A sync must read the account's values from the file, so nothing is added to a value. CSV cannot mark a cell as text: a
+spreadsheet reads a cell that begins with ``=``, ``+``, ``-`` or ``@`` as a formula (CWE-1236), and the usual apostrophe
+in front of it would become data. Such cells are counted (`Writer.formulas`); a workbook stores them as text. The CSV
+begins with a byte order mark, because without it spreadsheets do not read it as UTF-8.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["FORMATS", "ExportError", "Writer", "check_libraries", "make_writer"]
 
 
 class ExportError(SyncError):
-    """The file cannot be written, or not in this format."""
+    """The file cannot be written, or cannot be written in this format."""
 
 
 FORMATS = {
@@ -34,7 +34,7 @@ FORMATS = {
 }  # fmt: skip
 
 _FORMULA = re.compile(r"[=+\-@\t\r](?![\d.,() -]*$)")
-"""A cell that a spreadsheet would calculate; phone numbers and other numbers are none."""
+"""Matches a cell that a spreadsheet would calculate; phone numbers and other numbers do not match."""
 
 _BATCH = 2_000
 _MAX_ROWS = 1_048_576
@@ -42,7 +42,9 @@ _MAX_CELL = 32_767
 
 
 class Writer:
-    """Writes rows. ``columns`` are the table's names, None for records. ``formulas`` counts cells as said above."""
+    """Writes rows. ``columns`` are the table's names, or None for records. ``formulas`` counts the cells described
+    above.
+    """
 
     formulas = 0
     columns: tuple[str, ...] | None = None
@@ -52,7 +54,7 @@ class Writer:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Write what is left. The file stays open."""
+        """Write the remaining data. The file stays open."""
 
 
 class _Csv(Writer):
@@ -98,7 +100,7 @@ class _Parquet(Writer):
             frozenset({"whole"}): pyarrow.int64(),
             frozenset({"fraction"}): pyarrow.float64(),
         }
-        # Whole numbers and fractions in one column are written as text, which a sync reads as exactly that number.
+        # A column with whole numbers and fractions is written as text, so a sync reads exactly the same numbers.
         self._types = [types.get(column.kinds, pyarrow.string()) for column in columns]
         self._schema = pyarrow.schema(list(zip(self.columns, self._types, strict=True)))
         self._writer: Any = parquet.ParquetWriter(file, self._schema)
@@ -129,7 +131,7 @@ class _Parquet(Writer):
 class _Excel(Writer):
     def __init__(self, file: IO[bytes], columns: Sequence[Column]) -> None:
         xlsxwriter: Any = importlib.import_module("xlsxwriter")
-        # Cells keep their types, so a column of several types needs none.
+        # Cells keep their types, so a column with several types has no type suffix.
         self._columns = [column.retyped(UNTYPED) if column.mixed else column for column in columns]
         self.columns = tuple(column.name for column in self._columns)
         self._directory = tempfile.TemporaryDirectory(prefix="aelyst-")
@@ -181,7 +183,7 @@ _LIBRARIES = {"parquet": ("pyarrow", "parquet"), "xlsx": ("xlsxwriter", "excel")
 
 
 def check_libraries(path: Path) -> str:
-    """Return the format that a file's name means. Raises `ExportError` for another one, or without its library."""
+    """Return the format of a file by its suffix. Raises `ExportError` if it is unknown or its library is missing."""
     from importlib.util import find_spec
 
     kind = FORMATS.get(path.suffix.lower())
@@ -207,7 +209,7 @@ def _text(value: Any) -> str:
 
 
 def _exact_in_excel(value: Any) -> bool:
-    """Whether the writer keeps a number: it writes 16 significant digits."""
+    """Whether the writer, which writes 16 significant digits, keeps the number."""
     if isinstance(value, int):
         return abs(value) < EXACT
     return isinstance(value, float) and float(f"{value:.16G}") == value and abs(value) < EXACT

@@ -1,21 +1,20 @@
-"""One exchange with a server: request → rate limiter → retry → aiohttp → response, with secrets kept out of sight.
+"""One exchange with a server: request → rate limiter → retry → aiohttp → response. Secrets are redacted.
 
 ======================  =====================================================================================
-`messages`              what an adapter asks and what a server answered, as values
-`transport`             one call from request to result: the loop around everything else
-`exchange`, `body`      one attempt; the only modules where aiohttp's exceptions exist
-`connector`             the connection pool: no stray answers, whether a request was sent, one timer for time-outs
-`direct`                the way past aiohttp's session, where the session is ours
-`retry`                 when to try again, and when not
-`credentials`           where a credential comes from, and how it is put on a request
-`redaction`             how it is taken out of text
-`options`, `raw`        what a caller may add to a call, and the answer beside its result
-`session`, `settings`   the aiohttp session and what a caller may set
-`events`                what a call reports to subscribers: metrics, tracing, progress
+`messages`              the values `Request` and `Response`
+`transport`             one call from request to result: the retry loop
+`exchange`, `body`      one attempt; the only modules that handle aiohttp's exceptions
+`connector`             the connection pool: unexpected data, whether a request was sent, time-outs
+`direct`                requests without aiohttp's session, if the gateway owns the session
+`retry`                 when a request is repeated
+`credentials`           the source of a credential, and its place in a request
+`redaction`             removes credentials from text
+`options`, `raw`        extra headers and custom routes; the response together with the result
+`session`, `settings`   the aiohttp session; time-outs, proxy and base URL
+`events`                events for subscribers: metrics, tracing, progress
 ======================  =====================================================================================
 
-Only the retry policy is imported here, because a program's first import should be quick; aiohttp itself is loaded
-with the first request.
+Only the retry policy is imported here, so that importing the package is fast. aiohttp is loaded with the first request.
 """
 
 import logging

@@ -1,12 +1,11 @@
-"""Reading a body within bounds of size and of time.
+"""Reads a response body within limits of size and time.
 
-A contact is a few kilobytes. A server, or what stands in its place, may send gigabytes, or a few kilobytes that unpack
-to gigabytes. aiohttp bounds neither, so its unpacking is switched off and done here, with a limit on what may come in,
-on what may come out, and on the number of gzip members. Unpacking goes in steps, and lets the event loop run between
-them.
+A contact has a few kilobytes. A broken or malicious server may send gigabytes, or a few kilobytes that decompress to
+gigabytes. aiohttp limits neither. So its decompression is disabled and done here, with limits on the compressed size,
+the decompressed size and the number of gzip members. It runs in steps, between which the event loop can run.
 
-A ``Content-Encoding`` that names no coding (``none``, ``UTF-8``, a word of the server's own) is passed over: whether
-the body can be read is for its reader to say.
+An unknown ``Content-Encoding`` (``none``, ``UTF-8``, a server's own word) is ignored; the decoder reports a body that
+it cannot read.
 
 Imports aiohttp; imported with the first request.
 """
@@ -22,10 +21,10 @@ from aiohttp import StreamReader
 __all__ = ["ACCEPT_ENCODING", "MAX_BODY", "read_body"]
 
 MAX_BODY = 8 * 1024 * 1024
-"""Bytes of a body, before and after unpacking."""
+"""Largest body in bytes, before and after decompression."""
 
 MAX_MEMBERS = 1_000
-"""Members of a gzip body (RFC 1952, 2.2). Programs that write many put 64 kB or more into each."""
+"""Largest number of members of a gzip body (RFC 1952, 2.2). Programs that write several put 64 kB or more into each."""
 
 ACCEPT_ENCODING = "gzip, deflate"
 
@@ -33,13 +32,13 @@ _PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 _OTHERS = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz"})
 
 _STEP = 256 * 1024
-"""Bytes that are unpacked before the event loop runs again: less than a millisecond."""
+"""Bytes that are decompressed before the event loop runs again; takes less than a millisecond."""
 
 
 async def read_body(headers: Mapping[str, str], content: StreamReader) -> tuple[bytes, str | None]:
-    """Return the unpacked body and None; or what was read of it and what is wrong with it.
+    """Return the decompressed body and None, or the part that was read and the problem.
 
-    Raises what aiohttp raises when the connection breaks.
+    Raises aiohttp's exceptions if the connection breaks.
     """
     declared = headers.get("Content-Encoding")
     if declared:
@@ -92,23 +91,25 @@ def _too_large() -> str:
 
 
 class _Inflate:
-    """gzip, zlib, and the raw deflate that some servers send under the name of ``deflate``."""
+    """Decompresses gzip, zlib, and the raw deflate that some servers send as ``deflate``."""
 
     def __init__(self) -> None:
         self._decompressor: zlib._Decompress | None = None
         self._gzip = False
         self.members = 0
         self.pending = b""
-        """What of the chunk last fed did not fit into its room, and is to be fed next."""
+        """The rest of the last chunk, which did not fit into the limit; feed it next."""
 
     def feed(self, chunk: bytes, room: int) -> bytes:
-        """Return at most `room` unpacked bytes. If it is `room`, there may be more: feed `pending`, empty or not."""
+        """Return at most `room` decompressed bytes. If the result has this length, there may be more: feed `pending`
+        next.
+        """
         unpacked = b""
         while len(unpacked) < room and self.members <= MAX_MEMBERS:
             inflate = self._decompressor
             if inflate is None or inflate.eof:
-                # gzip members may follow each other (RFC 1952, 2.2). Anything else behind the end is no part of the
-                # body, and must not be fed: the decompressor would hoard it.
+                # gzip members may follow each other (RFC 1952, 2.2). Any other data after the end is not part of the
+                # body and must not be fed, because the decompressor would store it.
                 if not chunk or (inflate is not None and not (self._gzip and chunk[0] == 0x1F)):
                     chunk = b""
                     break
@@ -127,5 +128,5 @@ class _Inflate:
         self.members += 1
         self._gzip = first == 0x1F
         if self._gzip or first & 0x0F == 8:
-            return zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # recognises gzip and zlib headers
+            return zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # detects gzip and zlib headers
         return zlib.decompressobj(wbits=-zlib.MAX_WBITS)

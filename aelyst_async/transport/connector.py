@@ -1,15 +1,16 @@
-"""Our connection pool: no stray answer, a word when a request goes out, and one timer for all time-outs.
+"""Our connection pool. It drops unexpected data, records whether a request was sent, and has one timer for all
+time-outs.
 
-**Stray answers.** aiohttp reuses a pooled connection whatever arrived on it in the meantime, so a second response to
-one request becomes the response to the next: another person's contact. Here a connection that receives anything while
-idle is closed, and one that holds unread data (parsed, or still in the kernel) is not reused. A connection that the
-server has closed is noticed in the same way, before a request is lost on it.
+**Unexpected data.** aiohttp reuses a pooled connection even if data arrived on it while it was idle. So a second
+response to one request would become the response to the next request: another person's contact. Here a connection that
+receives data while idle is closed, and one with unread data (parsed, or in the kernel) is not reused. The same check
+finds connections that the server has closed, before a request is lost on them.
 
-**Sent or not.** aiohttp sets what it expects of a response as soon as its connector has returned a connection, then
-writes the request. So `Progress.sent` is a fact, also where a proxy breaks off CONNECT.
+**Sent or not.** aiohttp sets its expectations of a response after its connector has returned a connection, and then
+writes the request. So `Progress.sent` is exact, also if a proxy breaks off CONNECT.
 
-**Time-outs.** aiohttp sets a timer for each request, a tenth of its cost, and nearly always cancels it.
-Here a connection in use notes its deadline, and one timer for the pool looks at all of them.
+**Time-outs.** aiohttp sets a timer for each request, which is a tenth of the request's cost, and usually cancels it.
+Here each connection in use stores its deadline, and one timer for the pool checks all of them.
 
 Imports aiohttp; imported with the first request.
 """
@@ -30,11 +31,11 @@ __all__ = ["PROGRESS", "Connector", "Progress", "traced"]
 
 
 class Progress:
-    """How far one attempt has come.
+    """The progress of one attempt.
 
-    ``sent``: whether its headers have been written; None where that cannot be told, which is so only for a session that
-    is not aiohttp's. ``answered``: whether the headers of the answer are in. ``deadline``: the loop's time at which a
-    `Connector` ends the wait for the answer.
+    ``sent``: whether the request's headers were written; None if unknown, which is possible only with a session that is
+    not aiohttp's. ``answered``: whether the response's headers have arrived. ``deadline``: the time, by the event
+    loop's clock, at which a `Connector` ends the wait for the response.
     """
 
     sent: bool | None = False
@@ -46,7 +47,7 @@ PROGRESS: ContextVar[Progress | None] = ContextVar("aelyst_async.progress", defa
 
 
 class Connector(aiohttp.TCPConnector):
-    """A `TCPConnector` that keeps the promises above."""
+    """A `TCPConnector` with the properties above."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -67,19 +68,19 @@ class _Deadlines:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.of: dict[_Protocol, float] = {}
         self.next = math.inf
-        """When the timer looks at them."""
+        """The next run of the timer."""
         self._timer: asyncio.TimerHandle | None = None
         self._loop = loop
 
     def set_timer(self, at: float) -> None:
-        """Look at the deadlines at that time, and not at ``next``."""
+        """Set the timer to check the deadlines at this time."""
         if self._timer is not None:
             self._timer.cancel()
         self.next = at
         self._timer = self._loop.call_at(at, self._look)
 
     def _look(self) -> None:
-        """End what is late."""
+        """Expire the connections whose deadline has passed."""
         self.next = math.inf
         now = self._loop.time()
         for protocol in [one for one, deadline in self.of.items() if deadline <= now]:
@@ -91,7 +92,7 @@ class _Deadlines:
 
 class _Protocol(ResponseHandler):
     idle = False
-    """Whether it is in the pool, so that whatever arrives was not asked for."""
+    """Whether the connection is in the pool, so that any data on it is unexpected."""
 
     def __init__(self, deadlines: _Deadlines, *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
@@ -100,7 +101,7 @@ class _Protocol(ResponseHandler):
 
     def set_response_params(self, **params: Any) -> None:
         self.idle = False
-        # Without a timer: the response of a proxy to CONNECT.
+        # No timer for the response of a proxy to CONNECT.
         if "timer" in params and (progress := PROGRESS.get()) is not None:
             progress.sent = True
             self._deadlines.of[self] = progress.deadline
@@ -109,7 +110,7 @@ class _Protocol(ResponseHandler):
         super().set_response_params(**params)
 
     def begin(self, progress: Progress, read_timeout: float | None, max_header: int) -> None:
-        """Expect the response to a request that is written next, without a session."""
+        """Expect the response to the next request, which is written without a session."""
         self.idle = False
         self._deadlines.of[self] = progress.deadline
         if progress.deadline < self._deadlines.next:
@@ -124,19 +125,19 @@ class _Protocol(ResponseHandler):
         progress.sent = True
 
     def expire(self) -> None:
-        """End the exchange under way: what waits for it gets a time-out."""
+        """End the current exchange with a time-out."""
         self._on_read_timeout()
         if self.transport is not None:
-            self.transport.abort()  # wakes what waits to write
+            self.transport.abort()  # wakes a pending write
 
     def data_received(self, data: bytes) -> None:
-        if data and self.idle:  # without data: aiohttp goes on with what it has
+        if data and self.idle:  # without data, aiohttp continues with what it has buffered
             self.close()
         else:
             super().data_received(data)
 
     def is_connected(self) -> bool:
-        """Whether a request can go out on it: what the pool asks before it hands a connection out."""
+        """Whether a request can be sent on it. The pool checks this before it reuses a connection."""
         if not super().is_connected():
             return False
         if not self.idle:
@@ -147,7 +148,7 @@ class _Protocol(ResponseHandler):
 
 
 def _poller(transport: Any) -> Any:
-    """Return a callable that tells at once whether the kernel holds data, or the end of the stream, that is unread."""
+    """Return a callable that checks, without waiting, whether the kernel has unread data or the end of the stream."""
     sock = transport.get_extra_info("socket")
     descriptor = -1 if sock is None else sock.fileno()
     if descriptor < 0:
@@ -160,8 +161,8 @@ def _poller(transport: Any) -> Any:
 
 
 def traced(session: Any) -> None:
-    """Let `session`, our view of a borrowed one, note in `PROGRESS` when headers are sent."""
-    # The list is the lender's; the view gets one of its own.
+    """Make `session`, our view of a borrowed one, record in `PROGRESS` when headers are sent."""
+    # The list belongs to the owner of the session, so the view gets a copy.
     session._trace_configs = [*getattr(session, "trace_configs", ()), _trace()]  # noqa: SLF001
 
 

@@ -1,12 +1,12 @@
-"""Credentials: where they come from, and how they are put on a request.
+"""Credentials: their sources, and their place in a request.
 
-A credential is a `str`, or a callable (plain or async) that returns one. The callable is asked before every attempt,
+A credential is a `str`, or a callable (plain or async) that returns one. The callable is called before every attempt,
 and once more after a 401, so a rotated credential is used at once. It may have an attribute ``account``: a `str` that
-names the account and stays the same while tokens come and go. `Transport.account`, and with it a sync's journal, then
-depends on that name instead of the token.
+names the account and does not change with the token. `Transport.account`, and so a sync's journal, then depends on that
+name instead of the token.
 
-An `Auth` says where the credential goes. Inside the library it is a `Secret`, which is no `str` and shows itself
-nowhere; it is revealed in one frame only, where it is put on the request.
+An `Auth` puts the credential into a header or the query. Inside the library a credential is a `Secret`, which is not a
+`str` and never shows its value. Only one frame reveals it, the one that adds it to the request.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ T = TypeVar("T")
 
 
 class Secret:
-    """A credential that does not show itself: tools that record the variables of a traceback's frames record ``***``.
+    """A credential whose repr is ``***``, also in tools that record the variables of a traceback's frames.
 
-    Equal secrets are equal. It cannot be pickled.
+    Compared by value. It cannot be pickled.
     """
 
     __slots__ = ("_value",)
@@ -39,7 +39,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the credential. Keep it out of variables of frames that an exception can leave."""
+        """Return the credential. Do not store it in a variable of a frame that may raise."""
         return self._value
 
     def __eq__(self, other: object) -> bool:
@@ -56,7 +56,7 @@ class Secret:
 
 
 class _Unusable:
-    """A credential that is neither a `str` nor a callable. Keeps the name of its type only."""
+    """A credential that is neither a `str` nor a callable. Stores only the name of its type."""
 
     __slots__ = ("kind",)
 
@@ -65,10 +65,10 @@ class _Unusable:
 
 
 def sealed(source: Any) -> Any:
-    """Return `source` as a `Secret` if it is a `str`; a callable as it is; a stand-in for anything else.
+    """Return a `str` as a `Secret`, a callable unchanged, and a placeholder for anything else.
 
-    A function that takes a credential begins with ``token = sealed(token)``, so that an error raised later, of a wrong
-    setting say, has no frame with the credential in it. Checks nothing; `Credential` does.
+    A function with a credential argument begins with ``token = sealed(token)``, so that later errors, such as one for a
+    wrong setting, have no frame with the credential. `Credential` checks the value.
     """
     if isinstance(source, (Secret, _Unusable)) or callable(source):
         return source
@@ -76,19 +76,19 @@ def sealed(source: Any) -> Any:
 
 
 def bare(error: E) -> E:
-    """Return `error` without its frames and without the errors behind it: both may hold a credential.
+    """Return `error` without its traceback, cause and context, which may contain a credential.
 
-    For what leaves a function that has seen one. Raise the result outside of ``except``, so that Python links it to
-    nothing but what the caller was handling.
+    For errors that leave a function with access to a credential. Raise the result outside of ``except``, so that Python
+    does not set its context again.
     """
-    for inner in getattr(error, "exceptions", ()):  # of an exception group
+    for inner in getattr(error, "exceptions", ()):  # if it is an exception group
         bare(inner)
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
 def shielded(make: Callable[[], T]) -> T:
-    """Return what `make` returns, whose frames may see a credential: an error of ours leaves without them."""
+    """Return the result of `make`, whose frames may have a credential; our errors are raised without these frames."""
     refusal: ContactsError
     try:
         return make()
@@ -125,7 +125,7 @@ class BearerAuth:
 
 
 class QueryAuth:
-    """``?name=<key>``: the key is part of the URL, which is why URLs with a query are never shown."""
+    """``?name=<key>``: the key is part of the URL, so URLs are never shown with their query."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -140,12 +140,12 @@ class QueryAuth:
 
 
 class Credential:
-    """A credential's source, checked. Raises `ConfigurationError` for one that cannot be used."""
+    """A checked source of a credential. Raises `ConfigurationError` for an invalid one."""
 
     __slots__ = ("_name", "_source", "account")
 
     account: str | None
-    """The source's own name for the account, if it has one."""
+    """The name of the account that the source declares, or None."""
 
     def __init__(self, source: CredentialSource | Secret, name: str) -> None:
         self._name = name
@@ -158,20 +158,20 @@ class Credential:
         account = getattr(source, "account", None)
         if account == "":
             raise ConfigurationError(f"{name}: the callable's `account` is empty")
-        if isinstance(account, str):  # anything else, such as a method of that name, means something else
+        if isinstance(account, str):  # an attribute of another type, such as a method, has another meaning
             self.account = account
 
     @property
     def fixed(self) -> bool:
-        """Whether it never changes."""
+        """Whether the credential never changes."""
         return isinstance(self._source, Secret)
 
     async def resolve(self, within: float) -> Secret:
-        """Return the credential as it is now.
+        """Return the current credential.
 
-        Raises `ConfigurationError` for a callable that fails or returns nonsense, and `RequestTimeoutError`, with
-        ``attempts`` 0, for an async one that takes longer than `within` seconds. (A plain one that hangs blocks the
-        event loop, which nothing can end.)
+        Raises `ConfigurationError` if the callable fails or returns an invalid value, and `RequestTimeoutError`, with
+        ``attempts`` 0, if an async callable takes longer than `within` seconds. A plain callable cannot be interrupted:
+        it blocks the event loop.
         """
         if isinstance(self._source, Secret):
             return self._source
@@ -191,7 +191,7 @@ class Credential:
         try:
             raise failure
         finally:
-            del failure  # or frame, traceback and error hold each other until the garbage collector runs
+            del failure  # breaks the reference cycle of frame, traceback and error
 
     def __repr__(self) -> str:
         return f"<Credential {self._name}: ***>"
@@ -202,12 +202,12 @@ class _TooSlowError(Exception):
 
 
 async def _asked(source: Callable[[], Any], within: float) -> Any:
-    """Ask the callable. Its answer is sealed before anything can fail."""
+    """Call the callable. Its result is sealed before anything can raise."""
     answer = source()
     if not inspect.isawaitable(answer):
         return sealed(answer)
-    # A task of its own, so that one that ignores its cancellation does not keep us. Its result is sealed, because
-    # asyncio's debug log shows results.
+    # A separate task, so that a callable that ignores its cancellation does not delay the call. Its result is sealed,
+    # because asyncio's debug log shows results.
     task = asyncio.ensure_future(_sealed_later(answer))
     try:
         await asyncio.wait((task,), timeout=within)
@@ -226,11 +226,11 @@ async def _sealed_later(answer: Awaitable[Any]) -> Any:
 
 def _ignored(task: asyncio.Future[Any]) -> None:
     if not task.cancelled():
-        task.exception()  # so that asyncio does not report it as never retrieved
+        task.exception()  # so that asyncio does not log it as never retrieved
 
 
 def fingerprint(secret: str, *context: str, key: bytes = b"") -> str:
-    """Return 32 hex digits that name the credential in its context without telling it (keyed BLAKE2b)."""
+    """Return a keyed hash (BLAKE2b) of the credential and its context as 32 hex digits."""
     digest = hashlib.blake2b(digest_size=16, key=key[:64], person=b"aelyst-async")
     for part in (*context, secret):
         encoded = part.encode("utf-8", "surrogatepass")
@@ -245,6 +245,6 @@ def _checked(value: object, name: str) -> Secret:
     if value == Secret(""):
         raise ConfigurationError(f"{name} is empty")
     if not all("!" <= character <= "~" for character in value.reveal()):
-        # A line break would end the header; a blank around a key read from a file is the usual accident.
+        # A line break would end the header. Blanks around a key are usual if it was read from a file.
         raise ConfigurationError(f"{name} holds a blank, a line break or a character outside ASCII; strip it")
     return value

@@ -1,12 +1,12 @@
-"""The way past `aiohttp.ClientSession`: what is needed to send a request over our own pool without one.
+"""Sends requests over our own pool without an `aiohttp.ClientSession`.
 
-For each request a session prepares what ours never have: redirects, cookies, other authentication, proxies, traces.
-That is half of a request's cost. So where the session is ours, `exchange` asks the pool for a connection, writes the
-request and reads the answer by aiohttp's own parser.
+For each request a session handles features that our requests do not use: redirects, cookies, other authentication,
+proxies, traces. That is half of a request's cost. So if the gateway owns the session, `exchange` takes a connection
+from the pool, writes the request and reads the response with aiohttp's parser.
 
-This uses what aiohttp does not document, and passes by what others hang on a session. So it is done only where nothing
-can be missed (`template`), and everything else goes through the session: a proxy, a session that was passed in, a trace
-that somebody has added, a `ClientSession` that is patched (aioresponses, vcrpy), an aiohttp that has become another.
+This uses undocumented parts of aiohttp and bypasses extensions of a session. So it is used only if the result is the
+same (`template` decides). The session is used for a proxy, for a session that was passed in, with a trace config, with
+a patched `ClientSession` (aioresponses, vcrpy), and with an aiohttp version whose internals differ.
 
 Imports aiohttp; imported with the first request.
 """
@@ -29,11 +29,13 @@ __all__ = ["METHODS", "REQUEST", "head_of", "template"]
 REQUEST: Any = aiohttp.ClientSession._request  # noqa: SLF001 - only to see whether it is still the same
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
-"""A response to HEAD has a length and no body, which a session knows."""
+"""A response to HEAD has a length but no body; a session handles this."""
 
 
 def template(session: aiohttp.ClientSession, base_url: str) -> aiohttp.ClientRequest | None:
-    """Return what a `Connector` wants to know of any request to `base_url`, or None where a session must be used."""
+    """Return the request object that a `Connector` needs for connections to `base_url`, or None if a session must be
+    used.
+    """
     if not isinstance(session.connector, Connector) or session.trust_env or session.trace_configs or not _usable():
         return None
     try:
@@ -44,7 +46,7 @@ def template(session: aiohttp.ClientSession, base_url: str) -> aiohttp.ClientReq
 
 @functools.cache
 def _usable() -> bool:
-    """Whether this aiohttp has what is used here, and nobody patched the session before us."""
+    """Whether this aiohttp version has the internals used here, and its session is not patched."""
     code = getattr(REQUEST, "__code__", None)
     if code is None or code.co_filename != inspect.getsourcefile(aiohttp.client):
         return False
@@ -61,7 +63,7 @@ def _usable() -> bool:
 
 
 def head_of(url: URL, headers: Mapping[str, str]) -> bytes:
-    """Return the lines of a request's head that do not change, ``Host`` first."""
+    """Return the constant lines of a request's head, ``Host`` first."""
     lines = [f"Host: {url.host_port_subcomponent}", *(f"{name}: {value}" for name, value in headers.items())]
     if any("\r" in line or "\n" in line for line in lines):
         raise ValueError("a header contains a line break")

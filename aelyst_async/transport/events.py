@@ -131,7 +131,9 @@ E = TypeVar("E", bound=Event)
 
 
 class Watch:
-    """Reports the events of one call to the hooks that were subscribed at its start. Made only if there are any."""
+    """Reports the events of one call to the hooks that were subscribed at its start. Created only if there are
+    hooks.
+    """
 
     def __init__(self, hooks: tuple[Hooks, ...], call: Call) -> None:
         self._hooks = hooks
@@ -155,7 +157,7 @@ class Watch:
     def answered(self, attempt: int, status: int | None, error: str | None, waited: float, duration: float) -> None:
         """Report the end of an attempt."""
         self._status = status
-        # The end goes the other way round, as everywhere where begins and ends are nested.
+        # In reverse order, so that begins and ends are nested.
         for hook in reversed(self._hooks):
             if hook.on_response is not None:
                 event = Exchange(
@@ -185,5 +187,5 @@ def _tell(callback: Callable[[Any], object] | None, event: object) -> None:
     try:
         callback(event)
     except Exception as broken:  # noqa: BLE001 - a broken watcher must not break the call that it watches
-        # By name only: its traceback would print the error in flight, and with it the contact.
+        # Only the name of its class, because the traceback would show the call's error, and with it the contact.
         logger.error("a hook for %s raised %s", type(event).__name__, type(broken).__name__)  # noqa: TRY400
