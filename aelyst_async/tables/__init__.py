@@ -1,22 +1,21 @@
-"""Files as people have them → rows that fit an API.
+"""Reads files in the formats of other tools, and maps their rows to the fields of an API.
 
 ===========================  ==================================================================================
 `opening`                    a path, a stream, gzip, zip → bytes that can be read twice
-`encoding`, `alphabets`      bytes → text, the guess stated or refused
-`dialect`, `delimited`       text → rows of cells; a fault costs its row
+`encoding`, `alphabets`      bytes → text; a guess is reported or refused
+`dialect`, `delimited`       text → rows of cells; a fault affects one row
 `jsonlines`, `workbook`,     the other formats
 `parquet`, `records`
-`source`, `sources`          the front door for all of them: `read_contacts`, `as_source`
+`source`, `sources`          the entry points: `read_contacts`, `as_source`
 `layouts`, `fields`,         columns → fields
 `targets`, `header`
-`values`, `cells`, `phones`  cells → values, or the reason why not
-`emails`, `dates`
+`values`, `cells`, `phones` cells → values, or the reason for a refusal `emails`, `dates`
 `mapping`, `plan`            rows → payloads: `Mapper`
-`duplicates`                 which of several rows with one key stands
-`preview`, `mapping_file`    what a user looks at before the first request
+`duplicates`                 which of several rows with one key is used
+`preview`, `mapping_file`    a preview, and mapping files
 ===========================  ==================================================================================
 
-How it is used. Nothing here prints or sends; every result is an attrs value of `model`. ::
+Nothing here prints or sends. Every result is an attrs class of `model`. ::
 
     source = read_contacts("people.csv", encoding=None, delimiter=None, sheet=None, skip_lines=None, format=None)
     mapper = Mapper(
@@ -25,17 +24,17 @@ How it is used. Nothing here prints or sends; every result is an attrs value of 
     )
     preview = inspect(source, mapper, rows=3)
 
-- ``preview.found`` (`Found`; ``str()`` of it is a line for people): format, compression, encoding and how it was
-  told, delimiter, sheet, lines skipped. ``source.found`` is the same, once the reading has begun.
-- ``preview.header.columns`` (`Column`): name, field or None, how it was matched, transforms, type, a sample.
-- ``preview.header.problems`` (`HeaderProblem`): all that is wrong with the header, each with the flags that solve it.
-  A sync raises one `MappingError` for them, whose ``problems`` are the same values.
-- ``preview.rows`` (`Row`): the first rows as they would be sent, or their problems, and the changes made to values.
+- ``preview.found`` (`Found`; its ``str()`` is a line for people): format, compression, encoding and its origin,
+  delimiter, sheet, skipped lines. ``source.found`` is the same value, available once reading has begun.
+- ``preview.header.columns`` (`Column`): name, field or None, kind of match, transforms, type, a sample.
+- ``preview.header.problems`` (`HeaderProblem`): all problems of the header, each with the flags that solve it. A sync
+  raises one `MappingError` with the same ``problems``.
+- ``preview.rows`` (`Row`): the first rows as they would be sent, or their problems, and the changes to their values.
 - ``preview.total``, ``valid``, ``problems`` (`ProblemCount`), ``notes`` (`NoteCount`): counts over all rows.
 - ``suggest_mapping(source, mapper)``: a TOML file with a proposal for every column; ``load_mapping(path)`` reads one.
 
-Errors: `SourceError` for the file as a whole, `MappingError` for the header and the settings, both `SyncError` and
-`ValueError`, each one line that names the flag which helps.
+Errors: `SourceError` for the file, `MappingError` for the header and the settings. Both are a `SyncError` and a
+`ValueError`. Each message is one line that names the flag to use.
 """
 
 from aelyst_async.tables.errors import MappingError, SourceError, SyncError

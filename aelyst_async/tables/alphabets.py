@@ -1,9 +1,9 @@
-"""How plausible a reading of unknown bytes is: whether its words are words that people write.
+"""Rates how plausible a decoding of unknown bytes is, by its words.
 
-charset-normalizer judges running text well and short lists of names badly: it reads ``Jürgen`` in Windows-1252 as
-``J³rgen``, and ``Jiří`` in Windows-1250 as ``Jiøí``. Names have a property that decides such cases: every word fits the
-alphabet of *one* language (``ø`` and ``í`` never meet in a word, ``ř`` and ``í`` do), in one case pattern. So a reading
-is scored by the share of its words with non-ASCII letters that fit.
+charset-normalizer is reliable for prose but not for short lists of names: it reads ``Jürgen`` in Windows-1252 as
+``J³rgen``, and ``Jiří`` in Windows-1250 as ``Jiøí``. But every name fits the alphabet of *one* language (no word
+contains ``ø`` and ``í``, many contain ``ř`` and ``í``), in one case pattern. So the score of a decoding is the share of
+its words with non-ASCII letters that fit.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _CYRILLIC = tuple(
 )
 """Russian, Ukrainian, Belarusian, Bulgarian, Serbian, Macedonian."""
 
-# A vowel before its consonant, or a consonant with the marks and vowels after it.
+# A vowel before its consonant, or a consonant with the following marks and vowels.
 _THAI = re.compile(
     r"(?:[\u0e40-\u0e44](?=[\u0e01-\u0e2e])|[\u0e01-\u0e2e][\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]*[\u0e30\u0e32\u0e33]?)+"
 )
@@ -59,7 +59,7 @@ _WORD = re.compile(r"[a-zA-Z\u0080-\U0010ffff]+")
 _QUOTES = " \u00a0\u3000“”„‘’–—…"
 _CURRENCY = "€£¥"
 _SIGNS = "®™©"
-"""What may stand after a word, as in names of companies."""
+"""Characters that may follow a word, as in names of companies."""
 
 _HANGUL = frozenset(
     "김이박최정강조윤장임한오서신권황안송류전홍고문양손배백허유남심노하곽성차주우구민진나지엄채원천방공현함변염여추도소석선설마길"
@@ -69,10 +69,10 @@ _HANGUL = frozenset(
 """Syllables of Korean names."""
 
 _UNUSUAL_CASE = 0.8
-"""What a word in lower case or in capitals counts, where a name would have one capital."""
+"""The score of a word in lower or upper case only, where a name would begin with a capital."""
 
 _SYMBOL = 0.5
-"""What a word counts that a symbol clings to, such as ``О°``."""
+"""The score of a word with a symbol attached, such as ``О°``."""
 
 
 def words(text: str) -> list[str]:
@@ -82,9 +82,10 @@ def words(text: str) -> list[str]:
 
 
 def plausibility(found: Iterable[str], encoding: str) -> float:
-    """Return how well the words fit, from 0 to 1, as read by `encoding`. Control characters make it 0.
+    """Return how well the words fit, from 0 to 1, when decoded with `encoding`. With control characters it is 0.
 
-    Most of it is the share of words that fit some language; the rest is the share that fits the most frequent one.
+    Most of the score is the share of words that fit any language; the rest is the share that fits the most frequent
+    one.
     """
     total = fitting = 0.0
     languages: dict[int, float] = {}
@@ -102,7 +103,7 @@ def plausibility(found: Iterable[str], encoding: str) -> float:
 
 
 def _fit(word: str, encoding: str) -> tuple[float, Iterable[int]]:
-    """Return what a word counts, and the languages that it may be of."""
+    """Return the score of a word, and the languages it fits."""
     letters = "".join(character for character in word if unicodedata.category(character)[0] in "LM")
     if not letters:
         return _SYMBOL * 0.5, ()
@@ -120,7 +121,7 @@ def _fit(word: str, encoding: str) -> tuple[float, Iterable[int]]:
     alphabets = {"LATIN": _LATIN, "CYRILLIC": _CYRILLIC}.get(script)
     if script == "GREEK":
         clean *= _greek(letters)
-    if alphabets is None:  # two letters are hardly a name in Arabic, Hebrew or Greek
+    if alphabets is None:  # names of two letters are rare in Arabic, Hebrew and Greek
         return clean * (1.0 if len(letters) > 2 else 0.8), (0,)
     special = frozenset(character for character in letters.lower() if not character.isascii())
     speakers = [number for number, alphabet in enumerate(alphabets) if special <= alphabet]
@@ -128,7 +129,7 @@ def _fit(word: str, encoding: str) -> tuple[float, Iterable[int]]:
 
 
 def _greek(letters: str) -> float:
-    """Return how Greek a word is: one accent (none in capitals), and the final form of sigma at the end only."""
+    """Return the score of a Greek word: one accent (none in capitals), and the final form of sigma only at the end."""
     if "ς" in letters[:-1] or letters.endswith("σ") or "ΰ" in letters:
         return 0.3
     accents = sum(character in "άέήίόύώΐΆΈΉΊΌΎΏ" for character in letters)
@@ -136,7 +137,7 @@ def _greek(letters: str) -> float:
 
 
 def _case(letters: str) -> float:
-    """Return 1 for a word with one capital at its begin, less for small or capital letters only, 0 for a mixture."""
+    """Return 1 for a word with one capital at the beginning, less for lower or upper case only, 0 for a mixture."""
     if letters.lower() == letters.upper():
         return 1.0
     if letters.islower() or (letters.isupper() and len(letters) > 1):
@@ -147,14 +148,14 @@ def _case(letters: str) -> float:
 def _script(character: str) -> str:
     if character.isascii():
         return "LATIN"
-    if "\uff61" <= character <= "\uff9f":  # half-width katakana: what other encodings look like as Shift-JIS
+    if "\uff61" <= character <= "\uff9f":  # half-width katakana: bytes of other encodings decoded as Shift-JIS
         return ""
     name = unicodedata.name(character, "")
     return next((script for script in _SCRIPTS if name.startswith(script)), "")
 
 
 def _eastern(letters: str, encoding: str) -> float:
-    """Return how common the characters are: the first level of each standard holds what names are made of."""
+    """Return how common the characters are. Those of names are in the first level of each standard."""
     family, (low, high) = {
         "gb18030": ("gb2312", (0xB0, 0xD7)),
         "big5": ("big5", (0xA4, 0xC6)),
@@ -169,7 +170,7 @@ def _eastern(letters: str, encoding: str) -> float:
         if family == "euc_kr":
             common += 1.0 if character in _HANGUL else 0.3
             continue
-        if "\u3041" <= character <= "\u30ff":  # kana belong to Japanese; other standards hold them too
+        if "\u3041" <= character <= "\u30ff":  # kana mean Japanese, although other standards contain them too
             common += family == "euc_jp"
             continue
         try:
@@ -177,7 +178,7 @@ def _eastern(letters: str, encoding: str) -> float:
         except UnicodeEncodeError:
             continue
         common += low <= lead <= high
-    # Of two that fit, the smaller inventory is the likelier one.
+    # If two character sets fit, the smaller one is more likely.
     weight = {"euc_kr": 1.0, "euc_jp": 0.92, "big5": 0.9, "gb2312": 0.86}[family]
     if family == "euc_jp" and any("\u3041" <= character <= "\u30ff" for character in letters):
         weight = 1.0

@@ -1,7 +1,7 @@
-"""What all rules of cells share: how one refuses, how one tells of a change, invisible characters, several in a cell.
+"""Shared by all rules for cells: refusals, changes, invisible characters, several values in a cell.
 
-A rule takes a cell (a `str` from CSV, a typed value from workbooks, JSON, data frames and code) and returns the value
-to send, or a `Changed` that says what was done to it, or raises `CellError`.
+A rule takes a cell (a `str` from CSV, a typed value from workbooks, JSON, data frames and code). It returns the value
+to send, or a `Changed` with the new value and a description, or raises `CellError`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ __all__ = [
 Rule: TypeAlias = "Callable[[Any], Any]"
 
 TAKE_FIRST = "map the column with :first"
-"""The remedy for several values in a cell. A table's `Plan` replaces it by the flag."""
+"""The remedy for several values in a cell. A table's `Plan` replaces it with the flag."""
 
 _ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!", "#ERROR!", "#SPILL!"})
 _SEPARATORS = re.compile(r"\s*(?::::|[;,|]|(?<=\s)/(?=\s)|/(?=\+)|(?<=\s)(?:or|and|&)(?=\s)|\s(?=\+))\s*")
 
 
 class CellError(ValueError):
-    """A cell breaks a rule. ``remedy`` says what to do; it is part of the message too."""
+    """A cell breaks a rule. ``remedy`` says what to do; the message contains it."""
 
     def __init__(self, message: str, remedy: str | None = None) -> None:
         super().__init__(message if remedy is None else f"{message}; {remedy}")
@@ -43,14 +43,14 @@ class CellError(ValueError):
 
 
 class Changed(NamedTuple):
-    """A value that is not what stands in the cell, and what was done, in a few words that hold no data."""
+    """A value that differs from the cell, and a short description of the change without personal data."""
 
     value: Any
     change: str
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message: its repr, cut short."""
+    """Return a value for a message: its truncated repr."""
     try:
         text = str(value)
     except Exception:  # noqa: BLE001 - an object of the caller's, or a number of too many digits
@@ -59,7 +59,7 @@ def shown(value: Any) -> str:
 
 
 def refuse_missing(value: Any) -> None:
-    """Raise `CellError` for NaN and its kin (pandas' NaT), which stand for a missing value and equal nothing."""
+    """Raise `CellError` for NaN and pandas' NaT, which represent a missing value and are not equal to themselves."""
     try:
         missing = bool(value != value)
     except Exception:  # noqa: BLE001 - an object of the caller's
@@ -69,7 +69,9 @@ def refuse_missing(value: Any) -> None:
 
 
 def trimmed(value: Any, what: str) -> str:
-    """Return a `str` without blanks around it. Raises `CellError` for another type and a spreadsheet's error."""
+    """Return a `str` without blanks at its ends. Raises `CellError` for another type, and for a spreadsheet error
+    (``#N/A``).
+    """
     if not isinstance(value, str):
         raise CellError(f"expected {what} as text, got {type(value).__name__}")
     text = value.strip()
@@ -79,7 +81,7 @@ def trimmed(value: Any, what: str) -> str:
 
 
 def refuse_line_break(text: str, what: str) -> None:
-    """Raise `CellError` for a line break in a cell that cannot have one: then two rows became one."""
+    """Raise `CellError` for a line break in a cell that cannot have one, because two rows were probably merged."""
     if "\n" in text or "\r" in text:
         raise CellError(
             f"{shown(text)}: {what} with a line break, so a quote before it is probably not closed",
@@ -92,9 +94,10 @@ def _name(character: str) -> str:
 
 
 def cleaned(text: str) -> tuple[str, str | None]:
-    """Return `text` without invisible characters (category Cf) at its ends, and what was removed.
+    """Return `text` without invisible characters (category Cf) at its ends, and a description of the removed ones or
+    None.
 
-    Raises `CellError` for one inside: two values that look the same would be two contacts.
+    Raises `CellError` for an invisible character inside, because two values that look the same would be two contacts.
     """
     if text.isascii() or text.isprintable():
         return text, None
@@ -116,13 +119,13 @@ def _stripped(character: str) -> bool:
 
 
 def several(text: str, sign: Callable[[str], bool]) -> bool:
-    """Whether a cell holds several values, each of which has the `sign` of one."""
+    """Whether several of the values in a cell satisfy `sign`."""
     return sum(map(sign, parts_of(text))) > 1
 
 
 def parts_of(text: str) -> list[str]:
-    """Return the values in a cell, however they are separated."""
+    """Return the values in a cell, with any separator."""
     parts = [part.strip() for part in _SEPARATORS.split(text) if part.strip()]
-    if len(parts) == 1 and text.count("@") > 1:  # addresses with nothing but a blank or a slash between them
+    if len(parts) == 1 and text.count("@") > 1:  # addresses separated by blanks or slashes
         parts = re.split(r"[\s/]+", parts[0])
     return parts

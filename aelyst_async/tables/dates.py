@@ -1,7 +1,7 @@
 """The rules for dates and times of day.
 
-ISO dates and typed dates always pass. Another format has to be stated, since ``03/04/2025`` is two days: the refusal
-names both readings, and the flag for each.
+ISO dates and typed dates are always accepted. Any other format must be given, because ``03/04/2025`` may be two days:
+the error shows both, with the flag for each.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ _EXCEL_EPOCH = date(1899, 12, 30)
 
 
 def check_format(date_format: str) -> str:
-    """Return a format that names one day, such as ``%d/%m/%Y``. Raises `MappingError`."""
+    """Return a checked date format, such as ``%d/%m/%Y``. Raises `MappingError` unless it determines one day."""
     sample = date(2025, 3, 14)
     try:
         written = sample.strftime(date_format)
-        yearly = written != sample.replace(year=2024).strftime(date_format)  # Python 3.13 warns where there is no year
+        yearly = written != sample.replace(year=2024).strftime(date_format)  # Python 3.13 warns if there is no year
         same = yearly and datetime.strptime(written, date_format).date() == sample  # noqa: DTZ007 - a day
     except (ValueError, TypeError, AttributeError, re.error):
         same = False
@@ -62,7 +62,7 @@ def check_format(date_format: str) -> str:
 
 
 def date_rule(date_format: str | None) -> Rule:
-    """Return the rule for dates in `date_format`; ISO dates and typed dates pass always."""
+    """Return the rule for dates in `date_format`. ISO dates and typed dates are always accepted."""
     if date_format is None:
         return day
     check_format(date_format)

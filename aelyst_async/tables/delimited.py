@@ -1,9 +1,9 @@
-"""Rows of a table of text. A fault costs its own row: reading goes on at the next line.
+"""Reads the rows of delimited text. A fault affects only its own row: reading continues at the next line.
 
-A cell in quotes may hold line breaks, so a quote that is never closed would swallow the rest of the file, and one that
-is closed by a later row's quote the rows between. Three signs tell a wrong quote from a cell of several lines: the csv
-module refuses the record, the record has more cells than the header, or a line inside it is a whole row by itself.
-Then the first line alone is the bad row, and the lines after it are read again as rows of their own.
+A cell in quotes may contain line breaks. So the cell of a quote that is never closed would include the rest of the
+file, and one that a later row's quote closes would include the rows between. A wrong quote is recognised by one of
+three signs: the csv module refuses the record, the record has more cells than the header, or a line inside it is a
+complete row. Then only the first line is a bad row, and the lines after it are read again as separate rows.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from aelyst_async.tables.model import BadRow, RawRow
 __all__ = ["MAX_LINE", "Table", "read_lines"]
 
 MAX_LINE = 1 << 20
-"""Characters of one line: beyond it the file is not a table of contacts."""
+"""Largest number of characters of a line. A file with a longer one is not a table of contacts."""
 
 _HEAD_LINES = 200
 _HEAD_SIZE = 1 << 16
 _SAMPLE_LINE = 1 << 13
 _MAX_BLANK = 2_000_000
-"""Blank lines in a row. Excel writes up to 1,048,576 of them."""
+"""Largest number of consecutive blank lines. Excel writes up to 1,048,576 of them."""
 
 _MAX_RECORD_LINES = 1_000
 _MAX_RECORD_SIZE = 1 << 18
-"""Bounds of one record in quotes. A note of 65,536 characters fits."""
+"""Limits of one record in quotes. A note of 65,536 characters fits."""
 
 
 _ADDRESS = re.compile(r"\s*[^\s@\"]+@[^\s@\"]+\s*")
 
 
 class _UnclosedError(Exception):
-    """A record in quotes is too long to be meant."""
+    """A record in quotes is too long, so its quote is wrong."""
 
 
 def read_lines(text: io.TextIOWrapper, name: str) -> Iterator[str]:
-    """Yield the lines with their ends. Raises `SourceError` for one that is too long to be a row."""
+    """Yield the lines with their ends. Raises `SourceError` for a line that is too long."""
     for number in itertools.count(1):
         line = text.readline(MAX_LINE + 1)
         if not line:
@@ -56,9 +56,10 @@ def read_lines(text: io.TextIOWrapper, name: str) -> Iterator[str]:
 
 
 class Table:
-    """The header and the rows of delimited text. ``columns`` and ``dialect`` are known once it is made.
+    """The header and the rows of delimited text. ``columns`` and ``dialect`` are set by the constructor.
 
-    `skip`: lines above the header (None: none, and a title is an error that names the number). Raises `SourceError`.
+    `skip`: number of lines above the header. None: there are none, and the error for a title names the number. Raises
+    `SourceError`.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class Table:
         for line, cells in self._records:
             if isinstance(cells, BadRow):
                 yield line, cells
-            elif not any(cells):  # a blank line, which a spreadsheet writes as a row of commas, is not a row
+            elif not any(cells):  # a blank row of a spreadsheet consists of commas only
                 blank += 1
                 if blank > _MAX_BLANK:
                     raise SourceError(f"{self._name}, line {line}: more than {_MAX_BLANK:,} blank lines; remove them")
@@ -189,7 +190,7 @@ class Table:
             yield line
 
     def _swallowed(self, cells: Sequence[str], taken: Sequence[str]) -> str | None:
-        """Return why a record of several lines cannot be meant, or None."""
+        """Return why a record of several lines has a wrong quote, or None."""
         columns: tuple[str, ...] | None = getattr(self, "columns", None)
         if columns is None:
             return None
@@ -198,7 +199,7 @@ class Table:
         words = f"a quote is opened here and closed in line {last} only"
         if len(cells) != width and any(cell.strip() for cell in cells[width:]):
             return f"{words}, which gives {len(cells)} cells instead of {width}"
-        # A line inside is a row by itself if it has all the cells, and an address where this row has one.
+        # A line inside is a complete row if it has all cells, and an e-mail address where this row has one.
         address = next((index for index, cell in enumerate(cells) if _ADDRESS.fullmatch(cell)), None)
         if address is not None:
             rows = csv.reader(taken[1:-1], delimiter=self.dialect.delimiter, quoting=csv.QUOTE_NONE)
@@ -208,12 +209,12 @@ class Table:
 
 
 def _sample(head: Sequence[str]) -> list[str]:
-    """Return what the dialect is told from: lines of a bounded length, without a quote that nothing closes."""
+    """Return the lines from which the dialect is detected: of limited length, and without an unclosed quote."""
     lines = [line[:_SAMPLE_LINE] for line in head]
     try:
         for _ in csv.reader(lines):
             pass
-    except csv.Error:  # a cell in quotes beyond the limit of the csv module
+    except csv.Error:  # a cell in quotes above the limit of the csv module
         return [line.replace('"', "") for line in lines]
     return lines
 

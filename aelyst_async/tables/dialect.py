@@ -1,8 +1,8 @@
-"""Where a table of text begins and what separates its cells, told from the whole head of the file.
+"""Detects the delimiter and the first line of delimited text, from the beginning of the file.
 
-Each candidate delimiter splits the head into cells; the right one gives the same number of cells, more than one, in
-nearly every row. Lines above the header (a title, a date of export) are never skipped unasked: the error names the
-number for ``--skip-lines``. A first line ``sep=;``, which Excel writes and reads, is an instruction and not a row.
+Each candidate delimiter splits the first lines into cells. The right one gives the same number of cells, more than one,
+in nearly every row. Lines above the header (a title, a date of export) are skipped only on request: the error names the
+number for ``--skip-lines``. A first line ``sep=;``, which Excel writes and reads, sets the delimiter and is not a row.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["DELIMITERS", "Dialect", "check_header", "clean_header", "detect", "l
 
 DELIMITERS = (",", ";", "\t", "|")
 _UNUSUAL = ":^~\x01\x1f"
-"""Further characters that the error for a table of one column proposes."""
+"""Further delimiters, which the error for a table of one column proposes."""
 
 MAX_COLUMNS = 2_000
-"""Excel takes 16,384 columns; the widest exports of CRM tools have some hundred."""
+"""Largest number of columns. Excel permits 16,384; the widest exports of CRM tools have a few hundred."""
 
 _SEP = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
 _DATA = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+|\+?\d[\d ()\-.]{6,}")
@@ -34,17 +34,17 @@ _ADDED = re.compile(r" \(\d+\)")
 
 @attrs.frozen
 class Dialect:
-    """The delimiter, how it was told, and whether the first line is ``sep=``."""
+    """The delimiter, its origin, and whether the first line is ``sep=``."""
 
     delimiter: str
     told_by: str
     sep_line: bool = False
     spaced: bool = False
-    """A blank stands after every delimiter of the header, so blanks after delimiters are part of it."""
+    """Whether every delimiter of the header is followed by a blank, so that the blank is part of the delimiter."""
 
 
 def detect(head: Sequence[str], told: str | None, *, prefer: str | None = None) -> Dialect:
-    """Return the dialect of the lines at the begin of a file. `prefer`: the delimiter that the file's name suggests."""
+    """Return the dialect of the first lines of a file. `prefer`: the delimiter that the file's name suggests."""
     found = _detect(head, told, prefer)
     lines = [line for line in head[found.sep_line :] if line.strip()]
     count = lines[0].count(found.delimiter) if lines and found.delimiter != " " else 0
@@ -65,13 +65,13 @@ def _detect(head: Sequence[str], told: str | None, prefer: str | None) -> Dialec
 
 
 def _consistency(head: Sequence[str], delimiter: str) -> tuple[bool, float, int]:
-    """Return whether most rows have one width above 1, the share of those that do, and the width."""
+    """Return whether most rows have one width above 1, the share of these rows, and the width."""
     widths = [len(row) for row in csv.reader(head, delimiter=delimiter) if any(row)]
     if not widths:
         return False, 0.0, 0
     width, count = Counter(widths).most_common(1)[0]
     widest = max(widths[:3])
-    if width == 1 and widest > 1 and len(widths) <= 3:  # a header and one or two rows that are short
+    if width == 1 and widest > 1 and len(widths) <= 3:  # a header and one or two short rows
         width, count = widest, widths.count(widest)
     if width == 1:
         return False, 0.0, 0
@@ -80,8 +80,8 @@ def _consistency(head: Sequence[str], delimiter: str) -> tuple[bool, float, int]
 
 
 def lines_above_header(rows: Sequence[Sequence[str]]) -> int:
-    """Return how many of the first rows are a title rather than the header: rows with one or two cells filled, above
-    a row that fills most of the table's columns. 0 where there are none.
+    """Return the number of title rows above the header: rows with one or two filled cells, above a row with most of the
+    table's columns.
     """
     filled = [sum(1 for cell in row if cell.strip()) for row in rows]
     wide = sorted(count for count in filled if count > 1)
@@ -96,9 +96,9 @@ def lines_above_header(rows: Sequence[Sequence[str]]) -> int:
 
 
 def clean_header(cells: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the columns: trimmed, without empty ones at the end, each one once.
+    """Return the names of the columns: trimmed, without empty ones at the end, and unique.
 
-    A column without a name is called ``column N``; of two with one name, the second one is called ``NAME (2)``.
+    A column without a name becomes ``column N``; the second column with a name becomes ``NAME (2)``.
     """
     names = [cell.strip().strip("\ufeff\u200b").strip() for cell in cells]
     while names and not names[-1]:
@@ -113,13 +113,13 @@ def clean_header(cells: Sequence[str]) -> tuple[str, ...]:
 
 
 def base_name(column: str, columns: Sequence[str]) -> str:
-    """Return the name that a column has in the file: without the number that `clean_header` added."""
+    """Return the name of a column in the file, without the number that `clean_header` added."""
     match = _ADDED.search(column, len(column) - 5) if column.endswith(")") else None
     return column[: match.start()] if match and column[: match.start()] in columns else column
 
 
 def check_header(columns: Sequence[str], name: str, *, told: bool = True) -> None:
-    """Raise `SourceError` for a first line that does not name columns. `told`: the delimiter was named."""
+    """Raise `SourceError` for a first line that is not a header. `told`: the user gave the delimiter."""
     if not columns:
         raise SourceError(f"{name} is empty: the first line must name the columns")
     if len(columns) > MAX_COLUMNS:

@@ -1,11 +1,11 @@
-"""Which rows of a source share a key, in memory that does not grow with the source.
+"""Finds the rows of a source that share a key, with nearly constant memory.
 
-The first reading marks two bits of a fixed bitmap for each key. A key whose bits are both set already *may* have
-occurred before, and only such keys are remembered by name, with the row they were last seen in. A key that does occur
-twice is always among them (its second occurrence finds the bits of its first); one that is there by accident has one
-row only and changes nothing. With 16 MiB and a million rows, about two hundred keys are there by accident.
+The first pass marks two bits of a fixed bitmap for each key. If both bits are already set, the key *may* have occurred
+before. Only such keys are stored, with their last row. A key that occurs twice is always stored, because its second
+occurrence finds the bits of the first. A false positive has only one row and has no effect. With 16 MiB and a million
+rows there are about two hundred false positives.
 
-The second reading asks for each row whether another one stands for the same key. The bitmap is freed before it.
+The second pass finds, for each row, the row that is used for its key. The bitmap is freed before it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MASK = (1 << _BITS) - 1
 
 
 class DuplicatesIndex:
-    """First reading: `add` each key. Then `seal`. Second reading: `rival` for each row, in the same order."""
+    """First pass: `add` each key. Then `seal`. Second pass: `rival` for each row, in the same order."""
 
     def __init__(self, policy: Duplicates) -> None:
         self._policy = policy
@@ -36,7 +36,7 @@ class DuplicatesIndex:
         """Mark `key`; return whether it may have been marked before."""
         bitmap = self._bitmap
         assert bitmap is not None, "the index is sealed"
-        # Python's own hash of a text: 64 bits of SipHash, the same for one process.
+        # Python's hash of a `str`: 64 bits of SipHash, constant within a process.
         code = hash(key)
         one, two = code & _MASK, (code >> 32) & _MASK
         bit_one, bit_two = 1 << (one & 7), 1 << (two & 7)
@@ -53,13 +53,13 @@ class DuplicatesIndex:
         self._last[key] = row
 
     def seal(self) -> None:
-        """End the first reading."""
+        """End the first pass."""
         self._bitmap = None
 
     def rival(self, key: str, row: int) -> int | None:
-        """Return the row that stands for `key` instead of `row`, or None if `row` does.
+        """Return the row that is used for `key` instead of `row`, or None if `row` is used.
 
-        ``last``: the last one stands. ``first``: the first one. ``error``: none does, each names another one.
+        ``last``: the last row is used. ``first``: the first row. ``error``: none is used; each gets another row.
         """
         last = self._last.get(key)
         if last is None:

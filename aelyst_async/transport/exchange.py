@@ -1,13 +1,12 @@
-"""One attempt: a `Request` goes out, a `Response` or one of our errors comes back.
+"""One attempt: sends a `Request`, returns a `Response` or raises one of our errors.
 
-This is the only module where aiohttp's exceptions exist. They hold the URL and the headers, thus the credential, so
-each is turned into an error of ours *outside* the ``except`` block: raised inside it, the original would hang in
+Only this module and `body` handle aiohttp's exceptions. These contain the URL and the headers, and so the credential.
+Each is translated into one of our errors *outside* the ``except`` block: inside it, Python would store the original in
 ``__context__``, where Sentry and `traceback` find it.
 
-The same holds for a cancellation, which stays the exception that it is: it leaves without its inner frames.
+A cancellation is raised unchanged, but without its inner frames.
 
-Whether a request was sent is a fact that `connector` notes, and no guess from the class of the exception: *surely not
-sent* or *perhaps carried out*.
+`connector` records whether a request was sent, so this is not guessed from the class of the exception.
 
 Imports aiohttp; imported with the first request.
 """
@@ -42,27 +41,30 @@ from aelyst_async.version import __version__
 __all__ = ["HttpClient"]
 
 MAX_HEADER = 64 * 1024
-"""Bytes of a response's status line and of each header. aiohttp's own limit is 8,190, and proxies send longer ones."""
+"""Largest size in bytes of a response's status line and of each header. aiohttp's default, 8,190, is too small for some
+proxies.
+"""
 
 
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class Permit(Protocol):
-    """What the rate limiter wants to hear of the request that it let go."""
+    """The rate limiter's permit for one request, which is told the result."""
 
     waited: float
 
     def observe(self, status: int, headers: Mapping[str, str]) -> None:
-        """The answer's status and headers are in."""
+        """Report the status and the headers of the response."""
 
     def unsent(self) -> None:
-        """The request surely never left."""
+        """Report that the request was surely not sent."""
 
 
 class HttpClient:
-    """Sends the requests of one gateway. What they have in common is made once: the parts of the URL, the headers of a
-    credential, the time-out. ``timeout``: the arguments of a `ClientTimeout`, with a total. ``headers``: the caller's.
+    """Sends the requests of one gateway. Common parts (URL, credential headers, time-out) are prepared once.
+
+    ``timeout``: the arguments of a `ClientTimeout`, with a total. ``headers``: additional headers of the caller.
     """
 
     __slots__ = (
@@ -108,15 +110,17 @@ class HttpClient:
         deadline: float,
         watch: Watch | None,
     ) -> Response:
-        """Send `request` once and read the answer; tell `permit` of its headers as soon as they are in, and `watch` of
-        both. ``started`` is the loop's time now, ``deadline`` that of the call's end.
+        """Send `request` once and read the response.
 
-        Raises `TransportError` (``attempts`` is left to the caller) and `ConfigurationError`. A cancellation leaves as
-        it came, without the frames that have seen the credential.
+        Reports the response's headers to `permit` as soon as they arrive, and begin and end to `watch`. ``started`` is
+        the present time and ``deadline`` the end of the call, both by the event loop's clock.
+
+        Raises `TransportError` (the caller sets ``attempts``) and `ConfigurationError`. A cancellation is raised
+        without the frames that contain the credential.
         """
         sessions, session = self._sessions, self._session
         try:
-            if session is None or sessions.state is not SessionState.OPEN:  # it may have been closed meanwhile
+            if session is None or sessions.state is not SessionState.OPEN:  # closed meanwhile, perhaps
                 session = sessions.acquire()
         except BaseException:
             permit.unsent()
@@ -155,8 +159,8 @@ class HttpClient:
         if watch is not None or logger.isEnabledFor(logging.DEBUG):
             self._tell(watch, request, response, failure, attempt, permit.waited, started)
         if sys.exc_info()[1] is not None and (failure is None or isinstance(failure, Exception)):
-            # A task in pure Python (PyPy, backports.asyncio.runner) resumes a coroutine inside the handler of the
-            # exception that it passes on, which would become the context of all that is raised until the next `await`.
+            # A task in pure Python (PyPy, backports.asyncio.runner) resumes a coroutine inside its `except` block, so
+            # that exception would become the context of every exception raised until the next `await`.
             await asyncio.sleep(0)
         if response is not None:
             return response
@@ -164,7 +168,7 @@ class HttpClient:
         try:
             raise failure
         finally:
-            del failure  # or frame, traceback and error hold each other until the garbage collector runs
+            del failure  # breaks the reference cycle of frame, traceback and error
 
     async def _send(
         self,
@@ -177,10 +181,10 @@ class HttpClient:
         progress: Progress,
         attempt: int,
     ) -> Response:
-        """Send and read: through `session`, or `direct`, over its pool.
+        """Send the request and read the response, through `session` or, without it, with `direct` over its pool.
 
-        The only frame whose variables hold the credential in the open. It is never part of the traceback of what
-        `exchange` raises, so tools that record the variables of a traceback's frames do not record it.
+        Only this frame has the credential as plain text in its variables. It is never part of a traceback of
+        `exchange`, so tools that record the variables of frames do not record the credential.
         """
         if secret is not self._secret:
             self._prepare(secret)
@@ -195,7 +199,7 @@ class HttpClient:
         try:
             if direct:
                 line = f"{request.method} {self._prefix}{target} HTTP/1.1"
-                if line.count(" ") != 2 or not line.isprintable():  # a line break would begin a header
+                if line.count(" ") != 2 or not line.isprintable():  # a line break would start a new header
                     raise ValueError("the path is not encoded")
                 message = b"%b\r\n%b" % (line.encode("ascii"), self._head)
                 if body is not None:
@@ -216,7 +220,7 @@ class HttpClient:
             else:
                 answer = await session.request(
                     request.method,
-                    # encoded=True: yarl would decode and re-encode, and with it change what %2F or %2B mean.
+                    # encoded=True, because yarl would otherwise decode and re-encode, and so change %2F and %2B.
                     URL(self._base_url + target, encoded=True),
                     data=body,
                     headers=self._headers if body is None else self._headers_with_body,
@@ -228,7 +232,7 @@ class HttpClient:
                     max_field_size=MAX_HEADER,
                 )
                 end, release = answer.close, answer.release
-                # The response lets go of its connection with the last byte, so it can be asked for only now.
+                # Read the connection now: the response releases it with the last byte.
                 protocol = getattr(answer, "_protocol", None)
                 status, headers, content = answer.status, answer.headers, answer.content
             progress.answered = True
@@ -236,9 +240,9 @@ class HttpClient:
             if (
                 isinstance(content, aiohttp.StreamReader)
                 and content.is_eof()
-                and getattr(content, "total_bytes", 0) <= MAX_BODY  # an empty one of aiohttp 3.11 has none
+                and getattr(content, "total_bytes", 0) <= MAX_BODY  # an empty body in aiohttp 3.11 has none
                 and CONTENT_ENCODING not in headers
-            ):  # nearly always: it came in the packet of its headers
+            ):  # the usual case: body and headers arrived together
                 received = content.read_nowait()
             else:
                 received, problem = await read_body(headers, content)
@@ -247,10 +251,10 @@ class HttpClient:
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
             if not progress.answered or 200 <= status <= 299:
                 raise
-            # A refusal is known by its status; only its words are lost.
+            # The status of a refusal is known; only its message is lost.
             received, problem = b"", "the body broke off"
         finally:
-            # What was not read to its end must not be left in the pool.
+            # A connection with unread data must not return to the pool.
             if end is not None:
                 end()
         return Response(
@@ -266,7 +270,9 @@ class HttpClient:
         )
 
     def _prepare(self, secret: Secret) -> None:
-        """Make what all requests with this credential have in common. aiohttp copies headers before it adds to them."""
+        """Prepare the common parts of all requests with this credential. aiohttp copies headers before it adds
+        to them.
+        """
         revealed = secret.reveal()
         self._headers = CIMultiDict(
             {
@@ -284,7 +290,7 @@ class HttpClient:
         self._secret = secret
 
     def _bounded(self, left: float, total: float | None) -> aiohttp.ClientTimeout:
-        """Return the time-outs of one attempt, cut to what is left of the call's deadline, and `total`."""
+        """Return the time-outs of one attempt, limited by the call's deadline, and the total time-out."""
         left = max(left, 0.001)
         limits: dict[str, Any] = {name: min(value, left) for name, value in self._limits.items()}
         if left < self._total:
@@ -301,7 +307,7 @@ class HttpClient:
         waited: float,
         started: float,
     ) -> None:
-        """Log the attempt and tell it to those who watch."""
+        """Log the attempt and report it to the hooks."""
         duration = asyncio.get_running_loop().time() - started
         status = None if response is None else response.status
         error = None if failure is None else type(failure).__name__
@@ -323,7 +329,7 @@ def _translate(
 ) -> tuple[ContactsError, bool]:
     """Return our error, and whether the request may have reached the server.
 
-    `progress` knows; ``sent=`` below is what the class of the exception says, for a session that is not aiohttp's.
+    `progress` has this; ``sent=`` below is the guess by class, for a session that is not aiohttp's.
     """
     url = redactor.scrub(url)
 
@@ -372,7 +378,7 @@ def _translate(
     if isinstance(error, (aiohttp.ClientError, OSError)):
         return failed(TransportError, f"the connection broke ({type(error).__name__})", sent=True)
     if isinstance(error, (ValueError, TypeError)) and not progress.answered and not progress.sent:
-        # aiohttp's complaints about arguments, such as a netrc entry for the host beside our Authorization header.
+        # aiohttp's errors for arguments, such as a netrc entry for the host in addition to our Authorization header.
         hint = "is there an entry for this host in ~/.netrc?"
         return ConfigurationError(f"aiohttp refused the request ({type(error).__name__}); {hint}"), False
     return failed(TransportError, f"the exchange failed ({type(error).__name__})", sent=True)

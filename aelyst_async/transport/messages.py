@@ -1,7 +1,7 @@
-"""The values that cross the transport: what an adapter asks, what a server answered.
+"""The values of the transport: an adapter's `Request` and a server's `Response`.
 
-A `Request` never holds the credential, so it may be printed. A `Response` knows how to become one of our errors;
-all text that it lends to an error has been redacted and cut.
+A `Request` never contains the credential, so it may be printed. A `Response` can be converted to one of our errors,
+with redacted and truncated text.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from aelyst_async.waits import retry_after
 __all__ = ["Request", "Response", "request_id"]
 
 _PREVIEW = 2048
-"""Characters of a body that an error shows."""
+"""Largest number of characters of a body in an error."""
 
 MAX_VALUES = 250_000
-"""Values of a large JSON body, at the most: more would keep the event loop for longer than 50 ms."""
+"""Largest number of values in a large JSON body. More would block the event loop for longer than 50 ms."""
 
 _LARGE = 64 * 1024
-"""Bytes from which on a body's values are counted before it is parsed."""
+"""Size in bytes from which the values of a body are counted before it is parsed."""
 
 _STRUCTURE = (b",", b"[", b"{")
 
@@ -38,16 +38,16 @@ _CHARSET = re.compile(
     r"us-ascii|iso-?8859-?[0-9]{1,2}|latin-?[0-9]{1,2}|(?:windows|cp)-?[0-9]{3,4}|koi8-[ru]|shift[_-]?jis"
     r"|euc-?(?:jp|kr)|gb(?:k|2312|18030)|big5|utf-?(?:16|32)(?:[bl]e)?|mac-?roman"
 )
-"""What text is sent in. Python knows more codecs, some of which take quadratic time."""
+"""Accepted charsets. Python has more codecs, some of which take quadratic time."""
 
 _REQUEST_IDS = (
     "X-Request-Id", "Request-Id", "X-RequestId", "X-Correlation-Id", "Correlation-Id", "X-Amzn-RequestId",
     "X-Amz-Request-Id", "X-Amzn-Trace-Id", "X-Trace-Id", "CF-Ray",
 )  # fmt: skip
-"""Headers under which servers and their proxies send a request's id, the most specific first."""
+"""Headers in which servers and proxies send a request's id, the most specific first."""
 
 _LONGEST_ID = 128
-"""Characters of a request's id; what is longer is cut."""
+"""Largest number of characters of a request's id; longer ones are truncated."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -57,12 +57,12 @@ _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """One call, as a value.
+    """One request, without the credential.
 
-    ``endpoint`` is the route template (``/contact/{identifier}``), safe to log and the key of the rate limit;
-    ``path`` is the same with its segments filled in and percent-encoded, relative to the base URL. ``json`` is the
-    body, `UNSET` for none. ``semantics``: the method whose semantics (RFC 9110, 9.2) the call has, where they are not
-    those of its own: a POST that only reads is a GET, one that has the same effect twice is a PUT.
+    ``endpoint`` is the route template (``/contact/{identifier}``). It is safe to log and the key of the rate limit.
+    ``path`` is the filled-in, percent-encoded path, relative to the base URL. ``json`` is the body, `UNSET` for none.
+    ``semantics`` is a method whose semantics (RFC 9110, 9.2) the request has, if they differ from those of its own
+    method: GET for a POST that only reads, PUT for an idempotent POST.
     """
 
     method: str
@@ -74,17 +74,17 @@ class Request:
 
     @property
     def repeatable(self) -> bool:
-        """Whether sending it again is safe even if it may have been applied."""
+        """Whether the request may be sent again even if it may have been applied."""
         return (self.semantics or self.method) in _REPEATABLE
 
     @property
     def changes(self) -> bool:
-        """Whether it can change anything at the server."""
+        """Whether the request can change data at the server."""
         return (self.semantics or self.method) not in {"GET", "HEAD"}
 
     @property
     def target(self) -> str:
-        """Path and query, encoded: everything after the base URL but the credential."""
+        """Encoded path and query: the URL after the base URL, without the credential."""
         return self.path + encode_query(self.query)
 
     def body(self) -> bytes | None:
@@ -95,18 +95,20 @@ class Request:
 
 
 def encode_query(pairs: tuple[tuple[str, str], ...]) -> str:
-    """Return ``?a=b&c=d`` with all but unreserved characters encoded (a bare ``+`` would mean a blank)."""
+    """Return ``?a=b&c=d``. All characters but unreserved ones are encoded (a plain ``+`` would mean a blank)."""
     if not pairs:
         return ""
     return "?" + "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in pairs)
 
 
 def request_id(headers: Mapping[str, str], redactor: Redactor | None = None) -> str | None:
-    """Return the server's id of a request, or None: printable ASCII, other characters as ``?``, cut at 128."""
+    """Return the server's id of a request, or None. Characters other than printable ASCII become ``?``. Truncated to
+    128.
+    """
     for name in _REQUEST_IDS:
         value = headers.get(name, "").strip()
         if value:
-            # Scrubbed before it is cut: the rest of a credential across the cut would not be found.
+            # Redacted before it is truncated, because a truncated credential would not be found.
             value = value[:_LONGEST_ID] if redactor is None else redactor.preview(value, _LONGEST_ID)
             return re.sub(r"[^!-~]", "?", value)
     return None
@@ -114,12 +116,11 @@ def request_id(headers: Mapping[str, str], redactor: Redactor | None = None) -> 
 
 @attrs.define(kw_only=True)
 class Response:
-    """One answer: status, headers (case-insensitive), the whole decoded body in bytes.
+    """One response: status, headers (case-insensitive), and the whole decompressed body in bytes.
 
-    ``url`` is the request's address without the credential; ``headers`` are as they came, so not for showing.
-    ``attempts`` counts the requests that this call has sent
-    so far. ``problem`` is set where the body broke a bound or could not be unpacked; it matters only on success.
-    ``close`` closes the connection.
+    ``url`` is the request's URL without the credential. ``headers`` are not redacted, so do not show them. ``attempts``
+    is the number of requests that this call has sent so far. ``problem`` is set if the body exceeded a limit or could
+    not be decompressed; it is relevant only on success. ``close`` closes the connection.
     """
 
     request: Request
@@ -135,7 +136,7 @@ class Response:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until the server wants to hear from us again, if it says so."""
+        """Seconds to wait before the next request, if the server sent them."""
         return retry_after(self.headers.get, now=time.time())
 
     @property
@@ -146,13 +147,13 @@ class Response:
     def json(self) -> Any:
         """Return the decoded JSON body. Raises `ResponseDecodeError`.
 
-        NaN and Infinity, which Python's reader takes and JSON does not have (RFC 8259, 6), become None: they could not
-        be written back, and one odd field is no reason to lose the others.
+        NaN and Infinity, which Python's decoder accepts and JSON does not have (RFC 8259, 6), become None: they could
+        not be encoded again, and one invalid field must not lose the others.
         """
         if self._parsed is None:
             if self.problem is None and len(self.body) <= _LARGE:
-                # Nearly always one value in UTF-8. What is not is read again: in another encoding, or to say what is
-                # wrong.
+                # Usually one value in UTF-8. Otherwise the body is decoded again: in another encoding, or to find the
+                # error.
                 try:
                     text = str(self.body, "utf-8")
                     value, end = _raw_decode(text)
@@ -165,7 +166,7 @@ class Response:
         value, problem = self._parsed
         if problem is None:
             return value
-        # Raised outside `except`, so that no JSON error, which holds the whole body, stays in the chain.
+        # Raised outside `except`, so that no JSON error, which contains the whole body, is in the chain.
         raise self.undecodable(problem)
 
     def _parse_with_care(self) -> tuple[Any, str | None]:
@@ -174,7 +175,7 @@ class Response:
         body: bytes | str = self.body
         settings: dict[str, Any] = {"parse_constant": _nothing}
         if len(body) > _LARGE:
-            # The C parser keeps the interpreter to itself, whatever thread it runs in.
+            # The C parser holds the GIL, in any thread.
             if sum(map(self.body.count, _STRUCTURE)) > MAX_VALUES:
                 return None, f"the JSON has more than {MAX_VALUES:,} values"
             settings["parse_int"] = _short_int
@@ -186,7 +187,7 @@ class Response:
                 return json.loads(body, **settings), None
         except RecursionError:
             return None, "the JSON is nested too deeply"
-        except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, or an int of absurd length
+        except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, or an int with too many digits
             position = getattr(error, "pos", None)
             where = "" if position is None else f" at character {position}"
             return None, f"not JSON{where}" if self.body else "the body is empty"
@@ -206,16 +207,16 @@ class Response:
             raise ValueError("a charset that Python does not have") from None
 
     def json_or_none(self) -> Any:
-        """Return the decoded JSON body, or None where it is not JSON: for reading an error's words."""
+        """Return the decoded JSON body, or None if it is not JSON. For the messages of errors."""
         try:
             return self.json()
         except ResponseDecodeError:
             return None
 
     def text(self) -> str:
-        """Return the body for people: redacted, control characters escaped, cut at 2,048 characters."""
-        # As JSON is read: by the byte order that its first bytes show, or a UTF-16 body would hide its words.
-        # Cut first (no character takes more than four bytes): eight megabytes of escapes would hold up the loop.
+        """Return the body for people: redacted, with escaped control characters, at most 2,048 characters."""
+        # Decoded by its byte order, as JSON is, so that the text of a UTF-16 body is readable. Truncated first (a
+        # character has at most four bytes), because eight megabytes of escapes would block the event loop.
         start = self.body[: 4 * (self.redactor.reach(_PREVIEW) + 1)]
         plain = start.decode(json.detect_encoding(start), "backslashreplace")
         shown = self._shown(plain)
@@ -229,7 +230,7 @@ class Response:
     def error(
         self, message: str | None = None, *, code: int | str | None = None, kind: type[ApiError] | None = None
     ) -> ApiError:
-        """Return the error that this answer is: by `kind`, else by the status."""
+        """Return this response as an error, of class `kind` or else the class for its status."""
         kind = kind or error_class_for(self.status)
         return kind(
             status=self.status,
@@ -243,7 +244,7 @@ class Response:
             retry_after=self.retry_after,
             request_id=request_id(self.headers, self.redactor),
             attempts=self.attempts,
-            # A 5xx or a 408 says nothing about what was done before it; other errors are refusals.
+            # After a 5xx or a 408 the request may have been applied; other errors are refusals.
             may_have_been_applied=self.request.changes and (issubclass(kind, ServerError) or self.status == 408),
             repeatable=self.request.repeatable,
         )
@@ -252,13 +253,13 @@ class Response:
         from multidict import CIMultiDict
 
         scrub = self.redactor.scrub
-        # Cookies are credentials of the server's own making.
+        # Cookies are credentials too.
         return CIMultiDict((scrub(n), scrub(v)) for n, v in self.headers.items() if n.lower() != "set-cookie")
 
     def check_about(self, contact_id: str, asked: Identifier | str | None) -> None:
-        """Raise `ResponseDecodeError` where `asked` is an id and `contact_id` is another.
+        """Raise `ResponseDecodeError` if `asked` is an id and `contact_id` is a different one.
 
-        Such an answer belongs to another request: a server or a proxy has mixed up its connections.
+        Such a response belongs to another request: a server or a proxy has mixed up its connections.
         """
         if isinstance(asked, ContactId):
             asked = asked.value
@@ -266,7 +267,7 @@ class Response:
             raise self.undecodable("the answer is about another contact than the one asked for")
 
     def undecodable(self, problem: str) -> ResponseDecodeError:
-        """Return the error for a success that cannot be understood."""
+        """Return the error for a success whose body is invalid."""
         return ResponseDecodeError(
             problem=self._shown(problem),
             status=self.status,
@@ -297,7 +298,7 @@ def _short_int(digits: str) -> int | None:
 
 
 def _reason(status: int) -> str:
-    # http.HTTPStatus knows no 449 and raises for it.
+    # http.HTTPStatus raises for 449.
     from http.client import responses
 
     if 300 <= status <= 399:

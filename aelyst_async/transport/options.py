@@ -1,11 +1,12 @@
-"""What a caller may add to a call: extra headers, and a request to a route that no method wraps.
+"""Options of a call: extra headers, and requests to routes that no method wraps.
 
-Everything is checked before anything is sent. Messages name the header, the parameter or the rule, never a value.
+All options are checked before anything is sent. Error messages name the header, the parameter or the rule, never a
+value.
 
-A route is a template, ``/contact/{identifier}/channels``, whose fields are filled in percent-encoded. The template, not
-the filled-in path, is the key of the rate limit and what logs, events and errors show. A literal path is turned into
-a template: a segment is shown only if it consists of lower-case letters, ``_`` and ``-``, as routes do; any other
-segment may name a person, and becomes ``{identifier}``.
+A route is a template, such as ``/contact/{identifier}/channels``, whose fields are replaced by percent-encoded values.
+The template is the key of the rate limit, and logs, events and errors show it instead of the path. A path without
+fields is converted to a template: a segment of lower-case letters, ``_`` and ``-`` stays; any other segment may
+identify a person and becomes ``{identifier}``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from aelyst_async.transport.messages import Request
 __all__ = ["Params", "check_headers", "make_request"]
 
 Params: TypeAlias = Mapping[str, str | int | float | bool | Sequence[str | int] | None]
-"""Query parameters: True and False become ``true`` and ``false``, None is left out, several values repeat the name."""
+"""Query parameters. True and False become ``true`` and ``false``, None is left out, several values repeat the name."""
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
@@ -31,7 +32,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 """A header's name (RFC 9110, 5.6.2)."""
 
 _SECRET = re.compile(r"auth|cookie|credential|passw|secret|token|api-?_?key|session", re.IGNORECASE)
-"""In the names of headers that hold credentials."""
+"""Words in the names of headers that contain credentials."""
 
 _SECRET_VALUE = re.compile(r"\s*(?:basic|bearer|digest|negotiate)\s", re.IGNORECASE)
 """Schemes of HTTP authentication."""
@@ -42,7 +43,7 @@ _OURS = frozenset(
         "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
     }
 )  # fmt: skip
-"""Headers that frame the message or bound its answer; the transport sets them."""
+"""Headers that the transport sets, because they frame the message or limit the response."""
 
 _ROUTE_WORD = re.compile(r"[a-z][a-z_-]{0,40}")
 _FIELD = re.compile(r"\{([a-z_]{1,40})\}")
@@ -51,8 +52,8 @@ _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return extra headers, checked. Raises `ConfigurationError` for one that cannot be sent, holds a credential by
-    its name or scheme, or is the transport's own.
+    """Return checked extra headers. Raises `ConfigurationError` for a header that is invalid, that contains a
+    credential according to its name or scheme, or that the transport sets.
     """
     if not isinstance(headers, Mapping):
         raise ConfigurationError(f"headers: expected a mapping of names to values, got {type(headers).__name__}")
@@ -88,9 +89,9 @@ def make_request(
     json: Any | Unset,
     secret_params: frozenset[str],
 ) -> Request:
-    """Return the `Request` for a route that no method wraps. Raises `ConfigurationError` for one that must not be sent.
+    """Return the `Request` for a route that no method wraps. Raises `ConfigurationError` for an invalid one.
 
-    `secret_params`: query parameters that hold the gateway's credential.
+    `secret_params`: query parameters that contain the gateway's credential.
     """
     if not isinstance(method, str) or method.upper() not in _METHODS:
         raise ConfigurationError(f"request: the method must be one of {', '.join(sorted(_METHODS))}")
@@ -109,7 +110,7 @@ def make_request(
 
 
 def _route(path: object, fields: Mapping[str, object]) -> tuple[str, str]:
-    """Return a path as a template and filled in."""
+    """Return the template of a path, and the path with its fields filled in."""
     if not isinstance(path, str):
         raise ConfigurationError(f"request: the path must be a str, not {type(path).__name__}")
     if not path.startswith("/") or path.startswith("//"):
@@ -159,7 +160,7 @@ def _check_segment(segment: str) -> None:
     if not segment:
         raise ConfigurationError("request: the path has an empty segment")
     plain = segment
-    for _ in range(3):  # a server or proxy that decodes once too often must not see another path
+    for _ in range(3):  # the path must be the same for a server or proxy that decodes repeatedly
         plain = unquote(plain)
         if any(part in {".", ".."} for part in re.split(r"[/\\]", plain)):
             raise ConfigurationError("request: the path must hold no . or .. segments, encoded or not")

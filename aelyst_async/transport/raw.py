@@ -1,4 +1,4 @@
-"""``gateway.with_raw_response``: the answer itself beside the result that the gateway makes of it.
+"""``gateway.with_raw_response``: returns the response together with the result of a call.
 
 No signature is repeated here: as in `aelyst_async.blocking`, the type of an operation is computed from the gateway's
 own method.
@@ -42,8 +42,10 @@ P = ParamSpec("P")
 
 @attrs.frozen(kw_only=True, eq=False)
 class RawResponse(Generic[T]):
-    """The last answer of a call: ``status``, ``headers`` (case-insensitive), ``body`` (unpacked bytes), and ``value``,
-    what the call returns by itself. Headers and body are as the server sent them, so they are not in the repr.
+    """The last response of a call, and its result.
+
+    ``status`` is an `int`, ``headers`` are case-insensitive, ``body`` is decompressed `bytes`, ``value`` is the call's
+    result. Headers and body are not redacted, so the repr does not contain them.
     """
 
     status: int
@@ -58,9 +60,10 @@ class RawResponse(Generic[T]):
 
 
 class RawCalls(Generic[G_co]):
-    """Makes a gateway's calls return a `RawResponse`. Of a call that takes several requests it is the last one's.
+    """A gateway's calls, each of which returns a `RawResponse`. If a call sends several requests, it is the last
+    response.
 
-    An operation that has no property here is passed by name: ``raw(AelystGateway.set_lifecycle, "id:1", "Lead")``.
+    Pass an operation that has no property here as a method: ``raw(AelystGateway.set_lifecycle, "id:1", "Lead")``.
     """
 
     def __init__(self, gateway: G_co, listening: Callable[[list[Response]], Any]) -> None:
@@ -135,9 +138,9 @@ class RawCalls(Generic[G_co]):
     async def __call__(
         self: RawCalls[G], method: Callable[Concatenate[G, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> RawResponse[T]:
-        """Call `method` of the gateway's class; return its result with the last answer behind it.
+        """Call `method` of the gateway's class; return its result with the last response.
 
-        Raises what the call raises, and `UnsupportedOperationError` where it sent no request.
+        Raises the errors of the call, and `UnsupportedOperationError` if it sent no request.
         """
         answers: list[Response] = []
         value = await method(self._listening(answers), *args, **kwargs)

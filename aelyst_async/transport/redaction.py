@@ -1,11 +1,11 @@
-"""Taking credentials out of text.
+"""Removes credentials from text.
 
-The first line of defence is to put the credential into nothing but the request itself: our `Request` and our URLs
-never hold it, and aiohttp's exceptions, which do, are never passed on. What remains is the server: an error body
-or a header may echo the key, in whatever way servers write text: percent-encoded (once or more often), with the
-escapes of JSON, Python or HTML, for all of its special characters or for some, and with line breaks inside, as mail
-and header software folds long lines. So every text of a server is scrubbed of every credential in use before it enters
-an error: by a pattern that allows each character each of its escapes, and once more without the text's line breaks.
+Only the request on the wire contains the credential: our `Request` and our URLs do not, and aiohttp's exceptions, which
+do, are never raised to callers. But a server may echo the key in an error body or a header: percent-encoded (once or
+several times), with the escapes of JSON, Python or HTML, for all or some of its special characters, and with line
+breaks inside, as mail and header software folds long lines. So all text from a server is redacted before it enters an
+error. The pattern for a credential allows every escape of each character. It is applied a second time to the text
+without its line breaks.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ __all__ = ["MASK", "Redactor"]
 MASK = "***"
 
 _REMEMBERED = 16
-"""Credentials kept in mind: a rotated one may still be echoed by an answer under way."""
+"""Number of credentials to redact: a response that is still pending may echo a rotated one."""
 
 _LONGEST_ESCAPE = 48
-"""Characters that one character of a credential may be written with, at the most, a line break before it included."""
+"""Largest number of characters that encode one character of a credential, with a line break before it."""
 
 _BREAKS = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -35,8 +35,8 @@ _BREAKS = tuple(
         ),
     )
 )
-"""Line breaks with the blanks around them: as they are; and however they are escaped, which may be a credential's own
-characters, so each is tried by itself.
+"""Line breaks with the blanks around them: plain ones, and escaped ones. An escape may also be part of the credential,
+so both patterns are tried separately.
 """
 
 
@@ -50,7 +50,7 @@ class Redactor:
         self._pattern: re.Pattern[str] | None = None
 
     def learn(self, secret: str) -> None:
-        """Scrub `secret` from now on."""
+        """Redact `secret` from now on."""
         if secret not in self._known:
             self._known.append(secret)
             self._pattern = None
@@ -60,7 +60,8 @@ class Redactor:
         if not self._known:
             return text
         if self._pattern is None:
-            # A server that decodes once too often echoes the decoded form. The longest first: one may begin another.
+            # Also the decoded form, which a server that decodes repeatedly may echo. The longest first, because one
+            # form may be the beginning of another.
             forms = {form for secret in self._known for form in (secret, unquote_plus(secret)) if form.strip()}
             alternatives = "|".join(map(_pattern, sorted(forms, key=len, reverse=True)))
             self._pattern = re.compile(alternatives, re.IGNORECASE)
@@ -70,10 +71,10 @@ class Redactor:
         return text
 
     def preview(self, text: str, length: int) -> str:
-        """Return the first `length` characters of ``scrub(text)``, without scrubbing megabytes for them.
+        """Return the first `length` characters of ``scrub(text)``, without processing megabytes.
 
-        The text is cut before it is scrubbed, so a credential across the cut would not be found; what may hold the
-        beginning of one is left out.
+        The text is truncated before it is redacted, so a credential at the end would not be found. The part that may
+        contain its beginning is left out.
         """
         cut = self.reach(length)
         if len(text) <= cut:
@@ -81,7 +82,7 @@ class Redactor:
         return self.scrub(text[:cut])[: 2 * length - cut or None][:length]
 
     def reach(self, length: int) -> int:
-        """Return how many characters of a text `preview` looks at for `length` of its result."""
+        """Return how many characters of a text `preview` needs for a result of `length` characters."""
         return 2 * length + _LONGEST_ESCAPE * max(map(len, self._known), default=0)
 
     def __repr__(self) -> str:
@@ -89,11 +90,11 @@ class Redactor:
 
 
 def _sub_across(line_break: re.Pattern[str], pattern: re.Pattern[str], text: str) -> str:
-    """Replace what `pattern` finds in `text` without its line breaks, the breaks within included."""
+    """Replace the matches of `pattern` in `text`, ignoring line breaks; breaks inside a match are replaced too."""
     breaks = list(line_break.finditer(text))
     if not breaks:
         return text
-    # Where in `text` each piece between two breaks begins, and where in `joined`.
+    # The position of each piece between two breaks, in `text` and in `joined`.
     origins, starts, pieces = [0], [0], [text[: breaks[0].start()]]
     for this, following in zip(breaks, [*breaks[1:], None], strict=True):
         origins.append(this.end())
@@ -108,14 +109,14 @@ def _sub_across(line_break: re.Pattern[str], pattern: re.Pattern[str], text: str
     end = 0
     for match in pattern.finditer(joined):
         first, last = bisect_right(starts, match.start()) - 1, bisect_left(starts, match.end()) - 1
-        if first < last and match.end() > match.start():  # within one piece it has been found before
+        if first < last and match.end() > match.start():  # a match within one piece was found before
             shown += [text[end : origin(match.start(), first)], MASK]
             end = origin(match.end(), last)
     return "".join([*shown, text[end:]])
 
 
 def _pattern(secret: str) -> str:
-    # Backslashes in a row are one piece: a quantifier for each would take time without bound (``(a+)+``).
+    # One quantifier for consecutive backslashes: nested ones (``(a+)+``) would take exponential time.
     return "".join(
         re.escape(piece) if piece.isalnum() else _escapes(piece[0], len(piece))
         for piece in re.findall(r"\\+|[^\\]", secret)
@@ -123,7 +124,7 @@ def _pattern(secret: str) -> str:
 
 
 def _escapes(character: str, count: int) -> str:
-    r"""Return a pattern for every way of writing `character`: ``/ \/ %2F %252F \u002f \x2f &#47; &#x2f;``…"""
+    r"""Return a pattern for all encodings of `character`: ``/ \/ %2F %252F \u002f \x2f &#47; &#x2f;``…"""
     code = ord(character)
     plain = rf"\\{{1,{16 * count}}}" if character == "\\" else rf"\\{{0,16}}{re.escape(character)}"
     named = {"&": "|amp", "<": "|lt", ">": "|gt", '"': "|quot", "'": "|apos"}.get(character, "")

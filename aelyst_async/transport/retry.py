@@ -1,23 +1,22 @@
-"""When to try again, and when not.
+"""When a request is repeated, and after which delay.
 
-The rule is about what may have happened, not about which status looks temporary:
+The rules depend on whether the request may have been applied:
 
 ======================  ==========================================================================================
-429, 425                always: the server refused to do it. Not before Retry-After.
-449                     always, on a schedule of minutes: the vendor is still at work on the contact.
-no connection           always: the request never left.
-5xx, 408, reset,        only where sending twice does what sending once does (GET, PUT, DELETE). A create is not
-time-out                repeated: the contact may exist. The error says so in ``may_have_been_applied``.
-501, 505                never: it will not get better.
-401                     once, if the credential's callable now returns another one (`Transport`).
-anything else           never: the answer is an answer.
+429, 425                always, not before Retry-After: the server refused the request.
+449                     always, after minutes: the vendor still processes the contact.
+no connection           always: the request was not sent.
+5xx, 408, reset,        only idempotent requests (GET, PUT, DELETE). A create is not repeated, because the
+time-out                contact may exist; the error's ``may_have_been_applied`` is True.
+501, 505                never: a repeat would fail too.
+401                     once, if the credential's callable now returns another credential (`Transport`).
+anything else           never: the response is final.
 ======================  ==========================================================================================
 
-Delays come from the ``backoff`` package: exponential, with full jitter (a uniform draw from zero to the exponential
-value), which spreads a crowd of clients best. Retry-After is a floor under the draw. All attempts of a call share
-one deadline; a wait that would end after it is not begun: the error is raised at once, with a note that says so.
-No pause of our own is longer than a minute (`RetryPolicy.cap` is 30 s), except for 449, whose schedule is minutes
-because the vendor's is.
+Delays come from the ``backoff`` package: exponential, with full jitter (uniform from zero to the exponential value),
+which spreads many clients evenly. Retry-After is the lower bound. All attempts of a call share one deadline. If a wait
+would end after it, the error is raised at once, with a note that states the reason. By default no delay of our own is
+longer than 30 s (`RetryPolicy.cap`), except after a 449, because the vendor asks for minutes.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ class RetryPolicy:
 
 
 class Backoff:
-    """The delays of one call. Made when a call first fails, so that a call that succeeds pays nothing."""
+    """The delays of one call. Created at its first failure, so a successful call has no overhead."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
@@ -85,7 +84,7 @@ class Backoff:
         self._queued: Iterator[float] | None = None
 
     def delay(self, error: ContactsError, *, repeatable: bool) -> float | None:
-        """Return the seconds to wait before the next attempt, or None where there must be none."""
+        """Return the seconds to wait before the next attempt, or None if there is no further attempt."""
         if isinstance(error, RateLimitedError):
             return max(self._draw(), error.retry_after or 0.0)
         if isinstance(error, QueuedError):
@@ -111,7 +110,7 @@ class Backoff:
 
         if self._queued is None:
             self._queued = _exponential(self._policy.queued_base, self._policy.queued_cap)
-        # The vendor asks for minutes: half of the value is certain, so that a lucky draw does not hammer its queue.
+        # At least half of the value, because the vendor asks for minutes.
         value = next(self._queued)
         return value / 2 + backoff.full_jitter(value / 2)
 
@@ -120,25 +119,27 @@ def _exponential(first: float, largest: float) -> Iterator[float]:
     import backoff
 
     values = backoff.expo(base=2, factor=first, max_value=largest)
-    next(values)  # the package's generators take their start-up argument first
+    next(values)  # the package's generators must be started first
     return values
 
 
 def with_attempts(error: ContactsError, attempts: int) -> ContactsError:
-    """State on the error how many requests the call has sent."""
+    """Set the number of requests that the call has sent on the error."""
     if isinstance(error, (ApiError, TransportError)):
         error.attempts = attempts
     return error
 
 
 def with_note(error: ContactsError, text: str) -> ContactsError:
-    """Add a note, which tracebacks show from Python 3.11 on (and `add_note` with it)."""
+    """Add a note to the error. Tracebacks show it from Python 3.11 on."""
     vars(error).setdefault("__notes__", []).append(text)
     return error
 
 
 def with_doubt(error: ContactsError, earlier: ContactsError) -> None:
-    """State on the error of a repeat that an earlier attempt may have been applied: the error is the whole call's."""
+    """Set ``may_have_been_applied`` on the error of a repeated request, because an earlier attempt may have been
+    applied.
+    """
     doubt = getattr(earlier, "may_have_been_applied", False)
     if doubt and isinstance(error, (ApiError, ResponseDecodeError, TransportError)):
         error.may_have_been_applied = True

@@ -1,21 +1,21 @@
-"""The aiohttp session: made late, bound to one loop, closed once, never closed when borrowed.
+"""The aiohttp session: created at the first use, bound to one loop, closed once; a borrowed session is never closed.
 
 ::
 
     NEW ──first use──▶ OPEN ──aclose()──▶ CLOSED      (no way back: make a new gateway)
 
-What is decided here, and why:
+Decisions and their reasons:
 
-* A session of our own has no cookie jar (a jar carries one tenant's cookies to the next) and drops idle connections
-  after four seconds, before common servers do (five seconds): a connection that the server has just closed fails a
-  POST in a way that cannot be told from a POST carried out. What else its connections promise: `connector`.
-* It uses the proxy that the environment names, except for this machine's own addresses.
-* A session of our own does not outlive its loop: an asynchronous generator holds it, and event loops close those
-  before they end (`loop.shutdown_asyncgens`, which `asyncio.run` calls).
-* No more requests are in flight than there may be connections, also where gateways share them.
-* aiohttp repeats a GET, PUT or DELETE once by itself when a pooled connection drops. Then one permit of the rate
-  limiter pays for two requests and the count of attempts is wrong, so that is switched off: on a borrowed session
-  only for our own requests, by a view that shares everything else.
+* A session of our own has no cookie jar, which would send one tenant's cookies for another. It closes idle connections
+  after four seconds, before common servers do (five seconds): if a POST fails on a connection that the server has just
+  closed, it is unknown whether it was applied. `connector` describes the other properties of its connections.
+* It uses the proxy from the environment, except for loopback addresses.
+* A session of our own is closed with its loop: an async generator holds it, and event loops close async generators at
+  their end (`loop.shutdown_asyncgens`, which `asyncio.run` calls).
+* The number of requests in flight is limited to the number of connections, also if gateways share them.
+* aiohttp repeats a GET, PUT or DELETE once by itself if a pooled connection is closed. Then one permit of the rate
+  limiter covers two requests, and the number of attempts is wrong. So this is disabled; on a borrowed session only for
+  our own requests, by a view that shares everything else.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["SessionHolder", "SessionState", "load", "make_session"]
 
 CONNECTIONS = 100
-"""Connections of one gateway at the most, and thus requests in flight."""
+"""Largest number of connections of a gateway, and so of requests in flight."""
 
 _KEEPALIVE = 4.0
 
@@ -54,7 +54,7 @@ _OTHER_LOOP = (
 
 
 class SessionState(enum.Enum):
-    """The life of a `SessionHolder`."""
+    """The states of a `SessionHolder`."""
 
     NEW = "new"
     OPEN = "open"
@@ -70,18 +70,18 @@ class SessionHolder:
         self.own: bool = borrowed is None
         """Whether the session is ours, so that `release` has nothing to do."""
         self.timed: bool = self.own
-        """Whether its connections end what is late by themselves: they are a `Connector`'s."""
+        """Whether a `Connector` enforces the time-outs of its connections."""
         self._borrowed = borrowed
         self._session: ClientSession | None = None
         self._keeper: AsyncGenerator[ClientSession, None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.usable_in: asyncio.AbstractEventLoop | None = None
-        """The loop in which `open` has nothing to do, since our own session is open there."""
+        """The loop in which our own session is open, so that `open` has nothing to do."""
         self.slots: Slots = Slots(1)
-        """Bounds the requests in flight; valid once open."""
+        """Limits the requests in flight; valid once open."""
 
     def open(self) -> Slots:
-        """Open in the running loop if that is still to be done; return the slots that bound requests in flight.
+        """Open in the running loop if necessary; return the semaphore that limits requests in flight.
 
         Raises `ConfigurationError` after `aclose`, in another loop, or when a borrowed session is closed.
         """
@@ -92,7 +92,7 @@ class SessionHolder:
             self._check_borrowed(self._borrowed, loop)
         if self._loop is None:
             if self._borrowed is None:
-                proxy_applies(self._base_url)  # refuses what cannot be used before anything waits for a permit
+                proxy_applies(self._base_url)  # raises for an invalid proxy before a request waits for a permit
             self.slots = _slots(self._borrowed)
             self._loop = loop
             if self.own:
@@ -103,11 +103,11 @@ class SessionHolder:
         return self.slots
 
     def acquire(self) -> ClientSession:
-        """Return the session for one request; give it back with `release`. Raises `ConfigurationError` as `open` does,
-        since it may have been closed while the call waited.
+        """Return the session for one request; return it with `release`. Raises `ConfigurationError` as `open` does,
+        because the session may have been closed while the call waited.
         """
         if self._borrowed is None:
-            if self._session is not None:  # so it has not been closed
+            if self._session is not None:  # not closed
                 return self._session
             self.open()
             return self._make()
@@ -122,12 +122,12 @@ class SessionHolder:
         return view
 
     def release(self, session: ClientSession) -> None:
-        """Take back what `acquire` has returned."""
+        """Release a session that `acquire` has returned."""
         if self._borrowed is not None:
-            session.detach()  # the connector stays the lender's; without this the view would be reported as unclosed
+            session.detach()  # else aiohttp reports the view as unclosed
 
     async def aclose(self) -> None:
-        """Close what is ours. Idempotent. Raises `ConfigurationError` in another loop."""
+        """Close our own session. Idempotent. Raises `ConfigurationError` in another loop."""
         if self.state is SessionState.CLOSED:
             return
         if self._loop is not None and asyncio.get_running_loop() is not self._loop:
@@ -142,7 +142,7 @@ class SessionHolder:
         if session.closed:
             raise ConfigurationError("the session that was passed in is closed; keep it open while the gateway is used")
         if getattr(session, "_loop", running) is not running:
-            # aiohttp would complain too, of "a timeout context manager outside a task".
+            # Otherwise aiohttp would raise "Timeout context manager should be used inside a task".
             raise ConfigurationError(
                 "the session that was passed in was made in another event loop; make it in this one"
             )
@@ -151,15 +151,15 @@ class SessionHolder:
         session = self._session = make_session(self._base_url)
         session._retry_connection = False  # noqa: SLF001 - aiohttp has no public switch
         self._keeper = _kept(session)
-        # Run it up to its `yield`, without a task: from there on, the loop closes it.
+        # Run the generator to its `yield`, without a task. The loop closes it at its end.
         with suppress(StopIteration):
             self._keeper.__anext__().send(None)
         return session
 
 
 async def load() -> None:
-    """Import what sends requests, in a thread, unless that is done. aiohttp takes long, so a first call would hold up
-    the event loop of a server.
+    """Import aiohttp and the modules that use it in a thread, if necessary. The import is slow and would block the
+    event loop at the first call.
     """
     if _SENDER not in sys.modules:
         await asyncio.to_thread(importlib.import_module, _SENDER)
@@ -170,21 +170,20 @@ async def _kept(session: ClientSession) -> AsyncGenerator[ClientSession, None]:
         yield session
     finally:
         await session.close()
-        # TLS transports close on the next turns of the loop; without one, an exit right after this warns.
+        # TLS transports close in the next iterations of the loop; without one, an exit right after this warns.
         await asyncio.sleep(0)
 
 
 def make_session(base_url: str) -> ClientSession:
-    """Return a session fit for gateways of `base_url`, to be closed by the caller. Raises `ConfigurationError` for a
-    proxy that cannot be used.
+    """Return a session for gateways with this `base_url`; the caller closes it. Raises `ConfigurationError` for an
+    invalid proxy.
     """
     import aiohttp
 
     from aelyst_async.transport.connector import Connector
 
-    # With trust_env, aiohttp asks a thread for the proxy and for netrc before every request, which costs as much as
-    # the request. Where the environment names no proxy for our host there is nothing to ask: netrc is of no use
-    # beside our own Authorization.
+    # With trust_env, aiohttp looks up proxy and netrc in a thread before every request, which costs as much as the
+    # request. Without a proxy for this host, trust_env has no use, because our Authorization replaces netrc.
     return aiohttp.ClientSession(
         connector=Connector(limit=CONNECTIONS, keepalive_timeout=_KEEPALIVE),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -196,8 +195,8 @@ _SHARED_SLOTS: WeakKeyDictionary[BaseConnector, Slots] = WeakKeyDictionary()
 
 
 def _slots(borrowed: ClientSession | None) -> Slots:
-    """Return as many slots as there may be connections. Gateways that borrow one pool share its slots: a request that
-    waits in aiohttp's own queue for a connection is timed out as if the server could not be reached.
+    """Return a semaphore with as many slots as connections. Gateways that borrow one pool share it. Otherwise a request
+    would wait in aiohttp's own queue for a connection, and its time-out would look like an unreachable server.
     """
     connector = None if borrowed is None else borrowed.connector
     limits = [] if connector is None else [limit for limit in (connector.limit, connector.limit_per_host) if limit]
@@ -210,10 +209,10 @@ def _slots(borrowed: ClientSession | None) -> Slots:
 
 
 def proxy_applies(url: str) -> bool:
-    """Whether the environment (``HTTPS_PROXY``, ``NO_PROXY`` …, or the system's settings) names a proxy for `url`.
+    """Whether the environment (``HTTPS_PROXY``, ``NO_PROXY`` …, or the system's settings) has a proxy for `url`.
 
-    Never for this machine's own addresses. Raises `ConfigurationError` for a proxy that aiohttp would pass over or fail
-    on; its address is not shown, since it may hold a password.
+    False for loopback addresses. Raises `ConfigurationError` for a proxy that aiohttp would ignore or fail on. The
+    message does not contain its URL, which may contain a password.
     """
     from urllib.parse import urlsplit
     from urllib.request import getproxies, proxy_bypass
@@ -230,7 +229,7 @@ def proxy_applies(url: str) -> bool:
         return False
     problem = _proxy_problem(proxy)
     if problem is not None:
-        proxy, proxies = None, {}  # not in the frame of the error
+        proxy, proxies = None, {}  # they may contain a password
         raise ConfigurationError(
             f"{parts.scheme.upper()}_PROXY (or the system's proxy setting) {problem}; write "
             "http://host:port, exempt this host with NO_PROXY, or pass a session of your own"

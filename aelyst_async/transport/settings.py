@@ -1,4 +1,4 @@
-"""What a caller may set about the transport, checked when the gateway is made."""
+"""Checks of the transport's settings, when a gateway is constructed."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ __all__ = [
 ]
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds to get a connection: name look-up, TCP and TLS."""
+"""Seconds to open a connection: name look-up, TCP and TLS."""
 
 TOTAL_TIMEOUT = 30.0
-"""Seconds for one attempt, from sending to the last byte of the answer."""
+"""Seconds for one attempt, from sending to the last byte of the response."""
 
 LONGEST = 1e9
-"""Seconds (31 years): what event loops can add to their clocks without overflow."""
+"""Largest number of seconds (31 years) that event loops can add to their clocks without overflow."""
 
 
 def masked_url(url: Any) -> Any:
-    """Return `url` with ``***`` for a user name, a password, a query and a fragment, each of which may hold a secret.
+    """Return `url` with ``***`` for user name, password, query and fragment, which may contain secrets.
 
-    A constructor begins with it, so that the frames of an error that refuses the URL do not hold them. What is no `str`
-    is returned as it is.
+    A constructor calls this first, so that the frames of an error for the URL do not contain them. A value that is not
+    a `str` is returned unchanged.
     """
     if not isinstance(url, str):
         return url
@@ -45,7 +45,7 @@ def masked_url(url: Any) -> Any:
     head, _, tail = url.partition(mark) if mark else (url, "", "")
     scheme, separator, rest = head.partition("://")
     authority, slash, path = rest.partition("/")
-    if not authority:  # no URL, or a mistyped one: whatever stands before an @ may be a password
+    if not authority:  # not a URL, or a mistyped one: the part before an @ may be a password
         *before, last = head.rsplit("@", 1)
         masked = f"***@{last}" if before else head
     else:
@@ -55,12 +55,12 @@ def masked_url(url: Any) -> Any:
 
 
 def check_base_url(base_url: str, *, allow_insecure: bool) -> str:
-    """Return `base_url` without a trailing slash. Raises `ConfigurationError` for one that cannot or must not be used.
+    """Return `base_url` without a trailing slash. Raises `ConfigurationError` for an invalid one.
 
-    ``http://`` sends the credential in the clear, so it is refused for anything but this machine.
+    ``http://`` would send the credential unencrypted, so it is accepted only for loopback addresses.
     """
     if not isinstance(base_url, str):
-        raise ConfigurationError(f"base_url: expected text, got {type(base_url).__name__}")
+        raise ConfigurationError(f"base_url: expected a str, got {type(base_url).__name__}")
     try:
         parts = urlsplit(base_url)
         host, _ = parts.hostname, parts.port
@@ -82,7 +82,7 @@ def check_base_url(base_url: str, *, allow_insecure: bool) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` names this machine: ``localhost``, 127.0.0.0/8, ``::1``."""
+    """Whether `host` is this machine: ``localhost``, 127.0.0.0/8, ``::1``."""
     if host == "localhost" or host.endswith(".localhost"):  # RFC 6761, 6.3
         return True
     try:
@@ -92,23 +92,23 @@ def is_loopback(host: str) -> bool:
 
 
 def check_seconds(value: object, name: str) -> float:
-    """Return `value` as seconds above or at 0. Raises `ConfigurationError`."""
+    """Return `value` as seconds, at least 0. Raises `ConfigurationError`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LONGEST:
         raise ConfigurationError(f"{name} must be a number of seconds from 0 to {LONGEST:.0e}, not {shown(value)}")
     return float(value)
 
 
 def connect_within(total: float) -> float:
-    """Return the seconds of `total` that may go into connecting.
+    """Return the time-out for connecting, in seconds, for a total time-out.
 
-    Never all of them: aiohttp cannot tell a total time-out while connecting (the request surely never left) from one
-    while waiting for the answer (a create may have been carried out), so connecting must time out first.
+    It is shorter than `total`, so that connecting times out first: for aiohttp a total time-out while connecting (the
+    request was surely not sent) looks like one while it waits for the response (a create may have been applied).
     """
     return min(CONNECT_TIMEOUT, 0.9 * total)
 
 
 def shown(value: object) -> str:
-    """Return a wrong value for an error message: its repr, cut short; the type where Python cannot write it."""
+    """Return a wrong value for an error message: its truncated repr, or its type if the repr fails."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - a user's __repr__, or an int of too many digits
@@ -117,10 +117,10 @@ def shown(value: object) -> str:
 
 
 def make_timeout(timeout: float | ClientTimeout | None) -> dict[str, Any]:
-    """Return the arguments of the `ClientTimeout` that `timeout` means: seconds in total, or a `ClientTimeout`.
+    """Return the arguments of a `ClientTimeout` for `timeout`: total seconds, or a `ClientTimeout`.
 
-    None, and None inside a `ClientTimeout`, mean our defaults here (to aiohttp they mean "no limit", and so does 0).
-    Raises `ConfigurationError`.
+    None, also inside a `ClientTimeout`, selects our defaults (in aiohttp, None and 0 mean "no limit"). Raises
+    `ConfigurationError`.
     """
     given: dict[str, Any] = {}
     if timeout is None or isinstance(timeout, (int, float)):

@@ -1,4 +1,4 @@
-"""One call of an adapter, from its `Request` to its result.
+"""Performs one call of an adapter, from its `Request` to its result.
 
 ::
 
@@ -6,12 +6,12 @@
                  ▲                                   │                     │
                  └──────── backoff ◀─── TransportError, 429, 449, 5xx ─────┘
 
-``decode`` is the adapter's pure function from an answer to a result or an error. It runs inside the loop, so that
-an error which a vendor hides in a 200 is retried by the same rules as one that it sends as a status.
+``decode`` is the adapter's pure function from a response to a result; it may raise. It runs inside the retry loop, so
+an error in a response with status 200 is repeated by the same rules as one with an error status.
 
-Every attempt pays the rate limiter, repeats included. A repeat after a 429 does not sleep here first: it queues in
-the limiter's lane for repeats, whose bucket knows the pause, and is held back here only if the limiter would let it
-go before the server's Retry-After.
+Every attempt needs a permit of the rate limiter, repeats included. A repeat after a 429 does not sleep here first. It
+waits in the limiter's queue for repeats, whose bucket knows the pause, and is delayed here only if the limiter would
+release it before the server's Retry-After.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ __all__ = ["Transport"]
 T = TypeVar("T")
 
 _FRESH = 1.0
-"""Seconds for which a credential is used without asking its callable again."""
+"""Seconds for which a credential is used before its callable is called again."""
 
 _LARGE = 64 * 1024
-"""Bytes of a body from which on it is decoded in a thread; less takes the event loop a few milliseconds at most."""
+"""Size in bytes from which a body is decoded in a thread. A smaller one takes a few milliseconds at most."""
 
 
 class _Course:
-    """What one call carries from attempt to attempt. The values are those at its start."""
+    """The state of one call across its attempts."""
 
     attempt = 0
     deadline: float | None = None
-    """By the loop's clock; set when the first request may go."""
+    """In the event loop's time; set when the first request may be sent."""
     not_before = 0.0
     last: ContactsError | None = None
     backoff: Backoff | None = None
@@ -96,7 +96,7 @@ class Transport:
         self._answers: list[Response] | None = None
         self._session = SessionHolder(session, base_url)
         self._account: str | None = None
-        self._fixed: Secret | None = None  # the credential, where it never changes
+        self._fixed: Secret | None = None  # the credential, if it never changes
         self._http: HttpClient | None = None
 
     def view(
@@ -106,8 +106,8 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         answers: list[Response] | None = None,
     ) -> Transport:
-        """Return a transport with another time-out, with more `headers`, or one that keeps the last answer of each
-        call in `answers`. It shares everything else with this one: session, limiter, credential, hooks.
+        """Return a view with another time-out, with more `headers`, or one that stores the last response of each call
+        in `answers`. It shares session, limiter, credential and hooks with this transport.
         """
         view = copy.copy(self)
         view._http = None  # noqa: SLF001 - it has prepared the headers
@@ -125,11 +125,11 @@ class Transport:
 
     @property
     def secret_params(self) -> frozenset[str]:
-        """The query parameters in which the credential is sent."""
+        """The names of the query parameters that contain the credential."""
         return frozenset(name for name, _ in self._auth.query(""))
 
     async def aclose(self) -> None:
-        """Close our session, leave a borrowed one open. Idempotent."""
+        """Close our own session; leave a borrowed one open. Idempotent."""
         await self._session.aclose()
 
     @property
@@ -138,16 +138,16 @@ class Transport:
         return self._session.state.value
 
     async def account(self, key: bytes = b"") -> str:
-        """Return 32 hex digits that name provider, base URL and account: a hash keyed with `key`.
+        """Return a hash, keyed with `key`, of provider, base URL and account, as 32 hex digits.
 
-        The account is the name that the credential's callable gives it, else the credential.
+        The account is the ``account`` of the credential's callable, else the credential.
         """
         return self._named(None if self._credential.account else await self._secret(), key)
 
     async def watched_call(
         self, request: Request, decode: Callable[[Response], T], policy: RetryPolicy, about: Identifier | None = None
     ) -> T:
-        """Do what `call` does, and tell it to the hooks."""
+        """Like `call`, and report the call to the hooks."""
         call = Call(provider=self.provider, base_url=self.base_url, method=request.method, endpoint=request.endpoint)
         watch = Watch(tuple(self.hooks), call)
         error: BaseException | None = None
@@ -158,7 +158,7 @@ class Transport:
             raise
         finally:
             watch.done(error)
-            del error  # or frame, traceback and error hold each other until the garbage collector comes
+            del error  # breaks the reference cycle of frame, traceback and error
 
     async def call(
         self,
@@ -168,13 +168,13 @@ class Transport:
         about: Identifier | None = None,
         watch: Watch | None = None,
     ) -> T:
-        """Send `request`, repeat it as `policy` and the rules of `retry` allow, and return what `decode` makes of it.
+        """Send `request`, repeat it as `policy` and the rules of `retry` permit, and return the decoded response.
 
-        `about` is the contact that the call is about. Raises any `ContactsError`, with `about` as its ``identifier``.
+        `about` is the contact of the call. Raises any `ContactsError`, with `about` as its ``identifier``.
 
-        One frame, since each frame costs a call twice: when it is entered and when it goes on. Nothing that may hang
-        holds a permit: one that came so late that the credential must be asked for again is given back for that time,
-        and had again before all first comers.
+        This is one long coroutine, because each further frame costs time at every start and resumption. A call holds no
+        permit while it may hang: if the credential has expired when the permit arrives, the permit is returned while
+        the callable runs, and requested again with priority over first attempts.
         """
         loop = asyncio.get_running_loop()
         slots = self._session.slots if self._session.usable_in is loop else self._session.open()
@@ -195,9 +195,8 @@ class Transport:
                         account=self._account or self._remember(secret),
                         path=request.path,
                         retry=front,
-                        # Before the first request the queue may take as long as it takes, but a pause that the server
-                        # has ordered may not last longer than the call; a repeat waits no longer than the call either
-                        # way.
+                        # Before the first request, the wait in the queue is not limited, but a pause ordered by the
+                        # server may not be longer than the call. A repeat never waits longer than the call.
                         deadline=course.deadline or now + policy.total,
                         max_wait=max(0.0, course.deadline - now) if course.deadline else None,
                         slots=slots,
@@ -233,15 +232,15 @@ class Transport:
                         return decode(response)
                     return await asyncio.to_thread(decode, response)
                 except ContactsError as refusal:
-                    # Without the frames of the decoding: their variables hold the body, which may echo the credential.
+                    # Without the frames of `decode`, whose variables contain the body, which may echo the credential.
                     failure = refusal.with_traceback(None)
                     if isinstance(refusal, ResponseDecodeError) and response.close is not None:
-                        response.close()  # what comes next on this connection may be the answer to another request
+                        response.close()  # the next data on this connection may be the response to another request
                 finally:
                     del response
             except ContactsError as error:
                 failure = error
-            # Below, outside `except`: an error raised there must not carry this one in its chain.
+            # Handled below, outside `except`, so that an error raised there does not have this one in its chain.
             try:
                 if about is not None and isinstance(failure, (ApiError, TransportError, ResponseDecodeError)):
                     failure.identifier = about
@@ -253,18 +252,18 @@ class Transport:
                 elif delay > 0:
                     await asyncio.sleep(delay)
             finally:
-                del failure  # or frame, traceback and error hold each other until the garbage collector runs
+                del failure  # breaks the reference cycle of frame, traceback and error
 
     async def _pause(self, failure: ContactsError, request: Request, course: _Course, policy: RetryPolicy) -> float:
-        """Return the seconds until the next attempt. Where there is none, raise what the call ends with."""
+        """Return the seconds until the next attempt, or raise the final error of the call."""
         last, attempt = course.last, course.attempt
         try:
             if _nothing_sent(failure):
                 attempt -= 1
                 if last is not None:
-                    # The limiter would have to wait too long, the credential is gone, or the gateway was closed: no
-                    # repeat was sent. What came of the last attempt says more, whether it may have been applied above
-                    # all.
+                    # No repeat was sent: the limiter's wait is too long, there is no credential, or the gateway was
+                    # closed. The error of the last attempt is more useful, because it says whether the call may have
+                    # been applied.
                     if isinstance(last, RateLimitedError) and isinstance(failure, RateLimitedError):
                         last.retry_after = failure.retry_after
                     else:
@@ -285,9 +284,11 @@ class Transport:
             del failure, last
 
     async def _rotated(self, failure: ContactsError, course: _Course, policy: RetryPolicy) -> bool:
-        """After a 401, ask a callable once more. True: it returns another credential, so the request is sent again.
+        """After a 401, call the credential's callable once more. True: the credential is new, so the request is sent
+        again.
 
-        A 401 was not carried out, so this is safe for every method; it does not count against ``max_attempts``.
+        A request with a 401 was not applied, so this is safe for every method. It does not count towards
+        ``max_attempts``.
         """
         refused = isinstance(failure, AuthenticationError) and failure.status != 403
         if not refused or self._credential.fixed or course.asked_after_401:
@@ -311,7 +312,7 @@ class Transport:
         deadline: float | None,
         policy: RetryPolicy,
     ) -> float | None:
-        """Return the seconds until the next attempt, or None if there is to be none."""
+        """Return the seconds until the next attempt, or None for no further attempt."""
         if attempt >= policy.max_attempts or deadline is None:
             return None
         delay = backoff.delay(failure, repeatable=request.repeatable)
@@ -328,7 +329,7 @@ class Transport:
         return delay
 
     async def _secret(self, course: _Course | None = None, policy: RetryPolicy | None = None) -> Secret:
-        """Return the credential, within the time-out of one attempt and what is left of the call.
+        """Return the credential, within the time-out of one attempt and the rest of the call's deadline.
 
         Raises `ConfigurationError`, `RequestTimeoutError`.
         """
@@ -344,19 +345,19 @@ class Transport:
         return secret
 
     def _check_headers(self, secret: Secret) -> None:
-        """Raise `ConfigurationError` where a header of the caller's holds the credential under an innocent name."""
+        """Raise `ConfigurationError` if a header of the caller contains the credential."""
         if self._headers and any(secret.reveal() in value for value in self._headers.values()):
             raise ConfigurationError("headers: a value holds the credential; the gateway alone sends that")
 
     def _named(self, secret: Secret | None, key: bytes = b"") -> str:
         if (account := self._credential.account) is not None:
-            # One part more than a token has, so no token has the same name.
+            # One more part than in the hash of a token, so the two never collide.
             return fingerprint(account, self.provider, self.base_url, "account", key=key)
         assert secret is not None
         return fingerprint(secret.reveal(), self.provider, self.base_url, key=key)
 
     def _remember(self, secret: Secret) -> str:
-        # Kept while the credential rotates: the quota is the account's, and so is what was learned of it.
+        # Kept when the credential rotates, because the quota belongs to the account.
         self._account = self._named(secret)
         return self._account
 
@@ -370,5 +371,5 @@ class Transport:
 
 
 def _nothing_sent(failure: ContactsError) -> bool:
-    """Whether the attempt ended before a request: the limiter refused it, or there is no credential or session."""
+    """Whether no request was sent: the limiter refused it, or there is no credential or session."""
     return isinstance(failure, ConfigurationError) or getattr(failure, "attempts", 1) == 0
