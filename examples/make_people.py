@@ -1,7 +1,7 @@
-"""Makes examples/people.csv: 2,000 rows like those of a real customer list, the same at every run.
+"""Writes examples/people.csv: 2,000 rows like those of a real customer list. Every run gives the same bytes.
 
-Names in several scripts, ``+`` and quotes in e-mail addresses, custom fields of every type, 20 rows whose e-mail
-occurs again further down, and 15 that break a rule. Run ``python examples/make_people.py`` after a change.
+Names in several scripts, ``+`` and quotes in e-mail addresses, custom fields of every type, 20 rows whose e-mail occurs
+again in a later row, and 15 that break a rule. Run ``python examples/make_people.py`` after a change.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PLANS = ["Free", "Team", "Business, yearly", "Enterprise"]
 
 
 def person(dice: random.Random, number: int) -> list[str]:
-    """Return a row that breaks no rule."""
+    """Return a valid row."""
     country, language, code, digits, firsts, lasts = dice.choice(REGIONS)
     mailbox = f"{dice.choice(['ana', 'info', 'lee', 'm.rahman', 'sales', 'zoe'])}{number}"
     style = dice.random()
@@ -77,7 +77,7 @@ def person(dice: random.Random, number: int) -> list[str]:
     ]
 
 
-# Column and cell: what each broken row has wrong.
+# Column and invalid cell of each broken row.
 MISTAKES = [
     ("email", "no-at-sign.example.com"), ("email", ""), ("email", "two@@example.com"),
     ("email", "blank in@example.com"),
@@ -98,14 +98,14 @@ def table() -> list[list[str]]:
     for (column, cell), index in zip(MISTAKES, chosen, strict=False):
         placed[index][1][COLUMNS.index(column)] = cell
     for index in chosen[BROKEN:]:
-        # The same person again, further down, with something changed: the later row is the one that counts.
+        # The same person in a later row with a change; a sync uses the later row.
         number, row = placed[index]
         placed.append((dice.uniform(number + 0.1, count + 1), [row[0], *person(dice, index)[1:]]))
     return [row for _, row in sorted(placed, key=lambda pair: pair[0])]
 
 
 def text() -> str:
-    """Return the file."""
+    """Return the contents of the file."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)

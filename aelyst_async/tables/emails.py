@@ -1,4 +1,4 @@
-"""The rule for e-mail addresses, and how two spellings of one mailbox are compared."""
+"""The rule for e-mail addresses, and their comparison."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ _SCHEME = re.compile(r"(?:mailto|email|e-mail)\s*:\s*", re.IGNORECASE)
 
 
 def email(value: Any) -> Any:
-    """Return an e-mail address: ``name@domain.tld``, the name at most 64 characters, all at most 254 (RFC 5321).
+    """Return an e-mail address: ``name@domain.tld``, the name has at most 64 characters, the address at most 254 (RFC
+    5321).
 
-    ``mailto:``, ``Name <…>`` and punctuation at the end are removed, which the result says.
+    ``mailto:``, ``Name <…>`` and punctuation at the end are removed; the result is then a `Changed`.
     """
     if value.__class__ is str and len(value) <= 254 and _PLAIN.fullmatch(value) and value.index("@") <= 64:
-        return value  # nearly always
+        return value  # the usual case
     text = trimmed(value, "an e-mail address")
     refuse_line_break(text, "an e-mail address")
     address, change = cleaned(text)
@@ -69,7 +70,7 @@ def email(value: Any) -> Any:
 
 
 def is_domain(domain: str) -> bool:
-    """Whether `domain` has two or more labels of letters of any script with their marks, digits and hyphens."""
+    """Whether `domain` has two or more labels of letters (of any script, with marks), digits and hyphens."""
     labels = domain.split(".")
     return len(labels) > 1 and all(map(_is_label, labels))
 
@@ -86,8 +87,8 @@ def _is_label(label: str) -> bool:
 
 
 def fold_email(address: str) -> str:
-    """Return what two spellings of one mailbox share: lower case, one Unicode form.
+    """Return an address for comparison: in lower case and in one Unicode form (NFC).
 
-    Not `str.casefold`, which takes ``ß`` for ``ss``: those are two mailboxes.
+    Not `str.casefold`, which converts ``ß`` to ``ss``, although these are two mailboxes.
     """
     return unicodedata.normalize("NFC", address).lower()

@@ -1,12 +1,12 @@
-"""Which encoding the bytes of a table are in: a byte order mark, strict UTF-8, UTF-16 by its shape, then a guess.
+"""Detects the encoding of a table: byte order mark, strict UTF-8, UTF-16 by its NUL bytes, then a guess.
 
-The whole file is checked against UTF-8 once, in pieces. Only if that fails a guess is made, from the lines that hold
-bytes beyond ASCII: charset-normalizer proposes readings, `alphabets.plausibility` rates the words of each. The guess
-is used where the best reading is clearly better than every other that reads the names *differently*; the caller says
-so. A weak guess is refused with an error that shows how three names would read in each candidate.
+The whole file is checked once, in pieces, for valid UTF-8. If it is not valid, the encoding is guessed from the lines
+with non-ASCII bytes: charset-normalizer proposes encodings, and `alphabets.plausibility` rates the words of each. The
+guess is used if the best encoding is clearly better than all that decode the names *differently*; the caller reports
+it. A weak guess is refused with an error that shows three names in each candidate.
 
-A file that is UTF-8 but for a few bytes is UTF-8. Bytes that cannot be decoded become lone surrogates, and the rules of
-the cells refuse them, so that a damaged cell costs its row and not the run.
+A file with a few invalid bytes is still UTF-8. Bytes that cannot be decoded become lone surrogates, which the rules for
+cells refuse. So a damaged cell fails its row and not the run.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["Encoding", "check_name", "detect"]
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, because its mark begins with that of UTF-16
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _PIECE = 1 << 18
 _SAMPLE = 1 << 16
-"""Bytes of lines beyond ASCII that a guess is made from."""
+"""Number of bytes, in lines with non-ASCII bytes, that a guess uses."""
 
 _USUAL = (
     "cp1252", "cp1250", "cp1251", "cp932", "gb18030", "big5", "cp949", "mac_roman", "cp1253", "cp1254", "cp1255",
@@ -41,7 +41,7 @@ _SELDOM = (
     "cp1257", "koi8_r", "cp850", "iso8859_2", "euc_jp", "mac_latin2", "mac_cyrillic", "cp866", "iso8859_5",
     "iso8859_7", "cp852", "koi8_u",
 )  # fmt: skip
-"""Encodings that are always tried. Among equal readings the first one names the guess."""
+"""Encodings that are always tried. If several give the same text, the first one is the guess."""
 
 _NAMES = {
     "cp1252": "Windows-1252", "cp1250": "Windows-1250", "cp1251": "Windows-1251", "cp1253": "Windows-1253",
@@ -52,20 +52,20 @@ _NAMES = {
 }  # fmt: skip
 
 _SURE = 0.7
-"""How plausible the best reading has to be."""
+"""Smallest plausibility of the best encoding."""
 
 _LEAD = 0.05
 _LEAD_OF_FEW = 0.1
-"""By how much it must be better than another reading; the second for fewer than `_FEW` words."""
+"""Smallest distance to another encoding; the second value is for fewer than `_FEW` words."""
 
 _FEW = 6
 _LETTERS = 3
-"""Fewer letters than this are no evidence."""
+"""Smallest number of letters for a guess."""
 
 
 @attrs.frozen
 class Encoding:
-    """Python's name of the encoding, the name for people, and how it was told."""
+    """An encoding: Python's name, the name for people, and how it was detected."""
 
     codec: str
     name: str
@@ -73,7 +73,7 @@ class Encoding:
 
     @property
     def errors(self) -> str:
-        """How a byte that cannot be decoded is treated: as a lone surrogate, which the cell's rule refuses."""
+        """The error handler: an invalid byte becomes a lone surrogate, which the cell's rule refuses."""
         return "strict" if self.codec.startswith(("utf-16", "utf-32")) else "surrogateescape"
 
 
@@ -90,7 +90,7 @@ def check_name(encoding: str) -> str:
 
 
 def detect(binary: io.BufferedReader, name: str, told: str | None) -> Encoding:
-    """Return the encoding of `binary`, which is read to its end. `told` wins. Raises `SourceError`."""
+    """Return the encoding of `binary`, which is read to its end. `told` has precedence. Raises `SourceError`."""
     head = binary.peek(1 << 12)[: 1 << 12]
     mark = next((codec for bom, codec in _BOMS if head.startswith(bom)), None)
     if told is not None:
@@ -110,7 +110,7 @@ def detect(binary: io.BufferedReader, name: str, told: str | None) -> Encoding:
 
 
 def _wide(head: bytes, name: str) -> Encoding:
-    """Return the UTF-16 without a byte order mark that NUL bytes are a sign of. Raises `SourceError`."""
+    """Return the variant of UTF-16 that the positions of NUL bytes indicate. Raises `SourceError`."""
     even = head[: len(head) // 2 * 2]
     readings: list[tuple[int, str]] = []
     for codec in ("utf-16-le", "utf-16-be"):
@@ -129,7 +129,7 @@ def _wide(head: bytes, name: str) -> Encoding:
 
 
 class _Scan:
-    """Counts what is UTF-8 beyond ASCII and what is not, and keeps the lines to guess from."""
+    """Counts valid and invalid non-ASCII UTF-8, and keeps the lines for a guess."""
 
     def __init__(self) -> None:
         self.valid = 0
@@ -147,9 +147,9 @@ class _Scan:
                 self._lines += data.count(b"\n")
             else:
                 if self.invalid > 10_000 and self.invalid > self.valid and len(self.sample) >= _SAMPLE:
-                    return  # enough is known
+                    return  # the result cannot change
                 cut = data.rfind(b"\n") + 1 or cut
-                if cut == len(data) and len(data) < 4 * _PIECE:  # no line end yet: a character may be cut
+                if cut == len(data) and len(data) < 4 * _PIECE:  # no line end yet: a character may be incomplete
                     rest = data
                     continue
                 self._count(data[:cut])
@@ -158,7 +158,7 @@ class _Scan:
             self._count(rest)
 
     def _count(self, data: bytes) -> None:
-        """Count the bytes beyond the first of each character, and those that are in no character."""
+        """Count the continuation bytes of valid characters, and the invalid bytes."""
         try:
             self.valid += len(data) - len(data.decode())
         except UnicodeDecodeError as error:
@@ -189,7 +189,7 @@ def _guess(sample: bytes, name: str) -> Encoding:
         except (UnicodeDecodeError, LookupError):
             continue
         score = plausibility(found, codec) - (0.0 if codec in _USUAL else 0.04 if codec in _SELDOM else 0.15)
-        if found not in readings or score > readings[found][0]:  # of equal readings the first stands
+        if found not in readings or score > readings[found][0]:  # if texts are equal, the first one is kept
             readings[found] = (score, codec)
     ranked = sorted(
         ((score, codec, found) for found, (score, codec) in readings.items()), key=lambda item: item[0], reverse=True
@@ -203,7 +203,7 @@ def _guess(sample: bytes, name: str) -> Encoding:
 
 
 def _candidates(sample: bytes) -> Iterable[str]:
-    """Return the encodings to try, without repetition."""
+    """Return the encodings to try, without duplicates."""
     proposed: list[str] = []
     try:
         from charset_normalizer import from_bytes
@@ -218,7 +218,7 @@ def _undecided(name: str, ranked: list[tuple[float, str, tuple[str, ...]]]) -> s
     shown = [(codec, found) for score, codec, found in ranked if score >= ranked[0][0] - 0.3][:4]
     if len(shown) < 2:
         shown = [(codec, found) for _, codec, found in ranked[:4]]
-    # The words that the candidates read differently are the ones to look at.
+    # Only the words that differ between the candidates are shown.
     count = min((len(found) for _, found in shown), default=0)
     different = [index for index in range(count) if len({found[index] for _, found in shown}) > 1] or list(range(count))
     lines = "; ".join(

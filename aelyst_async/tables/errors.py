@@ -1,6 +1,6 @@
-"""What stops the reading of a table. What is wrong with one row is a `Problem` of that row, never an error.
+"""Errors that end the reading of a table. A fault of one row is a `Problem` of that row and not an error.
 
-`SyncError`, the root of what stops a sync, stands here because this package is the lower one.
+`SyncError` is defined here because `sync` imports this package.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ __all__ = ["MappingError", "SourceError", "SyncError"]
 
 
 class SyncError(ContactsError):
-    """The root of what stops a sync."""
+    """Base class of the errors that end a sync."""
 
 
 class SourceError(SyncError, ValueError):
-    """The source cannot be read: missing, damaged, in an unknown encoding, not a table, changed while it was read."""
+    """The source cannot be read: missing, damaged, in an unknown encoding, not a table, or changed while it was
+    read.
+    """
 
 
 class MappingError(SyncError, ValueError):
-    """A header or a setting that cannot work. ``problems`` holds one entry for each problem of a header."""
+    """A header or a setting is invalid. ``problems`` has one entry for each problem of a header."""
 
     def __init__(self, message: str, problems: tuple[HeaderProblem, ...] = ()) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""The fields that an API has, as names that a column or a mapping may give: ours, the vendor's, custom fields."""
+"""The fields of an API by the names that columns and mappings may use: ours, the vendor's, custom fields."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["CUSTOM", "UNTYPED", "Field", "Fields", "UnknownFieldError", "schema_
 
 CUSTOM = "custom_fields"
 UNTYPED = "any"
-"""The "type" of a custom field whose name comes from a nested object: its value has a type already."""
+"""The "type" of a custom field in a nested object, whose value is typed already."""
 
 _PERSON = frozenset({"first_name", "last_name"})
 
 
 @attrs.frozen
 class Field:
-    """A field that a value can be sent to: its name, its rule, the kind of value, whether null clears it."""
+    """A writable field: its name, its rule, the kind of its value, and whether null clears it."""
 
     name: str
     rule: Rule
@@ -35,7 +35,9 @@ class Field:
 
 
 class UnknownFieldError(MappingError):
-    """The API has no such field; ``near`` is the name that was perhaps meant, ``read_only`` says that it shows it."""
+    """The API has no such field. ``near`` is a similar name or None; ``read_only``: the API has the field, but it
+    cannot be written.
+    """
 
     def __init__(self, name: str, words: str, *, near: str | None = None, read_only: bool = False) -> None:
         super().__init__(f"{name!r}: {words}" if read_only else f"{name!r} {words}")
@@ -45,7 +47,7 @@ class UnknownFieldError(MappingError):
 
 
 def schema_of(gateway: Any) -> ContactSchema:
-    """Return the gateway's schema; for one that has none, the four fields that every provider knows."""
+    """Return the gateway's schema; the default has the four fields that every provider has."""
     schema = getattr(gateway, "schema", None)
     if isinstance(schema, ContactSchema):
         return schema
@@ -61,7 +63,7 @@ def schema_of(gateway: Any) -> ContactSchema:
 
 
 class Fields:
-    """Finds the `Field` that a name means."""
+    """Finds a `Field` by name."""
 
     def __init__(self, schema: ContactSchema, rules: Rules) -> None:
         self.schema = schema
@@ -70,7 +72,9 @@ class Fields:
         self.has_custom: bool = custom is not None and custom.item is not None
 
     def find(self, name: str, *, loose: bool = False, date_format: str | None = None) -> Field:
-        """Return the field. `loose`: ``First Name`` is first_name too. Raises `UnknownFieldError`, `MappingError`."""
+        """Return the field. `loose`: ``First Name`` matches first_name too. Raises `UnknownFieldError`,
+        `MappingError`.
+        """
         head, dot, custom = name.partition(".")
         if dot and head in {CUSTOM, "customFields"}:
             return self._custom(custom, date_format)
@@ -132,7 +136,7 @@ class Fields:
     def _defined(
         self, custom: str, items: Mapping[str, ItemRule], stated: str | None, date_format: str | None
     ) -> Field:
-        """Return the custom field that the account defines under this name. `stated`: the type that the caller gave."""
+        """Return the account's custom field of this name. `stated`: the type from the caller."""
         item = items.get(custom)
         if item is None:
             folded_names = {name.casefold(): name for name in items}

@@ -1,9 +1,9 @@
-"""From the names of the columns to the fields: three levels, and every problem in one answer.
+"""Matches the columns of a header to fields, and collects all problems.
 
-1. What a mapping says. 2. Exact names: ours, the vendor's, ``custom_fields.NAME``. 3. The *layout* of a known tool,
-recognised as a whole. 4. *Near* names (``E-mail Address``, ``Mobile Phone``), where one column alone fits a field that
-nothing else fills; where several do, the choice is asked for. The rest is unknown, and left out only if
-``ignore_unknown`` is set. The index that pandas writes is left out always.
+1. The order: 1. The mapping. 2. Exact names: ours, the vendor's, ``custom_fields.NAME``. 3. The *layout* of a known
+   tool, recognised by several columns. 4. *Near* names (``E-mail Address``, ``Mobile Phone``), if exactly one column
+   fits a field that has no column yet; if several fit, the problem lists the choices. The other columns are unknown,
+   and left out only if ``ignore_unknown`` is set. The index column of pandas is always left out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LISTED = 40
 
 @attrs.define
 class Matched:
-    """A column and its target. ``fields`` are those that it fills; empty where it is not sent."""
+    """A column and its target. ``fields`` are the fields that it fills; empty if it is not sent."""
 
     position: int
     name: str
@@ -48,7 +48,7 @@ def match(
     constants: Sequence[str] = (),
     sample: Sequence[Any] | None = None,
 ) -> tuple[Header, list[Matched]]:
-    """Return what was told of a table's header, and the columns that are sent. Problems are in the header."""
+    """Return the result for a table's header, with its problems, and the columns that are sent."""
     return _Matcher(fields, columns, chosen, keys, constants, sample, ignore_unknown=ignore_unknown).run()
 
 
@@ -103,7 +103,7 @@ class _Matcher:
                 if isinstance(said, str) and said.strip() in {
                     "",
                     "ignore",
-                }:  # a mapping may be of an export with more columns
+                }:  # a mapping may be for an export with more columns
                     continue
                 words = f"the mapping names a column {column!r}, which is not there; there are {listed}"
                 self._problems.append(HeaderProblem(columns=(column,), message=words))
@@ -238,7 +238,7 @@ class _Matcher:
         return value is not None and str(value).strip().isdigit()
 
     def _unknown(self) -> None:
-        """Report what has no field, once for all columns; or leave it out, where that is asked for."""
+        """Report the columns without a field in one problem; or leave them out, if the settings say so."""
         left = [
             column for column in self._columns if self._found[column].match == "unknown" and column not in self._choices
         ]
@@ -275,7 +275,7 @@ class _Matcher:
         if dynamic or any(key in taken for key in self._keys):
             return
         if any(near_names().get(bare(column)) in self._keys for column in asked):
-            return  # the choice that is asked for gives the key
+            return  # the reported choice includes the key
         flags: list[str] = []
         other = next((key for key in ("email", "phone") if key in taken), None)
         if other is not None:
@@ -317,7 +317,7 @@ class _Matcher:
 
 
 def no_fit(header: Header) -> MappingError:
-    """Return the error that says all problems of a header, each with its flags."""
+    """Return one error for all problems of a header, each with its flags."""
     parts = []
     for problem in header.problems:
         words = (" or " if problem.choice else " ").join(problem.flags)
@@ -332,5 +332,5 @@ def _listed(columns: Sequence[str]) -> str:
 
 
 def untyped(column: str) -> str:
-    """Return the column's name as the user wrote it: without the type that nested custom fields get."""
+    """Return the column's name as the user wrote it, without the internal type of nested custom fields."""
     return column.removesuffix(f":{UNTYPED}") if column.startswith(f"{CUSTOM}.") else column

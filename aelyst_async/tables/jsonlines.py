@@ -1,4 +1,4 @@
-"""JSON lines: one object a line. A line that is not one fails alone."""
+"""Reads JSON lines: one object on each line. An invalid line fails alone."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from aelyst_async.tables.model import BadRow, RawRow
 __all__ = ["read_json_lines"]
 
 _MAX_DIGITS = 400
-"""Digits of a whole number: more is not a number that any field takes, and Python refuses 4,300 by itself."""
+"""Largest number of digits of a whole number. No field accepts more, and Python refuses 4,300."""
 
 
 def read_json_lines(lines: Iterable[str], name: str) -> Iterator[RawRow]:
-    """Yield each line's object. Raises `SourceError` for what is JSON but not JSON lines."""
+    """Yield the object of each line. Raises `SourceError` for JSON that is not JSON lines."""
     some = False
     for number, line in enumerate(lines, 1):
         stripped = line.strip()

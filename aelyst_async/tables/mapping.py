@@ -1,8 +1,8 @@
-"""From a row of the source to the fields of a contact, and everything that is wrong with a row.
+"""Maps a row of the source to the fields of a contact, and collects the problems of the row.
 
-Columns are resolved once for a table (`header`) and once for each set of keys among records, into a `Plan`: a list of
-steps (position, field, rule). All problems of a row are collected, with the column they stand in, and every value that
-was changed is noted.
+Columns are resolved into a `Plan`, a list of steps (position, field, rule): once for a table (`header`), and once for
+each set of keys of records. All problems of a row are collected with their columns, and every change to a value is
+recorded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Empty", "Mapped", "Mapper", "Plan", "schema_of"]
 Empty: TypeAlias = Literal["skip", "clear"]
 
 _PLANS = 512
-"""Sets of record keys whose plan is remembered."""
+"""Largest number of cached plans for sets of record keys."""
 
 
 class Mapper:
@@ -111,11 +111,11 @@ class Mapper:
         return made
 
     def header(self, columns: Sequence[str], sample: Sequence[Any] | None = None) -> Header:
-        """Return what becomes of a table's columns, and all problems. `sample`: the cells of the first row."""
+        """Return the fields of a table's columns, and all problems. `sample`: the cells of the first row."""
         return self._match(columns, sample)[0]
 
     def plan(self, columns: Sequence[str], sample: Sequence[Any] | None = None) -> Plan:
-        """Return how rows of a table with these columns are read. Raises `MappingError` with all problems."""
+        """Return the plan for rows of a table with these columns. Raises `MappingError` with all problems."""
         columns = tuple(columns)
         header, matched = self._match(columns, sample)
         if header.problems:
@@ -132,7 +132,7 @@ class Mapper:
     def _choices(self, columns: Sequence[str]) -> dict[str, Any]:
         chosen = dict(self._chosen)
         for text in self._texts:
-            # A column's name may hold "=": the split is where the left side is a column.
+            # A column's name may contain "=", so split where the left side is a column.
             cuts = [index for index, character in enumerate(text) if character == "="]
             cut = next((index for index in cuts if text[:index].strip() in columns), cuts[0])
             chosen[text[:cut].strip()] = text[cut + 1 :].strip()
@@ -153,7 +153,7 @@ class Mapper:
         return [Step(one.position, column, field.name, rule, field.kind, field.nullable, target.default)]
 
     def record_plan(self, names: Sequence[str]) -> Plan:
-        """Return how a record with these keys is read: by exact names or the mapping. Raises `MappingError`."""
+        """Return the plan for records with these keys: by exact names or the mapping. Raises `MappingError`."""
         columns = tuple(names)
         found = self._plans.get(columns)
         if found is not None:
@@ -200,7 +200,7 @@ class Mapper:
         return step
 
     def record_header(self, record: Mapping[str, Any]) -> Header:
-        """Return what becomes of a record's keys, and the problem that they have."""
+        """Return the fields of a record's keys, and their problem."""
         try:
             flat = flat_record(record)
             self.record_plan(tuple(flat))
@@ -215,7 +215,7 @@ class Mapper:
         return Header(columns=tuple(columns))
 
     def step(self, name: str) -> Step:
-        """Return the step for a field that a spread names. Raises `MappingError`."""
+        """Return the step for a field of a spread. Raises `MappingError`."""
         found = self._steps.get(name)
         if found is None:
             made = self._record_step(0, name, {})
@@ -224,7 +224,7 @@ class Mapper:
         return found
 
     def read(self, columns: tuple[str, ...] | None, row: Any) -> Mapped | list[Problem]:
-        """Return what a row of a source means. Raises `MappingError` for a table whose columns do not fit."""
+        """Return the mapped row, or its problems. Raises `MappingError` if the columns of the table do not fit."""
         if self.transform is not None:
             return self._transformed(dict(zip(columns, row, strict=True)) if columns is not None else row)
         if columns is not None:
@@ -232,14 +232,14 @@ class Mapper:
         return self._record(row)
 
     def key_of(self, columns: tuple[str, ...] | None, row: Any) -> str | None:
-        """Return the match key of a row that was refused, where it can be read all the same."""
+        """Return the match key of a refused row, or None if it cannot be read."""
         if self.transform is not None:
             return None
         if columns is not None:
             return (self._plans.get(columns) or self.plan(columns)).key_of(row)
         for name, value in row.items():
-            # Each name by itself: what is wrong may be another one's.
-            with contextlib.suppress(MappingError, AttributeError):  # a name that is not a string
+            # Each name separately, because another name may be the invalid one.
+            with contextlib.suppress(MappingError, AttributeError):  # a name that is not a `str`
                 if (key := self.record_plan((name,)).key_of([value])) is not None:
                     return key
         return None
@@ -268,7 +268,9 @@ class Mapper:
         return found.read(list(flat.values()))
 
     def check_first(self, record: Mapping[str, Any]) -> None:
-        """Raise `MappingError` if the first record does not fit: then the mistake is the file's, not the row's."""
+        """Raise `MappingError` if the first record does not fit, because the mistake then probably affects the whole
+        file.
+        """
         if self.transform is None:
             try:
                 flat = flat_record(record)
@@ -294,7 +296,7 @@ class Mapper:
         return self.schema.fields_type(**given)
 
     def identifier(self, values: Iterable[tuple[str, Any]]) -> Identifier:
-        """Return the identifier by the first key that the row has, as it is written there."""
+        """Return the identifier by the first key that the row has, as written in the row."""
         given = dict(values)
         key = next(key for key in self.keys if given.get(key) is not None)
         return Email(given[key]) if key == "email" else Phone(given[key])

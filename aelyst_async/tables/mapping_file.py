@@ -1,8 +1,8 @@
-"""A mapping in a file: TOML, as ``--suggest-mapping`` writes it.
+"""Reads a mapping file (TOML), such as ``--suggest-mapping`` writes.
 
 ::
 
-    key = "email"                     # and empty, region, date_format, encoding, … as the flags
+    key = "email"                     # also empty, region, date_format, encoding, … like the flags
     [columns]
     "E-mail 1 - Value" = "email:first"
     "Born" = { field = "custom_fields.Birthday", date = "%d/%m/%Y" }
@@ -37,8 +37,8 @@ _SOURCE = {"encoding": str, "delimiter": str, "sheet": str, "skip_lines": int, "
 
 @attrs.frozen
 class MappingFile:
-    """What a mapping file says: ``columns`` and ``constants``, ``settings`` of `Mapper` and `ContactSync`, and
-    ``source``, the keyword arguments of `read_contacts`.
+    """The contents of a mapping file: ``columns``, ``constants``, ``settings`` (keyword arguments of `Mapper` and
+    `ContactSync`) and ``source`` (keyword arguments of `read_contacts`).
     """
 
     columns: Mapping[str, Any]
@@ -48,7 +48,7 @@ class MappingFile:
 
 
 def load_mapping(path: str | os.PathLike[str]) -> MappingFile:
-    """Return what the file says. Raises `MappingError`."""
+    """Return the contents of the file. Raises `MappingError`."""
     file = Path(path)
     name = display_name(file)
     try:

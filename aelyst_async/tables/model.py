@@ -1,4 +1,4 @@
-"""The values that the package hands out: attrs classes without behaviour, safe to print as text or JSON."""
+"""The values that this package returns: attrs classes without behaviour, safe to print as text or JSON."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ class BadRow:
 
 
 RawRow: TypeAlias = "tuple[int | None, Sequence[Any] | Mapping[str, Any] | BadRow]"
-"""Line number in the file (None where there are no lines) and the cells: a list in the order of the columns for a
-table, a mapping for a source of records, a `BadRow` where the row cannot be read."""
+"""Line number in the file (None without lines) and the cells: a list in the order of the columns for a table, a mapping
+for a source of records, or a `BadRow` if the row cannot be read.
+"""
 
 
 @attrs.frozen(kw_only=True)
 class Found:
-    """What was found out about a file. An attribute is None if it has no meaning for the format.
+    """The detected properties of a file. An attribute is None if it has no meaning for the format.
 
     - ``encoding_from``: how the encoding was determined: ``"BOM"``, ``"UTF-8"``, ``"guess"`` or ``"flag"``.
     - ``delimiter_from``: the same for the delimiter: ``"sep="``, ``"name"``, ``"content"`` or ``"flag"``.

@@ -1,7 +1,7 @@
-"""From a path, a stream or standard input to bytes that can be read again and again, unpacked.
+"""Opens a path, a stream or standard input as decompressed bytes that can be read repeatedly.
 
-What can be read once only (a pipe, standard input, a stream) is copied to a temporary file. gzip, and a zip archive
-with one file in it, are unpacked while they are read. A workbook is a zip archive too, and stays one.
+A pipe, standard input or a stream can be read only once, so it is copied to a temporary file. gzip, and a zip archive
+with one file, are decompressed while they are read. A workbook is a zip archive too, but is not decompressed here.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile)
 
 
 def display_name(name: object) -> str:
-    """Return a file name as text that UTF-8 can carry: other bytes become a backslash, ``x`` and two digits."""
+    """Return a file name that UTF-8 can encode: other bytes become a backslash, ``x`` and two hex digits."""
     text = os.fsdecode(name) if isinstance(name, (bytes, os.PathLike)) else str(name)
     return os.fsencode(text).decode("utf-8", "backslashreplace") if not text.isascii() else text
 
 
 def reason(error: OSError) -> str:
-    """Return the system's words for an error."""
+    """Return the system's message for an error."""
     return (error.strerror or type(error).__name__).lower()
 
 
 def is_pipe(path: Path) -> bool:
-    """Whether `path` can be read once only: a named pipe, a socket, or the shell's ``<(…)``."""
+    """Whether `path` can be read only once: a named pipe, a socket, or the shell's ``<(…)``."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -58,7 +58,7 @@ def is_pipe(path: Path) -> bool:
 
 @attrs.define
 class Opening:
-    """Where the bytes are. ``path`` is None for what is copied from ``stream`` (None: standard input)."""
+    """The location of the bytes. ``path`` is None if they are copied from ``stream`` (None: standard input)."""
 
     name: str
     path: Path | None
@@ -86,11 +86,11 @@ class Opening:
 
     @contextlib.contextmanager
     def packed(self) -> Iterator[io.BufferedReader]:
-        """Open the bytes as they are on the disk. Raises `SourceError`, also for what fails while they are read."""
+        """Open the bytes as they are on the disk. Opening and reading raise `SourceError`."""
         with contextlib.ExitStack() as stack:
             try:
                 yield stack.enter_context(self._opened())
-            except gzip.BadGzipFile:  # an OSError too
+            except gzip.BadGzipFile:  # also an OSError
                 raise
             except OSError as error:
                 raise self._unreadable(error) from None
@@ -100,20 +100,20 @@ class Opening:
             if self._copy is None:
                 self._copy = self._copied()
             self._copy.seek(0)
-            # A second descriptor, so that closing the reader leaves the copy open.
+            # A second descriptor, so that the copy stays open when the reader is closed.
             return open(os.dup(self._copy.fileno()), "rb")  # noqa: PTH123 - a descriptor
         try:
             if self.path.is_dir():
                 raise SourceError(f"{self.name} is a directory; name a file in it")
             return self.path.open("rb")
-        except ValueError as error:  # a NUL in the name
+        except ValueError as error:  # the name contains NUL
             if isinstance(error, SourceError):
                 raise
             raise self._unreadable(error) from None
 
     @contextlib.contextmanager
     def unpacked(self) -> Iterator[io.BufferedReader]:
-        """Open the bytes, unpacked. Raises `SourceError`, also for what fails while they are read."""
+        """Open the decompressed bytes. Opening and reading raise `SourceError`."""
         with self.packed() as file, contextlib.ExitStack() as stack:
             try:
                 head = file.peek(4)[:4]
@@ -166,7 +166,7 @@ class Opening:
         return SourceError(f"{where}: {reason(error) if isinstance(error, OSError) else error}")
 
     def _copied(self) -> IO[bytes]:
-        """Return a copy of the stream, which can be read once only. Raises `Interrupted`."""
+        """Return a copy of the stream, which can be read only once. Raises `Interrupted`."""
         copy = tempfile.TemporaryFile(prefix="aelyst-")  # noqa: SIM115 - closed by close()
         try:
             with contextlib.ExitStack() as stack:
@@ -186,23 +186,23 @@ class Opening:
 
 
 def _opened_pipe(path: Path) -> IO[bytes]:
-    # Opened as usual, a named pipe blocks the thread until something writes to it.
+    # Opened normally, a named pipe would block the thread until a program writes to it.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     os.set_blocking(descriptor, True)
     return open(descriptor, "rb")  # noqa: PTH123 - a descriptor
 
 
 def _pieces(stream: Any, stopped: Callable[[], bool]) -> Iterator[bytes]:
-    """Yield what `stream` holds. Raises `Interrupted` once `stopped` says so: a thread that reads from a silent pipe
-    could not be interrupted otherwise.
+    """Yield the pieces of `stream`. Raises `Interrupted` when `stopped` returns True, because a thread that reads from
+    a silent pipe could not be interrupted otherwise.
     """
     read = getattr(stream, "read1", stream.read)
     poll = None
-    # A stream without a descriptor is not waited for.
+    # A stream without a descriptor cannot be polled.
     with contextlib.suppress(AttributeError, OSError, ValueError):
         if sys.platform != "win32":
             descriptor = stream.fileno()
-            poll = select.poll()  # select() takes no descriptor above 1,023
+            poll = select.poll()  # select() does not accept descriptors above 1,023
             poll.register(descriptor, select.POLLIN | select.POLLHUP)
     while True:
         while poll is not None and not stopped():
@@ -211,7 +211,7 @@ def _pieces(stream: Any, stopped: Callable[[], bool]) -> Iterator[bytes]:
         if stopped():
             raise Interrupted
         piece = read(1 << 16)
-        if piece is not None:  # None: a stream that does not block, and has nothing yet
+        if piece is not None:  # None: a non-blocking stream without data yet
             if not piece:
                 return
             yield piece

@@ -1,8 +1,8 @@
 """Columnar sources: Parquet files and anything with Arrow's C stream (pandas, polars, pyarrow, DuckDB).
 
-Read batch by batch, so a file larger than memory works. A null is an empty cell: as in CSV, ``--empty`` says whether
-it is skipped or clears. A value that Python cannot hold (nanoseconds, a date beyond the year 9999, text that is not
-UTF-8) is the fault of its row. Needs the extra ``parquet``.
+They are read in batches, so a file may be larger than memory. A null is an empty cell: as in CSV, ``--empty`` says
+whether it is skipped or clears the field. A value that Python cannot represent (nanoseconds, a date after the year
+9999, text that is not UTF-8) fails its row. Needs the extra ``parquet``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BATCH = 2_000
 
 
 class _Unreadable:
-    """A value that has no Python object; ``words`` say why."""
+    """A value that Python cannot represent; ``words`` are the reason."""
 
     def __init__(self, words: str) -> None:
         self.words = words
@@ -84,7 +84,7 @@ class ParquetSource(_Batches):
         self._opening = opening
 
     def fingerprint(self) -> str | None:
-        """Return a string that changes when the file does. Raises `SourceError`."""
+        """Return a string that changes when the file changes. Raises `SourceError`."""
         return self._opening.fingerprint()
 
     def close(self) -> None:

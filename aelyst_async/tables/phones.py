@@ -1,8 +1,8 @@
-"""The rule for phone numbers: every spelling that people and tools write, to E.164, or a refusal with the reason.
+"""The rule for phone numbers: converts the usual spellings to E.164, or refuses with the reason.
 
-What `identifiers.phone_number` makes of a number with a ``+`` is the base, so the rule and `Phone` never differ. With
-the package ``phonenumbers`` (extra ``phone``) a number must also be possible in its country, and national numbers are
-read by a region.
+Numbers with a ``+`` are converted by `identifiers.phone_number`, so the rule and `Phone` give the same result. With the
+package ``phonenumbers`` (extra ``phone``), a number must also be possible in its country, and national numbers are
+accepted for a given region.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def phone_rule(region: str | None = None, *, drop_extensions: bool = False) -> R
     national = None if region is None else region.upper()
 
     def rule(value: Any) -> Any:
-        if value.__class__ is str and _E164.fullmatch(value):  # nearly always, and much quicker
+        if value.__class__ is str and _E164.fullmatch(value):  # the usual case, and much faster
             made, change = value, None
         else:
             text, change = _peeled(value, national, drop_extensions=drop_extensions)
@@ -80,7 +80,7 @@ def _library() -> Any:
 
 
 def _peeled(value: Any, region: str | None, *, drop_extensions: bool) -> tuple[str, str | None]:
-    """Return the number without what stands around it, and what was removed. Raises `CellError`."""
+    """Return the number without surrounding text, and a description of the removed parts. Raises `CellError`."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if region is None or isinstance(value, float):
             remedy = "format the column as text in the spreadsheet and write the + (or add --region)"
@@ -153,7 +153,7 @@ def _to_e164(text: str, region: str | None, library: Any, original: str) -> tupl
 
 
 def _checked(library: Any, number: str, original: Any) -> tuple[str, str | None]:
-    """Return the number as its country's rules have it. Raises `CellError` if it is not possible there."""
+    """Return the number by its country's rules. Raises `CellError` if it is not possible there."""
     try:
         parsed = library.parse(number, None)
     except library.NumberParseException:
@@ -165,7 +165,7 @@ def _checked(library: Any, number: str, original: Any) -> tuple[str, str | None]
 
 
 def _possible(library: Any, number: str) -> bool:
-    """Whether the number is surely possible as it stands, without parsing it; False means "parse it"."""
+    """Whether the number is surely possible, without parsing it. False means unknown."""
     for digits in (1, 2, 3):
         plan = _plan(library, int(number[1 : 1 + digits]))
         if plan is not None:
@@ -177,7 +177,7 @@ def _possible(library: Any, number: str) -> bool:
 
 @lru_cache(maxsize=1_000)
 def _plan(library: Any, code: int) -> tuple[frozenset[int], re.Pattern[str] | None] | None:
-    """Return the possible lengths of a country code's numbers, and the prefix that a parser would cut off."""
+    """Return the possible lengths of a country code's numbers, and the prefix that a parser would remove."""
     regions = library.COUNTRY_CODE_TO_REGION_CODE.get(code)
     if not regions:
         return None

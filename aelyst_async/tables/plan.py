@@ -1,7 +1,7 @@
-"""How the rows of one table, or the records with one set of keys, are read: one call for each cell that is not empty.
+"""Reads the rows of one table, or the records with one set of keys: one call for each cell that is not empty.
 
-What is hashed to tell a changed row from an unchanged one is the mapped payload: names and values as they will be
-sent, in one fixed order, with the version of the rules that made them.
+The hash of the mapped payload detects changed rows. It covers names and values as they will be sent, in a fixed order,
+and the version of the rules.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["Mapped", "Plan", "Spread", "Step", "digest"]
 
 RULES_VERSION = 2
-"""Raised when a rule of `values` gives another value for the same cell: then every row counts as changed."""
+"""Increased when a rule of `values` gives another value for the same cell. Every row then counts as changed."""
 
 
 class Mapped(NamedTuple):
-    """A row that fits: the values to send, the match key as it is compared, the hash of the payload, the changes."""
+    """A valid row: the values to send, the match key for comparison, the hash of the payload, the changes."""
 
     values: list[tuple[str, Any]]
     key: str
@@ -72,7 +72,7 @@ class Plan:
         self._names = frozenset(mapper.keys)
 
     def key_of(self, cells: Sequence[Any]) -> str | None:
-        """Return the match key of a row as `read` would, or None where it has none: cheap, for the first reading."""
+        """Return the match key of a row as `read` would, or None. Fast, for the first pass."""
         if self._unsorted:
             return self._evaluated(cells)[2]
         for key, step in self._keys:
@@ -91,7 +91,7 @@ class Plan:
         return None
 
     def read(self, cells: Sequence[Any]) -> Mapped | list[Problem]:
-        """Return what the row means, or everything that is wrong with it."""
+        """Return the mapped row, or all its problems."""
         values, problems, key, notes = self._evaluated(cells)
         if key is None and not any(problem.rule in self._names for problem in problems):
             what = " or the ".join(self._mapper.keys)
@@ -105,7 +105,7 @@ class Plan:
         return Mapped(values, key, digest(values), tuple(notes))
 
     def values(self, cells: Sequence[Any]) -> tuple[list[tuple[str, Any]], list[Problem]]:
-        """Return the values to send and what is wrong with the others, whether there is a key or not."""
+        """Return the values to send and the problems of the others, with or without a key."""
         values, problems, _, _ = self._evaluated(cells)
         return values, problems
 
@@ -118,7 +118,7 @@ class Plan:
         cleared: list[Step] = []
         for position, target, rule, step in self._plain:
             cell = cells[position]
-            if cell is None:  # JSON's null is meant
+            if cell is None:  # an explicit null in JSON
                 if target in names:
                     cleared.append(step)
                     continue
@@ -142,7 +142,7 @@ class Plan:
                 if value.__class__ is Changed:
                     notes.append(Note(step.column, value.change, shown(cell), shown(value.value)))
                     value = value.value
-                    if value == "":  # nothing but what was removed
+                    if value == "":  # all characters were removed
                         if not clears:
                             continue
                         value = None
@@ -154,7 +154,7 @@ class Plan:
             self._spread(cells, values, problems, notes)
         given = dict(values)
         key = next((_folded(name, given[name]) for name in self._mapper.keys if given.get(name) is not None), None)
-        if cleared and key is not None:  # the row has another key, so this one is a field like the others
+        if cleared and key is not None:  # the row has another key, so this is an ordinary field
             values += [(step.target, None) for step in cleared if step.nullable]
             problems += [_cannot_clear(step) for step in cleared if not step.nullable]
             values.sort(key=lambda pair: pair[0])
@@ -163,7 +163,7 @@ class Plan:
     def _spread(
         self, cells: Sequence[Any], values: list[tuple[str, Any]], problems: list[Problem], notes: list[Note]
     ) -> None:
-        """Add what columns that give several fields, and constants, give; in the one order."""
+        """Add the values of columns with several fields, and of constants, in the fixed order."""
         for spread in self._spreads:
             cell = cells[spread.position]
             if cell is None or (cell.__class__ is str and not cell.strip()):
@@ -230,5 +230,5 @@ _VERSION = f"rules {RULES_VERSION}".encode()
 
 def digest(values: list[tuple[str, Any]]) -> bytes:
     """Return the hash (16 bytes) of a mapped payload under the rules' version."""
-    # ascii() of strings, numbers, true, false, null: one form for each value, the same in every version of Python.
+    # ascii() of strings, numbers, booleans and None is the same in every version of Python.
     return blake2b(ascii(values).encode("ascii"), digest_size=16, key=_VERSION).digest()

@@ -1,4 +1,4 @@
-"""What a sync would read, without an API: for ``--dry-run``, ``--suggest-mapping`` and programs."""
+"""Previews the rows that a sync would read, without an API: for ``--dry-run``, ``--suggest-mapping`` and programs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from aelyst_async.tables.targets import SPLIT_NAME
 __all__ = ["Tallies", "inspect", "suggest_mapping"]
 
 _HEAD = 200
-"""Rows that the samples are looked for in."""
+"""Number of rows that are searched for samples."""
 
 _KINDS = 1_000
-"""Kinds of problems and of changes that are counted one by one."""
+"""Largest number of kinds of problems, and of changes, that are counted separately."""
 
 
 class Tallies:
@@ -75,7 +75,7 @@ class Tallies:
 def inspect(source: ContactSource, mapper: Mapper, *, rows: int = 3) -> Preview:
     """Read `source` to its end and return what a sync would send. Raises `SourceError`; never `MappingError`.
 
-    `rows`: how many of the first rows are shown. Keys that occur twice are not looked for: a sync does that.
+    `rows`: the number of first rows in the preview. Does not find keys that occur twice; a sync does.
     """
     found = source.open()
     head = list(islice(found, _HEAD))
@@ -110,7 +110,7 @@ def _header(source: ContactSource, mapper: Mapper, head: list[Any]) -> Header:
 
 
 def _sample(rows: Iterable[Any], width: int) -> list[Any]:
-    """Return the first value in each column, ``""`` where there is none."""
+    """Return the first value of each column, or ``""``."""
     sample: list[Any] = [""] * width
     for cells in rows:
         if isinstance(cells, (list, tuple)):
@@ -132,7 +132,8 @@ def _read(row: int, line: int | None, cells: Any, columns: tuple[str, ...] | Non
 def suggest_mapping(source: ContactSource, mapper: Mapper) -> str:
     """Return a mapping file (TOML) with every column, a proposal for it, and the first value found in it.
 
-    What would be left out is ``""``, so that the file alone brings the table in. Raises `SourceError`.
+    Columns without a field are mapped to ``""``, so that the table can be synced with this file alone. Raises
+    `SourceError`.
     """
     rows = source.open()
     head = [cells for _, cells in islice(rows, _HEAD)]
@@ -176,5 +177,5 @@ def _proposal(column: Column, taken: set[str], mapper: Mapper) -> tuple[str, str
 
 
 def _toml(text: str) -> str:
-    # A basic string of TOML is one of JSON, but for DEL.
+    # A JSON string is a valid basic string of TOML, except for DEL.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

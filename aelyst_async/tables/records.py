@@ -1,7 +1,7 @@
-"""Rows that are objects already: mappings and `ContactFields`, in memory or from a one-time iterable.
+"""Sources of mappings and `ContactFields`, in memory or from a one-time iterable.
 
-A one-time iterable is copied to a temporary file, one pickle a row, since a sync reads its source twice. What an
-object of the caller raises is the fault of its row.
+A one-time iterable is copied to a temporary file, one pickle for each row, because a sync reads its source twice. An
+exception raised by a caller's object fails its row.
 """
 
 from __future__ import annotations
@@ -78,10 +78,10 @@ def _record(item: Any) -> Mapping[str, Any] | BadRow:
 
 
 def plain(value: Any, _depth: int = 0) -> Any:
-    """Return a value as JSON can hold it, whatever it is: for the failures file.
+    """Return any value in a form that JSON can encode, for the failures file.
 
-    NaN and infinity, whole numbers of hundreds of digits, cycles, deep nesting, keys that are not `str` and objects
-    become text.
+    NaN, infinity, whole numbers with hundreds of digits, cycles, deep nesting, keys that are not `str`, and objects
+    become `str`.
     """
     if value is None or isinstance(value, (bool, str)):
         return value
@@ -104,7 +104,7 @@ def plain(value: Any, _depth: int = 0) -> Any:
 
 
 def flat_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record with its custom fields (an object, or a list of names and values) as keys of their own."""
+    """Return a record with its custom fields (an object, or a list of names and values) as separate keys."""
     if not all(isinstance(name, str) for name in record):
         raise ValueError("a field's name must be a string")
     given = next((name for name in (CUSTOM, "customFields") if name in record), None)
@@ -130,7 +130,7 @@ _SHAPE = 'custom_fields: expected {"NAME": VALUE} or [{"name": …, "value": …
 
 
 def _pair(item: Any) -> tuple[str, Any]:
-    """Return the name and the value of one custom field: a mapping, or an object such as a `CustomField`."""
+    """Return name and value of one custom field, which is a mapping or an object such as a `CustomField`."""
     if isinstance(item, Mapping):
         name, value = item.get("name"), item.get("value")
     else:

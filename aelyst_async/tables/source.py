@@ -1,4 +1,4 @@
-"""`ContactSource`: what a sync reads its rows from."""
+"""`ContactSource`: the interface of a sync's sources."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["ContactSource"]
 
 
 class ContactSource:
-    """A source that can be read again and again. `open` yields the rows.
+    """A source of rows that can be read repeatedly.
 
-    ``columns`` and ``found`` are known once the reading has begun; ``columns`` is None for a source of records.
+    ``columns`` and ``found`` are set once reading has begun; ``columns`` is None for a source of records.
     """
 
     name: str = "rows"
@@ -23,25 +23,27 @@ class ContactSource:
     path: Path | None = None
     found: Found | None = None
     stopped: Callable[[], bool] = staticmethod(lambda: False)
-    """Set by a sync: whether it has been asked to end, for a source that waits for its data."""
+    """Set by a sync: returns whether the sync should end, for a source that waits for data."""
 
     def open(self) -> Iterator[RawRow]:
         """Yield the rows from the start. Raises `SourceError`."""
         raise NotImplementedError
 
     def fingerprint(self) -> str | None:
-        """Return a string that changes when the source changes, or None where that cannot happen."""
+        """Return a string that changes when the source changes, or None if it cannot change."""
         return None
 
     def cut_short(self) -> str | None:
-        """Return in what the source shows that its end is missing, once it was read; None where nothing shows it."""
+        """Return the sign that the end of the source is missing, or None. Call it after reading."""
         return None
 
     def close(self) -> None:
-        """Remove what was copied. Idempotent."""
+        """Remove temporary copies. Idempotent."""
 
     def row_number(self, position: int) -> int:
-        """Return the number to report for the row at `position` (from 1): another one where rows come from a report."""
+        """Return the number to report for the row at `position` (from 1). It differs if the rows are from a failures
+        file.
+        """
         return position
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,8 @@
-"""From a path, a stream, a data frame or an iterable to a `ContactSource`. All but workbooks are streamed.
+"""Creates a `ContactSource` from a path, a stream, a data frame or an iterable. All but workbooks are streamed.
 
-A sync reads its source twice: once to count the rows and find the keys that occur more than once, once to send. Memory
-does not grow with the source. What is wrong with the file as a whole is a `SourceError`, which the first reading meets
-before anything is sent; what is wrong with a row is a `BadRow`.
+A sync reads its source twice: first to count the rows and find keys that occur more than once, then to send. Memory
+does not grow with the source. A fault of the file is a `SourceError`, which the first pass raises before anything is
+sent. A fault of a row is a `BadRow`.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def read_contacts(
         opening = Opening("standard input", None)
     else:
         file = Path(path)
-        # A named pipe, or the shell's <(…), can be read once only, as standard input can.
+        # A named pipe, or the shell's <(…), can be read only once, like standard input.
         opening = (
             Opening(display_name(file.name), None, file) if is_pipe(file) else Opening(display_name(file.name), file)
         )
@@ -127,7 +127,7 @@ class FileSource(ContactSource):
         self._encoding: tuple[str | None, Encoding] | None = None
 
     def fingerprint(self) -> str | None:
-        """Return a string that changes when the file does. Raises `SourceError`."""
+        """Return a string that changes when the file changes. Raises `SourceError`."""
         return self._opening.fingerprint()
 
     def close(self) -> None:
@@ -135,17 +135,17 @@ class FileSource(ContactSource):
         self._opening.close()
 
     def cut_short(self) -> str | None:
-        """Return a reason for delimited text whose last line has no end: a cell of it may be cut.
+        """Return a message if the last line of delimited text has no line end, because its last cell may be incomplete.
 
-        The other formats cannot be read if they are cut. Some editors write whole files without the last line end, too,
-        so this is asked only where a missing row would do harm.
+        Other formats cannot be read if they are incomplete. Some editors write complete files without the last line
+        end, so this is checked only where a missing row would do harm.
         """
         if self.found is None or self.found.compression is not None or self.found.format not in {"csv", "tsv"}:
             return None
         with self._opening.packed() as binary:
             binary.seek(0, os.SEEK_END)
             binary.seek(max(binary.tell() - 8, 0))
-            tail = binary.read().rstrip(b"\0\x1a")  # the high byte of UTF-16, and the end-of-file mark of DOS
+            tail = binary.read().rstrip(b"\0\x1a")  # the high byte of UTF-16, and the end-of-file character of DOS
         if tail.endswith((b"\n", b"\r")):
             return None
         return f"the last line of {self.name} has no line end, so the file may be cut short (add one if it is whole)"
@@ -173,7 +173,7 @@ class FileSource(ContactSource):
                     text.detach()
 
     def _detected(self, kind: str) -> Encoding:
-        """Return the encoding, told by one reading of the whole file unless the file is the same as before."""
+        """Return the encoding, detected by reading the whole file, or the cached one of an unchanged file."""
         fingerprint = self.fingerprint()
         if self._encoding is None or self._encoding[0] != fingerprint:
             with self._opening.unpacked() as binary:
@@ -184,7 +184,7 @@ class FileSource(ContactSource):
         return found
 
     def _kind_of(self, head: bytes) -> str:
-        begin = head.lstrip(b"\xef\xbb\xbf\xff\xfe").replace(b"\0", b"").lstrip()  # UTF-16 too
+        begin = head.lstrip(b"\xef\xbb\xbf\xff\xfe").replace(b"\0", b"").lstrip()  # also for UTF-16
         workbook = head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0"))
         if self._kind is None and not workbook:
             words = next((words for magic, words in _NO_TABLES if begin[:16].upper().startswith(magic)), None)
@@ -251,7 +251,7 @@ async def as_source(rows: Any) -> ContactSource:
         from aelyst_async.tables.parquet import ArrowSource
 
         return ArrowSource(rows)
-    lone = isinstance(rows, (bytes, bytearray, Mapping, ContactFields))  # one row is not a table
+    lone = isinstance(rows, (bytes, bytearray, Mapping, ContactFields))  # a single row, not a table
     if isinstance(rows, Sequence) and not lone:
         return Items(rows)
     if lone or not isinstance(rows, (Iterable, AsyncIterable)):

@@ -1,4 +1,4 @@
-"""What a mapping says of one column: ``FIELD``, with a type and transforms.
+"""Parses the target of a column in a mapping: ``FIELD``, with a type and transforms.
 
 ::
 
@@ -11,7 +11,7 @@
     split_name                          a full name, into first_name and last_name
     ignore   (or nothing)               the column is left out
 
-In code a column may also map to a callable, from the cell to a mapping of fields (None: nothing), or to a pair of a
+In code a column may also map to a callable from the cell to a mapping of fields (None: no field), or to a pair of a
 field and a callable from the cell to the field's value.
 """
 
@@ -40,7 +40,7 @@ _TRANSFORMS = ("first", "strip", "lower")
 class Target:
     """A parsed target. ``field`` is None for a column that is left out, `SPLIT_NAME` for a full name.
 
-    ``call`` is the caller's function: with a ``field`` it makes the field's value, without one a mapping of fields.
+    ``call`` is the caller's function. With a ``field`` it returns the field's value, without one a mapping of fields.
     """
 
     field: str | None
@@ -51,7 +51,7 @@ class Target:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The transforms, as they are written."""
+        """The transforms in their written form."""
         made = list(self.transforms)
         if self.date_format is not None:
             made.append(f"date({self.date_format})")
@@ -68,7 +68,7 @@ def flag(column: str, field: str = "") -> str:
 
 
 def parse_target(said: Any, column: str) -> Target:
-    """Return what `said`, a string, a table of a TOML file or a callable, means. Raises `MappingError`."""
+    """Return the target of `said`: a `str`, a table of a TOML file or a callable. Raises `MappingError`."""
     if callable(said):
         return Target(None, call=said)
     if isinstance(said, tuple) and len(said) == 2 and isinstance(said[0], str) and callable(said[1]):
@@ -130,7 +130,7 @@ def _from_table(said: Mapping[str, Any], column: str) -> Target:
 
 
 def compose(target: Target, rule: Rule) -> Rule:
-    """Return `rule` after the target's transforms."""
+    """Return a rule that applies the target's transforms, then `rule`."""
     if not target.transforms and target.call is None:
         return rule
     call = target.call
@@ -154,10 +154,10 @@ def compose(target: Target, rule: Rule) -> Rule:
 def _transformed(transform: str, cell: str, changes: list[str]) -> str:
     if transform == "first":
         parts = parts_of(cell)
-        if len(parts) < 2 or "\n" in cell or "\r" in cell:  # a line break is a wrong quote: the rule refuses it
+        if len(parts) < 2 or "\n" in cell or "\r" in cell:  # a line break means a wrong quote, which the rule refuses
             return cell
         changes.append("the first of several values taken")
-        return next((part for part in parts if "@" in part), parts[0])  # a name before an address may have a comma
+        return next((part for part in parts if "@" in part), parts[0])  # a name before an address may contain a comma
     made = cell.strip() if transform == "strip" else cell.lower()
     if made != cell:
         changes.append("blanks around it removed" if transform == "strip" else "written in lower case")
@@ -165,7 +165,7 @@ def _transformed(transform: str, cell: str, changes: list[str]) -> str:
 
 
 def called(call: Callable[[Any], Any], cell: Any) -> Any:
-    """Return what the caller's function makes of a cell. Raises `CellError` for whatever it raises."""
+    """Call the caller's function with a cell. Its exceptions become a `CellError`."""
     try:
         return call(cell)
     except Exception as error:  # noqa: BLE001 - a row that the caller's code cannot map is a row that fails

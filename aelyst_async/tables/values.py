@@ -1,8 +1,8 @@
-"""From a cell to a value: the rules that a vendor's 400 would otherwise cost a request for.
+"""Rules that convert a cell to a value, and refuse it before the vendor would with a 400.
 
 The rules come from the seed pages *Create* and *Update a contact* (the "Formatting rules"), ISO 639-1 and ISO 3166-1
-alpha-2 as those pages name them, E.164 for phones. Free text is sent as it stands, blanks included; values of every
-other kind are trimmed first. How a rule refuses and how it tells of a change: `cells`.
+alpha-2 as those pages name them, E.164 for phones. Free text is sent unchanged, including blanks; values of every other
+kind are trimmed first. `cells` describes refusals and changes.
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ CUSTOM_TYPES = ("text", "number", "checkbox", "date", "time", "list", "url", "em
 """The types of a custom field, as the seed pages list them."""
 
 _MAX_TEXT = 65_536
-"""Characters of one text. No page states a limit; this one only keeps a broken file from being sent as one cell."""
+"""Largest number of characters of a text. The vendors state no limit; this one prevents that a broken file is sent as
+one cell.
+"""
 
-# Control characters but tab, line feed, carriage return; lone surrogates cannot be sent as UTF-8 at all.
+# Control characters except tab, line feed and carriage return, and lone surrogates, which UTF-8 cannot encode.
 _BAD_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _URL = re.compile(r"(?:https?://)?([^\s/:?#@]+)(?::\d{1,5})?(?:[/?#]\S*)?", re.IGNORECASE)
 _ADDRESS = re.compile(r"localhost|\d{1,3}(?:\.\d{1,3}){3}", re.IGNORECASE)
@@ -48,11 +50,11 @@ _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d{1,3})?", re.AS
 _TRUE = ("true", "yes", "1", "on", "checked")
 _FALSE = ("false", "no", "0", "off", "unchecked")
 _JOINERS = frozenset("\u200c\u200d")
-"""Persian, Indic scripts and emoji need them inside words."""
+"""Joiners, which Persian, Indic scripts and emoji need inside words."""
 
 
 def text(value: Any) -> Any:
-    """Return free text as it stands. A number or a date of a workbook or a data frame is written out."""
+    """Return free text unchanged. A number or a date of a workbook or a data frame becomes a `str`."""
     if value.__class__ is not str and not isinstance(value, str):
         return _written(value)
     if len(value) > _MAX_TEXT:
@@ -123,7 +125,7 @@ def url(value: Any) -> Any:
 
 
 def number(value: Any) -> Any:
-    """Return a number. Raises where JSON's numbers would change it (more than 15 significant digits)."""
+    """Return a number. Raises `CellError` if JSON would change it (more than 15 significant digits)."""
     if isinstance(value, bool):
         raise CellError("expected a number, got true or false")
     if isinstance(value, (int, float)):
@@ -147,7 +149,7 @@ def number(value: Any) -> Any:
 
 
 def option(value: Any) -> Any:
-    """Return an option of a list. Which options there are only the account knows."""
+    """Return an option of a list. The valid options are unknown here, because the account defines them."""
     made = text(value)
     if made.__class__ is not str or made == made.strip():
         return made
@@ -155,7 +157,7 @@ def option(value: Any) -> Any:
 
 
 def one_of(rule: Rule, options: Iterable[str]) -> Rule:
-    """Return `rule` with a check that what it gives is one of the options."""
+    """Return `rule` with a check that its result is one of the options."""
     exact = tuple(options)
     known = {option.casefold(): option for option in exact}
 
@@ -172,7 +174,7 @@ def one_of(rule: Rule, options: Iterable[str]) -> Rule:
 
 
 def json_object(value: Any) -> dict[str, Any]:
-    """Return a JSON object, given as one or as its text."""
+    """Return a JSON object, given as a mapping or as JSON text."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -181,7 +183,7 @@ def json_object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CellError(f"expected a JSON object, got {type(value).__name__}")
     try:
-        # One order of keys, so that one object has one hash.
+        # A fixed order of keys, so that equal objects have equal hashes.
         return dict(json.loads(json.dumps(value, sort_keys=True, allow_nan=False)))
     except (ValueError, TypeError, RecursionError):
         raise CellError("a JSON object holds only strings, numbers, true, false, null, arrays, objects") from None
@@ -195,13 +197,13 @@ REASONS = {
     "quote": "a wrong quote", "required": "empty", "text": "not text that can be sent", "time": "not a time",
     "type": "of the wrong type", "unknown": "no such field", "url": "not a web address", "value": "cannot be read",
 }  # fmt: skip
-"""The rules that a row can break, in words for a summary of many rows."""
+"""Names of the rules for a summary of many rows."""
 
 
 class Rules:
-    """The rules of one run: what the settings decide is decided once. Raises `MappingError` for a wrong setting.
+    """The rules of one run, constructed once from the settings. Raises `MappingError` for an invalid setting.
 
-    `region`, `drop_extensions`: of phones. `date_format`: of dates besides ISO. `true`, `false`: further words of
+    `region`, `drop_extensions`: for phones. `date_format`: for dates besides ISO. `true`, `false`: further words for
     checkboxes.
     """
 
@@ -243,7 +245,7 @@ class Rules:
         return self._by_kind.get(kind, text)
 
     def of_custom(self, custom_type: str | None, date_format: str | None = None) -> Rule:
-        """Return the rule for a custom field of a type (None: its value has a type already)."""
+        """Return the rule for a custom field of a type (None: the value is typed already)."""
         if custom_type is None:
             return custom
         if custom_type == "date" and date_format is not None:
@@ -251,7 +253,7 @@ class Rules:
         return self._by_type[custom_type]
 
     def checkbox(self, value: Any) -> bool:
-        """Return true or false."""
+        """Return a `bool`."""
         if isinstance(value, bool):
             return value
         if isinstance(value, (int, float)) and value in {0, 1}:
@@ -266,7 +268,7 @@ class Rules:
 
 
 def custom(value: Any) -> Any:
-    """Return an untyped custom value from JSON: text, number or boolean, as it stands."""
+    """Return an untyped custom value from JSON (`str`, number or `bool`) unchanged."""
     if isinstance(value, bool):
         return value
     if isinstance(value, (int, float, Decimal)):

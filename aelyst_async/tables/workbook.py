@@ -1,8 +1,8 @@
-"""Workbooks (.xlsx, .xlsb, .xls, .ods) by python-calamine: typed cells, one sheet. Needs the extra ``excel``.
+"""Reads one sheet of a workbook (.xlsx, .xlsb, .xls, .ods) with python-calamine. Needs the extra ``excel``.
 
-Cells keep their types: dates, times, true and false, numbers. A whole number becomes an `int`; the rules of the cells
-say where a number stands in place of text, since Excel drops leading zeros and plus signs. The sheet is held in memory
-while it is read: a workbook cannot be streamed.
+Cells keep their types: dates, times, booleans, numbers. A whole number becomes an `int`. The rules for cells report a
+number in place of text, because Excel removes leading zeros and plus signs. The sheet is in memory while it is read,
+because a workbook cannot be streamed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Sheet"]
 
 
 class Sheet:
-    """The header and the rows of one sheet: the one named, else the only visible one that has cells.
+    """The header and the rows of one sheet: the given one, else the only visible one that has cells.
 
     Raises `SourceError`.
     """
@@ -76,7 +76,7 @@ class Sheet:
         return str(filled[0])
 
     def rows(self) -> Iterator[RawRow]:
-        """Yield the rows below the header. The line is the number of the row in the sheet."""
+        """Yield the rows below the header. Their line number is that of the row in the sheet."""
         width = len(self.columns)
         for line, cells in enumerate(self._rows, self._line):
             if any(value != "" for value in cells[width:]):

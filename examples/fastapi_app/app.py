@@ -1,4 +1,4 @@
-"""A small service: webhooks come in, contacts are upserted in the background, a page shows how it stands.
+"""A small service: it receives webhooks, upserts contacts in the background, and shows its state on a page.
 
 ``uvicorn app:app --timeout-graceful-shutdown 5``, with AELYST_TOKEN (and AELYST_BASE_URL) in the environment; with
 REDIS_URL also ``--workers 2``. See README.md.
@@ -41,7 +41,7 @@ jobs = Jobs(journal=os.environ.get("JOBS_JOURNAL", "jobs.db"), concurrency=16, c
 
 @jobs.register
 async def save_contact(email: str, fields: dict[str, Any], custom: dict[str, str | float | bool | None]) -> None:
-    """Write one person. Idempotent: running it twice leaves what running it once leaves."""
+    """Write one person. Idempotent: a second run changes nothing."""
     custom_fields = tuple(CustomField(name, value) for name, value in custom.items())
     if custom_fields:
         fields = {**fields, "custom_fields": custom_fields}
@@ -49,7 +49,7 @@ async def save_contact(email: str, fields: dict[str, Any], custom: dict[str, str
 
 
 class Person(BaseModel):
-    """What the webhook brings. A field left out is left as it is; null clears it."""
+    """The body of the webhook. A field that is absent is not changed; null clears it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -62,7 +62,7 @@ class Person(BaseModel):
 
 
 def from_our_sender(x_webhook_secret: Annotated[str, Header()] = "") -> None:
-    """Let only those in who know the secret, where one is set."""
+    """Refuse requests without the secret, if one is set."""
     if WEBHOOK_SECRET and not hmac.compare_digest(x_webhook_secret.encode(), WEBHOOK_SECRET.encode()):
         raise HTTPException(401, "the webhook secret is missing or wrong")
 
@@ -83,8 +83,8 @@ app.include_router(jobs_router(jobs))
 
 @app.post("/webhooks/contact", status_code=202, dependencies=[Depends(from_our_sender)])
 async def contact_changed(person: Person) -> Accepted:
-    """Take a change in; a 202 is a promise that survives ``kill -9``. Ten for one person become one update."""
-    who = Email(person.email)  # what cannot be an address is refused now, with a 422, not later in the background
+    """Accept a change. After the 202 it survives ``kill -9``. Ten changes for one person become one update."""
+    who = Email(person.email)  # an invalid address is refused now with a 422, not later in the background
     fields = person.model_dump(exclude_unset=True, exclude={"email", "custom_fields"})
     job = await jobs.submit(str(who), save_contact, email=who.value, fields=fields, custom=person.custom_fields)
     return accepted(job)
@@ -92,7 +92,7 @@ async def contact_changed(person: Person) -> Accepted:
 
 @app.get("/contacts/{email}")
 async def contact(email: str, gateway: Annotated[AelystGateway, Depends(gateway)]) -> dict[str, str | None]:
-    """Read one back, through the same connections and the same rate limit."""
+    """Read one contact, with the same connections and the same rate limit."""
     found: AelystContact = await gateway.get(Email(email))
     return {"id": found.id, "first_name": found.first_name, "last_name": found.last_name, "phone": found.phone}
 
@@ -102,10 +102,10 @@ async def status_page(gateway: Annotated[AelystGateway, Depends(gateway)]) -> st
     """Show the queue and the quota of this worker process."""
     stats = jobs.stats()
     numbers = [(name, getattr(stats, name)) for name in ("waiting", "running", "done", "failed", "merged", "refused")]
-    # By endpoint: a bucket of a full path would show whom it is about.
+    # By endpoint, because the path of a bucket contains a contact.
     buckets = [
         (bucket.endpoint, bucket.limit, bucket.remaining, bucket.waiting, f"{bucket.paused_for:.1f} s")
-        for bucket in gateway.limiter.snapshot()[:20]  # where the quota is counted per path, there are many
+        for bucket in gateway.limiter.snapshot()[:20]  # with one quota for each path there are many
     ]
     return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Contacts</title>
 <meta http-equiv="refresh" content="2"><meta name="viewport" content="width=device-width">

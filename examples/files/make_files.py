@@ -1,7 +1,8 @@
-"""Makes the files beside it: exports of other tools and files with one trouble each, the same at every run.
+"""Writes the files in this directory: exports of other tools, and files with one problem each. Every run gives the same
+bytes.
 
-Run ``python examples/files/make_files.py`` after a change. What each file needs, and what arrives, is the table in
-``tests/tables/test_files.py``.
+Run ``python examples/files/make_files.py`` after a change. The table in ``tests/tables/test_files.py`` has the options
+and the result of each file.
 """
 
 # ruff: noqa: E501 - headers as the tools write them
@@ -45,7 +46,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], delimiter: st
 
 
 def export(name: str, header: str, filled: dict[str, list[str]], encoding: str = "utf-8") -> None:
-    """Write an export: the whole header of the tool, and values in some of its columns."""
+    """Write an export: the complete header of the tool, and values in some of its columns."""
     columns = header.split(",")
     count = len(next(iter(filled.values())))
     rows = [[filled.get(column, [""] * count)[index] for column in columns] for index in range(count)]
@@ -175,7 +176,7 @@ def encodings() -> None:
     ):
         rows = [(f"p{index}@example.com", first, last) for index, (first, last) in enumerate(names)]
         write(name, table(("email", "first_name", "last_name"), rows, delimiter), encoding)
-    # One accented word that Windows-1252 and Windows-1250 read differently, and both as a word.
+    # One accented word that is a plausible word both in Windows-1252 and in Windows-1250.
     write("weak_guess.csv", table(("email", "first_name"), [("p0@example.com", "João")]), "cp1252")
     damaged = table(("email", "first_name"), [(f"p{i}@example.com", "Zoë") for i in range(5)]).encode()
     write("damaged_utf-8.csv", damaged.replace("Zoë".encode(), b"Zo\xeb", 1))
@@ -293,7 +294,7 @@ def sheet(rows: Sequence[Sequence[object]]) -> str:
 
 
 def workbook(name: str, sheets: dict[str, Sequence[Sequence[object]]]) -> None:
-    """Write the least that is a workbook."""
+    """Write a minimal workbook."""
     kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     spreadsheet = "application/vnd.openxmlformats-officedocument.spreadsheetml"
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"

@@ -1,4 +1,4 @@
-"""The vendors' adapters: one folder each, and nothing here, so that importing one imports only that one.
+"""The vendors' adapters, one folder each. This module imports none of them, so each can be imported alone.
 
-``gateway.py`` is the adapter, ``wire.py`` the translation between JSON and models, ``README.md`` the quirks.
+``gateway.py`` is the adapter, ``wire.py`` converts between JSON and models, ``README.md`` describes special cases.
 """

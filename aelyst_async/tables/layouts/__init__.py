@@ -1,10 +1,10 @@
-"""The exports of other tools, as data: one JSON file a tool, ``{"name", "marks", "columns"}``.
+"""The exports of other tools, as data. Each tool has a JSON file ``{"name", "marks", "columns"}``.
 
-``columns`` maps a column to a target (see `aelyst_async.tables.targets`), the preferred column of a field first: of
-several columns for one field, the first that a file has is taken. ``marks`` are column names that no other tool uses;
-a file is recognised by `_ENOUGH` of them. ``near.json`` holds other names of a field, for files of no known tool.
+``columns`` maps a column to a target (see `aelyst_async.tables.targets`), the preferred column of a field first: if a
+file has several columns for one field, the first of them is used. ``marks`` are column names that no other tool uses;
+`_ENOUGH` of them identify a file. ``near.json`` has other names of fields, for files of unknown tools.
 
-To add a tool, add a file. Names are compared without regard to case.
+To add a tool, add a file. Names are compared case-insensitively.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ENOUGH = 2
 
 @attrs.frozen
 class Layout:
-    """One tool's export. The keys of ``columns`` and ``marks`` are folded names."""
+    """The export of a tool. The keys of ``columns`` and the ``marks`` are folded names."""
 
     name: str
     marks: frozenset[str]
@@ -32,12 +32,12 @@ class Layout:
 
 
 def folded(name: str) -> str:
-    """Return a column's name for comparison: lower case, blanks single."""
+    """Return a column's name for comparison: in lower case, with single blanks."""
     return " ".join(name.split()).lower()
 
 
 def bare(name: str) -> str:
-    """Return a column's name for a near match: letters and digits only, in lower case."""
+    """Return a column's name for a near match: only letters and digits, in lower case."""
     return re.sub(r"[\W_]+", "", name.lower())
 
 
@@ -71,7 +71,7 @@ def near_names() -> Mapping[str, str]:
 
 
 def recognise(columns: Sequence[str]) -> Layout | None:
-    """Return the layout that the columns are of: the one with most of its marks among them, and at least two."""
+    """Return the layout with the most marks among the columns, at least two; else None."""
     names = set(map(folded, columns))
     best = max(layouts(), key=lambda layout: len(layout.marks & names))
     return best if len(best.marks & names) >= _ENOUGH else None

@@ -7,8 +7,9 @@
 
 The API takes one flat list of conditions, under ``$and`` or under ``$or``; an empty list means every contact. One
 condition is ``{"category": …, "field": …, "operator": …, "value": …}``. The vendor's documentation names the two lists.
-The form of a condition and its operators are those of the vendor family's own clients. ``contains`` is in none of them,
-so a server may refuse it with a 400. What the wire form cannot express raises `ConfigurationError` when it is built.
+The form of a condition and its operators are those of the vendor family's own clients. None of them has ``contains``,
+so a server may refuse it with a 400. A condition that the wire form cannot express raises `ConfigurationError` at its
+construction.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _TIMES = frozenset({"created_at"})
 
 @attrs.frozen
 class _Test:
-    """One condition as it is sent. A tuple stands for an array, a pair of a tuple for ``{from, to}``."""
+    """One condition as it is sent. A tuple represents an array; a pair in a tuple represents ``{from, to}``."""
 
     category: Literal["contactField", "contactTag"]
     field: str | None
@@ -91,7 +92,7 @@ def _joined(joint: Literal["$and", "$or"], left: object, right: object) -> Condi
 
 
 def condition_of(value: object) -> Condition:
-    """Return a condition as it is, and a `Tag` as `HasTag`. Raises `ConfigurationError` for anything else."""
+    """Return a condition unchanged, and a `Tag` as `HasTag`. Raises `ConfigurationError` for anything else."""
     if isinstance(value, Condition):
         return value
     if isinstance(value, Tag):
@@ -119,7 +120,7 @@ class HasTag(Condition):
 
     @staticmethod
     def all(*tags: str | Tag) -> Condition:
-        """The contact has every one of the tags."""
+        """The contact has all of the tags."""
         return _tags("hasAllOf", tags)
 
     @staticmethod
@@ -217,7 +218,7 @@ def _wire_name(name: object) -> str:
 
 
 def _value(value: Any, name: str, kind: Any = object) -> str:
-    """Return a value as the API takes it: every value is a string. Raises `ConfigurationError`."""
+    """Return a value as the API accepts it: a string. Raises `ConfigurationError`."""
     if isinstance(value, bool) and kind is object:
         return "true" if value else "false"
     problem = f"where: {name}: a value of type {type(value).__name__} cannot be compared here"

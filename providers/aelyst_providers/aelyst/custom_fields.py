@@ -1,7 +1,8 @@
-"""Aelyst's custom fields: the value object, what may be passed for it, and how values are written.
+"""Aelyst's custom fields: the value object, its accepted inputs, and the encoding of values.
 
-The rules are those of the seed pages *Create a contact* and *Update a contact*. What a caller wants written is checked
-against them when `AelystFields` is constructed. What is read is not: a server may hold values that it would not take.
+The rules are those of the seed pages *Create a contact* and *Update a contact*. `AelystFields` checks values against
+them at its construction. Values that are read are not checked, because a server may hold values that it would not
+accept.
 """
 
 from __future__ import annotations
@@ -22,33 +23,33 @@ from aelyst_async.schema import text
 __all__ = ["CustomField", "CustomFields", "CustomValue", "encode_custom_fields", "encode_custom_value", "to_tuple"]
 
 CustomValue: TypeAlias = str | int | float | Decimal | bool | date | time | None
-"""What a custom field may be set to. A `datetime` is a `date` to type checkers, and is refused when it is written."""
+"""The values of a custom field. Type checkers accept a `datetime` as a `date`, but encoding refuses it."""
 
 
 @attrs.frozen
 class CustomField:
     """A custom field: ``CustomField("Company Website", "https://example.com")``.
 
-    Read, ``value`` is a `str`, a number, a `bool` or `None`, as it came. Written, it may also be a `datetime.date`
-    (sent as ``yyyy-mm-dd``), a `datetime.time` (``HH:MM``) or a `decimal.Decimal`.
+    When read, ``value`` is a `str`, a number, a `bool` or `None`, unchanged. When written, it may also be a
+    `datetime.date` (sent as ``yyyy-mm-dd``), a `datetime.time` (``HH:MM``) or a `decimal.Decimal`.
     """
 
     name: str
     value: CustomValue = None
 
 
-# Not `Iterable`: a `dict` is one too, and mypy then infers no type for a literal with values of several types.
+# Not `Iterable`, because a `dict` is one too, and mypy then infers no type for a literal with values of several types.
 CustomFields: TypeAlias = (
     Mapping[str, CustomValue] | Sequence[CustomField] | AbstractSet[CustomField] | Iterator[CustomField]
 )
-"""What `AelystFields` takes as custom fields: a mapping of names to values, or a series of `CustomField`."""
+"""Custom fields as `AelystFields` accepts them: a mapping of names to values, or several `CustomField` objects."""
 
 
 def to_tuple(value: CustomFields | Unset | None) -> tuple[CustomField, ...] | Unset | None:
-    """Return custom fields as a tuple; `UNSET` and `None` as they are.
+    """Return custom fields as a tuple; `UNSET` and `None` unchanged.
 
-    A set, which has no order, is sorted by name. Raises `UnsupportedFieldError`, naming the custom field, for what
-    cannot be written.
+    A set is sorted by name. Raises `UnsupportedFieldError`, naming the custom field, for a value that cannot be
+    written.
     """
     if value is None or value is UNSET:
         return value
@@ -63,24 +64,24 @@ def to_tuple(value: CustomFields | Unset | None) -> tuple[CustomField, ...] | Un
         problem = str(refusal)
     else:
         return tuple(sorted(fields, key=lambda field: field.name)) if isinstance(value, AbstractSet) else fields
-    # Outside `except`: the refusal would hang on the error as its context.
+    # Outside `except`, so that the first error is not the context of this one.
     raise UnsupportedFieldError(f"aelyst: custom_fields: {problem}")
 
 
 def encode_custom_value(value: Any) -> Any:
     """Return a custom value as the seed pages format it. Raises `ValueError` for one that is not permitted.
 
-    Strings and booleans as they are, numbers unquoted, a date as ``yyyy-mm-dd``, a time as ``HH:MM`` (24 h).
+    Strings and booleans are unchanged, numbers are JSON numbers, a date is ``yyyy-mm-dd``, a time is ``HH:MM`` (24 h).
     """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
-        if abs(value) >= 10**300:  # Python refuses to write it, and no JSON reader keeps it
+        if abs(value) >= 10**300:  # Python cannot encode it, and no JSON decoder keeps it
             raise ValueError("the number has more than 300 digits")
         return value
     if isinstance(value, str):
         return text(value)
-    if isinstance(value, datetime):  # before date, whose subclass it is
+    if isinstance(value, datetime):  # checked before date, of which it is a subclass
         raise ValueError(  # noqa: TRY004 - encoders raise one class
             "a datetime is not permitted (its day depends on a time zone); pass its .date() or .time()"
         )

@@ -1,4 +1,4 @@
-"""The definitions of custom fields, and the typed values that they give.
+"""The definitions of custom fields, and the conversion of their values.
 
 The vendor's types are text, list, checkbox, email, number, url, date and time; other types are handled as untyped.
 
@@ -14,8 +14,8 @@ text, url   `str`                                   `str`
 email       `str`                                   an address
 ==========  ======================================  =========================================================
 
-`None` clears every type. Reading is tolerant: a value that is not of its field's type is left as it came. Writing is
-strict.
+`None` clears a field of any type. Reading is tolerant: a value that does not have its field's type is not converted.
+Writing is strict.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class CustomFieldDefinition:
     """A custom field of the account, as ``GET /space/custom_field`` describes it.
 
     ``data_type``: text, list, checkbox, email, number, url, date, time; an open set. ``options``: the values that a
-    list accepts, empty where they are not told. ``slug``: a second name by which the field may be written.
+    list accepts; empty if unknown. ``slug``: a second name of the field in writes.
     """
 
     name: str
@@ -53,14 +53,14 @@ class CustomFieldDefinition:
     raw: Any = attrs.field(default=None, repr=False, eq=False)
 
     def decode(self, value: CustomValue) -> CustomValue:
-        """Return a value that was read, typed; as it came where it is not of the field's type."""
+        """Return a value from the API with the field's type; unchanged if it cannot be converted."""
         decode = _DECODERS.get(self.data_type)
-        with suppress(ValueError, ArithmeticError):  # Decimal has errors of its own
+        with suppress(ValueError, ArithmeticError):  # Decimal raises ArithmeticError
             return value if decode is None else decode(value)
         return value
 
     def encode(self, value: CustomValue) -> Any:
-        """Return `value` as the API takes it. Raises `ValueError` for one that is not of the field's type."""
+        """Return `value` as the API accepts it. Raises `ValueError` if it does not have the field's type."""
         if value is None:
             return None
         if self.data_type == "list":
@@ -76,7 +76,7 @@ class CustomFieldDefinition:
 
 
 class CustomFieldTypes:
-    """The definitions of an account, by name and by slug. Raises `ConfigurationError` for what is no definition."""
+    """The definitions of an account, by name and by slug. Raises `ConfigurationError` for an object of another type."""
 
     def __init__(self, definitions: Iterable[CustomFieldDefinition]) -> None:
         self.definitions: tuple[CustomFieldDefinition, ...] = (
@@ -93,21 +93,21 @@ class CustomFieldTypes:
 
     @property
     def items(self) -> Mapping[str, ItemRule]:
-        """The definitions as rules of a schema, by every name that is accepted."""
+        """The definitions as rules of a schema, by every accepted name."""
         return {name: ItemRule(one.name, one.data_type, one.options) for name, one in self._by_name.items()}
 
     def decode(self, name: str, value: CustomValue) -> CustomValue:
-        """Return the typed value of a custom field that was read; of an unknown one as it came."""
+        """Return the typed value of a custom field from the API; the value of an unknown field is unchanged."""
         definition = self._by_name.get(name)
         return value if definition is None else definition.decode(value)
 
     def encode(self, value: Any) -> list[dict[str, Any]]:
         """Return custom fields as ``[{"name": …, "value": …}]``, each under the name of its definition.
 
-        Raises `ValueError` for an unknown field, a value that is not of the field's type, and a field given twice.
+        Raises `ValueError` for an unknown field, a value that does not have the field's type, and a field given twice.
         """
         fields: list[CustomField] = []
-        encode_custom_fields(value)  # refuses what is no custom field at all
+        encode_custom_fields(value)  # raises for an invalid custom field
         for field in value:
             definition = self._by_name.get(field.name)
             if definition is None:

@@ -1,11 +1,11 @@
-"""The adapter for Aelyst: the vendor's contact API, and what follows from it.
+"""The adapter for Aelyst's contact API.
 
-Upsert. The vendor has a call for it, ``create_or_update``: one request, which may be repeated without a look-up, since
-it cannot create twice. ``upsert="auto"`` uses it. A server that answers 404 or 405 to it does not have the route; then
-an update is sent, and a create where the update finds nobody.
+Upsert: the vendor has a call ``create_or_update``, one request that may be repeated without a look-up, because it
+cannot create twice. ``upsert="auto"`` uses it. A server without this route responds with 404 or 405. Then an update is
+sent, and a create if the contact does not exist.
 
-The vendor's pages do not say what an update of a contact that does not exist answers. 404 is the plain case.
-A 400 may mean bad data or a missing contact: one get tells. A 200 that names no contact is asked in the same way.
+The vendor's pages do not document the response to an update of a missing contact. After a 404 the contact is missing. A
+400 may mean bad data or a missing contact, so a get finds out; so does a get after a 200 without a contact.
 """
 
 from __future__ import annotations
@@ -55,16 +55,18 @@ if TYPE_CHECKING:
 __all__ = ["AelystGateway", "UpsertMode"]
 
 UpsertMode: TypeAlias = Literal["auto", "native", "compose"]
-"""How an upsert is made: by ``create_or_update``, by an update and perhaps a create, or by what the server has."""
+"""The way of an upsert. ``native``: ``create_or_update``. ``compose``: an update, and a create if necessary. ``auto``:
+``native`` if the server has it.
+"""
 
 _ENDPOINT = "/contact/{identifier}"
 _MAX_TAGS = 10
-"""Tags in one request (the vendor's documentation: 1 to 10)."""
+"""Largest number of tags in one request (vendor's documentation: 1 to 10)."""
 
 
 @attrs.define
 class _Upserts:
-    """What is known of the server's ``create_or_update``. All views of a gateway share it."""
+    """Whether the server has ``create_or_update``, as far as known. All views of a gateway share it."""
 
     mode: UpsertMode
     confirmed: bool = False
@@ -74,9 +76,9 @@ class AelystGateway(HttpGateway):
     """Aelyst's contacts: a `ContactGateway` that also deletes, lists and tags.
 
     `token`: a `str`, or a callable (plain or async) that returns one. ``timeout``: seconds for one attempt, or an
-    `aiohttp.ClientTimeout`. ``settle``: seconds for which calls for a contact that was just created are held back.
+    `aiohttp.ClientTimeout`. ``settle``: seconds by which calls for a contact that was just created are delayed.
     ``session``: used and left open. ``limiter``: may be shared with other gateways. ``upsert``: see `UpsertMode`.
-    ``allow_insecure``: permit ``http://`` beyond this machine. Raises `ConfigurationError`.
+    ``allow_insecure``: accept ``http://`` for other hosts than this machine. Raises `ConfigurationError`.
     """
 
     provider: str = "aelyst"
@@ -97,7 +99,7 @@ class AelystGateway(HttpGateway):
         upsert: UpsertMode = "auto",
         allow_insecure: bool = False,
     ) -> None:
-        token, base_url = sealed(token), masked_url(base_url)  # before anything can fail
+        token, base_url = sealed(token), masked_url(base_url)  # before any code that may raise
         if upsert not in {"auto", "native", "compose"}:
             raise ConfigurationError(f"upsert is auto, native or compose, not {upsert!r:.80}")
         super().__init__(
@@ -117,10 +119,11 @@ class AelystGateway(HttpGateway):
             self.schema = wire.schema_of(self.provider, None)
 
     def with_custom_fields(self, definitions: Iterable[CustomFieldDefinition]) -> Self:
-        """Return this gateway with typed custom fields: same session, limiter, credential and life.
+        """Return a view of this gateway with typed custom fields. It shares session, limiter, credential and life
+        cycle.
 
-        `definitions`: those of the account, as `custom_fields` returns them. Values are read as dates, times, booleans
-        and numbers. Unknown fields, and values that are not of their field's type, are refused before anything is sent,
+        `definitions`: the account's definitions, from `custom_fields`. Values are read as dates, times, booleans and
+        numbers. Unknown fields, and values that do not have their field's type, are refused before anything is sent,
         also by a sync. Raises `ConfigurationError`.
         """
         view = copy.copy(self)
@@ -160,10 +163,11 @@ class AelystGateway(HttpGateway):
     ) -> Listing[AelystContact]:
         """Return the account's contacts, for ``async for``; its `pages` yields them page by page.
 
-        `search`: what the provider looks for. `where`: a condition such as ``Field("email").exists() & HasTag("vip")``.
-        `page_size`: contacts for each request, 1 to 99. `cursor`: the ``cursor`` of a `Page` of the same search;
-        the listing goes on after that page. `timezone`: of the dates in conditions. The next page is fetched while the
-        caller works on one. Raises `ConfigurationError` before anything is sent.
+        `search`: a text that the vendor searches for. `where`: a condition such as
+        ``Field("email").exists() & HasTag("vip")``. `page_size`: contacts in each request, 1 to 99. `cursor`: the
+        ``cursor`` of a `Page` of the same search; the listing continues after that page. `timezone`: the time zone of
+        dates in conditions. The next page is fetched while the caller processes one. Raises `ConfigurationError` before
+        anything is sent.
         """
         query = Query.of(search, where, page_size=page_size, timezone=timezone)
 
@@ -189,11 +193,11 @@ class AelystGateway(HttpGateway):
     async def create(
         self, fields: ContactFields, *, identifier: Identifier | str | None = None, wait: bool = False
     ) -> WriteReceipt:
-        """Create a contact, named by `identifier` (default: the phone of `fields`, else the e-mail; never an id).
+        """Create a contact with this `identifier` (default: the phone in `fields`, else the e-mail; never an id).
 
-        Aelyst tells no id, and needs a moment before the contact can be used: `wait` returns once it can be read.
-        Raises `UnsupportedFieldError`, `InvalidIdentifierError`; `RequestTimeoutError` if it was created but could
-        not be read within a minute.
+        Aelyst returns no id, and the contact cannot be used at once: with `wait`, the call returns when the contact can
+        be read. Raises `UnsupportedFieldError`, `InvalidIdentifierError`; `RequestTimeoutError` if the contact was
+        created but could not be read within a minute.
         """
         check_fields(fields, self.provider)
         who = _creatable(fields, identifier)
@@ -207,7 +211,7 @@ class AelystGateway(HttpGateway):
     async def _settle_after(
         self, request: Request, read: Callable[[Response], WriteReceipt], who: Identifier, fields: ContactFields
     ) -> WriteReceipt:
-        """Make a call that may create a contact; hold back later calls for it, under each of its identifiers."""
+        """Make a call that may create a contact; delay later calls for it, by each of its identifiers."""
         names = {who, *_named_by(fields)}
         try:
             receipt = await self._call(request, read, about=who)
@@ -219,7 +223,7 @@ class AelystGateway(HttpGateway):
         return receipt
 
     async def update(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
-        """Change the fields given. Of several contacts with this identifier the first is changed; an id names one.
+        """Change the given fields. If several contacts have this identifier, the first one is changed.
 
         Raises `UnsupportedFieldError` (also if no field is given), `InvalidIdentifierError`, `ContactNotFoundError`.
         """
@@ -228,36 +232,37 @@ class AelystGateway(HttpGateway):
         return await self._call(request, partial(wire.read_updated, identifier=who), about=who)
 
     async def delete(self, identifier: Identifier | str) -> WriteReceipt:
-        """Delete the contact; the receipt holds its id. Of several contacts with this identifier, one is deleted.
+        """Delete the contact; the receipt has its id. If several contacts have this identifier, one is deleted.
 
-        Raises `ContactNotFoundError`. A delete is repeated where its answer was lost. The repeat may then raise that
-        error for the contact that the first request deleted; its ``may_have_been_applied`` is True.
+        Raises `ContactNotFoundError`. If its response is lost, the delete is sent again. The second request may raise
+        that error for the contact that the first one deleted; ``may_have_been_applied`` is then True.
         """
         who = _parsed(identifier)
         request = Request(method="DELETE", endpoint=_ENDPOINT, path=_path(who))
         return await self._call(request, partial(wire.read_updated, identifier=who), about=who)
 
     async def upsert(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
-        """Update the contact, or create it where there is none. ``receipt.created`` is None where the API does not say.
+        """Update the contact, or create it if there is none. ``receipt.created`` is None if the API does not say.
 
-        Raises `UnsupportedFieldError` also when the contact turns out to be missing and `fields` lacks what a create
-        requires, and `ContactNotFoundError` when it is missing and `identifier` is an id, which cannot be created.
+        Raises `UnsupportedFieldError` also if the contact does not exist and `fields` lacks a field that a create
+        requires, and `ContactNotFoundError` if it does not exist and `identifier` is an id.
         """
         who = _parsed(identifier)
         mode = self._upserts.mode
-        # Without what a create requires, only the composed upsert can say that this is what was missing.
+        # If a field that a create requires is missing, only the composed upsert can report this.
         if mode == "native" or (mode == "auto" and not self.schema.problems(fields, "create")):
             made = await self._create_or_update(who, fields)
             if isinstance(made, WriteReceipt):
                 return made
             receipt = await self._update_or_create(who, fields)
             if made == 400:
-                self._compose_from_now_on(made)  # the data was not what was wrong
+                self._compose_from_now_on(made)  # the data was valid, so the route is missing
             return receipt
         return await self._update_or_create(who, fields)
 
     async def _create_or_update(self, who: Identifier, fields: ContactFields) -> WriteReceipt | int:
-        """Upsert by the vendor's own call, or return the status of a refusal after which another way is allowed.
+        """Upsert with the vendor's own call. Return the status of a refusal after which the composed upsert may be
+        tried.
 
         A 404 that says ``Contact not found`` may be about the contact, and a 400 about the data. Neither proves that
         the route is missing.
@@ -309,9 +314,9 @@ class AelystGateway(HttpGateway):
         try:
             return await self.create(fields, identifier=who)
         except ConflictError:
-            pass  # created by another client in between
+            pass  # created by another client meanwhile
         except BadRequestError as error:
-            refusal = error  # the same, at a server that says so with a 400; or bad data
+            refusal = error  # the same, reported with a 400; or bad data
         if refusal is not None and not await self._exists(who, refusal):
             raise refusal
         return await self.update(who, fields)
@@ -321,10 +326,10 @@ class AelystGateway(HttpGateway):
         return tuple(Tag(name) for name in (await self.get(contact)).tags)
 
     async def add_tags(self, identifier: Identifier | str, tags: Iterable[Tag | str]) -> WriteReceipt:
-        """Add tags to the contact; those that it has already stay. More than 10 are sent in several requests.
+        """Add tags to the contact; its other tags stay. More than 10 are sent in several requests.
 
-        Raises `UnsupportedFieldError` for what is no tag and for none at all, `ContactNotFoundError`, and
-        `PartialChangeError` where a request failed after others had succeeded.
+        Raises `UnsupportedFieldError` for an invalid tag and for an empty list, `ContactNotFoundError`, and
+        `PartialChangeError` if a request failed after others had succeeded.
         """
         return await self._change_tags("POST", "add_tags", identifier, tags)
 
@@ -344,7 +349,7 @@ class AelystGateway(HttpGateway):
                 receipt = await self._send_tags(method, who, names[start : start + _MAX_TAGS])
             except ContactsError as error:
                 failure = error
-            if failure is not None:  # raised outside `except`, so that it is not the other's context
+            if failure is not None:  # raised outside `except`, so that it has no context
                 raise PartialChangeError(tuple(names[:start]), tuple(names[start:]), failure)
         return receipt
 
@@ -354,7 +359,7 @@ class AelystGateway(HttpGateway):
             endpoint=f"{_ENDPOINT}/tag",
             path=f"{_path(who)}/tag",
             json=names,
-            semantics="PUT",  # a tag that is added or removed twice is added or removed once
+            semantics="PUT",  # idempotent: adding or removing a tag twice is the same as once
         )
         return self._call(request, partial(wire.read_updated, identifier=who), about=who)
 
@@ -382,11 +387,11 @@ class AelystGateway(HttpGateway):
         return await self._call(request, partial(wire.read_changed, identifier=who), about=who)
 
     async def merge(self, a: ContactId | str, b: ContactId | str, fields: ContactFields | None = None) -> WriteReceipt:
-        """Merge two contacts, each named by id. The older one becomes the primary contact, whatever their order here.
+        """Merge two contacts, given by id in any order. The older one becomes the primary contact.
 
-        The receipt's ``contact_id`` is that of the primary contact. `fields` are set on it. A merge is never repeated
-        once it may have reached the server. Raises `InvalidIdentifierError` for anything but two different ids,
-        `UnsupportedFieldError`, `ContactNotFoundError`.
+        The receipt's ``contact_id`` is the id of the primary contact, which gets the `fields`. A merge is never
+        repeated once it may have reached the server. Raises `InvalidIdentifierError` unless there are two different
+        ids, `UnsupportedFieldError`, `ContactNotFoundError`.
         """
         one, other = (_parsed(identifier) for identifier in (a, b))
         if not (isinstance(one, ContactId) and isinstance(other, ContactId)):
@@ -404,9 +409,10 @@ class AelystGateway(HttpGateway):
         return await self._call(request, partial(wire.read_merged, merged=(one, other)), about=last)
 
     async def _exists(self, who: Identifier, reason: ContactsError) -> bool:
-        """Whether the contact is there, for a write that failed with `reason`. Where the look-up fails in the same way,
-        `reason` is raised; where it fails otherwise, its own error, which then says of the write, too, whether it may
-        have taken effect.
+        """Whether the contact exists, after a write that failed with `reason`.
+
+        If the look-up fails in the same way, `reason` is raised. If it fails in another way, its own error is raised;
+        ``may_have_been_applied`` of that error covers the write too.
         """
         try:
             await self.get(who)
@@ -417,7 +423,7 @@ class AelystGateway(HttpGateway):
             if type(failure) is not type(reason):
                 failure.may_have_been_applied |= isinstance(reason, ResponseDecodeError)
                 raise
-        raise reason  # outside `except`: neither is the other's context
+        raise reason  # raised outside `except`, so that it has no context
 
 
 def _parsed(identifier: Identifier | str) -> Identifier:
@@ -441,7 +447,7 @@ def _path(who: Identifier) -> str:
 
 
 def _named_by(fields: ContactFields) -> list[Identifier]:
-    """Return the identifiers that the fields give the contact; what is no identifier is the server's to judge."""
+    """Return the identifiers of the contact in the fields. Invalid ones are left out; the server decides about them."""
     names: list[Identifier] = []
     for kind, value in ((Phone, fields.phone), (Email, fields.email)):
         if isinstance(value, str):

@@ -1,10 +1,10 @@
 """Listing: requests for pages, and the cursors between them.
 
-``pagination.next`` is a full URL. Its host is not trusted, and its path lacks the version of the API, so only its
-``cursorId`` is taken; every request goes to our own base URL. It may be null, absent or empty on the last page.
+``pagination.next`` is a full URL. Its host is not trusted, and its path lacks the version of the API. So only its
+``cursorId`` is used, and every request is sent to our own base URL. It may be null, absent or empty on the last page.
 
-A cursor that callers see names the search that it belongs to, since the vendor's cursor in another search would leave
-out contacts without notice.
+A cursor for callers begins with a hash of its search, because the vendor's cursor in another search would skip contacts
+without an error.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from aelyst_providers.aelyst.wire import checked, contact_of, definitions_of
 __all__ = ["Query", "definitions_request", "read_definitions"]
 
 _MAX_PAGE = 99
-"""Contacts on a page, at the most (the vendor's documentation: limit 1 to 99)."""
+"""Largest number of contacts on a page (vendor's documentation: limit 1 to 99)."""
 
 _MAX_CURSOR = 500
-"""Characters of a cursor that a server may give."""
+"""Largest number of characters of a server's cursor."""
 
 
 @attrs.frozen
 class Query:
-    """One search: the body of its requests, and what its cursors begin with."""
+    """One search: the body of its requests, and the prefix of its cursors."""
 
     body: dict[str, Any]
     limit: int
@@ -45,7 +45,7 @@ class Query:
 
     @classmethod
     def of(cls, search: object, where: object, *, page_size: object, timezone: object) -> Query:
-        """Return the query. Raises `ConfigurationError` for what the API does not take."""
+        """Return the query. Raises `ConfigurationError` for arguments that the API does not accept."""
         if not isinstance(page_size, int) or isinstance(page_size, bool) or not 1 <= page_size <= _MAX_PAGE:
             raise ConfigurationError(f"page_size is a whole number from 1 to {_MAX_PAGE}, not {page_size!r:.80}")
         words = _checked("search", "" if search is None else search)
@@ -56,7 +56,7 @@ class Query:
         return cls(body, page_size, blake2b(json.dumps(body, sort_keys=True).encode(), digest_size=6).hexdigest())
 
     def start(self, cursor: object) -> str | None:
-        """Return the vendor's cursor in a cursor of ours. Raises `ConfigurationError` for one of another search."""
+        """Return the vendor's cursor from one of ours. Raises `ConfigurationError` for a cursor of another search."""
         if cursor is None:
             return None
         mark, colon, vendors = cursor.partition(":") if isinstance(cursor, str) else ("", "", "")
@@ -65,7 +65,7 @@ class Query:
         return vendors
 
     def request(self, cursor: str | None) -> Request:
-        """Return the request for the page at the vendor's `cursor`. It reads only, so it may be repeated."""
+        """Return the request for the page at the vendor's `cursor`. It only reads, so it may be repeated."""
         return Request(
             method="POST",
             endpoint="/contact/list",
@@ -76,7 +76,7 @@ class Query:
         )
 
     def read(self, response: Response, types: CustomFieldTypes | None) -> Page[AelystContact]:
-        """Return a page, its cursor in our form. Raises `ApiError`, `ResponseDecodeError`."""
+        """Return a page with a cursor of our form. Raises `ApiError`, `ResponseDecodeError`."""
         body = checked(response)
         items = body.get("items") if isinstance(body, dict) else None
         if not isinstance(items, list):
@@ -93,7 +93,7 @@ def definitions_request(cursor: str | None) -> Request:
 
 
 def read_definitions(response: Response) -> tuple[list[CustomFieldDefinition], str | None]:
-    """Return a page of definitions and the next cursor. The answer is a bare array or ``{items, pagination}``.
+    """Return a page of definitions and the next cursor. The response is an array or ``{items, pagination}``.
 
     Raises `ApiError`, `ResponseDecodeError`.
     """

@@ -1,4 +1,4 @@
-"""What only Aelyst's contacts have."""
+"""Models with the fields that only Aelyst has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["AelystContact", "AelystFields", "Assignee"]
 
 @attrs.frozen(kw_only=True)
 class Assignee:
-    """The user to whom a contact is assigned. Everything may be missing in real data."""
+    """The user to whom a contact is assigned. Any attribute may be missing in real data."""
 
     id: int | None = None
     first_name: str | None = None
@@ -40,11 +40,11 @@ class AelystContact(Contact):
 
 @attrs.frozen(kw_only=True)
 class AelystFields(ContactFields):
-    """What Aelyst's create and update take. ``first_name`` cannot be None; create requires it.
+    """The writable fields of Aelyst's create and update. ``first_name`` cannot be None; create requires it.
 
     ``custom_fields`` takes a mapping of names to values (``{"Seats": 3}``) or any iterable of `CustomField`: a list, a
     tuple, a set, a generator. The attribute is always a tuple of `CustomField`, `UNSET` or `None`. Raises
-    `UnsupportedFieldError`, naming the custom field, for a value that Aelyst has no format for.
+    `UnsupportedFieldError`, naming the custom field, for a value that Aelyst cannot represent.
     """
 
     language: str | Unset | None = UNSET

@@ -1,12 +1,12 @@
-"""Aelyst's JSON and our models, both ways. Pure functions.
+"""Converts between Aelyst's JSON and our models. Pure functions.
 
-Reading is strict about the id only (`aelyst_async.codec`): every other field may be null, absent or of another type,
-the id may be a string of digits, ``status`` is an open set, unknown keys are kept in ``raw`` only. A tag is never
-split: the page's own example ``"new_customer, sales"`` is one tag. Create answers ``{"code": "200", "message": …}``
-with the code as a string and no id; a change of the lifecycle answers ``{"code": 200, "message": …}``; every other
-write answers ``{"contactId": 1}``.
+Reading is strict only about the id (`aelyst_async.codec`), which may be a string of digits. Every other field may be
+null, absent or of another type; ``status`` is an open set; unknown keys are only in ``raw``. A tag is never split: the
+page's example ``"new_customer, sales"`` is one tag. The response to a create is ``{"code": "200", "message": …}``, with
+the code as a string and no id; to a change of the lifecycle ``{"code": 200, "message": …}``; to every other write
+``{"contactId": 1}``.
 
-Writing is strict; the rules for custom values are in `aelyst_providers.aelyst.custom_fields`.
+Writing is strict. The rules for custom values are in `aelyst_providers.aelyst.custom_fields`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 _MAX_TAG = 255
-"""Characters of a tag, by the limits that a client of the vendor family states."""
+"""Largest number of characters of a tag, according to a client of the vendor family."""
 
 
 SCHEMA = ContactSchema(
@@ -79,7 +79,7 @@ SCHEMA = ContactSchema(
 
 
 def schema_of(provider: str, types: CustomFieldTypes | None) -> ContactSchema:
-    """Return the schema under a provider's name, with the account's custom fields where they are known."""
+    """Return the schema of a provider, with the account's custom fields if they are known."""
     if types is None:
         return attrs.evolve(SCHEMA, provider=provider)
     rules = tuple(
@@ -140,9 +140,9 @@ def _assignee(value: Any, odd: list[str]) -> Assignee | None:
 
 
 def read_error(response: Response) -> ApiError | None:
-    """Return the error that an answer is (`{code, message}`, the body perhaps not JSON), or None for a success.
+    """Return the error in a response (`{code, message}`, or a body that is not JSON), or None for a success.
 
-    A 2xx whose ``code`` is that of an error is one.
+    A 2xx with the ``code`` of an error is an error.
     """
     body = response.json_or_none()
     if not isinstance(body, dict):
@@ -153,13 +153,13 @@ def read_error(response: Response) -> ApiError | None:
     code = code if isinstance(code, (int, str)) and not isinstance(code, bool) else None
     if not response.ok:
         return response.error(words, code=code)
-    # Create answers with its code as a string. One that is not a success must not be taken for one.
+    # The code in the response to a create is a string, and may be an error's.
     number = code if isinstance(code, int) else int(code[:9]) if code and code.isascii() and code.isdigit() else 200
     return response.error(words, code=code, kind=error_class_for(number)) if 400 <= number <= 599 else None
 
 
 def is_no_contact(error: ApiError) -> bool:
-    """Whether a 404 is the documented one of a contact that does not exist, not that of an unknown route."""
+    """Whether a 404 is the documented one for a missing contact, not the one for an unknown route."""
     return error.code is not None and error.message.strip(" .").lower() == "contact not found"
 
 
@@ -185,7 +185,7 @@ def _body(response: Response) -> dict[str, Any]:
 def read_contact(
     response: Response, who: Identifier | None = None, types: CustomFieldTypes | None = None
 ) -> AelystContact:
-    """Return the contact of a get for `who`. Raises `ApiError`, `ResponseDecodeError`."""
+    """Return the contact from the response to a get of `who`. Raises `ApiError`, `ResponseDecodeError`."""
     contact = contact_of(response, _body(response), types)
     if isinstance(who, ContactId) and who.value != contact.id:
         response.check_about(contact.id, who)
@@ -193,7 +193,7 @@ def read_contact(
 
 
 def contact_of(response: Response, body: Any, types: CustomFieldTypes | None, place: str = "$") -> AelystContact:
-    """Return the contact that a JSON value is. `place`: where it stands in the answer. Raises `ResponseDecodeError`."""
+    """Return the contact in a JSON value. `place`: its position in the response. Raises `ResponseDecodeError`."""
     given = body.get("id") if isinstance(body, dict) else None
     contact_id = str(given) if given.__class__ is int else as_id(given)
     if contact_id is None:
@@ -214,8 +214,8 @@ def contact_of(response: Response, body: Any, types: CustomFieldTypes | None, pl
 
 
 def read_created(response: Response, identifier: Identifier) -> WriteReceipt:
-    """Return the receipt of a create. The page has a code and a message; one of the two will do. It has no id, but one
-    that is there is taken. Raises `ApiError`, `ResponseDecodeError`.
+    """Return the receipt of a create. The page documents a code and a message; one of them is sufficient. It documents
+    no id, but an id in the response is used. Raises `ApiError`, `ResponseDecodeError`.
     """
     body = _body(response)
     message = body.get("message")
@@ -228,7 +228,7 @@ def read_created(response: Response, identifier: Identifier) -> WriteReceipt:
 
 
 def read_updated(response: Response, identifier: Identifier, created: bool | None = False) -> WriteReceipt:
-    """Return the receipt of a write that answers ``contactId``. Raises `ApiError`, `ResponseDecodeError`."""
+    """Return the receipt of a write whose response has ``contactId``. Raises `ApiError`, `ResponseDecodeError`."""
     body = _body(response)
     contact_id = as_id(body.get("contactId"))
     if contact_id is None:
@@ -245,7 +245,7 @@ def read_updated(response: Response, identifier: Identifier, created: bool | Non
 
 
 def read_merged(response: Response, merged: tuple[ContactId, ContactId]) -> WriteReceipt:
-    """Return the receipt of a merge, whose identifier is the primary contact's. Raises as `read_updated` does."""
+    """Return the receipt of a merge, with the identifier of the primary contact. Raises as `read_updated` does."""
     contact_id = as_id(_body(response).get("contactId")) or ""
     primary = next((who for who in merged if who.value.lstrip("0") == contact_id.lstrip("0")), None)
     if primary is None:
@@ -254,12 +254,14 @@ def read_merged(response: Response, merged: tuple[ContactId, ContactId]) -> Writ
 
 
 def read_changed(response: Response, identifier: Identifier) -> WriteReceipt:
-    """Return the receipt of a change that answers a code and a message. Raises `ApiError`, `ResponseDecodeError`."""
+    """Return the receipt of a change whose response has a code and a message. Raises `ApiError`,
+    `ResponseDecodeError`.
+    """
     return attrs.evolve(read_created(response, identifier), created=False)
 
 
 def encode_tags(tags: Iterable[Tag | str], operation: str) -> list[str]:
-    """Return the names of `tags`, each once, in their order. Raises `UnsupportedFieldError` for what is no tag."""
+    """Return the unique names of `tags`, in their order. Raises `UnsupportedFieldError` for an invalid tag."""
     problem = f"expected names or Tag objects in a list, got {type(tags).__name__}"
     if isinstance(tags, Iterable) and not isinstance(tags, (str, bytes, Mapping)):
         names: dict[str, None] = {}
@@ -281,9 +283,9 @@ def encode_tags(tags: Iterable[Tag | str], operation: str) -> list[str]:
 
 
 def definitions_of(items: list[Any]) -> list[CustomFieldDefinition]:
-    """Return the definitions of custom fields. One without a name cannot be used and is left out.
+    """Return the definitions of custom fields, without those that have no name.
 
-    ``allowedValues`` is an array, or an object whose ``listValues`` is one.
+    ``allowedValues`` is an array, or an object with an array ``listValues``.
     """
     found = []
     for item in items:

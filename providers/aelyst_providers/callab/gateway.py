@@ -44,7 +44,7 @@ class CallabGateway(HttpGateway):
         settle: float = 0.0,
         allow_insecure: bool = False,
     ) -> None:
-        token, base_url = sealed(token), masked_url(base_url)  # before anything can fail
+        token, base_url = sealed(token), masked_url(base_url)  # before any code that may raise
         self._before, self._after = _split(contact_path)
         super().__init__(
             BearerAuth(),

@@ -18,7 +18,7 @@ class CallabContact(Contact):
     """Every key of the vendor's page under its own name; all but the id may be None.
 
     ``last_call_duration``: seconds. ``status`` and ``last_call_status`` are open sets;
-    ``number_country_code`` is opaque (``+1``, ``US``). ``tags`` holds ``tag_name`` where there is one.
+    ``number_country_code`` is opaque (``+1``, ``US``). ``tags`` contains ``tag_name`` if there is one.
     """
 
     company_id: str | None = None

@@ -1,8 +1,8 @@
-"""Callab AI's JSON and our models. Pure functions.
+"""Converts Callab AI's JSON to our models. Pure functions.
 
-Answers come in an envelope ``{"status": "ok", "message": …, "data": {…}}``, and so do errors, with HTTP status 200,
-``"status": "error"`` and ``data`` an empty text. The envelope's status and the contact's are different fields. Times
-come with a ``Z`` or without a zone (then UTC). Extra keys are kept in ``raw`` only.
+Responses have an envelope ``{"status": "ok", "message": …, "data": {…}}``. An error has HTTP status 200,
+``"status": "error"`` and an empty string as ``data``. The envelope's status and the contact's status are different
+fields. Times have a ``Z`` or no zone (then UTC). Unknown keys are only in ``raw``.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _TYPED: tuple[tuple[str, str, type], ...] = (
 
 
 _LEAST = 1e8
-"""Times are ISO 8601 here. A number below this (1973) is no Unix time."""
+"""Smallest number that is read as a Unix time (1973); this API sends ISO 8601."""
 
 
 def read_error(response: Response) -> ApiError | None:
-    """Return the error that an answer is, whatever its HTTP status, or None for a success."""
+    """Return the error in a response, with any HTTP status, or None for a success."""
     body = response.json_or_none()
     words = body if isinstance(body, str) else body.get("message") if isinstance(body, dict) else None
     words = words if isinstance(words, str) else None
@@ -57,7 +57,7 @@ def read_error(response: Response) -> ApiError | None:
 
 
 def read_contact(response: Response, who: Identifier | None = None) -> CallabContact:
-    """Return the contact of a get for `who`. Raises `ApiError`, `ResponseDecodeError`."""
+    """Return the contact from the response to a get of `who`. Raises `ApiError`, `ResponseDecodeError`."""
     error = read_error(response)
     if error is not None:
         raise error

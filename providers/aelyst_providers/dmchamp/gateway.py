@@ -1,7 +1,7 @@
 """The adapter for DM Champ: the seven operations of its page, and upsert.
 
-The API addresses a contact by its id and finds the id by phone or e-mail, so every method but ``get`` takes either: an
-id goes out as it is, a phone or an e-mail is looked up first, which costs a request.
+The API addresses a contact by its id, and finds the id by phone or e-mail. So every method but ``get`` accepts any
+identifier: an id is sent unchanged; a phone or an e-mail is looked up first, which costs a request.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ __all__ = ["DmChampGateway"]
 class DmChampGateway(HttpGateway):
     """DM Champ's contacts: a `ContactGateway`, `ListGateway`, `TagGateway` and `MessageGateway`.
 
-    `api_key`: a `str`, or a callable (plain or async) that returns one; it travels in the query, so no URL of this
-    gateway is ever shown with its query. The other settings are as in `AelystGateway`. Raises `ConfigurationError`.
+    `api_key`: a `str`, or a callable (plain or async) that returns one; it is sent in the query, so URLs of this
+    gateway are never shown with their query. The other settings are as in `AelystGateway`. Raises `ConfigurationError`.
     """
 
     provider: str = "dmchamp"
@@ -60,7 +60,7 @@ class DmChampGateway(HttpGateway):
         settle: float = 0.0,
         allow_insecure: bool = False,
     ) -> None:
-        api_key, base_url = sealed(api_key), masked_url(base_url)  # before anything can fail
+        api_key, base_url = sealed(api_key), masked_url(base_url)  # before any code that may raise
         super().__init__(
             QueryAuth("apiKey"),
             api_key,
@@ -91,8 +91,8 @@ class DmChampGateway(HttpGateway):
     ) -> WriteReceipt:
         """Create a contact. The API requires a phone: that of `fields`, or `identifier` itself.
 
-        ``receipt.created`` is None where the answer may describe a contact that existed before. `wait` returns once
-        the contact can be read. Raises `UnsupportedFieldError`, `InvalidIdentifierError`, `ConflictError`.
+        ``receipt.created`` is None if the response may describe a contact that existed before. With `wait`, the call
+        returns when the contact can be read. Raises `UnsupportedFieldError`, `InvalidIdentifierError`, `ConflictError`.
         """
         fields, who = _complete(fields, identifier)
         body = self.schema.encode(fields, "create")
@@ -100,14 +100,14 @@ class DmChampGateway(HttpGateway):
         receipt = await self._call(request, lambda response: wire.read_created(response, who), about=who)
         self._settling.begin([who, Phone(body["phoneNumber"])])
         if receipt.contact_id is not None:
-            with suppress(InvalidIdentifierError):  # an id that cannot be addressed needs no holding back
+            with suppress(InvalidIdentifierError):  # an invalid id cannot be used in later calls
                 self._settling.begin([ContactId(receipt.contact_id)])
         if wait:
             await self._until_readable(who)
         return receipt
 
     async def update(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
-        """Change the fields given: names, e-mail, ``is_bot_active``, ``do_not_disturb``. The phone cannot be changed.
+        """Change the given fields: names, e-mail, ``is_bot_active``, ``do_not_disturb``. The phone cannot be changed.
 
         Raises `UnsupportedFieldError` (also if no field is given), `InvalidIdentifierError`, `ContactNotFoundError`.
         """
@@ -127,20 +127,21 @@ class DmChampGateway(HttpGateway):
     async def upsert(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
         """Look the contact up, then update it or create it.
 
-        A contact that exists keeps its phone and what else only create takes; ``receipt.not_applied`` names what was
-        left out for that reason. An id can only be updated. Raises `UnsupportedFieldError`, `InvalidIdentifierError`.
+        An existing contact keeps its phone and other fields that only a create accepts; ``receipt.not_applied`` names
+        the fields that were left out. An id can only be updated. Raises `UnsupportedFieldError`,
+        `InvalidIdentifierError`.
         """
         who = parse_identifier(identifier)
         kept = self.schema.create_only(fields)
         changes = attrs.evolve(fields, **dict.fromkeys(kept, UNSET))
-        # Whatever the look-up will say, both ways are checked before it.
+        # Update and create are both checked before the look-up.
         if isinstance(who, ContactId):
             self.schema.encode_update(changes)
         else:
             self.schema.encode(changes, "update")
         if isinstance(who, Phone):
             self.schema.encode(_complete(fields, who)[0], "create")
-            kept = tuple(name for name in kept if name != "phone")  # it is the contact's own
+            kept = tuple(name for name in kept if name != "phone")  # the contact has this phone already
         elif isinstance(who, Email) and isinstance(fields.phone, str):
             self.schema.encode(fields, "create")
         contact_id = await self._lookup(who)
@@ -149,11 +150,11 @@ class DmChampGateway(HttpGateway):
             try:
                 receipt = await self.create(fields, identifier=who)
             except ConflictError:
-                pass  # created in between, or not yet visible when we looked
+                pass  # created meanwhile, or not visible at the time of the look-up
             else:
                 if receipt.created or wire.holds(receipt.raw, self.schema.encode(_complete(fields, who)[0], "create")):
                     return receipt
-                # The answer to a create may be a contact that existed: then nothing has been written yet.
+                # The response to a create may be a contact that existed before. Then nothing has been written yet.
                 contact_id = receipt.contact_id
                 perhaps_created = receipt.created is None
             contact_id = contact_id or await self._id_of(who)
@@ -211,7 +212,7 @@ class DmChampGateway(HttpGateway):
             return None
 
     async def _id_of(self, who: Identifier) -> str:
-        """Return the contact's id, looked up where `who` is a phone or an e-mail. Raises `ContactNotFoundError`."""
+        """Return the contact's id, looked up if `who` is a phone or an e-mail. Raises `ContactNotFoundError`."""
         if isinstance(who, ContactId):
             return wire.checked_id(who.value)
         return await self._call(_search(who), wire.read_id, about=who)
@@ -223,7 +224,7 @@ def _search(who: Email | Phone) -> Request:
 
 
 def _complete(fields: ContactFields, identifier: Identifier | str | None) -> tuple[ContactFields, Identifier]:
-    """Return the fields of a create with what `identifier` adds to them, and the identifier of the new contact."""
+    """Return the fields of a create, with the value of `identifier` added, and the identifier of the new contact."""
     check_fields(fields, "dmchamp")
     who = None if identifier is None else parse_identifier(identifier)
     if isinstance(who, ContactId):
@@ -247,7 +248,7 @@ def _checked_list_id(list_id: str) -> str:
     if not isinstance(list_id, str) or not list_id.strip():
         raise InvalidIdentifierError(f"dmchamp: list_id must be a str that is not empty, not {list_id!r}")
     try:
-        return ContactId(list_id).value  # the same rules: no control characters, no half of a surrogate pair
+        return ContactId(list_id).value  # the same rules: no control characters, no lone surrogate
     except InvalidIdentifierError as refusal:
         problem = str(refusal).removeprefix("id: ")
     raise InvalidIdentifierError(f"dmchamp: list_id: {problem}")

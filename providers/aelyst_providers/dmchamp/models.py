@@ -1,4 +1,4 @@
-"""What only DM Champ's contacts have."""
+"""Models with the fields that only DM Champ has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["DmChampContact", "DmChampFields"]
 
 @attrs.frozen(kw_only=True)
 class DmChampContact(Contact):
-    """A contact of DM Champ. A get tells only the id for certain; the rest is there if the server sent it."""
+    """A contact of DM Champ. Only the id is documented in the response to a get; any other field may be missing."""
 
     instagram_id: str | None = None
     current_campaign: str | None = None
@@ -35,10 +35,10 @@ class DmChampContact(Contact):
 
 @attrs.frozen(kw_only=True)
 class DmChampFields(ContactFields):
-    """What DM Champ's create takes (seed page *Create New Contact*); ``phone`` is required there.
+    """The fields of DM Champ's create (seed page *Create New Contact*), which requires ``phone``.
 
-    Update takes only ``first_name``, ``last_name``, ``email``, ``is_bot_active`` and ``do_not_disturb``. A field left
-    out on create gets the server's default (``Unknown``, false, true).
+    Update accepts only ``first_name``, ``last_name``, ``email``, ``is_bot_active`` and ``do_not_disturb``. A create
+    sets the other fields to the server's defaults (``Unknown``, false, true).
     """
 
     instagram_id: str | Unset | None = UNSET

@@ -80,7 +80,7 @@ def _credential(headers: Mapping[str, str], query: Mapping[str, str]) -> str | N
 
 
 def _with_id(call: Call, contact_id: str, answer: dict[str, Any]) -> dict[str, Any]:
-    """Add the id at the place that the switch names."""
+    """Add the id at the position that the switch selects."""
     form = call.switch("id_field")
     outer, dot, inner = form.partition(".")
     if dot:
@@ -258,7 +258,7 @@ def _add(call: Call, data: Mapping[str, Any]) -> str:
 
 
 def _mint(number: int, seed: int) -> str:
-    """Return 20 letters and digits without an order, like the ids of a document store."""
+    """Return 20 random-looking letters and digits, like the ids of a document store."""
     digest = hashlib.blake2b(f"{seed}/dmchamp/{number}".encode(), digest_size=20).digest()
     return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest)
 

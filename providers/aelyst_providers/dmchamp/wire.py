@@ -1,9 +1,9 @@
-"""DM Champ's JSON and our models, both ways. Pure functions.
+"""Converts between DM Champ's JSON and our models. Pure functions.
 
-Reading is tolerant where real answers vary. The id stands under one of several names, at the top or one or two
-objects down; a whole contact may come where only an id is documented, and is decoded; an array may come bare or in
-an envelope. An error may be a bare JSON string, ``{error}`` or ``{success: false, message}``, and may come with status
-200: ``success: false`` or an ``error_code`` is an error whatever the status.
+Reading is tolerant, because real responses vary. The id has one of several names, at the top level or one or two
+objects deep. A whole contact may be returned where only an id is documented, and is decoded. An array may be the whole
+body or in an envelope. An error may be a JSON string, ``{error}`` or ``{success: false, message}``. ``success: false``
+or an ``error_code`` is an error with any status, also 200.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ SCHEMA = ContactSchema(
 )  # fmt: skip
 
 _RESERVED = frozenset({"lists", "tags", "messages"})
-"""Names that the API's own routes have where an id stands."""
+"""Names of the API's routes at the position of an id in the path."""
 
 _ID_NAMES = ("contactId", "contact_id", "id", "_id")
 
 _DEPTH = 3
-"""How many objects deep an id or a message is looked for: an answer must not decide about our recursion."""
+"""Depth to which a response is searched for an id or a message, so that it cannot cause unlimited recursion."""
 
 
 _TYPES: dict[str, type] = {
@@ -88,7 +88,7 @@ _TYPED = tuple((rule.name, rule.wire, _TYPES.get(rule.name, str)) for rule in SC
 
 
 def _tag_names(read: Reader) -> tuple[str, ...]:
-    """Read the tags of a whole contact, which no page describes: names, or objects with a name."""
+    """Read the tags of a whole contact: names, or objects with a name (not documented)."""
     items = read.items("tags")
     names = [item.get("name") if item.__class__ is dict else item for item in items]
     found = tuple([name for name in names if isinstance(name, str)])
@@ -98,7 +98,7 @@ def _tag_names(read: Reader) -> tuple[str, ...]:
 
 
 def _words(body: Any, depth: int = _DEPTH) -> str | None:
-    """Find what an error body says: a bare text, ``message``, ``error`` or ``error.message``."""
+    """Return the message of an error body: a JSON string, ``message``, ``error`` or ``error.message``."""
     if isinstance(body, str):
         return body
     if isinstance(body, dict) and depth:
@@ -118,7 +118,7 @@ def _code(body: Any) -> int | str | None:
 
 
 def read_error(response: Response) -> ApiError | None:
-    """Return the error that an answer is, whatever its status, or None for a success."""
+    """Return the error in a response, with any status, or None for a success."""
     body = response.json_or_none()
     code = _code(body)
     words = _words(body)
@@ -137,7 +137,7 @@ def read_error(response: Response) -> ApiError | None:
 
 
 def _refused(body: Any) -> bool:
-    """Whether a 2xx says no: ``success: false``, or an ``error`` without a ``success: true`` beside it."""
+    """Whether a 2xx is an error: ``success: false``, or an ``error`` without ``success: true``."""
     if not isinstance(body, dict):
         return False
     success = body.get("success")
@@ -152,7 +152,7 @@ def _success(response: Response) -> Any:
 
 
 def _contact_objects(body: Any, depth: int = _DEPTH) -> Iterator[dict[str, Any]]:
-    """Yield the objects that may be or name the contact, the most specific first."""
+    """Yield the objects that may be the contact or contain its id, the most specific first."""
     if isinstance(body, list):
         body = body[0] if len(body) == 1 else None
     if not isinstance(body, dict):
@@ -164,7 +164,7 @@ def _contact_objects(body: Any, depth: int = _DEPTH) -> Iterator[dict[str, Any]]
 
 
 def _contact_id(candidate: dict[str, Any]) -> str | None:
-    # Any text, since a receipt must not fail for it; `checked_id` says which can be used.
+    # Any `str`, because a receipt must not fail for it. `checked_id` checks it before use.
     for name in _ID_NAMES:
         value = candidate.get(name)
         if isinstance(value, int) and not isinstance(value, bool):
@@ -182,7 +182,7 @@ def _find_contact(body: Any) -> tuple[str, dict[str, Any]] | None:
 
 
 def _found(response: Response, body: Any) -> tuple[str, dict[str, Any]]:
-    """Return the id and the fields of the contact in a get's answer. Raises `ContactNotFoundError`,
+    """Return the id and the fields of the contact in the response to a get. Raises `ContactNotFoundError`,
     `ResponseDecodeError`.
     """
     found = _find_contact(body)
@@ -194,7 +194,7 @@ def _found(response: Response, body: Any) -> tuple[str, dict[str, Any]]:
 
 
 def read_contact(response: Response) -> DmChampContact:
-    """Return the contact of a get: its id, and whatever else the answer holds. Raises `ApiError`,
+    """Return the contact in the response to a get: its id, and the other fields of the response. Raises `ApiError`,
     `ResponseDecodeError`.
     """
     body = _success(response)
@@ -213,15 +213,15 @@ def read_contact(response: Response) -> DmChampContact:
 
 
 def checked_id(contact_id: str) -> str:
-    """Return an id that can stand in a path. Raises `InvalidIdentifierError`."""
+    """Return an id that is valid in a path. Raises `InvalidIdentifierError`."""
     if contact_id in _RESERVED:
         raise InvalidIdentifierError(f"dmchamp: {contact_id!r} is a route of the API, not a contact's id")
     return ContactId(contact_id).value
 
 
 def read_id(response: Response) -> str:
-    """Return the id of a get, whatever else the answer holds. Raises `ApiError`, and `ResponseDecodeError` also for an
-    id that could not be part of a path.
+    """Return the id in the response to a get. Raises `ApiError`, and `ResponseDecodeError`, also for an id that is not
+    valid in a path.
     """
     try:
         return checked_id(_found(response, _success(response))[0])
@@ -231,7 +231,8 @@ def read_id(response: Response) -> str:
 
 
 def read_created(response: Response, identifier: Identifier) -> WriteReceipt:
-    """Return the receipt of a create. ``created`` is None where a whole contact is answered: it may be an old one.
+    """Return the receipt of a create. ``created`` is None if the response is a whole contact, which may have existed
+    before.
 
     Raises `ApiError`, `ResponseDecodeError`.
     """
@@ -255,7 +256,7 @@ def holds(answer: Any, sent: Mapping[str, Any]) -> bool:
 
 
 def _is_none(body: Any) -> bool:
-    """Whether a success says that there is no contact: nothing where the contact or its id should be."""
+    """Whether a success means that there is no contact: the contact or its id is missing or empty."""
     if isinstance(body, dict):
         return any(name in body and body[name] in (None, [], {}) for name in ("contact", "data", *_ID_NAMES))
     return isinstance(body, list) and not body
@@ -269,7 +270,7 @@ def read_done(response: Response, identifier: Identifier, contact_id: str, *, cr
     if not isinstance(body, dict):
         raise response.undecodable("expected a JSON object")
     for candidate in _contact_objects(body):
-        for name in ("contactId", "contact_id"):  # any other name may be that of a list
+        for name in ("contactId", "contact_id"):  # other names may be the id of the list
             if (told := as_id(candidate.get(name))) is not None:
                 response.check_about(told, contact_id)
     return WriteReceipt(identifier=identifier, contact_id=contact_id, created=created, message=_words(body), raw=body)
@@ -296,8 +297,8 @@ def read_tags(response: Response) -> tuple[Tag, ...]:
 
 
 def read_messages(response: Response) -> tuple[Message, ...]:
-    """Return the messages. No page says what one looks like, so each is kept whole in ``raw``; the rest is read where
-    it stands under a usual name. Raises `ApiError`, `ResponseDecodeError`.
+    """Return the messages. Their format is not documented, so each is complete in ``raw``; the attributes are read from
+    keys with usual names. Raises `ApiError`, `ResponseDecodeError`.
     """
     return tuple(_message(item) for item in _items(response))
 

@@ -1,7 +1,7 @@
 """Aelyst's emulation: the contact API of the vendor's pages and of its fuller documentation.
 
-Identifiers carry a prefix: ``id:123``, ``email:a@b.c``, ``phone:+60…``. Ids are numbers. An account may hold
-several contacts with one e-mail address; the first is the one that is read and written.
+Identifiers have a prefix: ``id:123``, ``email:a@b.c``, ``phone:+60…``. Ids are numbers. Several contacts of an account
+may have one e-mail address; calls use the first of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all of Aelyst's answers share: errors, receipts, pages."""
+"""The formats of Aelyst's responses: errors, receipts, pages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DEFAULT_LIMIT = 10
 
 
 def error(status: int, message: str = "") -> Reply:
-    """Return ``{code, message}``. The documented text wins; a detail is added to a validation error."""
+    """Return ``{code, message}`` with the documented text. A detail is added only to a validation error."""
     text = _MESSAGES.get(status, message or phrase(status))
     if status == 400 and message:
         text = f"{text} {message}"

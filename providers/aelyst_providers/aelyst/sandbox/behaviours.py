@@ -1,4 +1,4 @@
-"""What Aelyst's sandbox does, and how it knows."""
+"""The behaviours of Aelyst's sandbox, with their sources."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The sandbox's calls for one contact: those of the vendor's three pages, and those of its fuller documentation.
+"""The sandbox's calls for one contact, from the vendor's three pages and from its more complete documentation.
 
-Identifiers carry a prefix: ``id:123``, ``email:a@b.c``, ``phone:+60…``. Ids are numbers. An account may hold
-several contacts with one e-mail address; the first is the one that is read and written.
+Identifiers have a prefix: ``id:123``, ``email:a@b.c``, ``phone:+60…``. Ids are numbers. Several contacts of an account
+may have one e-mail address; calls use the first of them.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _find_all(call: Call, prefix: str, value: str) -> list[Record]:
 
 
 def find(call: Call) -> Record | None:
-    """Return the first contact that can be seen. Raises `Refusal` with 449 for one that is still in the queue."""
+    """Return the first visible contact. Raises `Refusal` with 449 for one that is still in the queue."""
     found = _find_all(call, *_identify(call))
     for record in found:
         if call.visible(record):
@@ -109,7 +109,7 @@ def get_contact(call: Call) -> Reply:
 
 
 def create_contact(call: Call) -> Reply:
-    """POST /contact/{identifier}: only e-mail and phone name a contact that does not exist yet."""
+    """POST /contact/{identifier}: a new contact is named by e-mail or phone only."""
     prefix, value = _identify(call)
     if prefix == "id":
         raise Refusal(error(400, "identifier: a contact is created by email: or phone:"))
@@ -155,16 +155,18 @@ def _change(call: Call, record: Record, fields: dict[str, Any]) -> Reply:
 
 
 def delete_contact(call: Call) -> Reply:
-    """DELETE /contact/{identifier}: of several contacts with the identifier the first one goes."""
+    """DELETE /contact/{identifier}: of several contacts with the identifier, the first one is deleted."""
     record = _found(call)
     call.delete(record)
     return receipt(record)
 
 
 def create_or_update(call: Call) -> Reply:
-    """POST /contact/create_or_update/{identifier}: one that is not visible yet is updated too, never created twice."""
+    """POST /contact/create_or_update/{identifier}: a contact that is not visible yet is updated too, never created
+    twice.
+    """
     if (known := call.switch("create_or_update")) != "200":
-        # What a web framework answers for a route that it does not have: not an error about a contact.
+        # The response of a web framework for a missing route, which differs from an error about a contact.
         raise Refusal(reply(int(known), {"statusCode": int(known), "message": "Cannot POST this route"}))
     prefix, value = _identify(call)
     body = call.json_object(error)
@@ -182,7 +184,7 @@ def create_or_update(call: Call) -> Reply:
 def merge_contacts(call: Call) -> Reply:
     """POST /contact/merge: the older contact becomes the primary one, the other is deleted.
 
-    What the primary contact lacks is taken from the other; fields of the body win.
+    Fields that the primary contact lacks are taken from the other one; fields of the body have precedence.
     """
     body = call.json_object(error)
     ids = body.pop("contactIds", None)
@@ -262,13 +264,13 @@ def _given_tags(call: Call) -> list[str]:
 
 
 def _merged(*lists: Any) -> list[Any] | None:
-    """Return arrays of custom fields as one; of one name, the last counts."""
+    """Merge arrays of custom fields; the last value of a name is used."""
     items = {item["name"]: item for one in lists for item in one or () if isinstance(item, dict) and "name" in item}
     return list(items.values()) or None
 
 
 def insert(call: Call, data: Mapping[str, Any]) -> str:
-    """Put a contact in as a test describes it. Raises `ValueError` for an id that is no number."""
+    """Insert a contact as given by a test. Raises `ValueError` for an id that is not a number."""
     document = {**_SHOWN_EMPTY, "created_at": int(call.now), "isBlocked": False, **data}
     contact_id = document.pop("id", None)
     if contact_id is not None and not str(contact_id).isdecimal():

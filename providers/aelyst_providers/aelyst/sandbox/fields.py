@@ -1,4 +1,4 @@
-"""The definitions of custom fields at ``/space/custom_field``, and what they demand of a write."""
+"""The definitions of custom fields at ``/space/custom_field``, and their checks of writes."""
 
 from __future__ import annotations
 

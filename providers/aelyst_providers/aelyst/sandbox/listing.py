@@ -1,4 +1,4 @@
-"""POST /contact/list with its filter, and the channels of a contact, which are always none."""
+"""POST /contact/list with its filter, and the channels of a contact (always empty)."""
 
 from __future__ import annotations
 
