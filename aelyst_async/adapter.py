@@ -297,7 +297,7 @@ class HttpGateway(ABC):
                 break
             await asyncio.sleep(pause)
         raise RequestTimeoutError(
-            f"created, but not readable within {READABLE_WITHIN:g} s (the last answer was {status})",
+            f"created, but not readable within {READABLE_WITHIN:g} s (the last status was {status})",
             may_have_been_applied=True,
         )
 

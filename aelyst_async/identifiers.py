@@ -175,7 +175,7 @@ def parse_identifier(identifier: Identifier | str) -> Identifier:
         return identifier
     if not isinstance(identifier, str):
         raise InvalidIdentifierError(
-            f"identifier: expected ContactId, Email, Phone or text, got {type(identifier).__name__}"
+            f"identifier: expected ContactId, Email, Phone or str, got {type(identifier).__name__}"
         )
     prefix, colon, value = identifier.partition(":")
     kind = _KINDS.get(prefix)

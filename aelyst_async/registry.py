@@ -114,7 +114,7 @@ def open_gateway(provider: str | type[Any], /, **settings: Any) -> Any:
     if unknown:
         settings.clear()
         raise ConfigurationError(
-            f"{provider}: no setting named {', '.join(unknown)}; there are {', '.join(parameters)}"
+            f"{provider}: no setting named {', '.join(unknown)}; the settings are {', '.join(parameters)}"
         )
     try:
         if isinstance(secret, Secret):  # a third party's class expects the credential unwrapped

@@ -45,7 +45,7 @@ def text(value: Any) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise ValueError("the text contains a lone surrogate, which UTF-8 cannot carry") from None
+            raise ValueError("the text contains a lone surrogate, which UTF-8 cannot encode") from None
     return value
 
 

@@ -69,7 +69,7 @@ def instrument(
     """
     _require()
     if not isinstance(gateway, HttpGateway):
-        raise ConfigurationError(f"{type(gateway).__name__} is not an HttpGateway, so it tells nothing to measure")
+        raise ConfigurationError(f"{type(gateway).__name__} is not an HttpGateway, so it reports no events")
     from opentelemetry import trace
 
     tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider, _SCHEMA_URL)

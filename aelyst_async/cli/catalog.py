@@ -25,7 +25,7 @@ def add_parser(subparsers: Any) -> None:
     providers.add_argument("--json", action="store_true", help="print JSON")
     providers.set_defaults(run=_providers)
     fields = subparsers.add_parser(
-        "fields", help="list the fields that a provider takes", description="List the fields that a provider takes."
+        "fields", help="list the writable fields of a provider", description="List the writable fields of a provider."
     )
     fields.add_argument("provider", metavar="PROVIDER").lazy_help = lambda: provider_help("create")
     fields.add_argument("--json", action="store_true", help="print JSON")

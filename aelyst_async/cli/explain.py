@@ -46,7 +46,7 @@ def explain(error: ContactsError, *, provider: str = "", whom: str | None = None
     if isinstance(error, errors.ConfigurationError):
         return _in_variables(printable(str(error)), provider), 2
     if isinstance(error, errors.InvalidIdentifierError):
-        return printable(str(error)).replace("expected ContactId, Email, Phone or text", "expected text"), 2
+        return printable(str(error)).replace("expected ContactId, Email, Phone or str", "expected text"), 2
     if isinstance(error, (errors.UnsupportedFieldError, errors.UnsupportedOperationError, SyncError)):
         return printable(str(error)), 2
     if isinstance(error, errors.TransportError):

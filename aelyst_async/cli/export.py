@@ -30,19 +30,19 @@ def add_parser(subparsers: Any) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "export", help="write the contacts of an account to a file", epilog=_EPILOG,
-        description="Write the contacts of an account to a file that a sync takes back.",
+        description="Write the contacts of an account to a file that a sync can read.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add_target(parser, "--from", can="contacts")
     add = parser.add_argument
     add("--to", dest="file", metavar="FILE", required=True, help="the file to write")
-    add("--search", metavar="TEXT", help="contacts that the provider finds by this text")
+    add("--search", metavar="TEXT", help="export only the contacts that match this text")
     add("--where", action="append", default=[], metavar="CONDITION",
-        help="such as 'email contains @example.com' or 'tag vip'; may be repeated, all have to hold")  # fmt: skip
-    add("--force", action="store_true", help="replace a file that exists")
+        help="such as 'email contains @example.com' or 'tag vip'; may be repeated: all must hold")  # fmt: skip
+    add("--force", action="store_true", help="replace an existing file")
     add("--key", metavar="email|phone|email,phone", default="email,phone",
-        help="what a later sync of the file matches contacts by (default: %(default)s)")  # fmt: skip
-    add("--journal", metavar="PATH", help="what remembers the rows for that sync (default: FILE.PROVIDER.db; none)")
+        help="field by which a later sync of the file matches contacts (default: %(default)s)")  # fmt: skip
+    add("--journal", metavar="PATH", help="journal for that sync (default: FILE.PROVIDER.db; none: no journal)")
     add("--progress", choices=["auto", "plain", "json", "none"], default="auto", help="lines on stderr")
     add("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(

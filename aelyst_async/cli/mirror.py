@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument_group("mirror").add_argument
     add("--delete-missing", action="store_true",
-        help="after all rows went in, delete the contacts of the account that the file does not have")  # fmt: skip
+        help="after all rows are synced, delete the contacts that are not in the file")  # fmt: skip
     add("--max-deletes", type=_limit, metavar="N|5%",
         help="delete nothing if more contacts are missing (default: 10%% of the account)")  # fmt: skip
     add("--yes", action="store_true", help="do not ask before the first delete")
@@ -56,15 +56,15 @@ def check(arguments: argparse.Namespace, *, failures: bool) -> None:
     if not arguments.delete_missing:
         for name in ("max_deletes", "yes"):
             if getattr(arguments, name) not in {None, False}:
-                raise CommandError(f"--{name.replace('_', '-')} is about --delete-missing, which is not given")
+                raise CommandError(f"--{name.replace('_', '-')} needs --delete-missing")
         return
     if failures:
-        raise CommandError("--delete-missing: the file holds the rows that failed before, not all contacts")
+        raise CommandError("--delete-missing: the file contains only the rows that failed before, not all contacts")
     for method, what in (("contacts", "list"), ("delete", "delete")):
         check_name(arguments.provider, method, f"{what} contacts, which --delete-missing needs")
     if not (arguments.yes or arguments.dry_run or _can_ask()):
         raise CommandError(
-            "--delete-missing asks on a terminal, and there is none: look with --dry-run, then add --yes"
+            "--delete-missing asks for confirmation, but there is no terminal: check with --dry-run, then add --yes"
         )
 
 

@@ -47,13 +47,17 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("action", nargs="?", choices=["serve", "explain"], default="serve", help="default: serve")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8787, help="0 takes any free port (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8787, help="0: any free port (default: %(default)s)")
     parser.add_argument(
-        "--allow-host", action="append", default=[], metavar="NAME", help="a further host name that requests may use"
+        "--allow-host", action="append", default=[], metavar="NAME", help="a further accepted host name"
     )
     parser.add_argument("--db", metavar="PATH", help="keep the contacts in this SQLite file (default: in memory)")
     parser.add_argument("--quota", help="every API's quota: 10/s, 600/min, 5/2s or none (default: see explain)")
-    parser.add_argument("--scope", choices=["endpoint", "path", "account"], help="what shares a quota")
+    parser.add_argument(
+        "--scope",
+        choices=["endpoint", "path", "account"],
+        help="what has its own quota",
+    )
     parser.add_argument("--assume", action="append", default=[], metavar="SWITCH=VALUE", help="see explain")
     parser.add_argument("--fault", action="append", default=[], metavar="KIND=RATE", help="see below")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of ids and faults (default: 0)")

@@ -105,7 +105,7 @@ def _add_run_options(run: Any, output: Any, failures: str) -> None:
 def _retry_parser() -> CommandParser:
     parser = CommandParser(
         prog="aelyst sync retry",
-        description="Send again the rows that a journal's runs gave up, to the target of the journal.",
+        description="Send the failed rows of a journal again, to the journal's target.",
     )
     parser.add_argument("journal", metavar="JOURNAL", help="the journal of the sync")
     add_target(parser, "--to", can="upsert", required=False)

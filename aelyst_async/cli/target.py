@@ -179,7 +179,7 @@ def _check_address(address: str | None, where: str, credential: str) -> None:
     except ConfigurationError as error:
         # The library's messages name its arguments.
         words = str(error).replace("base_url", where).replace(", or allow_insecure=True", "")
-        words = words.replace("pass the credential by itself", f"the credential goes into {credential}")
+        words = words.replace("pass the credential separately", f"the credential goes into {credential}")
     else:
         return
     raise CommandError(words)

@@ -75,7 +75,7 @@ async def sync_class(arguments: argparse.Namespace, stack: AsyncExitStack) -> Ca
             problem = type(error).__name__
         if problem:
             await _shut_down(broker)
-            raise ConfigurationError(f"--broker: no broker that can be used answers there ({problem})")
+            raise ConfigurationError(f"--broker: cannot connect to the broker ({problem})")
         stack.push_async_callback(_shut_down, broker)
     return partial(SubmittedSync, submit=submit)
 

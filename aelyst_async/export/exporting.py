@@ -110,9 +110,9 @@ async def export_contacts(
     kind = check_libraries(file)
     if not isinstance(gateway, ListingGateway):
         name = getattr(gateway, "provider", type(gateway).__name__)
-        raise ExportError(f"{name} has no listing of contacts, so there is nothing to export from")
+        raise ExportError(f"{name} cannot list contacts, so they cannot be exported")
     if journal is not None and "://" in os.fspath(journal):
-        raise ExportError("an export notes its rows in a journal that is a file; name a path, or none")
+        raise ExportError("an export records its rows in an SQLite journal; give a path, or none")
     _check_place(file, force=force)
     mapper = Mapper(schema_of(gateway), key=key)
     started = time.monotonic()

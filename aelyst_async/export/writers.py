@@ -149,7 +149,7 @@ class _Excel(Writer):
     def write(self, values: Values) -> list[Any]:
         self._row += 1
         if self._row >= _MAX_ROWS:
-            raise ExportError(f"a sheet has {_MAX_ROWS:,} rows at the most; export to .csv, .jsonl or .parquet")
+            raise ExportError(f"a sheet has at most {_MAX_ROWS:,} rows; export to .csv, .jsonl or .parquet")
         return [self._put(position, column.name, values.cell(column)) for position, column in enumerate(self._columns)]
 
     def _put(self, position: int, name: str, value: Any) -> Any:
@@ -164,7 +164,7 @@ class _Excel(Writer):
         text = _text(value)
         if len(text.encode("utf-16-le")) > 2 * _MAX_CELL:
             raise ExportError(
-                f"column {name}: a value is longer than the {_MAX_CELL:,} characters that a cell of a workbook takes; "
+                f"column {name}: a value is longer than {_MAX_CELL:,} characters, the limit of a workbook; "
                 "export to .csv, .jsonl or .parquet"
             )
         self._sheet.write_string(self._row, position, text)
@@ -188,7 +188,7 @@ def check_libraries(path: Path) -> str:
 
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
-        raise ExportError(f"{path.name}: the name must end in one of {', '.join(FORMATS)}, which gives the format")
+        raise ExportError(f"{path.name}: the name must end in one of {', '.join(FORMATS)}")
     library, extra = _LIBRARIES.get(kind, ("", ""))
     if library and find_spec(library) is None:
         raise ExportError(f"{path.name}: writing {kind} needs {library}: pip install 'aelyst-async[{extra}]'")

@@ -31,7 +31,7 @@ def vendors() -> Mapping[str, Vendor]:
     found: dict[str, Vendor] = {}
     for entry in sorted(entry_points(group=_GROUP), key=lambda entry: (not entry.value.startswith(_OWN), entry.name)):
         if entry.name in found:
-            raise ConfigurationError(f"two packages bring a sandbox named {entry.name!r}; the second is {entry.value}")
+            raise ConfigurationError(f"two packages have a sandbox named {entry.name!r}; the second is {entry.value}")
         try:
             vendor = entry.load()
         except (ImportError, AttributeError) as error:

@@ -76,7 +76,7 @@ def trimmed(value: Any, what: str) -> str:
         raise CellError(f"expected {what} as text, got {type(value).__name__}")
     text = value.strip()
     if text[:1] == "#" and text in _ERRORS:
-        raise CellError(f"{text} is an error of the spreadsheet, not {what}", "correct the cell and export again")
+        raise CellError(f"{text} is a spreadsheet error, not {what}", "correct the cell and export again")
     return text
 
 

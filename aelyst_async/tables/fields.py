@@ -122,7 +122,7 @@ class Fields:
             custom, typed = name, None
         elif colon and kind.isalpha() and name:
             raise MappingError(
-                f"{kind!r} is no type of a custom field; there are {', '.join(CUSTOM_TYPES)} "
+                f"{kind!r} is not a type of a custom field; the types are {', '.join(CUSTOM_TYPES)} "
                 "(for a name with a colon, add :text)"
             )
         if not custom.strip():

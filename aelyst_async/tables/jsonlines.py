@@ -24,9 +24,9 @@ def read_json_lines(lines: Iterable[str], name: str) -> Iterator[RawRow]:
             continue
         if not some:
             if stripped[0] == "[":
-                raise SourceError(f"{name} is a JSON array; write one object a line (jq -c '.[]' FILE does it)")
+                raise SourceError(f"{name} is a JSON array; write one object on each line (jq -c '.[]' FILE)")
             if stripped == "{":
-                raise SourceError(f"{name} is JSON over several lines; write one object a line (jq -c . FILE does it)")
+                raise SourceError(f"{name} is JSON over several lines; write one object on each line (jq -c . FILE)")
         some = True
         try:
             record = _DECODER.decode(stripped)
@@ -40,7 +40,7 @@ def read_json_lines(lines: Iterable[str], name: str) -> Iterator[RawRow]:
             else:
                 yield number, BadRow("json", f"expected a JSON object, got {type(record).__name__}", stripped[:2000])
     if not some:
-        raise SourceError(f"{name} is empty: one JSON object a line is expected")
+        raise SourceError(f"{name} is empty: one JSON object on each line is expected")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Mapper:
         self.keys: tuple[str, ...] = _keys(key, schema)
         self.key: str = ",".join(self.keys)
         if empty not in {"skip", "clear"}:
-            raise MappingError(f"an empty cell is to skip or to clear, not {empty!r}")
+            raise MappingError(f"empty must be skip or clear, not {empty!r}")
         self.schema = schema
         self.transform: Callable[[Mapping[str, Any]], Any] | None = mapping if callable(mapping) else None
         self.clears: bool = empty == "clear"
@@ -86,7 +86,7 @@ class Mapper:
         if isinstance(mapping, Mapping):
             for column, said in mapping.items():
                 if not isinstance(column, str):
-                    raise MappingError(f"mapping: a column is named by a string, not {column!r}")
+                    raise MappingError(f"mapping: the name of a column must be a str, not {column!r}")
                 parse_target(said, column)
                 self._chosen[column] = said
         elif mapping is not None and not callable(mapping):
@@ -305,7 +305,7 @@ class Mapper:
 def _keys(key: str, schema: ContactSchema) -> tuple[str, ...]:
     keys = tuple(part.strip() for part in key.split(",")) if isinstance(key, str) else ()
     if not keys or not set(keys) <= {"email", "phone"} or len(set(keys)) != len(keys):
-        raise MappingError(f"the key is email or phone, or email,phone for the first that a row has, not {key!r}")
+        raise MappingError(f"the key must be email, phone, or email,phone (the first that a row has), not {key!r}")
     for one in keys:
         if schema.rule(one) is None:
             raise MappingError(f"{schema.provider} has no field {one!r} to match contacts by")

@@ -178,7 +178,7 @@ class Opening:
             copy.flush()
         except TypeError:
             copy.close()
-            raise SourceError(f"{self.name} is open for text; open it for bytes (mode 'rb')") from None
+            raise SourceError(f"{self.name} is opened as text; open it with mode 'rb'") from None
         except BaseException:
             copy.close()
             raise

@@ -102,7 +102,7 @@ def _peeled(value: Any, region: str | None, *, drop_extensions: bool) -> tuple[s
     if _MANGLED.fullmatch(text):
         raise CellError(f"{shown(text)} was shortened by a spreadsheet: digits are lost", _LOST)
     if _DECIMAL.fullmatch(text):
-        raise CellError(f"{shown(text)} was turned into a decimal number by a program", "read the column as text there")
+        raise CellError(f"{shown(text)} was converted to a decimal number", "read the column as text there")
     scheme = _SCHEME.match(text)
     if scheme:
         text = text[scheme.end() :]
@@ -157,7 +157,7 @@ def _checked(library: Any, number: str, original: Any) -> tuple[str, str | None]
     try:
         parsed = library.parse(number, None)
     except library.NumberParseException:
-        raise CellError(f"{shown(original)} begins with no country code that exists") from None
+        raise CellError(f"{shown(original)} does not begin with a known country code") from None
     if not library.is_possible_number(parsed):
         raise CellError(f"{shown(original)} is not a possible number of its country")
     made = str(library.format_number(parsed, library.PhoneNumberFormat.E164))

@@ -81,7 +81,7 @@ def read_contacts(
     if encoding is not None:
         check_name(encoding)
     if skip_lines is not None and (isinstance(skip_lines, bool) or not isinstance(skip_lines, int) or skip_lines < 0):
-        raise SourceError(f"skip_lines is a number of lines from 0, not {skip_lines!r}")
+        raise SourceError(f"skip_lines must be a whole number from 0, not {skip_lines!r}")
     if not isinstance(path, (str, os.PathLike)):
         opening = Opening(display_name(getattr(path, "name", "stream")), None, path)
     elif path == "-":
@@ -166,7 +166,7 @@ class FileSource(ContactSource):
                 yield from self._text(text, kind, encoding)
             except UnicodeError:
                 raise SourceError(
-                    f"{self.name} is not all {encoding.name}; name its encoding with --encoding"
+                    f"{self.name} contains bytes that are not valid {encoding.name}; set the encoding with --encoding"
                 ) from None
             finally:
                 with contextlib.suppress(ValueError):

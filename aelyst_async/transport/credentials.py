@@ -246,5 +246,5 @@ def _checked(value: object, name: str) -> Secret:
         raise ConfigurationError(f"{name} is empty")
     if not all("!" <= character <= "~" for character in value.reveal()):
         # A line break would end the header. Blanks around a key are usual if it was read from a file.
-        raise ConfigurationError(f"{name} holds a blank, a line break or a character outside ASCII; strip it")
+        raise ConfigurationError(f"{name} contains a blank, a line break or a character outside ASCII; strip it")
     return value

@@ -65,7 +65,7 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
         if not isinstance(value, str):
             raise ConfigurationError(f"headers: {name} must be a str, not {type(value).__name__}")
         if _SECRET.search(name) or _SECRET_VALUE.match(value):
-            raise ConfigurationError(f"headers: {name} would hold a credential; the gateway alone sends that")
+            raise ConfigurationError(f"headers: {name} may contain a credential; only the gateway sends credentials")
         if name.lower() in _OURS:
             raise ConfigurationError(f"headers: {name} is set by the transport and cannot be changed")
         if len(value) > 4096 or not all(" " <= character <= "~" for character in value) or value != value.strip():
@@ -105,7 +105,7 @@ def make_request(
     except (TypeError, ValueError, RecursionError) as error:
         problem = type(error).__name__
     if problem is not None:
-        raise ConfigurationError(f"request: json holds what JSON has no form for ({problem})")
+        raise ConfigurationError(f"request: json contains a value that JSON cannot represent ({problem})")
     return request
 
 
@@ -116,7 +116,7 @@ def _route(path: object, fields: Mapping[str, object]) -> tuple[str, str]:
     if not path.startswith("/") or path.startswith("//"):
         raise ConfigurationError("request: the path must begin with one / and is relative to base_url, without a host")
     if "?" in path or "#" in path:
-        raise ConfigurationError("request: the path must hold no ? or #; pass params=")
+        raise ConfigurationError("request: the path must not contain ? or #; pass params=")
     if not _PATH.fullmatch(path) or _ESCAPE.search(path):
         raise ConfigurationError(
             "request: the path must be ASCII and percent-encoded; write a {field} and pass its value by name"
@@ -134,7 +134,7 @@ def _route(path: object, fields: Mapping[str, object]) -> tuple[str, str]:
             continue
         if "{" in segment or "}" in segment:
             raise ConfigurationError(
-                "request: the path has a brace that is no field: a field such as {identifier} is a whole segment"
+                "request: the path has a brace outside of a field; a field such as {identifier} is a whole segment"
             )
         _check_segment(segment)
         template.append(segment if _ROUTE_WORD.fullmatch(segment) else "{identifier}")
@@ -152,7 +152,7 @@ def _field(name: str, fields: Mapping[str, object]) -> str:
         raise ConfigurationError(f"request: the field {name} must be a str, an int or an identifier")
     text = str(value)
     if not text or text in {".", ".."} or any(not character.isprintable() for character in text):
-        raise ConfigurationError(f"request: the field {name} is empty, a dot segment or holds control characters")
+        raise ConfigurationError(f"request: the field {name} is empty, a dot segment, or has control characters")
     return encode_segment(text)
 
 
@@ -163,9 +163,9 @@ def _check_segment(segment: str) -> None:
     for _ in range(3):  # the path must be the same for a server or proxy that decodes repeatedly
         plain = unquote(plain)
         if any(part in {".", ".."} for part in re.split(r"[/\\]", plain)):
-            raise ConfigurationError("request: the path must hold no . or .. segments, encoded or not")
+            raise ConfigurationError("request: the path must not contain . or .. segments, encoded or not")
     if not plain.isprintable():
-        raise ConfigurationError("request: the path holds encoded control characters")
+        raise ConfigurationError("request: the path contains encoded control characters")
 
 
 def _query(params: Params | None, secret_params: frozenset[str]) -> tuple[tuple[str, str], ...]:
@@ -176,9 +176,9 @@ def _query(params: Params | None, secret_params: frozenset[str]) -> tuple[tuple[
     pairs: list[tuple[str, str]] = []
     for name, value in params.items():
         if not isinstance(name, str) or not name:
-            raise ConfigurationError("request: a parameter's name must be a str that is not empty")
+            raise ConfigurationError("request: a parameter's name must be a non-empty str")
         if name in secret_params:
-            raise ConfigurationError(f"request: the parameter {name} holds the credential; the gateway alone sends it")
+            raise ConfigurationError(f"request: the parameter {name} is for the credential; only the gateway sends it")
         several: Sequence[object] = value if isinstance(value, (list, tuple)) else (value,)
         for one in several:
             if one is None:

@@ -65,13 +65,13 @@ def check_base_url(base_url: str, *, allow_insecure: bool) -> str:
         parts = urlsplit(base_url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        raise ConfigurationError("base_url: not a URL that can be read") from None
+        raise ConfigurationError("base_url is not a valid URL") from None
     if parts.scheme not in {"http", "https"} or not host:
         raise ConfigurationError("base_url must begin with https:// and a host, such as https://api.example.com/v1")
     if parts.username is not None or parts.password is not None or "@" in parts.netloc:
-        raise ConfigurationError("base_url must not hold a user name or password; pass the credential by itself")
+        raise ConfigurationError("base_url must not contain a user name or password; pass the credential separately")
     if parts.query or parts.fragment or "?" in base_url or "#" in base_url:
-        raise ConfigurationError("base_url must not hold a query or a fragment")
+        raise ConfigurationError("base_url must not contain a query or a fragment")
     if not all("!" <= character <= "~" for character in base_url):
         raise ConfigurationError("base_url must be ASCII without blanks; percent-encode the rest")
     if parts.scheme == "http" and not allow_insecure and not is_loopback(host):
@@ -132,7 +132,7 @@ def make_timeout(timeout: float | ClientTimeout | None) -> dict[str, Any]:
     given = {name: check_seconds(value, f"timeout {name}") for name, value in given.items() if value is not None}
     for name, value in given.items():
         if value == 0:
-            raise ConfigurationError(f"timeout {name} is 0, which means no time at all; leave it out for the default")
+            raise ConfigurationError(f"timeout {name} must not be 0; leave it out for the default")
     given.setdefault("total", TOTAL_TIMEOUT)
     given.setdefault("connect", connect_within(given["total"]))
     return given

@@ -347,7 +347,7 @@ class Transport:
     def _check_headers(self, secret: Secret) -> None:
         """Raise `ConfigurationError` if a header of the caller contains the credential."""
         if self._headers and any(secret.reveal() in value for value in self._headers.values()):
-            raise ConfigurationError("headers: a value holds the credential; the gateway alone sends that")
+            raise ConfigurationError("headers: a value contains the credential; only the gateway sends it")
 
     def _named(self, secret: Secret | None, key: bytes = b"") -> str:
         if (account := self._credential.account) is not None:

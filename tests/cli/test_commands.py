@@ -60,7 +60,7 @@ def test_writes_offer_only_providers_that_write(cli: Cli) -> None:
     ("environment", "words", "message"),
     [
         ({}, (), "aelyst: no credential; set AELYST_TOKEN in the environment"),
-        ({"AELYST_TOKEN": "a b"}, (), "AELYST_TOKEN holds a blank"),
+        ({"AELYST_TOKEN": "a b"}, (), "AELYST_TOKEN contains a blank"),
         ({"AELYST_TOKEN": "t"}, ("--base-url", "x"), "--base-url must begin with https://"),
         ({"AELYST_TOKEN": "t", "AELYST_BASE_URL": "x"}, (), "AELYST_BASE_URL must begin with https://"),
         ({"AELYST_TOKEN": "t"}, ("--base-url", "http://a.example"), "--base-url: http:// would send the credential"),

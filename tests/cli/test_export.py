@@ -96,9 +96,9 @@ def test_export_joins_conditions(
         (["--to", "p.txt"], "must end in one of"),
         (["--to", "there.csv"], "--force"),
         (["--to", "p.csv", "--where", "x"], "takes no conditions"),
-        (["--to", "p.csv", "--key", "name"], "the key is email or phone"),
+        (["--to", "p.csv", "--key", "name"], "the key must be email, phone"),
         (["--to", "no/p.csv"], "no such directory"),
-        (["--to", "p.csv", "--journal", "postgresql+asyncpg://db/x"], "a journal that is a file"),
+        (["--to", "p.csv", "--journal", "postgresql+asyncpg://db/x"], "an SQLite journal"),
     ],
 )
 def test_export_refuses_before_it_lists(

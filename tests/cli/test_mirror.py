@@ -91,8 +91,8 @@ def test_delete_missing_says_why_nothing_was_deleted(account: Account, capsys: p
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--max-deletes", "5"], "--max-deletes is about --delete-missing"),
-        (["--yes"], "--yes is about --delete-missing"),
+        (["--max-deletes", "5"], "--max-deletes needs --delete-missing"),
+        (["--yes"], "--yes needs --delete-missing"),
         (["--delete-missing", "--yes", "--max-deletes", "x"], "write a number of contacts"),
         (["--delete-missing", "--yes", "--max-deletes", "101%"], "write a number of contacts"),
         (["--delete-missing", "--yes", "--max-deletes", "-1"], "--max-deletes"),

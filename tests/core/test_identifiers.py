@@ -61,7 +61,7 @@ def test_parse_refuses(text: str) -> None:
 
 @pytest.mark.parametrize("value", [None, 1, b"id:1", ["id:1"], object(), 1.5])
 def test_only_text_and_identifiers(value: Any) -> None:
-    with pytest.raises(errors.InvalidIdentifierError, match="expected ContactId, Email, Phone or text"):
+    with pytest.raises(errors.InvalidIdentifierError, match="expected ContactId, Email, Phone or str"):
         parse_identifier(value)
 
 

@@ -110,7 +110,7 @@ REFUSED: list[tuple[Any, str]] = [
     (lambda: Field(5), "expected the name of a field"),  # type: ignore[arg-type]
     (lambda: HasTag(""), "the value is empty"),
     (lambda: HasTag(5), "cannot be compared"),  # type: ignore[arg-type]
-    (HasTag.any, "no tag is given"),
+    (HasTag.any, "give at least one tag"),
 ]
 
 

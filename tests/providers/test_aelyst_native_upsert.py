@@ -179,5 +179,5 @@ async def test_answer_about_another_id_is_refused() -> None:
 
 @pytest.mark.parametrize("mode", ["", "Native", None, 1, True])
 def test_unknown_mode_is_refused(mode: Any) -> None:
-    with pytest.raises(errors.ConfigurationError, match="upsert is auto, native or compose"):
+    with pytest.raises(errors.ConfigurationError, match="upsert must be auto, native or compose"):
         AelystGateway("t", upsert=mode)

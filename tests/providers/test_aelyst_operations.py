@@ -108,9 +108,9 @@ REFUSED: list[tuple[Callable[[Any], Any], type[errors.ContactsError], str]] = [
     (lambda gateway: gateway.delete("id:x"), errors.InvalidIdentifierError, "digits only"),
     (lambda gateway: gateway.set_lifecycle(WHO, ""), errors.UnsupportedFieldError, "pass None to remove"),
     (lambda gateway: gateway.set_lifecycle(WHO, 5), errors.UnsupportedFieldError, "expected text, got int"),
-    (lambda gateway: gateway.merge("id:7", "id:7"), errors.InvalidIdentifierError, "both ids are the same"),
-    (lambda gateway: gateway.merge("id:7", "id:007"), errors.InvalidIdentifierError, "both ids are the same"),
-    (lambda gateway: gateway.merge("id:7", WHO), errors.InvalidIdentifierError, "merge takes two ids"),
+    (lambda gateway: gateway.merge("id:7", "id:7"), errors.InvalidIdentifierError, "needs two different ids"),
+    (lambda gateway: gateway.merge("id:7", "id:007"), errors.InvalidIdentifierError, "needs two different ids"),
+    (lambda gateway: gateway.merge("id:7", WHO), errors.InvalidIdentifierError, "merge needs two ids"),
     (lambda gateway: gateway.merge("id:7", "id:8", AelystFields()), errors.UnsupportedFieldError, "no field is given"),
     (lambda gateway: gateway.merge("id:7", "id:8", {"a": 1}), errors.UnsupportedFieldError, "expected ContactFields"),
 ]

@@ -72,7 +72,7 @@ def test_sandbox_serves_the_vendor_of_a_third_party(tmp_path: Path) -> None:
         ("", "acme = acme_sandbox:ACME", "the sandbox 'acme' (acme_sandbox:ACME) cannot be imported"),
         ("ACME = 1", "acme = acme_sandbox:ACME", "the sandbox 'acme' (acme_sandbox:ACME) is not a Vendor of that name"),
         (ACME, "other = acme_sandbox:ACME", "the sandbox 'other' (acme_sandbox:ACME) is not a Vendor of that name"),
-        (ACME, "callab = acme_sandbox:ACME", "two packages bring a sandbox named 'callab'"),
+        (ACME, "callab = acme_sandbox:ACME", "two packages have a sandbox named 'callab'"),
     ],
 )
 def test_sandbox_command_reports_a_broken_entry_point(tmp_path: Path, module: str, entry: str, message: str) -> None:

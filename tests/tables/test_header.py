@@ -193,7 +193,7 @@ def test_all_problems_at_once() -> None:
     said = [problem.message for problem in made.problems]
     assert len(said) == 7
     for words in (
-        "names a column 'X', which is not there", "'nubmer' is no type", "'firstName' and 'first_name' both mean",
+        "names a column 'X', which is not there", "'nubmer' is not a type", "'firstName' and 'first_name' both mean",
         "'Mobile' and 'Tel' could each be phone", "'frist_name' is no field of aelyst (did you mean first_name?)",
         "aelyst shows status but takes no changes to it", "column 'Fav' is no field of aelyst",
     ):  # fmt: skip

@@ -206,7 +206,7 @@ def test_bad_json_lines_are_bad_rows(tmp_path: Path) -> None:
         ("empty.csv", "", r"empty\.csv is empty"),
         ("empty.jsonl", "\n\n", r"is empty"),
         ("latin.jsonl", '{"a": "Jürgen"}\n'.encode("cp1252"), r"not UTF-8, which JSON has to be"),
-        ("array.json", "[1, 2]", r"is a JSON array; write one object a line"),
+        ("array.json", "[1, 2]", r"is a JSON array; write one object on each line"),
         ("pretty.json", '{\n "email": 1\n}\n', r"JSON over several lines"),
         ("cut.csv.gz", gzip.compress(TABLE.encode() * 999, mtime=0)[:-20], r"damaged or cut off"),
         ("cut.zip", zipped(**{"a.csv": TABLE * 999})[:-40], r"damaged or cut off"),
@@ -268,7 +268,7 @@ def test_faults_of_a_path(tmp_path: Path) -> None:
             read_contacts("a.csv", delimiter=wrong)
     with pytest.raises(SourceError, match=r"--encoding klingon: not an encoding"):
         read_contacts("a.csv", encoding="klingon")
-    with pytest.raises(SourceError, match=r"skip_lines is a number"):
+    with pytest.raises(SourceError, match=r"skip_lines must be a whole number"):
         read_contacts("a.csv", skip_lines=-1)
     with pytest.raises(SourceError):
         list(read_contacts("a\0b.csv").open())

@@ -55,7 +55,7 @@ ROWS = [
     Row("the connection breaks within the body", raw(BEGUN), errors.TransportError, True, False, True),
     Row("no answer within `timeout`", hang, errors.RequestTimeoutError, True, False, True),
     Row("the body stops coming", begins_and_hangs, errors.RequestTimeoutError, True, False, True),
-    Row("what answers does not speak HTTP", raw(b"SSH-2.0-x\r\n"), errors.TransportError, True, False, True),
+    Row("the response is not HTTP", raw(b"SSH-2.0-x\r\n"), errors.TransportError, True, False, True),
     Row("400", reply(400, {"message": "Validation error."}), errors.BadRequestError, False, False, False),
     Row("401, the token is a `str`", reply(401, {"code": 401}), errors.AuthenticationError, False, False, False),
     Row("403", reply(403, {"code": 403}), errors.AuthenticationError, False, False, False),

@@ -114,6 +114,6 @@ async def test_with_options_refuses_a_header_that_holds_the_credential(aelyst: O
         gateway = aelyst(server.url)
         if used:
             await gateway.get("id:1")
-        with pytest.raises(errors.ConfigurationError, match="holds the credential"):
+        with pytest.raises(errors.ConfigurationError, match="contains the credential"):
             await gateway.with_options(headers={"X-Note": "it is token-1"}).get("id:1")
         assert len(server.requests) == used

@@ -77,7 +77,7 @@ class Condition:
         raise ConfigurationError("where: the API cannot negate a condition; use not_equals, missing or HasTag.none")
 
     def __bool__(self) -> NoReturn:
-        raise ConfigurationError("where: join conditions with & and |, not with the words and, or, not")
+        raise ConfigurationError("where: join conditions with & and |, not with `and`, `or`, `not`")
 
     def wire(self) -> dict[str, Any]:
         """Return the value of ``filter`` in the request."""
@@ -87,7 +87,7 @@ class Condition:
 def _joined(joint: Literal["$and", "$or"], left: object, right: object) -> Condition:
     sides = (condition_of(left), condition_of(right))
     if any(side.joint not in {"", joint} for side in sides):
-        raise ConfigurationError("where: the API takes conditions that are all joined by & or all by |, not both")
+        raise ConfigurationError("where: the API accepts only conditions that are all joined by & or all by |")
     return Condition(sides[0].tests + sides[1].tests, joint)
 
 
@@ -132,7 +132,7 @@ class HasTag(Condition):
 def _tags(operator: str, tags: tuple[str | Tag, ...]) -> Condition:
     names = tuple(_value(tag.name if isinstance(tag, Tag) else tag, "HasTag", str) for tag in tags)
     if not names:
-        raise ConfigurationError("HasTag: no tag is given")
+        raise ConfigurationError("HasTag: give at least one tag")
     return Condition((_Test("contactTag", None, operator, names),))
 
 

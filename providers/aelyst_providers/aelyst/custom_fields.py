@@ -118,7 +118,7 @@ def encode_custom_fields(value: Any) -> list[dict[str, Any]]:
         if not isinstance(item, CustomField):
             raise ValueError(f"expected a mapping or CustomField objects, got {type(item).__name__}")  # noqa: TRY004
         if not isinstance(item.name, str) or not item.name:
-            raise ValueError(f"the name of a custom field is a str that is not empty, not {item.name!r:.80}")
+            raise ValueError(f"the name of a custom field must be a non-empty str, not {item.name!r:.80}")
         if item.name in encoded:
             raise ValueError(f"the custom field {item.name!r} is given twice")
         try:

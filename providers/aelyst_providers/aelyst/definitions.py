@@ -85,7 +85,7 @@ class CustomFieldTypes:
         for definition in self.definitions:
             if not isinstance(definition, CustomFieldDefinition):
                 raise ConfigurationError(
-                    "with_custom_fields: expected CustomFieldDefinition objects, as custom_fields() returns them, "
+                    "with_custom_fields: expected CustomFieldDefinition objects from custom_fields(), "
                     f"not {type(definition).__name__}"
                 )
         slugs = {one.slug: one for one in self.definitions if one.slug}

@@ -101,7 +101,7 @@ class AelystGateway(HttpGateway):
     ) -> None:
         token, base_url = sealed(token), masked_url(base_url)  # before any code that may raise
         if upsert not in {"auto", "native", "compose"}:
-            raise ConfigurationError(f"upsert is auto, native or compose, not {upsert!r:.80}")
+            raise ConfigurationError(f"upsert must be auto, native or compose, not {upsert!r:.80}")
         super().__init__(
             BearerAuth(),
             token,
@@ -396,11 +396,11 @@ class AelystGateway(HttpGateway):
         one, other = (_parsed(identifier) for identifier in (a, b))
         if not (isinstance(one, ContactId) and isinstance(other, ContactId)):
             raise InvalidIdentifierError(
-                f"{self.provider}: merge takes two ids, such as id:123; get tells a contact's id"
+                f"{self.provider}: merge needs two ids, such as id:123; get returns a contact's id"
             )
         ids = [int(one.value), int(other.value)]
         if ids[0] == ids[1]:
-            raise InvalidIdentifierError(f"{self.provider}: merge takes two contacts, and both ids are the same", a)
+            raise InvalidIdentifierError(f"{self.provider}: merge needs two different ids, not the same twice", a)
         body = {} if fields is None else self.schema.encode_update(fields)
         request = Request(
             method="POST", endpoint="/contact/merge", path="/contact/merge", json={"contactIds": ids, **body}
@@ -460,7 +460,7 @@ def _creatable(fields: ContactFields, identifier: Identifier | str | None) -> Id
     if identifier is not None:
         who = parse_identifier(identifier)
         if isinstance(who, ContactId):
-            raise InvalidIdentifierError("aelyst: a contact is created by email: or phone:, the id is the server's")
+            raise InvalidIdentifierError("aelyst: create needs email: or phone:; the server assigns the id")
         return who
     if isinstance(fields.phone, str):
         return Phone(fields.phone)

@@ -47,11 +47,11 @@ class Query:
     def of(cls, search: object, where: object, *, page_size: object, timezone: object) -> Query:
         """Return the query. Raises `ConfigurationError` for arguments that the API does not accept."""
         if not isinstance(page_size, int) or isinstance(page_size, bool) or not 1 <= page_size <= _MAX_PAGE:
-            raise ConfigurationError(f"page_size is a whole number from 1 to {_MAX_PAGE}, not {page_size!r:.80}")
+            raise ConfigurationError(f"page_size must be a whole number from 1 to {_MAX_PAGE}, not {page_size!r:.80}")
         words = _checked("search", "" if search is None else search)
         zone = _checked("timezone", timezone)
         if not zone:
-            raise ConfigurationError("timezone is the name of a time zone such as Asia/Kuala_Lumpur, not empty")
+            raise ConfigurationError("timezone must be the name of a time zone such as Asia/Kuala_Lumpur")
         body = {"search": words, "timezone": zone, "filter": filter_of(where)}
         return cls(body, page_size, blake2b(json.dumps(body, sort_keys=True).encode(), digest_size=6).hexdigest())
 
@@ -61,7 +61,7 @@ class Query:
             return None
         mark, colon, vendors = cursor.partition(":") if isinstance(cursor, str) else ("", "", "")
         if not colon or mark != self.mark or as_id(vendors) is None:
-            raise ConfigurationError("cursor: not one that a Page of this search and these conditions gave")
+            raise ConfigurationError("cursor: must be from a Page with the same search, conditions and time zone")
         return vendors
 
     def request(self, cursor: str | None) -> Request:

@@ -66,7 +66,7 @@ class CallabGateway(HttpGateway):
         """Return the contact with this id. Raises `ContactNotFoundError`, `InvalidIdentifierError`."""
         who = parse_identifier(identifier)
         if not isinstance(who, ContactId):
-            raise InvalidIdentifierError("callab: a contact is read by id: only")
+            raise InvalidIdentifierError("callab: a contact can be read only by id:")
         request = Request(
             method="GET",
             endpoint=f"{self._before}{{id}}{self._after}",

@@ -228,7 +228,7 @@ def _complete(fields: ContactFields, identifier: Identifier | str | None) -> tup
     check_fields(fields, "dmchamp")
     who = None if identifier is None else parse_identifier(identifier)
     if isinstance(who, ContactId):
-        raise InvalidIdentifierError("dmchamp: a contact is created by phone:, the id is the server's")
+        raise InvalidIdentifierError("dmchamp: create needs a phone: identifier; the server assigns the id")
     if isinstance(who, Phone):
         if fields.phone is UNSET:
             fields = attrs.evolve(fields, phone=who.value)
@@ -246,7 +246,7 @@ def _complete(fields: ContactFields, identifier: Identifier | str | None) -> tup
 
 def _checked_list_id(list_id: str) -> str:
     if not isinstance(list_id, str) or not list_id.strip():
-        raise InvalidIdentifierError(f"dmchamp: list_id must be a str that is not empty, not {list_id!r}")
+        raise InvalidIdentifierError(f"dmchamp: list_id must be a non-empty str, not {list_id!r}")
     try:
         return ContactId(list_id).value  # the same rules: no control characters, no lone surrogate
     except InvalidIdentifierError as refusal:
