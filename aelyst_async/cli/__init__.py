@@ -1,4 +1,4 @@
-"""The command ``aelyst``: argparse, one module a command, nothing heavy imported before a command runs.
+"""The command ``aelyst``: argparse, one module for each command. Slow imports are made only when a command runs.
 
 A command module has ``add_parser(subparsers)``, which sets ``run``: a function from the parsed arguments to the exit
 code. Exit codes: 0 success; 1 some rows or the call failed; 2 usage, file or credential error; 130 and 143
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
     finally:
         if argv is None:
-            for number in (signal.SIGINT, signal.SIGTERM):  # the exit code must not change any more
+            for number in (signal.SIGINT, signal.SIGTERM):  # the exit code must not change from here on
                 signal.signal(number, signal.SIG_IGN)
         try:
             sys.stderr.flush()
@@ -79,7 +79,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _shown(word: str) -> str:
-    """Return a word of the command as it may be printed again."""
+    """Return a word of the command line in a form that is safe to print."""
     if "://" not in word:
         return word
     from aelyst_async.sync.journal.database import without_password

@@ -1,4 +1,4 @@
-"""``aelyst doctor``: why a provider cannot be used, found by one harmless request; nothing secret is printed.
+"""``aelyst doctor`` finds out, with one harmless request, why a provider cannot be used. It prints no secret.
 
 For each provider, in this order: the credential is set; the base URL can be used; the proxy; a TCP and TLS connection;
 one GET of a contact that cannot exist, which tells whether the credential is accepted, the server's clock (its
@@ -35,17 +35,19 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 _PROBES = ("email:doctor@aelyst-async.invalid", "id:0")
-"""Contacts that cannot exist (RFC 2606, 2); the first that the provider takes is asked for."""
+"""Identifiers of contacts that cannot exist (RFC 2606, 2). The first one that the provider accepts is requested."""
 _CONNECT_SECONDS = 5.0
 _SKEW_SECONDS = 10.0
-"""Difference of clocks that is worth a warning. ``Date`` has whole seconds, and the answer takes time."""
+"""Difference of clocks from which a warning is printed. ``Date`` has whole seconds, and the response takes time."""
 _EXPIRY_DAYS = 14
 _NOT_FOR_USERS = {"bench", "dev", "docs", "test"}
 
 
 @attrs.frozen
 class Check:
-    """One finding. ``state``: ok, warning or failed. ``exit_code`` is that of the command, if this failed."""
+    """The result of one check. ``state``: ok, warning or failed. ``exit_code``: the command's exit code if this check
+    failed.
+    """
 
     name: str
     state: str
@@ -136,7 +138,7 @@ async def _connect(address: str, found: list[Check]) -> None:
         raise _FailedError("proxy", str(error), 2) from None
     where = server if through is None else through
     host, port = where.hostname or "", where.port or (443 if where.scheme == "https" else 80)
-    # Its user name and password are not shown.
+    # Without its user name and password.
     found.append(Check("proxy", "ok", "none" if through is None else f"{host}:{port} (from the environment)"))
     context = ssl.create_default_context() if secure and through is None else None
     began = time.monotonic()
@@ -234,7 +236,7 @@ def _read_headers(answer: ApiError, found: list[Check]) -> None:
 
 
 def _skew(date: str) -> float | None:
-    """Return the seconds by which the server's clock is ahead of ours."""
+    """Return the seconds by which the server's clock is ahead of the local clock."""
     from email.utils import parsedate_to_datetime
 
     try:
@@ -273,7 +275,7 @@ def _versions() -> dict[str, Any]:
 
 
 def _applies(requirement: str) -> bool:
-    """Whether the markers that this project uses select the requirement here."""
+    """Whether the requirement's markers, of the kinds that this project uses, apply to this environment."""
     below = re.search(r"""python_version < ['"]3\.(\d+)['"]""", requirement)
     if below is not None and sys.version_info >= (3, int(below[1])):
         return False

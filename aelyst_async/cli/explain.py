@@ -31,7 +31,7 @@ def run_async(
 
 
 def explain(error: ContactsError, *, provider: str = "", whom: str | None = None) -> tuple[str, int]:
-    """Return an error of the library as one line that says what to do next, and the exit code.
+    """Return one line for an error of the library, with what to do next, and the exit code.
 
     `provider`: the target as ``--to`` names it. `whom`: the identifier that the command is about.
     """
@@ -68,7 +68,7 @@ def _credential(provider: str) -> str:
 
 
 def _in_variables(message: str, provider: str) -> str:
-    """Return a message about a constructor's argument as one about the environment variable behind it."""
+    """Return the message with the environment variable in place of the constructor's argument."""
     from aelyst_async.errors import ConfigurationError
     from aelyst_async.registry import credential_variable, gateway_class
 

@@ -1,4 +1,4 @@
-"""``aelyst export --from PROVIDER --to FILE``: an account into a file that ``aelyst sync`` takes back."""
+"""``aelyst export --from PROVIDER --to FILE``: writes an account to a file that ``aelyst sync`` can read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``aelyst sync --delete-missing``: its options, the question on a terminal, and what the summary says of it."""
+"""``aelyst sync --delete-missing``: its options, its confirmation on a terminal, and its part of the summary."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["UNUSED", "add_options", "check", "mirror_lines", "settings"]
 
 UNUSED: dict[str, Any] = {"delete_missing": False, "max_deletes": None, "yes": False}
-"""The options' values for a command that does not have them."""
+"""The values of the options for a command without them."""
 
 _DEFAULT = 0.1
 _NAMED = 10
-"""Contacts that the question names."""
+"""Number of contacts that the confirmation names."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +69,7 @@ def check(arguments: argparse.Namespace, *, failures: bool) -> None:
 
 
 def settings(arguments: argparse.Namespace, hide: Callable[[], None]) -> dict[str, Any]:
-    """Return the arguments of `ContactSync`. `hide` takes the progress away before the question."""
+    """Return the arguments of `ContactSync`. `hide` removes the progress display before the confirmation."""
 
     async def confirm(plan: MirrorPlan) -> bool:
         hide()
@@ -83,7 +83,7 @@ def settings(arguments: argparse.Namespace, hide: Callable[[], None]) -> dict[st
 
 
 def mirror_lines(report: SyncReport) -> list[str]:
-    """Return what the summary says of a mirror."""
+    """Return the lines about a mirror for the summary."""
     out = []
     if report.dry_run and report.missing:
         out.append(f"{_contacts(report.missing)} not in the file and would be deleted:")

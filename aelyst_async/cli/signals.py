@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do during ``aelyst sync``."""
+"""Handles Ctrl-C and SIGTERM during ``aelyst sync``."""
 
 from __future__ import annotations
 

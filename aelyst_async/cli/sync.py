@@ -230,7 +230,7 @@ async def _sync(arguments: argparse.Namespace) -> int:
 
 
 def _known_key(arguments: argparse.Namespace, source: Path) -> str | None:
-    """Return what the journal matches contacts by, where there is one: an export or an earlier sync has chosen it."""
+    """Return the key of the journal, set by an export or an earlier sync, or None without a journal."""
     from aelyst_async.sync.journal.history import key_of
 
     journal: Path | str = journal_of(source, canonical(arguments.provider))

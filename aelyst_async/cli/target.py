@@ -42,7 +42,7 @@ class Target:
     """An open gateway and how to name it.
 
     ``name`` and ``base_url`` are values for ``--to`` and ``--base-url``. ``instance`` identifies the contents of a
-    sandbox. ``started``: whether a sandbox was started for this command; None if the target is not a sandbox.
+    sandbox. ``started``: whether a sandbox was started for this command; None for another target.
     """
 
     gateway: Any

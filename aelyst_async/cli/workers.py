@@ -1,4 +1,4 @@
-"""What ``aelyst sync`` needs to have its rows sent by workers (``--broker``), and to share a quota (``--quota``)."""
+"""The options ``--broker`` (workers send the rows) and ``--quota`` (a shared quota) of ``aelyst sync``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from aelyst_async.errors import ConfigurationError
 __all__ = ["UNUSED", "add_options", "limiter_of", "place", "sync_class"]
 
 UNUSED = {"broker": None, "quota": None}
-"""The options of a command that does not have them."""
+"""The values of the options for a command without them."""
 
 _CONNECT = 10.0
-"""Seconds for the broker to answer."""
+"""Seconds to wait for the broker."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def place(journal: str) -> Path | str:
-    """Return what ``--journal`` names: a path, or the URL of a server."""
+    """Return the value of ``--journal``: a path, or the URL of a server."""
     return journal if "://" in journal else Path(journal)
 
 
@@ -47,7 +47,7 @@ async def limiter_of(arguments: argparse.Namespace, stack: AsyncExitStack) -> An
 
 
 async def sync_class(arguments: argparse.Namespace, stack: AsyncExitStack) -> Callable[..., Any]:
-    """Return `ContactSync`, or with ``--broker`` what has workers send the rows; `stack` closes the broker.
+    """Return `ContactSync`, or with ``--broker`` a class whose rows are sent by workers; `stack` closes the broker.
 
     Raises `CommandError`, `ConfigurationError`.
     """
@@ -81,5 +81,5 @@ async def sync_class(arguments: argparse.Namespace, stack: AsyncExitStack) -> Ca
 
 
 async def _shut_down(broker: Any) -> None:
-    with contextlib.suppress(Exception):  # it is gone already: there is nothing left to be closed
+    with contextlib.suppress(Exception):  # the connection is lost already
         await asyncio.wait_for(broker.shutdown(), _CONNECT)

@@ -103,7 +103,7 @@ class Database:
     def __init__(self, path: Path, *, keep: float, max_starts: int) -> None:
         self.open_count: int = 0
         self._keep = keep
-        self._blame_limit = ALONE * max(1, max_starts - 1)  # nobody is blamed for the first death
+        self._blame_limit = ALONE * max(1, max_starts - 1)  # no job is blamed for the first death
         path.parent.mkdir(parents=True, exist_ok=True)
         # Opened before and closed after SQLite's connection. Creates the file with mode 0600; SQLite uses the same mode
         # for its -wal and -shm files.
@@ -170,7 +170,7 @@ class Database:
                 if not self.count():
                     self._run("DELETE FROM owner WHERE slot = ?", self._me)
         except sqlite3.Error:
-            pass  # the next owner then finds a dead one
+            pass  # the next owner finds a dead owner
         finally:
             try:
                 self.connection.close()

@@ -6,7 +6,7 @@ group the longest) up to an hour; see `pauses` for longer ones. Invalid values a
 
 **Shown** are the class of the error and a message (`message_of`). Messages of exceptions may quote personal data. So
 strings that look like a person, an address, a number or a credential are replaced, and so are the job's own arguments
-and key. This does not find everything: do not put into an exception what must not be visible.
+and key. This does not find everything: do not put secrets or personal data into exceptions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Background jobs: bounded, in order, merged, drained at shutdown, and with a journal durable.
+"""Background jobs: bounded, ordered, merged, drained at shutdown; durable with a journal.
 
 ::
 

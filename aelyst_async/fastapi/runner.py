@@ -1,8 +1,8 @@
 """The scheduler of `Jobs`, from opening to the end of the drain.
 
-It has only the ids; the store has the jobs. An id is in one place at a time: *ready* (head of its key, waits for a
-slot), *running*, *paused* (`pauses`), a *suspect* (`trials`), or in none, while it waits behind another job of its
-key, whose end makes it ready.
+It has only the ids of jobs; the store has the jobs. An id is in one place at a time: *ready* (head of its key, waits
+for a slot), *running*, *paused* (`pauses`), a *suspect* (`trials`), or in none, while it waits behind another job of
+its key, whose end makes it ready.
 
 ::
 
@@ -134,7 +134,7 @@ class Runner:
         self.store = store
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.complaint: str | None = None
-        """What is wrong with the journal now, or None."""
+        """The current problem of the journal, or None."""
         self._process = os.getpid()
         self._registered = registered
         self._settings = settings
@@ -479,7 +479,7 @@ async def _all_over(futures: Iterable[asyncio.Future[Any]], timeout: float) -> N
         done, _ = await asyncio.wait(waiting, timeout=timeout)
         for future in done:
             if not future.cancelled():
-                future.exception()  # the caller gets it
+                future.exception()  # the caller gets the exception
 
 
 def _unheard(task: asyncio.Task[Job]) -> None:

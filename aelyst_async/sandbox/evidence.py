@@ -316,8 +316,8 @@ _LEFT_OUT = frozenset({"host", "content-length", "connection", "accept-encoding"
 def as_curl(request: LoggedRequest, base_url: str) -> str:
     """Return a curl command that repeats a request. `base_url` is the vendor's.
 
-    The credential comes from the shell variable TOKEN, else it is the sandbox's default. Everything that was received
-    over the network is quoted.
+    The credential comes from the shell variable TOKEN, else it is the sandbox's default. All data from the network are
+    quoted.
     """
     parts = ["curl", "-sS", "--path-as-is", "-g", "-X", _quote(request.method), _spliced(base_url + request.path)]
     for name, value in request.headers.items():

@@ -1,4 +1,4 @@
-"""What clients' rate limiters have learned, as reported by the clients, beside the enforced quotas.
+"""The quotas that clients' rate limiters have learned, as reported by the clients, with the enforced quotas.
 
 A client sends ``PUT limiters/NAME`` with its limiter's snapshot, at most twice a second (see `report_limiter`). The
 enforced quota is looked up at the same time. A client that stops reporting is dropped after 15 seconds, one that has

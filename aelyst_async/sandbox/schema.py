@@ -41,7 +41,7 @@ CREATE TABLE snapshots (
     account TEXT NOT NULL, name TEXT NOT NULL, at REAL NOT NULL, document TEXT NOT NULL, PRIMARY KEY (account, name)
 );
 """
-# Of a version 1 that had no such tables, too: nothing else reads them.
+# Also added to a database of version 1 without these tables.
 LATER = """
 CREATE TABLE IF NOT EXISTS instances (account TEXT PRIMARY KEY, id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS extras (

@@ -323,7 +323,7 @@ class Store:
         return [json.loads(row[0]) for row in self.db.execute(query, (account, vendor, contact_id))]
 
     def add_extra(self, account: str, vendor: str, kind: str, document: dict[str, Any]) -> int:
-        """Keep something of the account that is no contact, such as the definition of a field; return its number."""
+        """Store other data of the account, such as the definition of a field; return its number."""
         cursor = self.db.execute(
             "INSERT INTO extras (account, vendor, kind, document) VALUES (?, ?, ?, ?)",
             (account, vendor, kind, dump_json(document)),
@@ -332,7 +332,7 @@ class Store:
         return cursor.lastrowid
 
     def extras(self, account: str, vendor: str, kind: str) -> list[tuple[int, dict[str, Any]]]:
-        """Return what `add_extra` kept, with its numbers, in the order of adding."""
+        """Return the data from `add_extra` with their numbers, oldest first."""
         query = "SELECT seq, document FROM extras WHERE account = ? AND vendor = ? AND kind = ? ORDER BY seq"
         return [(seq, json.loads(document)) for seq, document in self.db.execute(query, (account, vendor, kind))]
 

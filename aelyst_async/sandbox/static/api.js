@@ -1,4 +1,4 @@
-// What every view uses: the control API, the line of problems, and buttons that copy.
+// Shared by all views: the control API, the error line, and copy buttons.
 
 import { el } from "./dom.js";
 
@@ -24,14 +24,14 @@ export async function api(method, path, body) {
   if (!answer.ok) throw new Error(value.message || `${method} ${path}: ${answer.status}`);
   return value;
 }
-// Run what a control does; an error is shown, not swallowed. It stays until the next thing that a person does succeeds.
+// Run the action of a control and show its error. The error stays until the next action of the user succeeds.
 export async function act(work) {
   try { const value = await work(); problem(""); return value; } catch (error) { problem(error.message); return undefined; }
 }
 export async function load(path) {
   try { return await api("GET", path); } catch (error) { problem(error.message); return undefined; }
 }
-// A button that copies `text`; where the browser does not permit it, `node` is selected for the keyboard.
+// A button that copies `text`. If the browser does not permit this, `node` is selected instead.
 export function copyButton(label, name, text, node) {
   const button = el("button", { class: "copy", "aria-label": `${label}: ${name}`, onclick: async () => {
     try { await navigator.clipboard.writeText(text); button.textContent = "Copied"; say(`Copied: ${name}`); }

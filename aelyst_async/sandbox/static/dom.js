@@ -1,4 +1,4 @@
-// Making elements. Text reaches the document only as text; see inspector.js.
+// Creates elements. Data is inserted only as text; see inspector.js.
 
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -14,7 +14,7 @@ export function el(tag, attributes = {}, ...children) {
 export const typed = (text) => el("span", { class: "typed", dir: "auto" }, text);
 export const pathText = (path) => { try { return decodeURIComponent(path); } catch { return path; } };
 
-// What has not changed is not touched: a redraw must not take away what a person has selected, nor the place.
+// Unchanged nodes are not replaced, so that a redraw keeps the selection and the scroll position.
 export function write(node, text, name = node.className) {
   if (node.textContent !== String(text)) node.textContent = text;
   if (node.className !== name) node.className = name;

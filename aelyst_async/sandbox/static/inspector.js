@@ -12,7 +12,7 @@ const time = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour
 const stamp = (seconds) => new Date(seconds * 1000).toLocaleString([], { hour12: false });
 const tone = (status) => (status == null || status >= 500 ? "bad" : status === 429 || status === 449 ? "warn" : status >= 400 ? "warn" : "good");
 
-// Indent JSON without decoding it: a decoder would round long numbers, and the page would show what was never sent.
+// Indent JSON without decoding it, because a decoder would round long numbers.
 function pretty(text) {
   try { JSON.parse(text); } catch { return text; }
   let out = "", depth = 0, inside = false;
@@ -319,7 +319,7 @@ $("quick").append(...QUICK.map(([name, text], index) => el("li", {},
     await (on ? api("DELETE", `faults/${on.number}`) : api("POST", "faults", QUICK[index][2]));
     await refreshFaults();
   }) }, "Off"))));
-// Only the options that the chosen kind takes are shown, and only those are sent.
+// Only the options of the chosen kind are shown and sent.
 const NUMBERS = { rate: "Percent", first: "Number of calls", nth: "Number of the call", every: "n" };
 let kinds = {};
 function drawFaultForm() {
@@ -343,7 +343,7 @@ $("fault-when").addEventListener("change", () => {
 });
 $("fault-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  const form = new FormData(event.target);   // leaves out what is disabled
+  const form = new FormData(event.target);   // without disabled fields
   const fault = { kind: form.get("kind") };
   const number = Number(form.get("number"));
   fault[form.get("when")] = form.get("when") === "rate" ? number / 100 : number;
@@ -380,7 +380,7 @@ function receive(event) {
     if (again) loadRules();
   }
 }
-// Base URLs and token, to copy. A token that a user has set is not shown: the page is not told it.
+// Base URLs and token, with copy buttons. A token that the user has set is not sent to the page.
 let vendors = {};
 let connectDrawn = "";
 function drawConnect(tokens) {
@@ -393,7 +393,7 @@ function drawConnect(tokens) {
   const well = Object.keys(tokens).filter((name) => tokens[name]);
   const own = Object.keys(tokens).filter((name) => !tokens[name]).map((name) => vendors[name].title);
   $("begin").replaceChildren(
-    // With the address of this page, which may differ from the one that the server knows.
+    // Uses the address of this page, which may differ from the server's own.
     ...Object.values(vendors).map((vendor) => row(vendor.title, location.origin + new URL(vendor.base_url).pathname)),
     ...(well.length ? [row("Token", tokens[well[0]])] : []),
     ...(own.length ? [row(`Token of ${own.join(", ")}`, "set by you, not shown", "")] : []));

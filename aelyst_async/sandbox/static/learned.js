@@ -82,7 +82,7 @@ function resultOf(cards) {
 const ago = (silent) => (silent < 60 ? `${Math.floor(silent)} s` : `${Math.floor(silent / 60)} min`);
 function drawClient(client, told) {
   write(client.name, told.name);
-  // Folded when the run ends, and not again: a person may have opened it.
+  // Collapsed once, when the run ends, because the user may open it again.
   if (client.ended !== told.ended) { client.ended = told.ended; client.element.open = !told.ended; }
   const [state, tone] = told.ended ? [`ended ${ago(told.silent)} ago`, ""]
     : told.silent > QUIET ? [`silent for ${ago(told.silent)}`, "warn"] : ["reports", "good"];
@@ -107,7 +107,7 @@ function drawClient(client, told) {
   client.note.hidden = !client.note.textContent;
 }
 
-// `address`: what a client takes for this account.
+// `address`: the address of this account for clients.
 export function drawLearned(root, told, address) {
   for (const id of clients.keys()) if (!told.some((one) => one.client === id)) clients.delete(id);
   for (const one of told) {

@@ -4,7 +4,7 @@ import { $, act, api, load, say } from "./api.js";
 import { el, place } from "./dom.js";
 
 const ruleRows = new Map();
-// Rows are kept and updated: drawing them again would discard what a person is typing.
+// Rows are updated in place, because drawing them again would discard the user's input.
 function ruleRow(rule) {
   let row = ruleRows.get(rule.name);
   if (!row) {
