@@ -38,8 +38,8 @@ CUSTOM_TYPES = ("text", "number", "checkbox", "date", "time", "list", "url", "em
 """The types of a custom field, as the seed pages list them."""
 
 _MAX_TEXT = 65_536
-"""Largest number of characters of a text. The vendors state no limit; this one prevents that a broken file is sent as
-one cell.
+"""Largest number of characters of a text. The vendors state no limit; this one prevents a broken file from being sent
+as one cell.
 """
 
 # Control characters except tab, line feed and carriage return, and lone surrogates, which UTF-8 cannot encode.
