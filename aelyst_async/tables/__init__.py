@@ -9,7 +9,8 @@
 `source`, `sources`          the entry points: `read_contacts`, `as_source`
 `layouts`, `fields`,         columns → fields
 `targets`, `header`
-`values`, `cells`, `phones` cells → values, or the reason for a refusal `emails`, `dates`
+`values`, `cells`, `phones`  cells → values, or the reason for a refusal
+`emails`, `dates`
 `mapping`, `plan`            rows → payloads: `Mapper`
 `duplicates`                 which of several rows with one key is used
 `preview`, `mapping_file`    a preview, and mapping files
