@@ -95,7 +95,11 @@ def test_errors_derive_from_matching_builtins(kind: type[ContactsError], builtin
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
+@pytest.mark.parametrize(
+    "again",
+    [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy],
+    ids=["pickle", "copy", "deepcopy"],
+)
 def test_errors_survive_pickle_and_copy(kind: type[ContactsError], again: Any) -> None:
     error = example(kind)
     vars(error)["__notes__"] = ["row 7"]  # what add_note does, from Python 3.11

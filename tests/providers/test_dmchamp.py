@@ -65,7 +65,9 @@ WHOLE = {
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda c: c, lambda c: {"success": True, "data": c}, lambda c: {"contact": c}, lambda c: [c]]
+    "wrap",
+    [lambda c: c, lambda c: {"success": True, "data": c}, lambda c: {"contact": c}, lambda c: [c]],
+    ids=["bare", "data", "contact", "array"],
 )
 def test_dmchamp_full_contact_is_read_in_every_envelope(wrap: Any) -> None:
     contact = read_contact(answer(wrap(WHOLE)))
@@ -161,7 +163,9 @@ def test_dmchamp_read_id_rejects_ids_that_cannot_be_in_a_path(bad: str) -> None:
         read_id(answer({"success": True, "contactId": bad}))
 
 
-@pytest.mark.parametrize("wrap", [lambda items: items, lambda items: {"success": True, "data": items}])
+@pytest.mark.parametrize(
+    "wrap", [lambda items: items, lambda items: {"success": True, "data": items}], ids=["bare", "data"]
+)
 def test_dmchamp_tags_and_messages_are_read_bare_or_in_an_envelope(wrap: Any) -> None:
     assert read_tags(answer(wrap([{"name": "a, b"}, {"name": "c", "description": "d"}]))) == (
         Tag("a, b"),

@@ -56,7 +56,11 @@ def twice(pause: float, stray: bytes = STRAY) -> Callable[[Connection, Seen], Aw
 
 
 @pytest.mark.parametrize("pause", [0, 0.005])
-@pytest.mark.parametrize("stray", [STRAY, STRAY[:1], STRAY[:20], STRAY[:-5], b"\r\n"], ids=len)
+@pytest.mark.parametrize(
+    "stray",
+    [STRAY, STRAY[:1], STRAY[:20], STRAY[:-5], b"\r\n"],
+    ids=["whole", "1 byte", "20 bytes", "without the end", "CRLF"],
+)
 async def test_extra_response_on_an_idle_connection_is_discarded(aelyst: Opener, pause: float, stray: bytes) -> None:
     async with RawServer(twice(pause, stray)) as server:
         gateway = aelyst(server.url, retry=ONCE)

@@ -79,8 +79,12 @@ RULES: list[tuple[Answer | Exception, str, type[ContactsError], bool]] = [
 ]
 
 
+def fault_name(fault: Answer | Exception) -> str:
+    return str(fault.status) if isinstance(fault, Answer) else type(fault).__name__
+
+
 @pytest.mark.parametrize("method", CALLS)
-@pytest.mark.parametrize(("fault", "repeated", "kind", "applied"), RULES, ids=map(str, range(len(RULES))))
+@pytest.mark.parametrize(("fault", "repeated", "kind", "applied"), RULES, ids=[fault_name(rule[0]) for rule in RULES])
 def test_retry_follows_the_table_for_each_method_and_fault(
     method: str, fault: Answer | Exception, repeated: str, kind: type[ContactsError], applied: bool
 ) -> None:
