@@ -1,4 +1,4 @@
-"""The blocking facade: calls, threads, running loops, interrupts, forks, iterators, and what it refuses."""
+"""The blocking facade: calls, threads, running loops, interrupts, forks, iterators, and rejected input."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def aelyst(sandbox: SandboxFixture) -> Iterator[BlockingGateway[AelystGateway]]:
 
 
 class Memory:
-    """A third party's gateway: it has the protocol's methods and nothing else."""
+    """A third party's gateway, with the methods of the protocol and nothing else."""
 
     provider = "memory"
 
@@ -64,7 +64,7 @@ class Memory:
             self.cancelled += 1
 
 
-def test_operations_return_and_raise_what_the_gateway_does(
+def test_facade_operations_return_and_raise_like_the_gateway(
     aelyst: BlockingGateway[AelystGateway], sandbox: SandboxFixture
 ) -> None:
     receipt = aelyst.create(AelystFields(first_name="Ann", email="ann@example.com"))
@@ -84,12 +84,14 @@ def test_operations_return_and_raise_what_the_gateway_does(
     assert len(sandbox.contacts("aelyst")) == 2
 
 
-async def test_calls_work_in_a_thread_that_runs_a_loop(aelyst: BlockingGateway[AelystGateway]) -> None:
+async def test_facade_works_in_a_thread_with_a_running_loop(aelyst: BlockingGateway[AelystGateway]) -> None:
     aelyst.upsert("email:ann@example.com", AelystFields(first_name="Ann"))
     assert aelyst.get("email:ann@example.com").first_name == "Ann"
 
 
-def test_one_facade_serves_several_threads(aelyst: BlockingGateway[AelystGateway], sandbox: SandboxFixture) -> None:
+def test_facade_can_be_used_from_several_threads(
+    aelyst: BlockingGateway[AelystGateway], sandbox: SandboxFixture
+) -> None:
     def write(number: int) -> None:
         aelyst.upsert(f"email:{number}@example.com", AelystFields(first_name=str(number)))
 
@@ -98,7 +100,7 @@ def test_one_facade_serves_several_threads(aelyst: BlockingGateway[AelystGateway
     assert {contact["firstName"] for contact in sandbox.contacts("aelyst")} == {str(number) for number in range(40)}
 
 
-def test_all_facades_share_one_thread_and_may_share_a_limiter(sandbox: SandboxFixture) -> None:
+def test_facades_share_one_thread_and_can_share_a_limiter(sandbox: SandboxFixture) -> None:
     limiter = RateLimiter()
     for _ in range(2):
         gateway = AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst"), limiter=limiter)
@@ -108,7 +110,7 @@ def test_all_facades_share_one_thread_and_may_share_a_limiter(sandbox: SandboxFi
     assert sum(thread.name == "aelyst-async-blocking" for thread in threading.enumerate()) == 1
 
 
-def test_a_call_opens_the_facade_and_close_is_idempotent(sandbox: SandboxFixture) -> None:
+def test_facade_opens_on_first_call_and_close_is_idempotent(sandbox: SandboxFixture) -> None:
     facade = open_gateway("aelyst", token=sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst")).blocking()
     with pytest.raises(ContactNotFoundError):
         facade.get("id:1")
@@ -122,7 +124,7 @@ def test_a_call_opens_the_facade_and_close_is_idempotent(sandbox: SandboxFixture
         pass
 
 
-def test_the_facade_has_the_operations_of_its_gateway_only() -> None:
+def test_facade_has_only_the_operations_of_its_gateway() -> None:
     facade = BlockingGateway(Memory())
     assert hasattr(facade, "get")
     assert not hasattr(facade, "add_to_list")
@@ -132,7 +134,7 @@ def test_the_facade_has_the_operations_of_its_gateway_only() -> None:
 
 
 @pytest.mark.parametrize("provider", provider_names())
-def test_every_public_coroutine_of_a_provider_has_its_blocking_form(provider: str) -> None:
+def test_every_public_coroutine_of_a_provider_has_a_blocking_form(provider: str) -> None:
     kind = gateway_class(provider)
     asynchronous = {
         name for name in dir(kind) if not name.startswith("_") and inspect.iscoroutinefunction(getattr(kind, name))
@@ -141,12 +143,12 @@ def test_every_public_coroutine_of_a_provider_has_its_blocking_form(provider: st
 
 
 @pytest.mark.parametrize("given", [AelystGateway, "aelyst", None])
-def test_what_is_no_gateway_is_refused(given: Any) -> None:
+def test_facade_rejects_objects_that_are_no_gateway(given: Any) -> None:
     with pytest.raises(ConfigurationError, match="expected a gateway, such as open_gateway"):
         BlockingGateway(given)
 
 
-def test_context_variables_of_the_caller_are_seen_in_the_call() -> None:
+def test_call_runs_in_the_context_of_the_caller() -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
     memory = Memory()
     seen = []
@@ -161,7 +163,7 @@ def test_context_variables_of_the_caller_are_seen_in_the_call() -> None:
     assert seen == ["set"]
 
 
-def test_a_call_from_a_callback_is_refused_instead_of_waiting_for_itself() -> None:
+def test_call_from_a_callback_raises_instead_of_deadlocking() -> None:
     memory = Memory()
     facade = BlockingGateway(memory)
 
@@ -177,7 +179,7 @@ def test_a_call_from_a_callback_is_refused_instead_of_waiting_for_itself() -> No
 
 
 class Interrupted(BaseException):
-    """What the signal handler of these tests raises, as Python's raises KeyboardInterrupt."""
+    """Raised by the signal handler of these tests, like KeyboardInterrupt by Python's handler."""
 
 
 @pytest.fixture
@@ -196,7 +198,7 @@ def interrupt() -> Iterator[Any]:
     signal.signal(signal.SIGUSR1, before)
 
 
-def test_an_interrupt_cancels_the_call_and_waits_for_its_end(interrupt: Any) -> None:
+def test_interrupt_cancels_the_call_and_waits_for_its_end(interrupt: Any) -> None:
     memory = Memory()
 
     async def wait() -> None:
@@ -212,7 +214,7 @@ def test_an_interrupt_cancels_the_call_and_waits_for_its_end(interrupt: Any) -> 
         assert facade.get("id:2").id == "id:2"
 
 
-def test_a_second_interrupt_is_raised_at_once(interrupt: Any) -> None:
+def test_second_interrupt_is_raised_immediately(interrupt: Any) -> None:
     memory = Memory()
     stubborn = asyncio.Event()
 
@@ -235,7 +237,7 @@ def test_a_second_interrupt_is_raised_at_once(interrupt: Any) -> None:
         facade.run(release)
 
 
-def test_an_interrupt_ends_an_iteration_and_closes_it(interrupt: Any) -> None:
+def test_interrupt_ends_and_closes_an_iteration(interrupt: Any) -> None:
     memory = Memory()
     memory.hook = memory.wait
 
@@ -250,7 +252,7 @@ def test_an_interrupt_ends_an_iteration_and_closes_it(interrupt: Any) -> None:
         assert memory.cancelled == 2
 
 
-def test_system_exit_in_a_callback_reaches_the_caller_and_not_the_loop() -> None:
+def test_system_exit_in_a_callback_is_raised_in_the_caller() -> None:
     memory = Memory()
 
     async def leave() -> None:
@@ -267,7 +269,7 @@ def test_system_exit_in_a_callback_reaches_the_caller_and_not_the_loop() -> None
 # --- iterators -------------------------------------------------------------------------------------------------------
 
 
-def test_contacts_are_a_plain_iterator_that_closes_its_source() -> None:
+def test_contacts_iterator_closes_its_async_source() -> None:
     memory = Memory()
     with BlockingGateway(memory) as facade:
         assert [contact.id for contact in facade.contacts(count=4)] == ["0", "1", "2", "3"]
@@ -278,7 +280,7 @@ def test_contacts_are_a_plain_iterator_that_closes_its_source() -> None:
         assert memory.cancelled == 2
 
 
-def test_many_contacts_are_written_and_read_as_plain_iterators(aelyst: BlockingGateway[AelystGateway]) -> None:
+def test_bulk_operations_return_plain_iterators(aelyst: BlockingGateway[AelystGateway]) -> None:
     people = [(f"email:{number}@example.com", AelystFields(first_name=str(number))) for number in range(30)]
     assert all(outcome.ok for outcome in aelyst.upsert_many(people, concurrency=8))
     assert all(outcome.ok for outcome in aelyst.update_many(people))
@@ -290,7 +292,7 @@ def test_many_contacts_are_written_and_read_as_plain_iterators(aelyst: BlockingG
     assert not list(aelyst.contacts())
 
 
-def test_input_is_read_in_the_calling_thread_and_no_further_than_the_concurrency() -> None:
+def test_get_many_reads_its_input_lazily_in_the_calling_thread() -> None:
     threads, read = set(), []
 
     def identifiers() -> Iterator[str]:
@@ -302,12 +304,12 @@ def test_input_is_read_in_the_calling_thread_and_no_further_than_the_concurrency
     with BlockingGateway(Memory()) as facade:
         outcomes = facade.get_many(identifiers(), concurrency=2)
         next(outcomes)
-        assert len(read) <= 4  # two workers, one outcome waiting, one handed out
+        assert len(read) <= 4  # two in flight, one outcome waiting, one returned
         assert len(list(outcomes)) == 9
     assert threads == {threading.get_ident()}
 
 
-def test_an_error_of_the_input_is_raised_after_the_outcomes() -> None:
+def test_get_many_raises_an_input_error_after_the_outcomes() -> None:
     def identifiers() -> Iterator[str]:
         yield "id:1"
         raise LookupError("the database is gone")
@@ -320,12 +322,12 @@ def test_an_error_of_the_input_is_raised_after_the_outcomes() -> None:
 
 
 @pytest.mark.parametrize("given", ["id:1", {"id:1": 1}, 5, None, Memory().contacts()])
-def test_many_refuses_what_is_no_iterable_of_items(given: Any) -> None:
+def test_get_many_rejects_other_inputs(given: Any) -> None:
     with BlockingGateway(Memory()) as facade, pytest.raises(ConfigurationError, match="expected an iterable"):
         facade.get_many(given)
 
 
-def test_an_iterator_closed_in_the_loops_thread_does_not_wait_for_itself() -> None:
+def test_iterator_closed_in_the_loop_thread_does_not_deadlock() -> None:
     memory = Memory()
     with BlockingGateway(memory) as facade:
         iterator: Any = facade.contacts()
@@ -333,7 +335,7 @@ def test_an_iterator_closed_in_the_loops_thread_does_not_wait_for_itself() -> No
 
         async def collect() -> None:
             nonlocal iterator
-            iterator = None  # what garbage collection does, in whatever thread it runs
+            iterator = None  # garbage collection may run in any thread
             gc.collect()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -342,7 +344,7 @@ def test_an_iterator_closed_in_the_loops_thread_does_not_wait_for_itself() -> No
         assert memory.cancelled == 1
 
 
-def test_a_sync_reads_a_database_cursor_in_its_own_thread(
+def test_sync_reads_its_rows_in_the_calling_thread(
     aelyst: BlockingGateway[AelystGateway], sandbox: SandboxFixture, tmp_path: Path
 ) -> None:
     database = sqlite3.connect(":memory:")
@@ -378,7 +380,7 @@ def run_program(text: str) -> str:
     return done.stdout
 
 
-def test_a_forked_child_refuses_an_opened_facade_and_opens_new_ones() -> None:
+def test_forked_child_must_open_its_own_facade() -> None:
     out = run_program("""
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         opened, unused = BlockingGateway(Memory()), BlockingGateway(Memory())
@@ -405,7 +407,7 @@ def test_a_forked_child_refuses_an_opened_facade_and_opens_new_ones() -> None:
     ]
 
 
-def test_the_process_exits_cleanly_with_a_facade_left_open() -> None:
+def test_process_exits_cleanly_with_an_open_facade() -> None:
     out = run_program("""
         import threading
         class Slow(Memory):

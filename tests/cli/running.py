@@ -1,4 +1,4 @@
-"""The command in this process, against a sandbox in another one."""
+"""Runs the command in this process, against a sandbox in another process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aelyst_async.cli import main
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """Return the address of a sandbox in another process."""
+    """Return the URL of a sandbox in another process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "aelyst_async", "sandbox", "--port", "0", "--quota", "1000/s"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -35,7 +35,7 @@ class Cli:
     capsys: pytest.CaptureFixture[str]
 
     def __call__(self, *words: str) -> tuple[int, str, str]:
-        """Run a command; return its exit code and what it printed."""
+        """Run a command. Return its exit code, stdout and stderr."""
         code = main(list(words))
         captured = self.capsys.readouterr()
         return code, captured.out, captured.err

@@ -1,4 +1,4 @@
-"""The command line against a real sandbox: what it prints, where, and its exit codes."""
+"""The command line against a real sandbox: output, streams and exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = "email,first_name,custom_fields.Age:number\n"
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """Return the address of a sandbox in another process."""
+    """Return the URL of a sandbox in another process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "aelyst_async", "sandbox", "--port", "0", "--quota", "400/s"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -35,7 +35,7 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
@@ -51,7 +51,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
     return code, captured.out, captured.err
 
 
-def test_sync_again_status_and_one_contact(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_reports_counts_and_a_second_sync_sends_nothing(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     file = people("people.csv", 20, prefix="a")
     Path(file).write_text(Path(file).read_text() + "bad,x,1\n")
     words = ("sync", file, "--to", "sandbox", "--base-url", url)
@@ -60,7 +60,7 @@ def test_sync_again_status_and_one_contact(url: str, capsys: pytest.CaptureFixtu
     assert "    20 created" in out
     assert "1 failed: people.failures.jsonl" in out
     assert "why rows failed:\n     1 × email: not an e-mail address" in out
-    assert all(" rows · " in line for line in err.splitlines()), "no terminal: plain lines"
+    assert all(" rows · " in line for line in err.splitlines()), "plain lines without a terminal"
     assert out.startswith(f"people.csv → sandbox {url} (already running)\n")
     assert json.loads(Path("people.failures.jsonl").read_text())["row"] == 21
 
@@ -69,7 +69,7 @@ def test_sync_again_status_and_one_contact(url: str, capsys: pytest.CaptureFixtu
     assert code == 0
     assert "20 unchanged (no request)" in out
     assert "requests" not in out
-    assert not Path("people.failures.jsonl").exists(), "it is of an earlier run"
+    assert not Path("people.failures.jsonl").exists(), "the file is from an earlier run"
 
     code, out, _ = run(capsys, "sync", "status", "people.csv.sandbox.db")
     assert code == 0
@@ -82,7 +82,7 @@ def test_sync_again_status_and_one_contact(url: str, capsys: pytest.CaptureFixtu
     assert "custom_fields.Age  3" in out
 
 
-def test_json_report_and_plain_progress(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_json_prints_a_report_and_plain_progress(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     file = people("people.csv", 5, prefix="b")
     code, out, err = run(
         capsys, "sync", file, "--to", "sandbox", "--base-url", url, "--json", "--progress", "plain", "--journal", "none"
@@ -94,7 +94,7 @@ def test_json_report_and_plain_progress(url: str, capsys: pytest.CaptureFixture[
     assert [path.name for path in Path().iterdir()] == ["people.csv"]
 
 
-def test_dry_run(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_sends_nothing(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     file = people("people.csv", 5, prefix="c")
     code, out, _ = run(capsys, "sync", file, "--to", "sandbox", "--base-url", url, "--dry-run")
     assert code == 0
@@ -104,17 +104,19 @@ def test_dry_run(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, err) == (1, "aelyst get: no such contact: email:c1@example.com (Contact not found)\n")
 
 
-def test_the_sandbox_is_told_what_the_sync_has_learned(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_reports_its_rate_limiter_to_the_sandbox(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     file = people("learn.csv", 20, prefix="l")
     assert run(capsys, "sync", file, "--to", "sandbox", "--base-url", url, "--progress", "none")[0] == 0
-    told = json.load(urllib.request.urlopen(f"{url}/_sandbox/limiters", timeout=5))
-    newest = min((one for one in told if one["name"] == "aelyst sync"), key=lambda one: one["silent"])
+    reports = json.load(urllib.request.urlopen(f"{url}/_sandbox/limiters", timeout=5))
+    newest = min((one for one in reports if one["name"] == "aelyst sync"), key=lambda one: one["silent"])
     assert newest["ended"]
     limits = {one["endpoint"]: (one["limit"], one["enforced"]["limit"]) for one in newest["buckets"]}
     assert limits["POST /contact/create_or_update/{identifier}"] == (400, 400)
 
 
-def test_an_embedded_sandbox_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sync_starts_an_embedded_sandbox_and_reports_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("aelyst_async.cli.target.SANDBOX_URL", "http://127.0.0.1:9")
     file = people("people.csv", 5, prefix="d")
     code, out, err = run(capsys, "sync", file, "--to", "sandbox", "--progress", "none")
@@ -126,7 +128,7 @@ def test_an_embedded_sandbox_says_so(capsys: pytest.CaptureFixture[str], monkeyp
     assert "start one with: aelyst sandbox" in err
 
 
-def test_write_one_contact(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_create_update_upsert_and_get_one_contact(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     at = ("--to", "sandbox", "--base-url", url)
     fields = ("first_name=Zoë", "custom_fields.Vip:checkbox=yes")
     code, out, _ = run(capsys, "create", "email:zoe@example.com", *fields, *at)
@@ -143,7 +145,9 @@ def test_write_one_contact(url: str, capsys: pytest.CaptureFixture[str]) -> None
     assert run(capsys, "tags", "email:zoe@example.com", "--from", "sandbox", "--base-url", url)[0] == 0
 
 
-def test_dmchamp(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sync_lists_and_messages_work_with_dmchamp(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DMCHAMP_API_KEY", "sandbox-token")
     Path("people.csv").write_text("phoneNumber,firstName\n+60123456789,Ann\n+60123456780,Bo\n")
     at = ("--base-url", f"{url}/dmchamp/v1")
@@ -172,7 +176,7 @@ def test_dmchamp(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
         (COLUMNS, ["--to", "aelyst", "--concurrency", "0"], "--concurrency 0: not a whole number from 1"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(
+def test_invalid_input_prints_one_line_and_exits_2(
     content: str | None, words: list[str], message: str, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -184,12 +188,12 @@ def test_bad_input_is_one_line_and_exit_2(
     assert message in err
     assert err.count("\n") == 1
     assert err.startswith("aelyst sync: ")
-    assert not Path("people.csv.aelyst.db").exists(), "a refused file leaves no journal"
+    assert not Path("people.csv.aelyst.db").exists(), "a rejected file leaves no journal"
     assert out == ""
     assert "secret-token" not in err
 
 
-def test_missing_token_wrong_token_unreachable(
+def test_missing_or_wrong_token_and_no_connection_exit_2(
     url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = people("people.csv", 500, prefix="e")
@@ -207,7 +211,7 @@ def test_missing_token_wrong_token_unreachable(
     assert "wrong-secret" not in err
 
 
-def test_help_version_and_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_version_and_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "--help")[0] == 0
     assert run(capsys, "--version")[1].startswith("aelyst-async ")
     assert run(capsys)[0] == 2
@@ -218,7 +222,7 @@ def test_help_version_and_usage(capsys: pytest.CaptureFixture[str]) -> None:
         assert (code, "usage: aelyst " + command in out) == (0, True)
 
 
-def test_toml_mapping_and_standard_input(
+def test_sync_reads_a_toml_mapping_and_standard_input(
     url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("map.toml").write_text('key = "email"\n[columns]\n"E-Mail" = "email"\nName = "first_name"\nJunk = ""\n')
@@ -235,7 +239,7 @@ def test_toml_mapping_and_standard_input(
     assert "1 created" in out
 
 
-def test_retry_sends_what_was_given_up(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_retry_sends_failed_contacts(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     import urllib.request
 
     fault = json.dumps({"fault": "status,code:400=100%"}).encode()
@@ -267,7 +271,7 @@ def spawn(*words: str) -> subprocess.Popen[str]:
 
 
 def wait_for(journal: str, state: str, count: int) -> None:
-    """Return when the journal has so many contacts in the state, as another process sees it."""
+    """Wait until the journal has at least `count` contacts in the state, as seen by another process."""
     from aelyst_async.sync.journal.history import status
 
     deadline = time.monotonic() + 20
@@ -276,15 +280,15 @@ def wait_for(journal: str, state: str, count: int) -> None:
             try:
                 if status(journal)["contacts"].get(state, 0) >= count:
                     return
-            except Exception:  # noqa: BLE001 - it is being made
+            except Exception:  # noqa: BLE001 - it is being created
                 pass
         time.sleep(0.02)
-    raise AssertionError(f"{journal} never had {count} {state}")
+    raise AssertionError(f"{journal} never had {count} contacts in {state}")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are of POSIX")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_the_same_command_goes_on(
+def test_sync_resumes_after_a_signal(
     number: signal.Signals, code: int, url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = people("people.csv", 3000, prefix=f"g{code}x")
@@ -313,7 +317,7 @@ def test_signal_during_a_command_without_handlers_gives_its_exit_code(
         silent.settimeout(60)
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         process = spawn("get", "email:a@example.com", "--from", "aelyst", "--base-url", address)
-        connection, _ = silent.accept()  # the command waits for an answer now
+        connection, _ = silent.accept()  # the command now waits for a response
         with connection:
             process.send_signal(number)
             _, err = process.communicate(timeout=30)
@@ -322,7 +326,7 @@ def test_signal_during_a_command_without_handlers_gives_its_exit_code(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are of POSIX")
-def test_sigterm_twice_during_the_drain(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_second_sigterm_ends_the_drain_immediately(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     import urllib.request
 
     file = people("people.csv", 300, prefix="h")
@@ -352,7 +356,7 @@ def test_sigterm_twice_during_the_drain(url: str, capsys: pytest.CaptureFixture[
     assert page["total"] == 0
 
 
-def test_two_processes_on_one_journal(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_second_process_on_a_journal_exits_2(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     file = people("people.csv", 3000, prefix="i")
     words = ("sync", file, "--to", "sandbox", "--base-url", url, "--progress", "none")
     process = spawn(*words)
@@ -367,7 +371,7 @@ def test_two_processes_on_one_journal(url: str, capsys: pytest.CaptureFixture[st
     process.communicate(timeout=30)
 
 
-def test_help_is_light() -> None:
+def test_help_imports_no_heavy_package() -> None:
     heavy = ["aiohttp", "cattrs", "rich", "sqlite3", "uvloop", "yarl"]
     code = (
         "import sys\nfrom aelyst_async.cli import main\nmain(['--help'])\n"

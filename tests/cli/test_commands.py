@@ -1,4 +1,4 @@
-"""The commands around a sync: their help, what they list, and errors in the words of the command line."""
+"""The commands besides sync: help, listings, and errors that name flags and variables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cli(url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("form", ["status", "retry"])
-def test_the_forms_of_sync_have_their_own_help(cli: Cli, form: str) -> None:
+def test_sync_subcommands_have_their_own_help(cli: Cli, form: str) -> None:
     code, out, _ = cli("sync", form, "--help")
     assert (code, out.startswith(f"usage: aelyst sync {form}")) == (0, True)
     assert "JOURNAL" in out
@@ -37,14 +37,14 @@ def test_the_forms_of_sync_have_their_own_help(cli: Cli, form: str) -> None:
     )  # fmt: skip
 
 
-def test_help_shows_percent_signs_as_they_are_typed(cli: Cli) -> None:
+def test_help_shows_single_percent_signs(cli: Cli) -> None:
     for words in (("sandbox",), ("sync",), ("sync", "retry")):
         out = cli(*words, "--help")[1]
         assert "%%" not in out
         assert "%" in out
 
 
-def test_writes_offer_only_providers_that_write(cli: Cli) -> None:
+def test_write_commands_offer_only_writable_providers(cli: Cli) -> None:
     readers = {"callab"}
     assert readers < set(provider_names())
     for command in ("create", "update", "upsert", "sync"):
@@ -67,7 +67,7 @@ def test_writes_offer_only_providers_that_write(cli: Cli) -> None:
         ({"AELYST_TOKEN": "t"}, ("--base-url", "https://u:p@a.example"), "the credential goes into AELYST_TOKEN"),
     ],
 )
-def test_errors_speak_of_flags_and_variables(
+def test_configuration_errors_name_flags_and_variables(
     cli: Cli, environment: dict[str, str], words: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in environment.items():
@@ -85,13 +85,13 @@ def test_errors_speak_of_flags_and_variables(
             assert argument not in err
 
 
-def test_a_wrong_credential_names_its_own_variable(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_credential_error_names_its_variable(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DMCHAMP_API_KEY", "wrong")
     code, _, err = cli("get", "email:a@example.com", "--from", "dmchamp", "--base-url", f"{cli.url}/dmchamp/v1")
     assert (code, err.endswith("check DMCHAMP_API_KEY\n")) == (2, True)
 
 
-def test_no_such_contact_says_whom(cli: Cli) -> None:
+def test_missing_contact_error_names_the_identifier(cli: Cli) -> None:
     for words in (
         ("get", "email:nope@example.com", "--from"),
         ("update", "phone:+60123456700", "first_name=A", "--to"),
@@ -100,7 +100,7 @@ def test_no_such_contact_says_whom(cli: Cli) -> None:
         assert (code, f"no such contact: {words[1]} (" in err) == (1, True)
 
 
-def test_the_identifier_keeps_its_kind_in_json(cli: Cli) -> None:
+def test_json_output_keeps_the_kind_of_the_identifier(cli: Cli) -> None:
     words = ("upsert", "phone:+60123456789", "first_name=A", "--to", "sandbox", "--base-url", cli.url, "--json")
     assert json.loads(cli(*words)[1])["identifier"] == "phone:+60123456789"
 
@@ -115,7 +115,7 @@ def test_json_escapes_control_and_bidirectional_characters(cli: Cli) -> None:
     assert "A\\u202eB\\x9b\\u2028\\u200f\\U000e0001Zoë" in out
 
 
-def test_other_apis_of_a_sandbox_for_one_contact(cli: Cli) -> None:
+def test_contact_commands_accept_other_apis_of_a_sandbox(cli: Cli) -> None:
     at = ("sandbox:dmchamp", "--base-url", cli.url)
     assert cli("create", "phone:+60123450001", "first_name=A", "--to", *at)[0] == 0
     assert cli("get", "phone:+60123450001", "--from", *at)[0] == 0
@@ -125,7 +125,7 @@ def test_other_apis_of_a_sandbox_for_one_contact(cli: Cli) -> None:
     assert (code, "give the root of the sandbox" in err) == (2, True)
 
 
-def test_accounts_of_a_sandbox_are_named_by_their_address(cli: Cli) -> None:
+def test_base_url_selects_an_account_of_the_sandbox(cli: Cli) -> None:
     cli.control("accounts", {"name": "mine"}, "POST")
     at = ("--base-url", f"{cli.url}/@mine")
     assert cli("create", "email:only@example.com", "first_name=A", "--to", "sandbox", *at)[0] == 0
@@ -134,7 +134,7 @@ def test_accounts_of_a_sandbox_are_named_by_their_address(cli: Cli) -> None:
     assert "no account 'yours'" in cli("get", "id:1", "--from", "sandbox", "--base-url", f"{cli.url}/@yours")[2]
 
 
-def test_lists_of_providers_and_fields(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_providers_and_fields_commands_list_capabilities(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AELYST_TOKEN", "secret")
     found = {one["name"]: one for one in json.loads(cli("providers", "--json")[1])}
     assert found["aelyst"]["credential"] == "AELYST_TOKEN"
@@ -153,14 +153,14 @@ def test_lists_of_providers_and_fields(cli: Cli, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_completion(cli: Cli, shell: str) -> None:
+def test_completion_prints_a_script_with_commands_and_providers(cli: Cli, shell: str) -> None:
     code, out, _ = cli("completion", shell)
     assert code == 0
     for word in ("sync", "--suggest-mapping", "sandbox", "dmchamp"):
         assert word in out
 
 
-def test_completion_without_shtab_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_without_shtab_prints_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "shtab", None)
     code, out, err = cli("completion", "bash")
     assert (code, out, err) == (2, "", "aelyst completion: shtab is missing: pip install 'aelyst-async[cli]'\n")
@@ -168,7 +168,7 @@ def test_completion_without_shtab_is_one_line(cli: Cli, monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
 @pytest.mark.parametrize("words", [[], ["--json"]])
-def test_the_sandbox_opens_with_a_panel_on_a_terminal_only(words: list[str]) -> None:
+def test_sandbox_prints_a_panel_on_a_terminal_without_json(words: list[str]) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "aelyst_async", "sandbox", "--port", "0", *words],
@@ -188,7 +188,7 @@ def test_the_sandbox_opens_with_a_panel_on_a_terminal_only(words: list[str]) -> 
     assert text.lstrip().startswith(b"{") is bool(words)
 
 
-def test_the_sandbox_reads_contacts_as_a_sync_reads_its_file(cli: Cli, tmp_path: Path) -> None:
+def test_sandbox_seeds_contacts_with_the_column_rules_of_sync(cli: Cli, tmp_path: Path) -> None:
     from aelyst_async.cli.sandbox import _seed
     from aelyst_async.sandbox import Sandbox
 

@@ -1,4 +1,4 @@
-"""`aelyst doctor`: what it finds, its exit codes, and that nothing secret is printed."""
+"""`aelyst doctor`: findings, exit codes, and that no credential is printed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def cli(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
 
 
 async def doctor(*words: str) -> int:
-    """Run the command beside a server in this event loop."""
+    """Run the command in a thread, while this event loop runs a server."""
     return await asyncio.to_thread(main, ["doctor", *words])
 
 
@@ -37,7 +37,7 @@ HTML = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 21
 
 
 def states(out: str) -> dict[str, str]:
-    """Return each check's state."""
+    """Return the state of each check."""
     return {line.split()[1]: line.split()[0] for line in out.splitlines() if line.startswith("  ") and len(line) > 20}
 
 
@@ -96,7 +96,7 @@ def test_doctor_without_a_provider_checks_those_with_a_credential(cli: Cli, monk
         (("--from", "sandbox", "--base-url", "http://127.0.0.1:1"), {}, "no sandbox answers there", 2),
     ],
 )  # fmt: skip
-def test_doctor_says_what_is_wrong_before_the_request(
+def test_doctor_reports_problems_found_before_the_request(
     cli: Cli, words: tuple[str, ...], environment: dict[str, str], message: str, code: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -123,7 +123,7 @@ def test_doctor_says_what_is_wrong_before_the_request(
         (raw(b"SSH-2.0-OpenSSH_9.2\r\n"), "failed   accepted", 1),
     ],
 )
-async def test_doctor_judges_the_answer(
+async def test_doctor_classifies_the_response(
     answer: Any, message: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AELYST_TOKEN", "t0p-secret")
@@ -135,7 +135,7 @@ async def test_doctor_judges_the_answer(
     assert "t0p-secret" not in out
 
 
-async def test_doctor_says_that_a_server_does_not_speak_tls(
+async def test_doctor_reports_a_server_without_tls(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AELYST_TOKEN", "t")
@@ -152,7 +152,7 @@ async def test_doctor_says_that_a_server_does_not_speak_tls(
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Callable[[int], ssl.SSLContext]:
-    """Return a function that makes a server's context with a self-signed certificate for so many days."""
+    """Return a function that makes a server context with a self-signed certificate, valid for `days` days."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed: no certificate can be made")
 
@@ -176,7 +176,7 @@ def certificate(tmp_path: Path) -> Callable[[int], ssl.SSLContext]:
         (True, 3, "warning  tls         TLSv1.3, the certificate is valid until"),
     ],
 )
-async def test_doctor_judges_the_certificate(
+async def test_doctor_checks_the_certificate(
     trusted: bool, days: int, message: str, certificate: Callable[[int], ssl.SSLContext], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -193,7 +193,7 @@ async def test_doctor_judges_the_certificate(
     assert message in capsys.readouterr().out.replace("self signed", "self-signed")
 
 
-def test_the_package_runs_as_the_command() -> None:
+def test_package_runs_with_python_m() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "aelyst_async", "--version"], capture_output=True, text=True, check=True
     )

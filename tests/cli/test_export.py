@@ -1,4 +1,4 @@
-"""`aelyst export`: the command, its words, and the sync that takes the file back."""
+"""`aelyst export`: the command, its output, and a sync of the exported file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONTACTS = [aelyst_contact(number, phone=None if number % 2 else f"+6012345678{n
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Account:
-    """Return an account in memory that every provider's name opens."""
+    """Return an account in memory, opened for every provider name."""
     made = Account(CONTACTS)
 
     async def open_target(provider: str, base_url: str | None, *_: object, **__: object) -> Target:
@@ -35,7 +35,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
     return code, captured.out, captured.err
 
 
-def test_export_says_what_it_wrote(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_prints_a_summary_and_keeps_a_journal(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "export", "--from", "aelyst", "--to", "people.csv")
     assert code == 0
     assert "5 contacts" in out
@@ -45,7 +45,7 @@ def test_export_says_what_it_wrote(account: Account, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "xlsx"])
-def test_export_then_sync_by_the_command_writes_nothing(
+def test_sync_of_an_unchanged_export_sends_nothing(
     account: Account, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     account.contacts_by_id["9"] = aelyst_contact(9, email=None, phone="+60123456780")
@@ -56,7 +56,7 @@ def test_export_then_sync_by_the_command_writes_nothing(
     assert (code, report["unchanged"], account.calls) == (0, 6, {})
 
 
-def test_export_then_sync_sends_the_edited_row(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_of_an_edited_export_sends_the_edited_row(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "export", "--from", "aelyst", "--to", "people.csv")
     file = Path("people.csv")
     file.write_bytes(file.read_bytes().replace(b"P3,", b"Zoe,"))
@@ -72,14 +72,14 @@ def test_export_without_a_journal_names_the_key(account: Account, capsys: pytest
     assert "--journal none --key email" in out
 
 
-def test_export_json_is_for_programs(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_json_prints_a_report(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "export", "--from", "aelyst", "--to", "p.jsonl", "--json", "--progress", "json")
     report = json.loads(out)
     assert (code, report["rows"], report["format"], report["source"]) == (0, 5, "jsonl", "aelyst")
     assert json.loads(err.splitlines()[-1])["done"] == 5
 
 
-def test_export_joins_conditions(
+def test_export_joins_conditions_with_and(
     account: Account, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from aelyst_providers.aelyst import AelystGateway, Field, HasTag
@@ -91,7 +91,7 @@ def test_export_joins_conditions(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--to", "p.txt"], "must end in one of"),
         (["--to", "there.csv"], "--force"),
@@ -101,24 +101,24 @@ def test_export_joins_conditions(
         (["--to", "p.csv", "--journal", "postgresql+asyncpg://db/x"], "an SQLite journal"),
     ],
 )
-def test_export_refuses_before_it_lists(
-    account: Account, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+def test_export_rejects_invalid_options_before_listing(
+    account: Account, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     Path("there.csv").write_text("mine")
     code, out, err = run(capsys, "export", "--from", "aelyst", *words)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert said in err
+    assert message in err
     assert account.calls == {}
     assert Path("there.csv").read_text() == "mine"
 
 
-def test_export_refuses_a_provider_without_a_listing(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_rejects_a_provider_without_listing(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "export", "--from", "dmchamp", "--to", "p.csv")
     assert code == 2
     assert "cannot list contacts" in err
 
 
-def test_sync_takes_the_key_of_the_journal(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_uses_the_key_of_the_export_journal(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "export", "--from", "aelyst", "--to", "people.csv", "--key", "phone")
     code, out, _ = run(capsys, "sync", "people.csv", "--to", "aelyst", "--progress", "none", "--json")
     report: dict[str, Any] = json.loads(out)

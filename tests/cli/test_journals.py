@@ -1,4 +1,4 @@
-"""Honest journals: bound to a sandbox's contents, none left by a refused file, and a status that says what is so."""
+"""Journals: bound to the contents of a sandbox, not left behind by a rejected file, and shown by `sync status`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def cli(url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatc
     return cli
 
 
-def test_a_reset_sandbox_is_another_account(cli: Cli) -> None:
+def test_reset_sandbox_is_another_account(cli: Cli) -> None:
     assert cli.sync("people.csv")[0] == 0
     assert "2 unchanged" in cli.sync("people.csv")[1]
     cli.control("reset", {}, "POST")
@@ -41,14 +41,14 @@ def test_a_reset_sandbox_is_another_account(cli: Cli) -> None:
     assert cli.sync("people.csv", "--journal", "new.db")[0] == 0
 
 
-def test_a_restored_snapshot_is_another_account(cli: Cli) -> None:
+def test_restored_snapshot_is_another_account(cli: Cli) -> None:
     cli.control("snapshots/empty", {}, "PUT")
     assert cli.sync("people.csv")[0] == 0
     cli.control("snapshots/empty/restore", {}, "POST")
     assert cli.sync("people.csv")[0] == 2
 
 
-async def test_a_sandbox_with_a_file_is_the_same_account_after_a_restart(tmp_path: Path) -> None:
+async def test_sandbox_with_a_database_file_keeps_its_instance_id(tmp_path: Path) -> None:
     async with Sandbox(db=tmp_path / "s.db") as first:
         instance = first.instance
         assert first.account("other").instance != instance
@@ -60,7 +60,7 @@ async def test_a_sandbox_with_a_file_is_the_same_account_after_a_restart(tmp_pat
         assert one.instance != other.instance
 
 
-def test_files_of_one_stem_have_different_journals(cli: Cli) -> None:
+def test_files_with_the_same_stem_have_different_journals(cli: Cli) -> None:
     Path("people.jsonl").write_text('{"email": "cy@example.com", "first_name": "Cy"}\n')
     assert cli.sync("people.csv")[0] == cli.sync("people.jsonl")[0] == 0
     assert sorted(path.name for path in Path().glob("*.db")) == ["people.csv.sandbox.db", "people.jsonl.sandbox.db"]
@@ -70,7 +70,7 @@ def test_files_of_one_stem_have_different_journals(cli: Cli) -> None:
     "content",
     ["", "first_name\nAnn\n", "email,Colour,Shape\na@example.com,red,round\n", '{"email": "a@b.co", "x": 1}\n'],
 )
-def test_a_refused_file_leaves_no_journal(cli: Cli, content: str) -> None:
+def test_rejected_file_leaves_no_journal(cli: Cli, content: str) -> None:
     name = "people.jsonl" if content.startswith("{") else "people.csv"
     Path("people.csv").unlink()
     Path(name).write_text(content)
@@ -79,14 +79,14 @@ def test_a_refused_file_leaves_no_journal(cli: Cli, content: str) -> None:
     assert [path.name for path in Path().iterdir()] == [name]
 
 
-def test_the_probe_is_not_in_the_sandbox_log(cli: Cli) -> None:
+def test_sandbox_log_does_not_contain_the_probe_request(cli: Cli) -> None:
     cli.control("requests", method="DELETE")
     cli("get", "email:ann@example.com", "--from", "sandbox", "--base-url", cli.url)
     paths = [one["path"] for one in cli.control("requests")["requests"]]
     assert paths == ["/contact/email:ann@example.com"]
 
 
-def test_status_says_plainly_what_is_so(cli: Cli) -> None:
+def test_status_shows_counts_and_the_last_run(cli: Cli) -> None:
     assert cli.sync("people.csv", "--journal", "s.db")[0] == 0
     _, out, _ = cli("sync", "status", "s.db")
     assert out.startswith(
@@ -104,7 +104,7 @@ def test_status_says_plainly_what_is_so(cli: Cli) -> None:
     assert found["counts"] == {"sent": 1, "waiting": 1, "in_doubt": 0, "failed": 0}
 
 
-def test_a_run_whose_process_is_gone_is_dead(cli: Cli) -> None:
+def test_status_of_a_run_without_its_process_is_died(cli: Cli) -> None:
     assert cli.sync("people.csv", "--journal", "s.db")[0] == 0
     gone = json.loads(subprocess.check_output([sys.executable, "-c", IDENTITY], text=True))
     for process, state in ((gone, "died"), (identity(), "running"), ({**identity(), "host": "elsewhere"}, "unknown")):
@@ -124,7 +124,7 @@ IDENTITY = "import json\nfrom aelyst_async.sync.journal.process import identity\
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes of Linux")
-def test_a_process_id_that_is_used_again_is_another_process() -> None:
+def test_lives_distinguishes_reused_process_ids() -> None:
     assert lives(identity()) is True
     assert lives({**identity(), "started": "another boot 1"}) is False
     child = subprocess.Popen([sys.executable, "-c", "pass"])
@@ -141,7 +141,7 @@ def test_a_process_id_that_is_used_again_is_another_process() -> None:
         "UPDATE contact SET state = 'BOGUS'",
     ],
 )  # fmt: skip
-def test_damaged_entries_are_one_clear_line(cli: Cli, statement: str) -> None:
+def test_damaged_journal_prints_one_line(cli: Cli, statement: str) -> None:
     assert cli.sync("people.csv", "--journal", "s.db")[0] == 0
     with sqlite3.connect("s.db") as journal:
         journal.execute(statement)
@@ -149,12 +149,12 @@ def test_damaged_entries_are_one_clear_line(cli: Cli, statement: str) -> None:
     for words in (("status", "s.db"), ("retry", "s.db", "--progress", "none")):
         code, _, err = cli("sync", *words)
         if words[0] == "retry" and ("started" in statement or "contact" in statement or '"created"' in statement):
-            continue  # what it does not read does not disturb it
+            continue  # retry does not read this value
         assert (code, err.count("\n")) == (2, 1), err
         assert err.startswith(f"aelyst sync {words[0]}: s.db is damaged")
 
 
-def test_another_database_as_the_journal_is_one_clear_line(cli: Cli) -> None:
+def test_foreign_database_as_journal_prints_one_line(cli: Cli) -> None:
     with sqlite3.connect("other.db") as other:
         other.execute("CREATE TABLE job (id)")
         other.execute(f"PRAGMA application_id = {0x61656C79}")
@@ -167,7 +167,7 @@ def test_another_database_as_the_journal_is_one_clear_line(cli: Cli) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names of bytes")
-def test_file_names_that_are_not_utf_8_in_all_outputs(cli: Cli) -> None:
+def test_non_utf8_file_names_are_escaped_in_all_outputs(cli: Cli) -> None:
     name = os.fsdecode(b"p\xff\xfe.csv")
     Path(name).write_text(TABLE + "bad,x\n")
     for words in ((), ("--json",), ("--dry-run",), ("--dry-run", "--json"), ("--suggest-mapping",)):

@@ -1,4 +1,4 @@
-"""`aelyst sync --delete-missing`: its options, the question on a terminal, and what is printed."""
+"""`aelyst sync --delete-missing`: options, confirmation on a terminal, and output."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORDS = ["sync", "p.csv", "--to", "aelyst", "--progress", "none"]
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Account:
-    """Return an account of four contacts in memory; the file has two of them."""
+    """Return an account of four contacts in memory. The file has two of them."""
     made = Account([aelyst_contact(number) for number in range(1, 5)])
 
     async def open_target(provider: str, base_url: str | None, *_: object, **__: object) -> Target:
@@ -51,14 +51,16 @@ def test_delete_missing_needs_yes_without_a_terminal(account: Account, capsys: p
     assert not Path("p.csv.aelyst.db").exists()
 
 
-def test_delete_missing_with_yes(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+def test_delete_missing_with_yes_deletes_without_a_question(
+    account: Account, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, out, _ = run(capsys, "--delete-missing", "--yes", "--max-deletes", "50%")
     assert code == 0
     assert "2 contacts of the account are not in the file; 2 deleted" in out
     assert sorted(account.contacts_by_id) == ["1", "2"]
 
 
-def test_delete_missing_default_limit_is_cautious(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+def test_delete_missing_default_limit_is_ten_percent(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--delete-missing", "--yes")
     assert code == 1
     assert "2 of 4 contacts are not in the source, more than --max-deletes 10% allows (0)" in out
@@ -66,7 +68,7 @@ def test_delete_missing_default_limit_is_cautious(account: Account, capsys: pyte
     assert len(account.contacts_by_id) == 4
 
 
-def test_delete_missing_dry_run_names_them(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+def test_delete_missing_dry_run_lists_the_contacts(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--delete-missing", "--dry-run", "--max-deletes", "2")
     assert code == 0
     assert "2 contacts of the account are not in the file and would be deleted:" in out
@@ -74,13 +76,13 @@ def test_delete_missing_dry_run_names_them(account: Account, capsys: pytest.Capt
     assert (len(account.contacts_by_id), account.writes) == (4, 0)
 
 
-def test_delete_missing_json(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+def test_delete_missing_json_report_has_the_counts(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "--delete-missing", "--yes", "--max-deletes", "2", "--json")
     report = json.loads(out)
     assert (report["missing"], report["deleted"], report["not_deleted"]) == (2, 2, None)
 
 
-def test_delete_missing_says_why_nothing_was_deleted(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+def test_delete_missing_explains_why_nothing_was_deleted(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     file = Path("p.csv")
     file.write_text(file.read_text().rstrip("\n"))
     code, out, _ = run(capsys, "--delete-missing", "--yes", "--max-deletes", "2")
@@ -89,7 +91,7 @@ def test_delete_missing_says_why_nothing_was_deleted(account: Account, capsys: p
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--max-deletes", "5"], "--max-deletes needs --delete-missing"),
         (["--yes"], "--yes needs --delete-missing"),
@@ -99,15 +101,15 @@ def test_delete_missing_says_why_nothing_was_deleted(account: Account, capsys: p
         (["--delete-missing", "--yes", "--journal", "none"], "needs a journal"),
     ],
 )
-def test_delete_missing_refuses_options(
-    account: Account, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+def test_delete_missing_rejects_invalid_options(
+    account: Account, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     code, out, err = run(capsys, *words)
     assert (code, out, account.calls) == (2, "", {})
-    assert said in err
+    assert message in err
 
 
-def test_delete_missing_refuses_a_file_of_failed_rows(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+def test_delete_missing_rejects_a_failures_file(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     Path("p.failures.csv").write_text("email,first_name,error\np1@example.com,P1,x\n")
     code = main(["sync", "p.failures.csv", "--to", "aelyst", "--delete-missing", "--yes"])
     assert code == 2
@@ -115,7 +117,9 @@ def test_delete_missing_refuses_a_file_of_failed_rows(account: Account, capsys: 
     assert account.calls == {}
 
 
-def test_delete_missing_refuses_a_provider_that_cannot(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+def test_delete_missing_rejects_a_provider_without_listing(
+    account: Account, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["sync", "p.csv", "--to", "dmchamp", "--delete-missing", "--yes"]) == 2
     assert "list contacts, which --delete-missing needs" in capsys.readouterr().err
     assert account.calls == {}
@@ -157,7 +161,7 @@ class Terminal:
 
 @pytest.fixture
 def sandbox(url: str, tmp_path: Path) -> Any:
-    """Return a function that lists the sandbox' e-mail addresses; it has three contacts, the file has one."""
+    """Return a function that lists the e-mail addresses of the sandbox. It has three contacts, the file has one."""
     from tests.cli.running import Cli
 
     cli = Cli(url, None)  # type: ignore[arg-type]
@@ -169,7 +173,7 @@ def sandbox(url: str, tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 1), ("n\n", 1, 3), ("\n", 1, 3)])
-def test_delete_missing_asks_on_a_terminal(
+def test_delete_missing_asks_for_confirmation_on_a_terminal(
     url: str, sandbox: Any, tmp_path: Path, answer: str, code: int, left: int
 ) -> None:
     terminal = Terminal(url, tmp_path)
@@ -181,7 +185,7 @@ def test_delete_missing_asks_on_a_terminal(
     assert len(sandbox()) == left
 
 
-def test_delete_missing_question_ends_with_ctrl_c(url: str, sandbox: Any, tmp_path: Path) -> None:
+def test_delete_missing_confirmation_can_be_interrupted(url: str, sandbox: Any, tmp_path: Path) -> None:
     terminal = Terminal(url, tmp_path)
     terminal.until("delete them? [y/N]")
     terminal.process.send_signal(signal.SIGINT)

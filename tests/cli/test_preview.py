@@ -1,4 +1,4 @@
-"""What is shown before a sync and after it: the preview, the guesses, the changes, and all problems of a header."""
+"""Output before and after a sync: preview, matched columns, changes, and problems of a header."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def test_dry_run_shows_target_columns_rows_and_problems(cli: Cli) -> None:
     assert "     2 would be created\n" in out
     assert "     1 × Mobile Phone: not a phone number\n         in row 2, line 3: '0123'" in out
     assert "(row 1: '+60 12 345 6789' → '+60123456789')" in out
-    assert [path.name for path in Path().iterdir()] == ["people.csv"], "a dry run leaves nothing behind"
+    assert [path.name for path in Path().iterdir()] == ["people.csv"], "a dry run writes no file"
 
 
-def test_dry_run_as_json(cli: Cli) -> None:
+def test_dry_run_json_has_the_preview(cli: Cli) -> None:
     code, out, _ = cli.sync("people.csv", "--dry-run", "--ignore-unknown", "--json")
     report = json.loads(out)
     preview = report["preview"]
@@ -54,7 +54,7 @@ def test_dry_run_as_json(cli: Cli) -> None:
     assert report["changes"][0]["before"] == "'+60 12 345 6789'"
 
 
-def test_the_summary_says_guesses_changes_and_where_rows_failed(cli: Cli) -> None:
+def test_summary_shows_matches_changes_and_failed_rows(cli: Cli) -> None:
     code, out, _ = cli.sync("people.csv", "--ignore-unknown")
     assert code == 1
     assert (
@@ -67,7 +67,7 @@ def test_the_summary_says_guesses_changes_and_where_rows_failed(cli: Cli) -> Non
     assert "values that were changed:\n" in out
 
 
-def test_one_answer_holds_all_problems_of_a_header_and_the_command_that_solves_them(cli: Cli) -> None:
+def test_header_error_lists_all_problems_with_their_flags(cli: Cli) -> None:
     Path("people.csv").write_text("email,tags,Foo,first_name\na@example.com,x,y,Ann\n")
     code, out, err = cli.sync("people.csv")
     assert (code, out) == (2, "")
@@ -92,7 +92,7 @@ def test_suggest_mapping_needs_no_sandbox_and_no_credential(
     assert "custom_fields.Notes" in out
 
 
-def test_value_flags(cli: Cli) -> None:
+def test_value_flags_affect_the_preview(cli: Cli) -> None:
     Path("people.csv").write_text(
         "Title line\nemail;Born;Vip;phone\na@example.com;24/12/1990;ja;012-345 6789\n;1/2/1990;nein;+60123456781\n"
     )
@@ -108,7 +108,7 @@ def test_value_flags(cli: Cli) -> None:
     assert first["values"]["phone"] == "+60123456789"
 
 
-def test_other_apis_of_the_sandbox(cli: Cli) -> None:
+def test_sync_accepts_other_apis_of_the_sandbox(cli: Cli) -> None:
     code, out, err = cli.sync("people.csv", "--ignore-unknown", "--key", "phone", to="sandbox:dmchamp")
     assert code == 1, err
     assert out.startswith(f"people.csv → sandbox:dmchamp {cli.url} (already running)\n")
@@ -120,7 +120,7 @@ def test_other_apis_of_the_sandbox(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("width", [60, 120])
-def test_every_screen_fits_its_terminal(
+def test_preview_fits_the_terminal_width(
     cli: Cli, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import sys
@@ -133,4 +133,4 @@ def test_every_screen_fits_its_terminal(
     assert code == 1
     plain = re.sub(r"\x1b\[[0-9;]*m", "", out)
     assert [line for line in plain.splitlines() if len(line) > width] == []
-    assert "Notes [red]" in out, "the file's text is no markup"
+    assert "Notes [red]" in out, "text of the file is not read as markup"

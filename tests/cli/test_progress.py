@@ -1,4 +1,4 @@
-"""How a running sync is shown: on terminals of any width, and where there is none."""
+"""Progress of a running sync: on terminals of different widths, and without a terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOME = progress(total=12_345, created=6_789, failed=3, in_flight=64, waiting=12,
 
 
 @pytest.mark.parametrize(("width", "bar"), [(60, False), (120, True)])
-def test_the_bar_goes_on_a_narrow_terminal_and_the_count_stays(
+def test_progress_hides_the_bar_on_a_narrow_terminal(
     width: int, bar: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
@@ -39,7 +39,7 @@ def test_the_bar_goes_on_a_narrow_terminal_and_the_count_stays(
     assert "123/s" in shown
 
 
-def test_without_a_terminal_the_lines_are_plain_and_json_is_chosen_by_name(
+def test_make_view_chooses_the_view_by_name_and_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     view = make_view("auto")

@@ -1,4 +1,4 @@
-"""The command's own streams: pipes that are silent, closed or full, and signals while it waits for one."""
+"""The standard streams of the command: silent, closed and full ones, and signals while it waits for input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from aelyst_async.cli import main
 from aelyst_async.sync.journal import Journal
-from tests.cli.test_odd_answers import Serve, serve
+from tests.cli.test_unusual_responses import Serve, serve
 from tests.servers import reply
 
 __all__ = ["serve"]
@@ -28,13 +28,15 @@ UPDATED = reply(200, {"contactId": 1})
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("source", ["-", "pipe", "nobody writes"])
-def test_a_silent_pipe_can_be_interrupted(serve: Serve, source: str, number: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize("source", ["-", "pipe", "no writer"])
+def test_sync_from_a_silent_pipe_can_be_interrupted(
+    serve: Serve, source: str, number: signal.Signals, code: int
+) -> None:
     serve(UPDATED)
     os.mkfifo("pipe")
     Journal.open("s.db").close()
@@ -44,7 +46,7 @@ def test_a_silent_pipe_can_be_interrupted(serve: Serve, source: str, number: sig
     )  # fmt: skip
     writer = os.open("pipe", os.O_RDWR) if source == "pipe" else None
     try:
-        while not Path("s.db-wal").exists():  # a journal that exists is opened just before the source is read
+        while not Path("s.db-wal").exists():  # an existing journal is opened just before the source is read
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(number)
@@ -57,7 +59,7 @@ def test_a_silent_pipe_can_be_interrupted(serve: Serve, source: str, number: sig
     assert "stopped early: interrupted" in out
 
 
-def test_a_pipe_is_read_once_and_synced_whole(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_reads_a_pipe_once(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     serve(UPDATED)
     os.mkfifo("pipe")
     for words in ("5 created", "5 unchanged (no request)"):
@@ -70,8 +72,8 @@ def test_a_pipe_is_read_once_and_synced_whole(serve: Serve, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams(serve: Serve, closed: str) -> None:
-    """A bare cron closes them; the numbers would go to sockets, which libuv answers with an abort."""
+def test_sync_works_with_closed_standard_streams(serve: Serve, closed: str) -> None:
+    """A plain cron job closes them. Sockets would then get their numbers, which makes libuv abort."""
     serve(UPDATED)
     Path("people.csv").write_text(TABLE)
     command = f'"{sys.executable}" -m aelyst_async sync people.csv --to aelyst --json {closed}'
@@ -80,8 +82,10 @@ def test_closed_streams(serve: Serve, closed: str) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_full_disk_behind_the_streams(serve: Serve, monkeypatch: pytest.MonkeyPatch, unbuffered: str) -> None:
-    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)  # empty: what is printed is still there when Python ends
+def test_full_device_behind_the_standard_streams_is_reported(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, unbuffered: str
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)  # empty: the output is flushed only when Python exits
     serve(UPDATED)
     Path("people.csv").write_text(TABLE)
     for redirected, code, words in (

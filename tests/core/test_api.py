@@ -1,6 +1,6 @@
-"""The public names with their signatures, against the stored snapshot: a change of the API is a line of a diff.
+"""Compares the public names and signatures with the stored snapshot, so that an API change shows up as a diff.
 
-`make api` writes the snapshot anew. Read from the sources by griffe, so annotations are as they are written.
+`make api` regenerates the snapshot. griffe reads the sources, so annotations appear as they are written.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _parameters(function: Any) -> Iterator[str]:
             yield "/"
 
 
-def test_the_public_api_is_the_one_of_the_snapshot() -> None:
+def test_public_api_matches_snapshot() -> None:
     pytest.importorskip("griffe")
     diff = difflib.unified_diff(
         SNAPSHOT.read_text("utf-8").splitlines(), snapshot().splitlines(), "api.txt", "the sources", n=0, lineterm=""

@@ -1,4 +1,4 @@
-"""Many at once: order, bounds, failing inputs, and leaving in the middle. In virtual time, over a gateway of air."""
+"""`get_many` and `upsert_many`: order, bounds, failing inputs and early exit. In virtual time, with a fake gateway."""
 
 from __future__ import annotations
 
@@ -31,21 +31,24 @@ from tests.virtual_time import run, virtual
 pytestmark = pytest.mark.hostile
 
 
-class Odd(BaseException):
-    """An exception that is no `Exception`."""
+class CustomBaseException(BaseException):
+    """Derives from `BaseException`, not from `Exception`."""
 
 
 RAISED: dict[str, BaseException] = {
-    "exit": SystemExit(3), "interrupt": KeyboardInterrupt(), "odd": Odd(), "generator": GeneratorExit(),
-}  # fmt: skip
+    "exit": SystemExit(3),
+    "interrupt": KeyboardInterrupt(),
+    "custom": CustomBaseException(),
+    "generator": GeneratorExit(),
+}
 if sys.version_info >= (3, 11):
-    RAISED["group"] = BaseExceptionGroup("several", [SystemExit(1), Odd()])  # noqa: F821 - new in 3.11
+    RAISED["group"] = BaseExceptionGroup("several", [SystemExit(1), CustomBaseException()])  # noqa: F821 - new in 3.11
 
 
-class AirGateway:
-    """Answers after a moment, without a server; an id that ends in 7 is not found."""
+class FakeGateway:
+    """Answers after a short random delay, without a server. An id that ends in 7 is not found."""
 
-    provider = "air"
+    provider = "fake"
 
     def __init__(self, pause: float = 0.01) -> None:
         self.pause = pause
@@ -66,16 +69,16 @@ class AirGateway:
             raise
         finally:
             self.in_flight -= 1
-        who = parse_identifier(identifier)
-        if who.value.endswith("7"):
+        parsed = parse_identifier(identifier)
+        if parsed.value.endswith("7"):
             raise errors.ContactNotFoundError(status=404)
-        if who.value == "bug":
+        if parsed.value == "bug":
             raise ZeroDivisionError("a bug")
-        if who.value == "cancelled":
+        if parsed.value == "cancelled":
             raise asyncio.CancelledError
-        if who.value in RAISED:
-            raise RAISED[who.value]
-        return Contact(id=who.value)
+        if parsed.value in RAISED:
+            raise RAISED[parsed.value]
+        return Contact(id=parsed.value)
 
     async def create(self, fields: ContactFields, *, identifier: Identifier | str | None = None) -> WriteReceipt:
         raise NotImplementedError
@@ -94,16 +97,16 @@ def ids(count: int) -> Iterator[str]:
     return (f"id:{number}" for number in range(count))
 
 
-async def alone() -> None:
-    """Assert that no task but the test's own is left."""
+async def assert_no_other_tasks() -> None:
+    """Assert that the test's own task is the only one."""
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 7, 64, 1_000])
 @virtual
-async def test_each_item_has_one_outcome(concurrency: int) -> None:
-    gateway = AirGateway()
+async def test_get_many_yields_one_outcome_per_item(concurrency: int) -> None:
+    gateway = FakeGateway()
     outcomes = [outcome async for outcome in get_many(gateway, ids(300), concurrency=concurrency)]
     assert sorted(str(outcome.identifier) for outcome in outcomes) == sorted(ids(300))
     for outcome in outcomes:
@@ -111,18 +114,18 @@ async def test_each_item_has_one_outcome(concurrency: int) -> None:
         assert outcome.ok is not str(outcome.identifier).endswith("7")
         assert outcome.value is None or f"id:{outcome.value.id}" == outcome.identifier
     assert gateway.peak == min(concurrency, 300)
-    await alone()
+    await assert_no_other_tasks()
 
 
 @virtual
-async def test_one_at_a_time_keeps_the_order() -> None:
-    outcomes = [outcome.identifier async for outcome in get_many(AirGateway(), ids(50), concurrency=1)]
+async def test_get_many_with_concurrency_one_keeps_input_order() -> None:
+    outcomes = [outcome.identifier async for outcome in get_many(FakeGateway(), ids(50), concurrency=1)]
     assert outcomes == list(ids(50))
 
 
 @virtual
-async def test_outcomes_come_as_they_finish() -> None:
-    gateway = AirGateway(pause=1.0)
+async def test_get_many_yields_outcomes_as_they_finish() -> None:
+    gateway = FakeGateway(pause=1.0)
     began = asyncio.get_running_loop().time()
     times = []
     async for _ in get_many(gateway, ids(64), concurrency=64):
@@ -133,22 +136,22 @@ async def test_outcomes_come_as_they_finish() -> None:
 
 
 @virtual
-async def test_upsert_many() -> None:
+async def test_upsert_many_yields_one_outcome_per_pair() -> None:
     pairs = ((f"id:{number}", ContactFields(first_name=f"N{number}")) for number in range(100))
-    outcomes = [outcome async for outcome in upsert_many(AirGateway(), pairs)]
+    outcomes = [outcome async for outcome in upsert_many(FakeGateway(), pairs)]
     assert len(outcomes) == 100
     for outcome in outcomes:
         assert outcome.value is None or outcome.value.message == f"N{outcome.value.contact_id}"
 
 
 @virtual
-async def test_no_input() -> None:
-    assert [outcome async for outcome in get_many(AirGateway(), [])] == []
+async def test_get_many_yields_nothing_for_empty_input() -> None:
+    assert [outcome async for outcome in get_many(FakeGateway(), [])] == []
 
 
 @virtual
-async def test_an_endless_input_is_not_pulled_ahead() -> None:
-    """100,000 items, eight at a time: never more than sixteen have been taken and not yet been given out."""
+async def test_get_many_pulls_at_most_twice_the_concurrency_ahead() -> None:
+    """With concurrency 8, at most 16 of 100,000 items have been pulled and not yet been yielded."""
     pulled = 0
 
     def counted() -> Iterator[str]:
@@ -157,20 +160,20 @@ async def test_an_endless_input_is_not_pulled_ahead() -> None:
             pulled += 1
             yield f"id:{number}"
 
-    given_out = 0
+    yielded = 0
     ahead = 0
-    async for _ in get_many(AirGateway(), counted(), concurrency=8):
-        given_out += 1
-        ahead = max(ahead, pulled - given_out)
-        if given_out % 1_000 == 0:
+    async for _ in get_many(FakeGateway(), counted(), concurrency=8):
+        yielded += 1
+        ahead = max(ahead, pulled - yielded)
+        if yielded % 1_000 == 0:
             await asyncio.sleep(1)  # a slow consumer slows the workers down
-            assert pulled - given_out <= 16
-    assert given_out == pulled == 100_000
+            assert pulled - yielded <= 16
+    assert yielded == pulled == 100_000
     assert ahead <= 16
 
 
 class Source:
-    """An async iterable that says what became of it."""
+    """An async iterable that records whether it was closed."""
 
     def __init__(self, count: int, *, fails_at: int | None = None) -> None:
         self.count = count
@@ -189,22 +192,22 @@ class Source:
 
 
 @virtual
-async def test_async_iterables() -> None:
+async def test_get_many_accepts_async_iterables_and_closes_them() -> None:
     source = Source(100)
-    assert len([outcome async for outcome in get_many(AirGateway(), source.items(), concurrency=8)]) == 100
+    assert len([outcome async for outcome in get_many(FakeGateway(), source.items(), concurrency=8)]) == 100
     assert source.closed
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
 @virtual
-async def test_a_failing_input_loses_nothing_that_was_taken(kind: str) -> None:
+async def test_get_many_yields_all_pulled_items_before_the_input_error(kind: str) -> None:
     source = Source(100, fails_at=20)
 
     def plain() -> Iterator[str]:
         yield from ids(20)
         raise OSError("the file ends here")
 
-    gateway = AirGateway()
+    gateway = FakeGateway()
     outcomes: list[Any] = []
     items: Any = source.items() if kind == "async" else plain()
 
@@ -216,13 +219,13 @@ async def test_a_failing_input_loses_nothing_that_was_taken(kind: str) -> None:
         await collect()
     assert sorted(outcome.identifier for outcome in outcomes) == sorted(ids(20))
     assert gateway.cancelled == 0
-    await alone()
+    await assert_no_other_tasks()
 
 
 @pytest.mark.parametrize(("item", "kind"), [("id:bug", ZeroDivisionError), ("id:cancelled", asyncio.CancelledError)])
 @virtual
-async def test_what_is_not_ours_ends_the_run(item: str, kind: type[BaseException]) -> None:
-    gateway = AirGateway()
+async def test_get_many_stops_on_errors_other_than_contacts_errors(item: str, kind: type[BaseException]) -> None:
+    gateway = FakeGateway()
 
     def items() -> Iterator[str]:
         yield from ids(5)
@@ -234,24 +237,24 @@ async def test_what_is_not_ours_ends_the_run(item: str, kind: type[BaseException
             pass
     assert gateway.in_flight == 0
     assert gateway.calls < 100
-    await alone()
+    await assert_no_other_tasks()
 
 
 @virtual
-async def test_leaving_in_the_middle() -> None:
-    gateway, source = AirGateway(), Source(1_000)
+async def test_get_many_cancels_calls_when_closed_early() -> None:
+    gateway, source = FakeGateway(), Source(1_000)
     async with aclosing(get_many(gateway, source.items(), concurrency=16)) as outcomes:
         async for _ in outcomes:
             break
     assert gateway.in_flight == 0
     assert gateway.cancelled > 0
     assert source.closed
-    await alone()
+    await assert_no_other_tasks()
 
 
 @virtual
-async def test_an_error_of_the_consumer() -> None:
-    gateway = AirGateway()
+async def test_get_many_cancels_calls_when_the_consumer_raises() -> None:
+    gateway = FakeGateway()
 
     async def consume() -> None:
         async with aclosing(get_many(gateway, ids(1_000), concurrency=16)) as outcomes:
@@ -261,23 +264,23 @@ async def test_an_error_of_the_consumer() -> None:
     with pytest.raises(KeyError):
         await consume()
     assert gateway.in_flight == 0
-    await alone()
+    await assert_no_other_tasks()
 
 
 @virtual
-async def test_break_without_closing_is_cleaned_up_too() -> None:
-    gateway = AirGateway()
+async def test_get_many_cancels_calls_when_garbage_collected() -> None:
+    gateway = FakeGateway()
     async for _ in get_many(gateway, ids(1_000), concurrency=16):
         break
     gc.collect()
     await asyncio.sleep(0.1)
     assert gateway.in_flight == 0
-    await alone()
+    await assert_no_other_tasks()
 
 
 @virtual
-async def test_cancelling_the_consumer() -> None:
-    gateway, source = AirGateway(pause=100), Source(1_000)
+async def test_get_many_cancels_calls_when_the_consumer_is_cancelled() -> None:
+    gateway, source = FakeGateway(pause=100), Source(1_000)
 
     async def consume() -> None:
         async for _ in get_many(gateway, source.items(), concurrency=16):
@@ -291,32 +294,32 @@ async def test_cancelling_the_consumer() -> None:
     assert gateway.in_flight == 0
     assert gateway.cancelled == 16
     assert source.closed
-    await alone()
+    await assert_no_other_tasks()
 
 
 @pytest.mark.parametrize("concurrency", [0, -1, None, "8", 1.5, True])
-def test_a_concurrency_that_cannot_be_is_refused_at_once(concurrency: Any) -> None:
+def test_get_many_and_upsert_many_reject_invalid_concurrency(concurrency: Any) -> None:
     for many in (get_many, upsert_many):
         with pytest.raises(errors.ConfigurationError, match="concurrency"):
-            many(AirGateway(), [], concurrency=concurrency)
+            many(FakeGateway(), [], concurrency=concurrency)
 
 
 @virtual
-async def test_what_is_no_iterable() -> None:
+async def test_get_many_rejects_non_iterables() -> None:
     with pytest.raises(TypeError):
-        async for _ in get_many(AirGateway(), 5):  # type: ignore[arg-type]
+        async for _ in get_many(FakeGateway(), 5):  # type: ignore[arg-type]
             pass
 
 
 @pytest.mark.parametrize("items", ["id:1", b"id:1", {"id:1": ContactFields()}])
-def test_what_is_not_many_is_refused_at_once(items: Any) -> None:
-    """A text would be taken letter by letter, a mapping by its keys."""
+def test_get_many_and_upsert_many_reject_strings_and_mappings(items: Any) -> None:
+    """Iterating would give the characters of a `str` and the keys of a mapping."""
     for make in (get_many, upsert_many):
         with pytest.raises(errors.ConfigurationError, match=r"expected an iterable"):
-            make(AirGateway(), items)
+            make(FakeGateway(), items)
 
 
-def test_outcomes_are_values() -> None:
+def test_outcomes_are_immutable_and_hashable() -> None:
     error = errors.ContactNotFoundError(status=404)
     success, failure = Success("id:1", 1), Failure("id:1", error)
     assert (success.ok, success.value, success.error) == (True, 1, None)
@@ -334,8 +337,8 @@ def test_outcomes_are_values() -> None:
             assert (identifier, reason) == ("id:1", error)
 
 
-async def caught(many: AsyncGenerator[Any, None], taken: list[Any]) -> BaseException | None:
-    """Return what ends the iteration: some exceptions would end the loop once they leave the task."""
+async def iterate_until_error(many: AsyncGenerator[Any, None], taken: list[Any]) -> BaseException | None:
+    """Return the exception that ends the iteration. Some would stop the event loop if they left the task."""
     try:
         async for outcome in many:
             taken.append(outcome)
@@ -347,8 +350,8 @@ async def caught(many: AsyncGenerator[Any, None], taken: list[Any]) -> BaseExcep
 @pytest.mark.parametrize("name", RAISED)
 @pytest.mark.parametrize("concurrency", [1, 4, 64])
 @virtual
-async def test_get_many_raises_what_is_no_exception_and_leaves_nothing_behind(name: str, concurrency: int) -> None:
-    gateway = AirGateway()
+async def test_get_many_reraises_base_exceptions_and_leaves_no_task(name: str, concurrency: int) -> None:
+    gateway = FakeGateway()
 
     def items() -> Iterator[str]:
         yield from ids(5)
@@ -356,17 +359,17 @@ async def test_get_many_raises_what_is_no_exception_and_leaves_nothing_behind(na
         yield from ids(100_000)
 
     taken: list[Any] = []
-    assert await caught(get_many(gateway, items(), concurrency=concurrency), taken) is RAISED[name]
+    assert await iterate_until_error(get_many(gateway, items(), concurrency=concurrency), taken) is RAISED[name]
     assert gateway.in_flight == 0
     assert gateway.calls < 200
-    await alone()
+    await assert_no_other_tasks()
 
 
 @pytest.mark.parametrize("name", RAISED)
 @pytest.mark.parametrize("kind", ["async", "sync"])
 @virtual
-async def test_upsert_many_raises_what_is_no_exception_of_its_input(name: str, kind: str) -> None:
-    gateway = AirGateway()
+async def test_upsert_many_reraises_base_exceptions_of_its_input(name: str, kind: str) -> None:
+    gateway = FakeGateway()
 
     def plain() -> Iterator[Any]:
         yield from ((f"id:{number}", ContactFields(first_name="N")) for number in range(20))
@@ -378,27 +381,27 @@ async def test_upsert_many_raises_what_is_no_exception_of_its_input(name: str, k
             yield item
 
     items: Any = plain() if kind == "sync" else one_by_one()
-    assert await caught(upsert_many(gateway, items, concurrency=8), []) is RAISED[name]
+    assert await iterate_until_error(upsert_many(gateway, items, concurrency=8), []) is RAISED[name]
     assert gateway.in_flight == 0
-    await alone()
+    await assert_no_other_tasks()
 
 
 @virtual
-async def test_cancelling_twice_leaves_nothing_behind() -> None:
-    class Slow(AirGateway):
+async def test_get_many_leaves_no_task_after_repeated_cancellation() -> None:
+    class Slow(FakeGateway):
         async def get(self, identifier: Identifier | str) -> Contact:
             try:
                 return await super().get(identifier)
             finally:
-                await asyncio.sleep(1)  # it needs a moment to stop
+                await asyncio.sleep(1)  # cancellation takes a second
 
     gateway = Slow(pause=100)
-    task = asyncio.create_task(caught(get_many(gateway, ids(100), concurrency=8), []))
+    task = asyncio.create_task(iterate_until_error(get_many(gateway, ids(100), concurrency=8), []))
     for _ in range(3):
         await asyncio.sleep(0.3)
         task.cancel()
     assert isinstance(await task, asyncio.CancelledError)
-    await alone()
+    await assert_no_other_tasks()
 
 
 @settings(max_examples=60)
@@ -408,11 +411,11 @@ async def test_cancelling_twice_leaves_nothing_behind() -> None:
     st.one_of(st.none(), st.integers(0, 60)),
     st.one_of(st.none(), st.integers(1, 60)),
 )
-def test_however_it_ends_nothing_is_left(
+def test_get_many_leaves_no_task_for_any_ending(
     numbers: list[int], concurrency: int, fails_at: int | None, leave_after: int | None
 ) -> None:
     async def main() -> None:
-        gateway = AirGateway()
+        gateway = FakeGateway()
 
         async def items() -> AsyncIterator[str]:
             for position, number in enumerate(numbers):
@@ -437,6 +440,6 @@ def test_however_it_ends_nothing_is_left(
             assert failed is (fails_at is not None and fails_at < len(numbers))
         assert gateway.in_flight == 0
         assert gateway.peak <= concurrency
-        await alone()
+        await assert_no_other_tasks()
 
     run(main())

@@ -1,6 +1,6 @@
-"""`update_many`, `delete_many`, `add_tags_many`: one call per item, and the promises of `get_many`.
+"""`update_many`, `delete_many`, `add_tags_many`: one call per item, with the guarantees of `get_many`.
 
-The order, the bounds and the cancellation are those of one shared function, which `test_bulk` attacks.
+One shared function implements order, bounds and cancellation; `test_bulk` tests it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from tests.virtual_time import run
 FIELDS = ContactFields(first_name="Ann")
 
 
-class Air:
-    """Notes its calls; an id that ends in 7 is not found."""
+class FakeGateway:
+    """Records its calls. An id that ends in 7 is not found."""
 
-    provider = "air"
+    provider = "fake"
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -66,9 +66,9 @@ ALL = pytest.mark.parametrize("many", [update_many, delete_many, add_tags_many])
 
 
 @ALL
-def test_bulk_write_gives_each_item_one_outcome_and_one_call(many: Callable[..., Any]) -> None:
+def test_bulk_writes_make_one_call_and_one_outcome_per_item(many: Callable[..., Any]) -> None:
     async def main() -> None:
-        gateway = Air()
+        gateway = FakeGateway()
         names = [f"id:{number}" for number in range(50)]
         outcomes = [outcome async for outcome in many(gateway, names, concurrency=8)]
         assert sorted(outcome.identifier for outcome in outcomes) == sorted(names)
@@ -86,9 +86,9 @@ def test_bulk_write_gives_each_item_one_outcome_and_one_call(many: Callable[...,
 
 
 @ALL
-def test_bulk_write_left_early_leaves_nothing_in_flight(many: Callable[..., Any]) -> None:
+def test_bulk_writes_cancel_calls_when_closed_early(many: Callable[..., Any]) -> None:
     async def main() -> None:
-        gateway = Air()
+        gateway = FakeGateway()
         async with aclosing(many(gateway, (f"id:{number}" for number in range(10**9)), concurrency=4)) as outcomes:
             async for _ in outcomes:
                 break
@@ -98,9 +98,9 @@ def test_bulk_write_left_early_leaves_nothing_in_flight(many: Callable[..., Any]
     run(main())
 
 
-def test_bulk_write_passes_the_arguments_on() -> None:
+def test_bulk_writes_pass_their_arguments_to_the_gateway() -> None:
     async def main() -> None:
-        gateway = Air()
+        gateway = FakeGateway()
         async for _ in bulk.update_many(gateway, [("id:1", FIELDS)]):  # type: ignore[arg-type]
             pass
         async for _ in bulk.add_tags_many(gateway, [("id:2", ("a", "b"))]):  # type: ignore[arg-type]
@@ -110,14 +110,14 @@ def test_bulk_write_passes_the_arguments_on() -> None:
     run(main())
 
 
-async def _endless() -> AsyncIterator[str]:
+async def _failing_input() -> AsyncIterator[str]:
     yield "id:1"
     raise OSError("the input broke")
 
 
-def test_delete_many_raises_what_its_input_raises_after_the_outcomes() -> None:
+def test_delete_many_raises_the_input_error_after_the_outcomes() -> None:
     async def main() -> None:
-        outcomes = bulk.delete_many(Air(), _endless())
+        outcomes = bulk.delete_many(FakeGateway(), _failing_input())
         assert (await outcomes.__anext__()).ok
         with pytest.raises(OSError, match="broke"):
             await outcomes.__anext__()
@@ -126,19 +126,19 @@ def test_delete_many_raises_what_its_input_raises_after_the_outcomes() -> None:
 
 
 @ALL
-def test_bulk_write_refuses_a_gateway_that_cannot(many: Callable[..., Any]) -> None:
+def test_bulk_writes_reject_gateways_without_the_operation(many: Callable[..., Any]) -> None:
     with pytest.raises(errors.UnsupportedOperationError, match=many.__name__.removesuffix("_many")):
         many(object(), ["id:1"])
 
 
 @pytest.mark.parametrize("items", ["id:1", {"id:1": FIELDS}, b"id:1"])
-def test_bulk_write_refuses_items_that_are_no_list(items: Any) -> None:
+def test_bulk_writes_reject_strings_and_mappings(items: Any) -> None:
     for many in (bulk.update_many, bulk.delete_many, bulk.add_tags_many):
         with pytest.raises(errors.ConfigurationError):
-            many(Air(), items)  # type: ignore[arg-type]
+            many(FakeGateway(), items)  # type: ignore[arg-type]
 
 
 @ALL
-def test_bulk_write_refuses_a_concurrency_below_one(many: Callable[..., Any]) -> None:
+def test_bulk_writes_reject_concurrency_below_one(many: Callable[..., Any]) -> None:
     with pytest.raises(errors.ConfigurationError, match="concurrency"):
-        many(Air(), [], concurrency=0)
+        many(FakeGateway(), [], concurrency=0)

@@ -1,4 +1,4 @@
-"""The models: frozen values, and the three states of a field."""
+"""The models: they are frozen, and a field is a value, None or UNSET."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ CLASSES = [
     CallabContact, DmChampContact, DmChampFields,
 ]  # fmt: skip
 
-WHO = parse_identifier("id:1")
+IDENTIFIER = parse_identifier("id:1")
 
 INSTANCES = [
     Contact(id="1", tags=("a, b",), created_at=datetime(2024, 1, 1, tzinfo=timezone.utc), raw={"id": 1}),
     ContactFields(first_name=None, phone="+1"),
     Message(id="m", raw=[1]),
     Tag("vip", "pays"),
-    WriteReceipt(identifier=WHO, contact_id="1", raw={}),
+    WriteReceipt(identifier=IDENTIFIER, contact_id="1", raw={}),
     AelystContact(id="1", custom_fields=(CustomField("x", 1.5),), assignee=Assignee(id=1)),
     AelystFields(custom_fields=(CustomField("x", None),)),
     CallabContact(id="1", metadata={"a": [1]}),
@@ -46,7 +46,7 @@ def test_models_are_slotted_and_frozen(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("value", INSTANCES, ids=lambda value: type(value).__name__)
-def test_models_are_values(value: Any) -> None:
+def test_models_are_immutable_hashable_and_picklable(value: Any) -> None:
     first = attrs.fields(type(value))[0].name
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         setattr(value, first, "other")
@@ -56,7 +56,7 @@ def test_models_are_values(value: Any) -> None:
     assert hash(value) == hash(copy.copy(value))
 
 
-def test_by_position_only_where_promised() -> None:
+def test_only_tag_and_custom_field_take_positional_arguments() -> None:
     assert Tag("vip", "d") == Tag(name="vip", description="d")
     assert Tag("vip").description is None
     assert CustomField("a", 1) == CustomField(name="a", value=1)
@@ -66,13 +66,13 @@ def test_by_position_only_where_promised() -> None:
         AelystFields("x")  # type: ignore[call-arg]
 
 
-def test_raw_is_outside_repr_and_equality() -> None:
+def test_raw_is_excluded_from_repr_and_equality() -> None:
     assert Contact(id="1", raw={"secret": 1}) == Contact(id="1")
     assert "secret" not in repr(Contact(id="1", raw={"secret": 1}))
-    assert "secret" not in repr(WriteReceipt(identifier=WHO, raw="secret")) + repr(Message(raw="secret"))
+    assert "secret" not in repr(WriteReceipt(identifier=IDENTIFIER, raw="secret")) + repr(Message(raw="secret"))
 
 
-def test_unset() -> None:
+def test_unset_is_a_falsy_singleton_that_survives_pickle_and_copy() -> None:
     assert not UNSET
     assert UNSET is not None
     assert repr(UNSET) == "UNSET"
@@ -83,7 +83,7 @@ def test_unset() -> None:
     assert isinstance(UNSET, Unset)
 
 
-def test_given_tells_null_from_not_given() -> None:
+def test_given_yields_none_but_not_unset() -> None:
     assert list(ContactFields().given()) == []
     fields = AelystFields(email=None, first_name="", language="ms")
     assert list(fields.given()) == [("first_name", ""), ("email", None), ("language", "ms")]
@@ -94,7 +94,7 @@ def test_every_field_is_unset_by_default() -> None:
         assert all(getattr(kind(), attribute.name) is UNSET for attribute in attrs.fields(kind))
 
 
-def test_the_vendors_own_names_can_be_read() -> None:
+def test_contacts_offer_vendor_names_as_aliases() -> None:
     contact = CallabContact(id="1", first_name="A", last_name="B", phone="+1")
     assert (contact.firstname, contact.lastname, contact.phone_number) == ("A", "B", "+1")
     assert DmChampContact(id="1", phone="+1").phone_number == "+1"

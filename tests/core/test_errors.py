@@ -1,4 +1,4 @@
-"""The errors: the tree, what each one says, and that all of them survive pickling and copying."""
+"""The errors: class tree, messages, pickling and copying."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def state(error: ContactsError) -> dict[str, Any]:
     return {name: state(value) if isinstance(value, ContactsError) else value for name, value in fields.items()}
 
 
-def test_a_partial_change_says_what_went_through_and_names_no_person() -> None:
+def test_partial_change_error_counts_changes_and_masks_addresses() -> None:
     error = example(errors.PartialChangeError)
     assert str(error).startswith("applied in part: 1 went through ('a'), 1 did not ('…'): 449 no")
     assert error.may_have_been_applied is True
 
 
-def test_the_tree_is_as_drawn() -> None:
+def test_error_classes_match_the_documented_tree() -> None:
     assert {kind.__name__ for kind in ALL} == set(TREE)
     for kind in ALL:
         assert kind.__mro__[1].__name__ == TREE[kind.__name__]
@@ -89,14 +89,18 @@ def test_the_tree_is_as_drawn() -> None:
         (errors.UnsupportedOperationError, TypeError),
     ],
 )
-def test_what_a_python_user_would_catch(kind: type[ContactsError], builtin: type[Exception]) -> None:
+def test_errors_derive_from_matching_builtins(kind: type[ContactsError], builtin: type[Exception]) -> None:
     with pytest.raises(builtin):
         raise kind("words")
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
-def test_errors_survive(kind: type[ContactsError], again: Any) -> None:
+@pytest.mark.parametrize(
+    "again",
+    [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy],
+    ids=["pickle", "copy", "deepcopy"],
+)
+def test_errors_survive_pickle_and_copy(kind: type[ContactsError], again: Any) -> None:
     error = example(kind)
     vars(error)["__notes__"] = ["row 7"]  # what add_note does, from Python 3.11
     other: Any = again(error)
@@ -109,17 +113,17 @@ def test_errors_survive(kind: type[ContactsError], again: Any) -> None:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_every_pickle_protocol(protocol: int) -> None:
+def test_errors_survive_every_pickle_protocol(protocol: int) -> None:
     error = example(errors.ServerError)
     assert state(pickle.loads(pickle.dumps(error, protocol))) == state(error)
 
 
-def test_headers_of_a_copy_are_still_case_insensitive() -> None:
+def test_unpickled_headers_are_case_insensitive() -> None:
     error = pickle.loads(pickle.dumps(example(errors.RateLimitedError)))
     assert error.headers["x-a"] == "1"
 
 
-def test_a_subclass_of_a_users_own_pickles() -> None:
+def test_user_subclasses_of_api_error_pickle() -> None:
     error = pickle.loads(pickle.dumps(TeapotError(status=418, message="teapot")))
     assert isinstance(error, TeapotError)
     assert error.status == 418
@@ -144,11 +148,11 @@ def test_errors_are_hashable_and_compare_by_identity() -> None:
         (302, ApiError), (418, ApiError), (422, ApiError), (600, ApiError), (100, ApiError),
     ],
 )  # fmt: skip
-def test_classes_by_status(status: int, kind: type[ApiError]) -> None:
+def test_error_class_for_maps_status_to_class(status: int, kind: type[ApiError]) -> None:
     assert error_class_for(status) is kind
 
 
-def test_what_they_say() -> None:
+def test_errors_have_the_documented_messages() -> None:
     error = errors.RateLimitedError(
         status=429, code=7, message="slow", method="GET", url="https://x/y", retry_after=1.5, attempts=2
     )
@@ -162,7 +166,7 @@ def test_what_they_say() -> None:
 PEOPLE = [Email("Ann.O+x@example.com"), Phone("+60198765432")]
 
 
-@pytest.mark.parametrize("who", PEOPLE, ids=str)
+@pytest.mark.parametrize("identifier", PEOPLE, ids=str)
 @pytest.mark.parametrize(
     "words",
     [
@@ -170,12 +174,18 @@ PEOPLE = [Email("Ann.O+x@example.com"), Phone("+60198765432")]
         "GET /contact/email:{}", '"{}"',
     ],
 )  # fmt: skip
-def test_a_text_names_no_person(who: Email | Phone, words: str) -> None:
-    for value in (who.value, quote(who.value), who.value.lower(), "other@example.org", "+49 30 123456"):
-        told = words.replace("{}", value)
+def test_str_and_repr_mask_emails_and_phones(identifier: Email | Phone, words: str) -> None:
+    for value in (
+        identifier.value,
+        quote(identifier.value),
+        identifier.value.lower(),
+        "other@example.org",
+        "+49 30 123456",
+    ):
+        vendor_text = words.replace("{}", value)
         error = errors.ContactNotFoundError(
-            status=404, code=told, message=told, method="GET", endpoint="/contact/{identifier}", url=f"https://x/{value}",
-            body=told, identifier=who,
+            status=404, code=vendor_text, message=vendor_text, method="GET", endpoint="/contact/{identifier}", url=f"https://x/{value}",
+            body=vendor_text, identifier=identifier,
         )  # fmt: skip
         for text in (str(error), repr(error)):
             assert value not in text
@@ -183,28 +193,33 @@ def test_a_text_names_no_person(who: Email | Phone, words: str) -> None:
             assert not any(len(digits) > 5 for digits in re.findall("[0-9]+", text))
         assert "404" in str(error)
         assert "GET /contact/{identifier}" in str(error)
-        assert error.message == told
+        assert error.message == vendor_text
 
 
-def test_other_words_are_left_alone() -> None:
+def test_str_keeps_words_that_are_no_address() -> None:
     words = (
         "firstName is required; 12345678 is no phone; see https://docs.example.com/contacts#email (code E-1 @ 12:00)"
     )
     assert words in str(errors.BadRequestError(status=400, message=words, identifier=Email("a@b.c")))
 
 
-@pytest.mark.parametrize("who", PEOPLE, ids=str)
-def test_an_identifier_that_is_refused_is_in_an_attribute(who: Email | Phone) -> None:
-    for given in (f"email: {who.value}", f"phone:x{who.value}", who.value, f"id: {who.value}"):
+@pytest.mark.parametrize("identifier", PEOPLE, ids=str)
+def test_invalid_identifier_error_keeps_the_input_in_an_attribute(identifier: Email | Phone) -> None:
+    for given in (
+        f"email: {identifier.value}",
+        f"phone:x{identifier.value}",
+        identifier.value,
+        f"id: {identifier.value}",
+    ):
         with pytest.raises(errors.InvalidIdentifierError) as caught:
             parse_identifier(given)
-        assert who.value not in str(caught.value)
-        assert who.value in str(caught.value.identifier)
+        assert identifier.value not in str(caught.value)
+        assert identifier.value in str(caught.value.identifier)
         assert pickle.loads(pickle.dumps(caught.value)).identifier == caught.value.identifier
 
 
 @pytest.mark.parametrize("kind", [errors.ServerError, errors.ConflictError, TransportError, errors.ResponseDecodeError])
-def test_the_words_say_that_it_may_have_taken_effect(kind: Any) -> None:
+def test_str_says_that_the_call_may_have_taken_effect(kind: Any) -> None:
     error = example(kind)
     assert "the call may have taken effect" in str(error)
     error.may_have_been_applied = False

@@ -1,4 +1,4 @@
-"""Identifiers: what is accepted, what is refused, and how they are written into a path."""
+"""Identifiers: valid and invalid input, and how they are encoded in a URL path."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from aelyst_async.identifiers import Identifier, encode_segment
         ("phone:(+60)\u00a012\u2013345", Phone("+6012345")),
     ],
 )
-def test_parse(text: str, expected: Identifier) -> None:
+def test_parse_identifier_returns_kind_and_normalized_value(text: str, expected: Identifier) -> None:
     assert parse_identifier(text) == expected
     assert type(parse_identifier(text)) is type(expected)
 
@@ -54,73 +54,73 @@ def test_parse(text: str, expected: Identifier) -> None:
         "phone:+" + "1" * 33, "phone:+60;ext=1", "phone:-+60/1",
     ],
 )  # fmt: skip
-def test_parse_refuses(text: str) -> None:
+def test_parse_identifier_rejects_invalid_strings(text: str) -> None:
     with pytest.raises(errors.InvalidIdentifierError):
         parse_identifier(text)
 
 
 @pytest.mark.parametrize("value", [None, 1, b"id:1", ["id:1"], object(), 1.5])
-def test_only_text_and_identifiers(value: Any) -> None:
+def test_parse_identifier_rejects_other_types(value: Any) -> None:
     with pytest.raises(errors.InvalidIdentifierError, match="expected ContactId, Email, Phone or str"):
         parse_identifier(value)
 
 
 @pytest.mark.parametrize("kind", [Email, Phone, ContactId])
 @pytest.mark.parametrize("value", [None, b"x", 1.5, True, ["a@b"]])
-def test_values_are_text(kind: Any, value: Any) -> None:
+def test_identifier_classes_reject_other_types(kind: Any, value: Any) -> None:
     with pytest.raises(errors.InvalidIdentifierError, match="expected text"):
         kind(value)
 
 
-def test_an_id_may_be_an_int() -> None:
+def test_contact_id_accepts_int() -> None:
     assert ContactId(123) == ContactId("123")
     assert ContactId(123).value == "123"
 
 
-def test_an_int_too_long_to_write_is_refused() -> None:
-    with pytest.raises(errors.InvalidIdentifierError):  # str() of it raises a ValueError of Python's own
+def test_contact_id_rejects_ints_too_long_to_convert() -> None:
+    with pytest.raises(errors.InvalidIdentifierError):  # str() would raise Python's own ValueError
         ContactId(10**5000)
 
 
-def test_an_object_is_returned_as_it_is() -> None:
-    who = Phone("+1 2")
-    assert parse_identifier(who) is who
+def test_parse_identifier_returns_identifiers_unchanged() -> None:
+    identifier = Phone("+1 2")
+    assert parse_identifier(identifier) is identifier
 
 
-@pytest.mark.parametrize("who", [ContactId("1"), Email("a@b.c"), Phone("+60123")])
-def test_identifiers_are_values(who: Identifier) -> None:
-    assert parse_identifier(str(who)) == who
-    assert {who: 1}[pickle.loads(pickle.dumps(who))] == 1
-    assert copy.deepcopy(who) == who
+@pytest.mark.parametrize("identifier", [ContactId("1"), Email("a@b.c"), Phone("+60123")])
+def test_identifiers_are_immutable_hashable_and_picklable(identifier: Identifier) -> None:
+    assert parse_identifier(str(identifier)) == identifier
+    assert {identifier: 1}[pickle.loads(pickle.dumps(identifier))] == 1
+    assert copy.deepcopy(identifier) == identifier
     with pytest.raises(AttributeError):
-        who.value = "x"  # type: ignore[misc]
+        identifier.value = "x"  # type: ignore[misc]
     with pytest.raises((AttributeError, TypeError)):
-        who.other = "x"  # type: ignore[union-attr]
+        identifier.other = "x"  # type: ignore[union-attr]
 
 
-def test_kinds_do_not_compare_equal() -> None:
+def test_identifiers_of_different_kinds_are_unequal() -> None:
     assert len({ContactId("+1"), Phone("+1"), ContactId("+1")}) == 2
 
 
-def test_the_error_is_a_value_error_and_shows_no_endless_text() -> None:
+def test_invalid_identifier_error_truncates_long_input() -> None:
     with pytest.raises(ValueError, match="does not begin with") as caught:
         parse_identifier("x" * 1_000_000)
     assert len(str(caught.value)) < 1_000
 
 
 @given(st.text())
-def test_any_text_is_an_identifier_or_refused(text: str) -> None:
+def test_parse_identifier_accepts_or_rejects_any_string(text: str) -> None:
     for prefix in ("", "id:", "email:", "phone:"):
         try:
-            who = parse_identifier(prefix + text)
+            identifier = parse_identifier(prefix + text)
         except errors.InvalidIdentifierError:
             continue
-        assert parse_identifier(str(who)) == who
-        assert not any(ord(character) < 32 or "\ud800" <= character <= "\udfff" for character in who.value)
+        assert parse_identifier(str(identifier)) == identifier
+        assert not any(ord(character) < 32 or "\ud800" <= character <= "\udfff" for character in identifier.value)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_a_segment_holds_nothing_that_ends_it(text: str) -> None:
+def test_encode_segment_escapes_all_path_delimiters(text: str) -> None:
     encoded = encode_segment(text)
     assert encoded.isascii()
     assert not set(encoded) & set('/?#+&= \\;"<>')
@@ -128,15 +128,15 @@ def test_a_segment_holds_nothing_that_ends_it(text: str) -> None:
 
 
 @given(st.integers(1, 10**15), st.lists(st.sampled_from(" -./"), max_size=8))
-def test_padding_in_a_phone_is_removed(number: int, padding: list[str]) -> None:
+def test_phone_removes_separators(number: int, padding: list[str]) -> None:
     digits = str(number)
     text = "+" + "".join(a + b for a, b in zip(digits, padding + [""] * len(digits), strict=False))
     assert Phone(text) == Phone("+" + digits)
 
 
 @pytest.mark.parametrize("kind", [ContactId, Email, Phone])
-def test_one_that_was_refused_can_be_looked_at(kind: Any) -> None:
-    """Error trackers take the `repr` of every variable of a traceback's frames, this one's ``self`` too."""
+def test_repr_works_on_half_initialized_identifiers(kind: Any) -> None:
+    """Error trackers call `repr` on every variable of a traceback's frames, including ``self`` of the constructor."""
     with pytest.raises(errors.InvalidIdentifierError) as caught:
         kind("")
     shown = [repr(frame.f_locals) for frame, _ in traceback.walk_tb(caught.value.__traceback__)]

@@ -1,4 +1,4 @@
-"""Listings over any API: one page ahead, safe against cursors that repeat, clean when they are left early."""
+"""`Listing`: fetches one page ahead, stops at repeated cursors, and leaves no request when closed early."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def contact(number: int) -> Contact:
 def pages_of(
     count: int, started: list[str | None], *, seconds: float = 0.0
 ) -> Callable[[str | None], Awaitable[Page[Contact]]]:
-    """Return a fetch of `count` pages with one contact each; `started` gets the cursors that are asked for."""
+    """Return a fetch function for `count` pages of one contact each. It appends each requested cursor to `started`."""
 
     async def fetch(cursor: str | None) -> Page[Contact]:
         started.append(cursor)
@@ -32,7 +32,7 @@ def pages_of(
 
 
 @virtual
-async def test_a_listing_yields_every_contact_and_starts_anew_for_each_iteration() -> None:
+async def test_listing_restarts_for_each_iteration() -> None:
     started: list[str | None] = []
     listing = Listing(pages_of(3, started))
     assert started == []
@@ -42,28 +42,28 @@ async def test_a_listing_yields_every_contact_and_starts_anew_for_each_iteration
 
 
 @virtual
-async def test_pages_carry_the_cursor_that_resumes_after_them() -> None:
+async def test_page_cursor_resumes_after_the_page() -> None:
     pages = [page async for page in Listing(pages_of(3, [])).pages()]
     assert [page.cursor for page in pages] == ["1", "2", None]
     assert [one.id async for one in Listing(pages_of(3, []), pages[0].cursor)] == ["1", "2"]
 
 
 @virtual
-async def test_exactly_one_page_is_fetched_ahead_while_the_caller_works() -> None:
+async def test_listing_fetches_exactly_one_page_ahead() -> None:
     started: list[str | None] = []
     loop = asyncio.get_running_loop()
     began = loop.time()
     async for page in Listing(pages_of(4, started, seconds=1.0)).pages():
         await asyncio.sleep(1.0)
         assert len(started) == min(int(page.items[0].id) + 2, 4)
-    assert loop.time() - began == pytest.approx(5.0)  # not 8: the requests run beside the caller's work
+    assert loop.time() - began == pytest.approx(5.0)  # not 8: requests overlap with the caller's work
 
 
 @pytest.mark.parametrize(
     "chain", [{None: "a", "a": "a"}, {None: "a", "a": "b", "b": "a"}, {None: "a", "a": "b", "b": "b"}]
 )
 @virtual
-async def test_a_repeated_cursor_ends_the_listing_and_is_logged(
+async def test_listing_ends_and_logs_when_a_cursor_repeats(
     chain: dict[str | None, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     asked: list[str | None] = []
@@ -80,7 +80,7 @@ async def test_a_repeated_cursor_ends_the_listing_and_is_logged(
 
 
 @virtual
-async def test_a_listing_that_starts_at_a_cursor_ends_where_that_cursor_repeats() -> None:
+async def test_listing_ends_when_its_start_cursor_repeats() -> None:
     async def fetch(cursor: str | None) -> Page[Contact]:
         return Page((contact(1),), "a")
 
@@ -88,7 +88,7 @@ async def test_a_listing_that_starts_at_a_cursor_ends_where_that_cursor_repeats(
 
 
 @virtual
-async def test_a_failure_is_raised_after_the_pages_before_it() -> None:
+async def test_listing_raises_a_failure_after_the_earlier_pages() -> None:
     async def fetch(cursor: str | None) -> Page[Contact]:
         if cursor is not None:
             raise errors.ServerError(status=500)
@@ -107,7 +107,7 @@ async def test_a_failure_is_raised_after_the_pages_before_it() -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 @virtual
-async def test_a_listing_that_is_left_early_leaves_no_request_behind(fails: bool) -> None:
+async def test_listing_closed_early_cancels_the_request_ahead(fails: bool) -> None:
     cancelled = asyncio.Event()
 
     async def fetch(cursor: str | None) -> Page[Contact]:
@@ -119,7 +119,7 @@ async def test_a_listing_that_is_left_early_leaves_no_request_behind(fails: bool
             await asyncio.sleep(60)
         finally:
             cancelled.set()
-        raise AssertionError("it was not cancelled")
+        raise AssertionError("the request was not cancelled")
 
     async with aclosing(Listing(fetch).pages()) as pages:
         async for _ in pages:
@@ -131,7 +131,7 @@ async def test_a_listing_that_is_left_early_leaves_no_request_behind(fails: bool
 
 
 @virtual
-async def test_empty_pages_in_between_do_not_end_a_listing() -> None:
+async def test_listing_continues_after_empty_pages() -> None:
     async def fetch(cursor: str | None) -> Page[Contact]:
         following = {None: "a", "a": "b", "b": None}[cursor]
         return Page(() if cursor != "b" else (contact(1),), following)

@@ -1,4 +1,4 @@
-"""`LockFile`: one holder for each slot of a file, by whatever name, until the process ends."""
+"""`LockFile`: one holder per slot of a file, under any of its names, until the process ends."""
 
 import contextlib
 import errno
@@ -42,7 +42,7 @@ sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None).execute("BEGIN IMM
 
 
 def write_elsewhere(path: Path) -> str:
-    """Try to write to the database in another process; return what it says on stderr."""
+    """Try to write to the database in another process and return its stderr."""
     return subprocess.run([sys.executable, "-c", WRITE, str(path)], capture_output=True, text=True, check=False).stderr
 
 
@@ -69,7 +69,7 @@ def database(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("alias", ["same", "symlink", "hard link"])
-def test_try_lock_refuses_a_second_process_by_any_name_of_the_file(database: Path, alias: str, tmp_path: Path) -> None:
+def test_try_lock_fails_in_a_second_process_for_any_file_name(database: Path, alias: str, tmp_path: Path) -> None:
     other = database
     if alias != "same":
         other = tmp_path / "elsewhere" / "other.db"
@@ -82,7 +82,7 @@ def test_try_lock_refuses_a_second_process_by_any_name_of_the_file(database: Pat
         assert lock.try_lock(1)  # another slot is free
 
 
-def test_try_lock_succeeds_once_the_holder_was_killed(database: Path) -> None:
+def test_try_lock_succeeds_after_the_holder_is_killed(database: Path) -> None:
     with contextlib.closing(LockFile(database)) as lock:
         with holder(database):
             assert not lock.try_lock()
@@ -90,21 +90,19 @@ def test_try_lock_succeeds_once_the_holder_was_killed(database: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_lock_does_not_outlive_its_owner_in_a_forked_child(database: Path) -> None:
+def test_lock_is_released_when_the_owner_of_a_forked_child_dies(database: Path) -> None:
     with holder(database, code=FORK) as (process, answer), contextlib.closing(LockFile(database)) as lock:
         assert answer == "forked"
         process.wait()
         assert lock.try_lock()
 
 
-def test_lock_files_of_one_process_exclude_each_other_and_leave_sqlite_its_locks(
-    database: Path, tmp_path: Path
-) -> None:
+def test_lock_files_of_one_process_exclude_each_other_and_keep_sqlite_locks(database: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.db"
     link.hardlink_to(database)
     first, second = LockFile(database), LockFile(link)
     assert first.try_lock()
-    assert first.try_lock()  # again by its holder
+    assert first.try_lock()  # the holder may lock again
     assert not second.try_lock()
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
@@ -135,7 +133,7 @@ def test_close_is_idempotent_and_releases_only_its_own_slots(database: Path) -> 
     second.close()
 
 
-def test_lock_file_makes_a_private_file(tmp_path: Path) -> None:
+def test_lock_file_creates_a_file_with_mode_0600(tmp_path: Path) -> None:
     with contextlib.closing(LockFile(tmp_path / "new.db")):
         assert (tmp_path / "new.db").stat().st_mode & 0o777 == 0o600
 

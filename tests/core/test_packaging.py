@@ -1,4 +1,4 @@
-"""The built artefacts: what is in them, and that they work where the sources are not. Slow: they build and install."""
+"""The built artefacts: their contents, and that they work without the sources. Slow: builds and installs them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return work / "dist"
 
 
-def test_the_wheel_holds_both_packages_and_nothing_else(built: Path) -> None:
+def test_wheel_contains_both_packages_and_nothing_else(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
@@ -63,7 +63,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(built: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_the_sdist_holds_what_a_packager_needs(built: Path) -> None:
+def test_sdist_contains_sources_tests_and_metadata(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
@@ -75,8 +75,8 @@ def test_the_sdist_holds_what_a_packager_needs(built: Path) -> None:
     assert not any("__pycache__" in name or ".venv" in name for name in names)
 
 
-def test_the_wheel_passes_the_tests_without_the_sources(built: Path, tmp_path: Path) -> None:
-    """In an environment of its own, from a folder that holds the tests and nothing of the library."""
+def test_wheel_passes_the_tests_without_the_sources(built: Path, tmp_path: Path) -> None:
+    """Runs in a new environment, from a folder that contains the tests and no source of the library."""
     (wheel,) = built.glob("*.whl")
     venv.create(tmp_path / "venv", with_pip=True, system_site_packages=False)
     python = tmp_path / "venv" / "bin" / "python"
@@ -84,7 +84,7 @@ def test_the_wheel_passes_the_tests_without_the_sources(built: Path, tmp_path: P
     where = run(python, "-c", "import aelyst_async, aelyst_providers; print(aelyst_async.__file__)", cwd=tmp_path)
     assert str(tmp_path) in where
     shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    # tests/transport/test_cost.py counts what benchmarks/profile.py counts.
+    # tests/transport/test_cost.py uses benchmarks/profile.py.
     shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path / "pyproject.toml")
     chosen = [

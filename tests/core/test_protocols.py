@@ -1,4 +1,4 @@
-"""Which provider can do what, asked as a program asks."""
+"""Which provider satisfies which protocol, checked with `isinstance` and by signature."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ALL = [
     TaggingGateway,
     MessageGateway,
 ]
-CAN: dict[Any, set[Any]] = {
+SATISFIED: dict[Any, set[Any]] = {
     AelystGateway: {
         *(ContactReader, ContactGateway, DeletingGateway, ListingGateway, TagGateway, TaggingGateway),
     },
@@ -42,16 +42,16 @@ CAN: dict[Any, set[Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", CAN)
-def test_isinstance(kind: Any) -> None:
-    assert {protocol for protocol in ALL if isinstance(kind("t"), protocol)} == CAN[kind]
+@pytest.mark.parametrize("kind", SATISFIED)
+def test_gateways_satisfy_exactly_their_protocols(kind: Any) -> None:
+    assert {protocol for protocol in ALL if isinstance(kind("t"), protocol)} == SATISFIED[kind]
 
 
-@pytest.mark.parametrize("kind", CAN)
+@pytest.mark.parametrize("kind", SATISFIED)
 @pytest.mark.parametrize("protocol", ALL)
-def test_signatures(kind: Any, protocol: Any) -> None:
-    """A method takes at least what its protocol says, under the same names."""
-    if protocol not in CAN[kind]:
+def test_gateway_methods_match_the_protocol_signatures(kind: Any, protocol: Any) -> None:
+    """A method takes at least the parameters of its protocol, under the same names."""
+    if protocol not in SATISFIED[kind]:
         return
     for name, promised in inspect.getmembers(protocol, inspect.isfunction):
         if name.startswith("_"):
@@ -63,13 +63,13 @@ def test_signatures(kind: Any, protocol: Any) -> None:
         assert inspect.iscoroutinefunction(getattr(kind, name)) is inspect.iscoroutinefunction(promised)
 
 
-@pytest.mark.parametrize("kind", CAN)
-def test_schema_is_there_where_writing_is(kind: Any) -> None:
-    assert hasattr(kind, "schema") is (ContactGateway in CAN[kind])
+@pytest.mark.parametrize("kind", SATISFIED)
+def test_only_writable_gateways_have_a_schema(kind: Any) -> None:
+    assert hasattr(kind, "schema") is (ContactGateway in SATISFIED[kind])
     assert kind.provider in {"aelyst", "dmchamp", "callab"}
 
 
-def test_what_the_package_exports() -> None:
+def test_package_exports_the_promised_names() -> None:
     promised = {
         "ContactReader", "ContactGateway", "ListGateway", "TagGateway", "MessageGateway", "Contact", "ContactFields",
         "DeletingGateway", "ListingGateway", "TaggingGateway", "Page",

@@ -1,4 +1,4 @@
-"""Finding providers by name and opening them from the environment."""
+"""`open_gateway`: providers by name or class, settings from the environment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROVIDERS = [
 
 
 @pytest.mark.parametrize(("name", "kind", "variable", "base_variable", "default"), PROVIDERS)
-async def test_from_the_environment(
+async def test_open_gateway_reads_credential_and_base_url_from_environment(
     monkeypatch: pytest.MonkeyPatch, name: str, kind: Any, variable: str, base_variable: str, default: str
 ) -> None:
     with pytest.raises(errors.ConfigurationError, match=variable):
@@ -41,7 +41,7 @@ async def test_from_the_environment(
 
 
 @pytest.mark.parametrize("kind", [AelystGateway, DmChampGateway, CallabGateway])
-def test_a_class_opens_as_its_name_does(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+def test_open_gateway_accepts_a_class(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match=f"{kind.provider.upper()}_"):
         open_gateway(kind)
     variable = registry.credential_variable(kind.provider, kind)[1]
@@ -54,7 +54,7 @@ def test_a_class_opens_as_its_name_does(monkeypatch: pytest.MonkeyPatch, kind: A
         open_gateway(kind, tokne="x")
 
 
-def test_a_subclass_opens_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_gateway_opens_a_subclass_as_that_subclass(monkeypatch: pytest.MonkeyPatch) -> None:
     class Mine(AelystGateway):
         provider = "mine"
 
@@ -63,42 +63,42 @@ def test_a_subclass_opens_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("value", ["", " ", "two words", "line\n"])
-def test_a_credential_in_the_environment_that_cannot_work(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_open_gateway_rejects_an_invalid_credential_in_environment(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("AELYST_TOKEN", value)
     with pytest.raises(errors.ConfigurationError, match=r"AELYST_TOKEN|token"):
         open_gateway("aelyst")
 
 
-def test_an_empty_base_url_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_gateway_ignores_an_empty_base_url_in_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AELYST_BASE_URL", "")
     assert open_gateway("aelyst", token="t").base_url == "https://api.aelyst.ai/v1"
 
 
-def test_settings_reach_the_gateway() -> None:
+def test_open_gateway_passes_settings_to_the_gateway() -> None:
     limiter = RateLimiter()
     assert open_gateway("callab", token="t", limiter=limiter, contact_path="/contacts/{id}").limiter is limiter
     assert open_gateway("aelyst", token=lambda: "t").provider == "aelyst"
 
 
 @pytest.mark.parametrize("name", ["", "Aelyst", "aelyst ", "salesforce", "../aelyst"])
-def test_an_unknown_provider_names_those_that_are(name: str) -> None:
+def test_unknown_provider_error_lists_known_providers(name: str) -> None:
     with pytest.raises(errors.ConfigurationError, match="aelyst, callab, dmchamp"):
         open_gateway(name)
 
 
-def test_an_unknown_setting_is_said_by_name() -> None:
+def test_unknown_setting_error_names_the_setting() -> None:
     with pytest.raises(errors.ConfigurationError, match="tokne"):
         open_gateway("aelyst", token="t", tokne="x")
     with pytest.raises(errors.ConfigurationError, match="contact_path"):
         open_gateway("aelyst", token="t", contact_path="/c/{id}")
 
 
-def test_names() -> None:
+def test_provider_names_include_the_published_providers() -> None:
     assert {"aelyst", "callab", "dmchamp"} <= set(registry.provider_names())
 
 
 class ThirdPartyGateway:
-    """What another package may publish: it needs nothing of ours but the protocol."""
+    """A gateway of another package. It satisfies the protocol and derives from nothing of ours."""
 
     provider = "acme-crm"
 
@@ -133,23 +133,23 @@ def published(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("published")
-async def test_a_third_partys_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_open_gateway_opens_a_third_party_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(errors.ConfigurationError, match="ACME_CRM_API_KEY"):
         open_gateway("acme-crm")
     monkeypatch.setenv("ACME_CRM_API_KEY", "k")
-    monkeypatch.setenv("ACME_CRM_BASE_URL", "https://x.example")  # it has no such setting: not passed
+    monkeypatch.setenv("ACME_CRM_BASE_URL", "https://x.example")  # the class has no such setting: not passed
     gateway = open_gateway("acme-crm", region="us")
     assert (gateway.api_key, gateway.region) == ("k", "us")
     assert (await gateway.get("id:1")).id == "id:1"
 
 
-async def test_a_third_partys_class_needs_no_publishing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_open_gateway_opens_a_third_party_class_without_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACME_CRM_API_KEY", "k")
     gateway = open_gateway(ThirdPartyGateway, region="us")
     assert (type(gateway), gateway.api_key, gateway.region) == (ThirdPartyGateway, "k", "us")
 
 
-def test_a_class_without_a_provider_name_is_refused() -> None:
+def test_open_gateway_rejects_a_class_without_provider_name() -> None:
     kinds: list[Any] = [NoGateway, ContactReader, type("Empty", (ThirdPartyGateway,), {"provider": ""})]
     for kind in kinds:
         with pytest.raises(errors.ConfigurationError, match=f"{kind.__name__} needs a class attribute"):
@@ -158,6 +158,6 @@ def test_a_class_without_a_provider_name_is_refused() -> None:
 
 @pytest.mark.usefixtures("published")
 @pytest.mark.parametrize("name", ["function", "nothing", "lost", "gone"])
-def test_a_provider_that_is_none_is_said_to_be_none(name: str) -> None:
+def test_open_gateway_rejects_entry_points_that_are_no_gateway(name: str) -> None:
     with pytest.raises(errors.ConfigurationError, match=name):
         open_gateway(name, token="t")

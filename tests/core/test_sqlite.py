@@ -1,4 +1,4 @@
-"""Group commit: groups, answers, order, errors and the end of the thread."""
+"""`GroupCommit`: grouping, order, errors and the end of its thread."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from aelyst_async.sqlite import GroupCommit, trouble_of
 
 
 class StoppedError(Exception):
-    """Raised for callers that get no answer."""
+    """Raised for callers whose request was not committed."""
 
 
 class Recorder(GroupCommit[str]):
-    """Keeps the groups that were committed. ``gate`` holds the thread; the work "die" ends it."""
+    """Records the committed groups. The thread waits for ``gate``; the request "die" ends it."""
 
     group_size = 3
 
@@ -54,7 +54,7 @@ class Recorder(GroupCommit[str]):
 
 
 async def busy(recorder: Recorder) -> asyncio.Task[str]:
-    """Open the recorder and return a request that occupies its thread until the gate is opened."""
+    """Open the recorder and return a request that blocks its thread until the gate is opened."""
     await recorder.open()
     recorder.gate.clear()
     first = asyncio.create_task(recorder.ask("first"))
@@ -63,7 +63,7 @@ async def busy(recorder: Recorder) -> asyncio.Task[str]:
     return first
 
 
-async def test_group_commit_collects_requests_during_a_commit_in_order() -> None:
+async def test_group_commit_groups_requests_in_order_during_a_commit() -> None:
     recorder = Recorder()
     first = await busy(recorder)
     rest = [asyncio.create_task(recorder.ask(work)) for work in "abcde"]
@@ -86,7 +86,7 @@ async def test_group_commit_raises_the_error_of_one_request_only() -> None:
     await recorder.close()
 
 
-async def test_group_commit_close_commits_what_was_put_and_asked() -> None:
+async def test_group_commit_close_commits_pending_requests() -> None:
     recorder = Recorder()
     first = await busy(recorder)
     recorder.put("a")
@@ -106,7 +106,7 @@ async def test_group_commit_close_commits_what_was_put_and_asked() -> None:
         await recorder.ask("later")
 
 
-async def test_group_commit_answers_all_callers_when_its_thread_dies() -> None:
+async def test_group_commit_fails_all_callers_when_its_thread_dies() -> None:
     recorder = Recorder()
     first = await busy(recorder)
     rest = [asyncio.create_task(recorder.ask(work)) for work in ("a", "die", "b", "c", "d")]
@@ -138,9 +138,7 @@ async def test_group_commit_keeps_the_request_of_a_cancelled_caller() -> None:
 
 
 @pytest.mark.parametrize(("problem", "raised"), [(ValueError("no"), ValueError), (SystemExit(1), StoppedError)])
-async def test_group_commit_open_raises_why_the_database_cannot_be_opened(
-    problem: BaseException, raised: type[Exception]
-) -> None:
+async def test_group_commit_open_raises_the_error_of_begin(problem: BaseException, raised: type[Exception]) -> None:
     recorder = Recorder(problem=problem)
     early = asyncio.create_task(recorder.open())
     await asyncio.sleep(0)
@@ -176,5 +174,5 @@ async def test_group_commit_stop_ends_the_thread_of_a_closed_loop() -> None:
         ("UNIQUE constraint failed: job.id", "other"),
     ],
 )
-def test_trouble_of_names_what_a_message_means(message: str, trouble: str) -> None:
+def test_trouble_of_classifies_sqlite_messages(message: str, trouble: str) -> None:
     assert trouble_of(message) == trouble

@@ -1,4 +1,4 @@
-"""The type tests of tests/typing, under mypy --strict and pyright as users run them. Slow: both check for a while."""
+"""Runs mypy --strict and pyright on tests/typing, as a user would. Slow: each takes many seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("checker", [["mypy", "--strict"], ["pyright"]], ids=["mypy", "pyright"])
-def test_type_tests(checker: list[str]) -> None:
+def test_type_tests_pass_the_type_checker(checker: list[str]) -> None:
     pytest.importorskip(checker[0])
     done = subprocess.run(
         [sys.executable, "-m", *checker, "tests/typing"],

@@ -1,4 +1,4 @@
-"""`aelyst_async.waits`: what headers ask for, in seconds."""
+"""`aelyst_async.waits`: the wait that a response header asks for, in seconds."""
 
 import math
 import subprocess
@@ -84,7 +84,7 @@ NOW = 1445412470.0
         ("2015-10-21", None),
     ],
 )  # fmt: skip
-def test_parse_wait(value: str, seconds: float | None) -> None:
+def test_parse_wait_reads_seconds_times_and_dates(value: str, seconds: float | None) -> None:
     assert parse_wait(value, now=NOW) == (None if seconds is None else pytest.approx(seconds))
 
 
@@ -92,33 +92,33 @@ def test_parse_wait(value: str, seconds: float | None) -> None:
     "value", ["Wed, 21 Oct 2015 07:28:00 GMT", "1445412480", "1445412480000", "2015-10-21T07:28:00Z"]
 )
 @pytest.mark.parametrize("skew", [-(10**8), -3600, 3600, 10**8])
-def test_points_in_time_are_compared_with_the_date_of_the_response(value: str, skew: float) -> None:
+def test_parse_wait_compares_times_with_the_response_date(value: str, skew: float) -> None:
     assert parse_wait(value, now=NOW + skew, date="Wed, 21 Oct 2015 07:27:50 GMT") == pytest.approx(10)
 
 
-def test_a_date_that_cannot_be_read_falls_back_to_our_clock() -> None:
+def test_parse_wait_uses_the_local_clock_for_unreadable_dates() -> None:
     assert parse_wait("1445412480", now=NOW, date="yesterday") == pytest.approx(10)
 
 
-def test_numbers_of_seconds_do_not_depend_on_any_clock() -> None:
+def test_parse_wait_reads_seconds_without_a_clock() -> None:
     assert parse_wait("30", now=math.nan, date="Wed, 21 Oct 2015 07:27:50 GMT") == 30
 
 
 @given(st.text() | st.from_regex(r"[-+]?[0-9.,;: ]{0,40}"), st.none() | st.text(max_size=40))
-def test_parse_wait_never_raises_and_never_leaves_its_bounds(value: str, date: str | None) -> None:
+def test_parse_wait_stays_within_bounds_for_any_string(value: str, date: str | None) -> None:
     seconds = parse_wait(value, now=NOW, date=date)
     assert seconds is None or 0 <= seconds <= LONGEST_WAIT
 
 
 @pytest.mark.parametrize("piece", ["9", " ", ",", ";", "+", ".", "a", "1.", "Wed, 21 Oct 2015 07:28:00 GMT ", "20-"])
-def test_parse_wait_is_linear(piece: str) -> None:
+def test_parse_wait_takes_linear_time(piece: str) -> None:
     value = piece * (2_000_000 // len(piece))
     began = time.perf_counter()
     parse_wait(value, now=NOW, date=value)
     assert time.perf_counter() - began < 0.5
 
 
-def test_retry_after_prefers_the_finer_header() -> None:
+def test_retry_after_prefers_the_millisecond_header() -> None:
     def wait(headers: dict[str, str], now: float = NOW) -> float | None:
         return retry_after(CIMultiDict(headers).get, now=now)
 
@@ -129,6 +129,6 @@ def test_retry_after_prefers_the_finer_header() -> None:
     assert wait(at, now=NOW + 5000) == pytest.approx(10)
 
 
-def test_waits_imports_nothing_slow() -> None:
+def test_waits_imports_neither_aiohttp_nor_cattrs() -> None:
     code = "import sys, aelyst_async.waits; print({'aiohttp', 'cattrs', 'datetime', 'email'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() in {"set()", "{'datetime'}"}

@@ -1,4 +1,4 @@
-"""The code blocks of the README, docs/, examples/ and providers/ run as they stand.
+"""The code blocks of the README, docs/, examples/ and providers/ run unchanged.
 
 - ``python``: runs by itself. A block whose first line is ``# continues`` shares the names of the blocks before it.
 - ``python3``: a notebook's cells. They share names and an event loop, and may use ``await``.
@@ -6,7 +6,7 @@
   A project's ``pyproject.toml`` is also installed.
 - ``console``: the commands after ``$`` run in that folder. Their output has to contain what the page shows, where ``…``
   stands for any text. A command without output has to succeed. The variables of `open_gateway` name a sandbox.
-- A block after ``<!-- not run: reason -->`` needs something that is not here, such as another framework.
+- A block after ``<!-- not run: reason -->`` needs something that is not installed, such as another framework.
 - ``sh``: commands for the reader, such as installing and starting a server. They do not run here.
 
 The pages are parsed with sybil as a library and not by its pytest plugin: the blocks of a page share a folder, and
@@ -59,7 +59,7 @@ def evaluate_cell(example: Example) -> None:
     if "loop" not in example.namespace:
         example.namespace["loop"] = asyncio.new_event_loop()
     code = compile(str(example.parsed), example.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    result = eval(code, example.namespace)  # a coroutine where the cell awaits
+    result = eval(code, example.namespace)  # a coroutine if the cell awaits
     if asyncio.iscoroutine(result):
         example.namespace["loop"].run_until_complete(result)
 
@@ -121,7 +121,7 @@ def pages() -> Iterator[ParameterSet]:
 
 
 @pytest.mark.parametrize("name", [*pages()])
-def test_blocks_run(name: str, sandbox: SandboxFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_code_blocks_run(name: str, sandbox: SandboxFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

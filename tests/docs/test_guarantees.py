@@ -14,13 +14,13 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = re.findall(r"`pytest ([^`]+)`", (ROOT / "docs" / "guarantees.md").read_text("utf-8"))
 
 
-def test_page_has_commands() -> None:
+def test_guarantees_page_has_commands() -> None:
     assert len(COMMANDS) > 20
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command_selects_hostile_tests(command: str) -> None:
+def test_guarantees_command_selects_hostile_tests(command: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *shlex.split(command), "-m", "hostile", "--collect-only", "-q", "-n", "0"],
         cwd=ROOT, capture_output=True, text=True, check=False,

@@ -21,7 +21,7 @@ SECTIONS: dict[str, tuple[str, Any]] = {
     "dmchamp": ("DM Champ", DmChampGateway),
     "callab": ("Callab AI", CallabGateway),
 }
-# Methods that are no operations of the API.
+# Methods that are not operations of the API.
 OTHERS = {
     "aclose", "account", "blocking", "condition", "request", "subscribe", "with_custom_fields", "with_options",
     "with_retry",
@@ -35,20 +35,20 @@ def rows(vendor: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("vendor", SECTIONS)
-def test_table_names_every_method_of_the_gateway_and_no_other(vendor: str) -> None:
+def test_table_lists_exactly_the_methods_of_the_gateway(vendor: str) -> None:
     gateway = SECTIONS[vendor][1]
     there = {name for name in dir(gateway) if not name.startswith("_") and callable(getattr(gateway, name))} - OTHERS
     assert {row[1] for row in rows(vendor)} - {"–"} == there
 
 
 @pytest.mark.parametrize("vendor", SECTIONS)
-def test_table_names_every_route_of_the_sandbox_and_no_other(vendor: str) -> None:
+def test_table_lists_exactly_the_routes_of_the_sandbox(vendor: str) -> None:
     routes = {route.endpoint for route in vendors()[vendor].routes}
     assert {row[3] for row in rows(vendor)} - {"none", "not served"} == routes
 
 
 @pytest.mark.parametrize("vendor", SECTIONS)
-def test_table_names_commands_and_test_files_that_exist(vendor: str) -> None:
+def test_table_names_existing_commands_and_test_files(vendor: str) -> None:
     commands = set(re.findall(r"[a-z]+", make_parser().format_help()))
     for row in rows(vendor):
         assert row[2] == "–" or row[2].split()[0] in commands

@@ -1,4 +1,4 @@
-"""An account of Aelyst's contacts in memory, with the listing and the deletes of the real gateway."""
+"""A fake Aelyst account in memory, with the listing and the deletes of the real gateway."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Account", "aelyst_contact"]
 
 
 def aelyst_contact(number: int, **values: Any) -> AelystContact:
-    """Return a contact with an e-mail address and a name of its own."""
+    """Return a contact with a unique e-mail address and name."""
     values = {"email": f"p{number}@example.com", "first_name": f"P{number}", **values}
     return AelystContact(id=str(number), **values)
 
@@ -32,7 +32,7 @@ class Definition:
 
 
 class Account:
-    """Contacts by id. ``calls`` counts by method; ``fault`` may raise, or return ``"lost"``: applied, not answered."""
+    """Contacts by id. ``calls`` counts by method. ``fault`` may raise, or return ``"lost"``: applied, no response."""
 
     provider = "aelyst"
     schema: ContactSchema = SCHEMA
@@ -42,7 +42,7 @@ class Account:
         self.page = page
         self.calls: Counter[str] = Counter()
         self.deleted: list[str] = []
-        self.fault: Callable[[str, str], str | BaseException | None] = lambda method, who: None
+        self.fault: Callable[[str, str], str | BaseException | None] = lambda method, target: None
         self.asked: list[tuple[Any, Any]] = []
         self.definitions: list[Definition] = []
 
@@ -59,7 +59,7 @@ class Account:
         self.asked.append((search, where))
 
         async def fetch(at: str | None) -> Page[AelystContact]:
-            self._meet("LIST", str(at))
+            self._count("LIST", str(at))
             await asyncio.sleep(0)
             items = list(self.contacts_by_id.values())
             start = int(at or 0)
@@ -69,26 +69,26 @@ class Account:
         return Listing(fetch, cursor)
 
     async def get(self, identifier: Identifier | str) -> AelystContact:
-        who = parse_identifier(identifier)
-        self._meet("GET", str(who))
-        return self._find(who)
+        target = parse_identifier(identifier)
+        self._count("GET", str(target))
+        return self._find(target)
 
     async def create(self, fields: ContactFields, *, identifier: Identifier | str | None = None) -> WriteReceipt:
-        self._meet("POST", str(identifier))
+        self._count("POST", str(identifier))
         number = str(max((int(one) for one in self.contacts_by_id), default=0) + 1)
         self.contacts_by_id[number] = AelystContact(id=number, **dict(fields.given()))
         return WriteReceipt(identifier=parse_identifier(identifier or f"id:{number}"), created=True)
 
     async def update(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
-        who = parse_identifier(identifier)
-        self._meet("PUT", str(who))
-        contact = self._find(who)
+        target = parse_identifier(identifier)
+        self._count("PUT", str(target))
+        contact = self._find(target)
         given = dict(fields.given())
         if "custom_fields" in given:
             customs = {one.name: one for one in (*contact.custom_fields, *given["custom_fields"])}
             given["custom_fields"] = tuple(customs.values())
         self.contacts_by_id[contact.id] = attrs.evolve(contact, **given)
-        return WriteReceipt(identifier=who, contact_id=contact.id, created=False)
+        return WriteReceipt(identifier=target, contact_id=contact.id, created=False)
 
     async def upsert(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
         try:
@@ -97,30 +97,34 @@ class Account:
             return await self.create(fields, identifier=identifier)
 
     async def delete(self, identifier: Identifier | str) -> WriteReceipt:
-        who = parse_identifier(identifier)
-        verdict = self._verdict("DELETE", str(who))
-        contact = self._find(who)
+        target = parse_identifier(identifier)
+        verdict = self._verdict("DELETE", str(target))
+        contact = self._find(target)
         del self.contacts_by_id[contact.id]
         self.deleted.append(contact.id)
         if verdict == "lost":
             raise errors.TransportError(message="reset", may_have_been_applied=True, method="DELETE")
-        return WriteReceipt(identifier=who, contact_id=contact.id)
+        return WriteReceipt(identifier=target, contact_id=contact.id)
 
-    def _meet(self, method: str, who: str) -> None:
-        self._verdict(method, who)
+    def _count(self, method: str, target: str) -> None:
+        self._verdict(method, target)
 
-    def _verdict(self, method: str, who: str) -> str | None:
+    def _verdict(self, method: str, target: str) -> str | None:
         self.calls[method] += 1
-        verdict = self.fault(method, who)
+        verdict = self.fault(method, target)
         if isinstance(verdict, BaseException):
             raise verdict
         return verdict
 
-    def _find(self, who: Identifier) -> AelystContact:
+    def _find(self, target: Identifier) -> AelystContact:
         for contact in self.contacts_by_id.values():
             known = (
-                contact.id if isinstance(who, ContactId) else contact.email if isinstance(who, Email) else contact.phone
+                contact.id
+                if isinstance(target, ContactId)
+                else contact.email
+                if isinstance(target, Email)
+                else contact.phone
             )
-            if known == who.value:
+            if known == target.value:
                 return contact
         raise errors.ContactNotFoundError(status=404, message="Contact not found", method="PUT")

@@ -1,4 +1,4 @@
-"""Export: a file that a sync takes back without a write, in four formats, complete or not there."""
+"""Export in four formats: a sync of the file sends nothing, and a failed export leaves no file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOSTILE = [
 
 
 async def round_trip(account: Account, file: Path) -> SyncReport:
-    """Export the account, then sync the file with the journal that the export has made."""
+    """Export the account, then sync the file with the journal of the export."""
     journal = file.with_name(f"{file.name}.db")
     await export_contacts(account, file, journal=journal, force=True)
     account.calls.clear()
@@ -40,7 +40,7 @@ async def round_trip(account: Account, file: Path) -> SyncReport:
 
 
 @EVERY
-async def test_export_then_sync_writes_nothing_for_hostile_values(tmp_path: Path, kind: str) -> None:
+async def test_sync_of_an_export_with_hostile_values_sends_nothing(tmp_path: Path, kind: str) -> None:
     contacts = [
         aelyst_contact(
             number, last_name=value if not {"\n", "\r"} & set(value) else None,
@@ -55,8 +55,8 @@ async def test_export_then_sync_writes_nothing_for_hostile_values(tmp_path: Path
 
 
 @EVERY
-async def test_export_writes_every_value_as_the_account_has_it(tmp_path: Path, kind: str) -> None:
-    """The journal aside: a sync that knows nothing sends exactly the values that the account has."""
+async def test_export_keeps_every_value_of_the_account(tmp_path: Path, kind: str) -> None:
+    """Without the journal, a sync of the file sends exactly the values of the account."""
     contacts = [
         aelyst_contact(
             number, language="ms", country_code="MY", phone=f"+601234567{number:02}",
@@ -78,7 +78,7 @@ async def test_export_writes_every_value_as_the_account_has_it(tmp_path: Path, k
     assert by_email(copy) == by_email(account)
 
 
-def left_in(directory: Path) -> list[str]:
+def file_names(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir()]
 
 
@@ -104,9 +104,7 @@ value = (
 @EVERY
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(text | st.none(), value, value), min_size=1, max_size=4))
-def test_export_then_sync_writes_nothing_for_any_account(
-    tmp_path: Path, kind: str, rows: list[tuple[Any, ...]]
-) -> None:
+def test_sync_of_an_export_of_any_account_sends_nothing(tmp_path: Path, kind: str, rows: list[tuple[Any, ...]]) -> None:
     contacts = [
         aelyst_contact(number, last_name=last, custom_fields=(CustomField("A", one), CustomField("B:b", two)))
         for number, (last, one, two) in enumerate(rows, 1)
@@ -121,7 +119,7 @@ def test_export_then_sync_writes_nothing_for_any_account(
 
 
 @EVERY
-async def test_export_keeps_empty_and_absent_apart_where_the_format_can(tmp_path: Path, kind: str) -> None:
+async def test_jsonl_export_distinguishes_empty_and_absent_values(tmp_path: Path, kind: str) -> None:
     account = Account([aelyst_contact(1, last_name=""), aelyst_contact(2)])
     file = tmp_path / f"people.{kind}"
     report = await round_trip(account, file)
@@ -133,7 +131,7 @@ async def test_export_keeps_empty_and_absent_apart_where_the_format_can(tmp_path
 
 
 @EVERY
-async def test_export_then_sync_sends_what_was_edited_only(tmp_path: Path, kind: str) -> None:
+async def test_sync_of_an_edited_export_sends_only_the_edited_row(tmp_path: Path, kind: str) -> None:
     account = Account([aelyst_contact(number) for number in range(1, 8)])
     file = tmp_path / f"people.{kind}"
     journal = tmp_path / "j.db"
@@ -148,8 +146,8 @@ async def test_export_then_sync_sends_what_was_edited_only(tmp_path: Path, kind:
 
 
 @EVERY
-async def test_export_then_sync_updates_by_id(tmp_path: Path, kind: str) -> None:
-    """Two contacts with one address: the edited row reaches the one that it was exported from."""
+async def test_sync_of_an_export_updates_contacts_by_id(tmp_path: Path, kind: str) -> None:
+    """Two contacts have the same address: an edited row updates the contact that it was exported from."""
     account = Account([aelyst_contact(1, email="same@example.com"), aelyst_contact(2, email="same@example.com")])
     file = tmp_path / f"people.{kind}"
     await export_contacts(account, file, journal=tmp_path / "j.db")
@@ -160,7 +158,7 @@ async def test_export_then_sync_updates_by_id(tmp_path: Path, kind: str) -> None
     assert account.contacts_by_id["1"].last_name is None
 
 
-async def test_export_names_columns_as_a_sync_reads_them(tmp_path: Path) -> None:
+async def test_export_names_columns_with_the_types_that_sync_reads(tmp_path: Path) -> None:
     account = Account([aelyst_contact(1, custom_fields=(CustomField("Seats", 3), CustomField("Note", "x")))])
     account.definitions = [Definition("Born", "date"), Definition("Note", "text"), Definition("Vip", "checkbox")]
     report = await export_contacts(account, tmp_path / "people.csv")
@@ -175,7 +173,7 @@ async def test_export_names_columns_as_a_sync_reads_them(tmp_path: Path) -> None
     assert row[:4] == ["P1", "", "", "p1@example.com"]
 
 
-async def test_export_reports_what_a_sync_would_refuse_or_change(tmp_path: Path) -> None:
+async def test_export_report_counts_rows_that_sync_would_reject_or_change(tmp_path: Path) -> None:
     account = Account([
         aelyst_contact(1, phone="012"), aelyst_contact(2, email=None), aelyst_contact(3, phone="+60 12-3456789"),
         AelystContact(id="4"), aelyst_contact(5, custom_fields=(CustomField("Mixed", 1),)),
@@ -187,7 +185,7 @@ async def test_export_reports_what_a_sync_would_refuse_or_change(tmp_path: Path)
     assert (await export_contacts(account, tmp_path / "people.xlsx")).changed == 1
 
 
-async def test_export_passes_the_selection_on_and_tells_progress(tmp_path: Path) -> None:
+async def test_export_passes_search_and_where_and_reports_progress(tmp_path: Path) -> None:
     account = Account([aelyst_contact(number) for number in range(1, 8)])
     seen: list[ExportProgress] = []
     await export_contacts(account, tmp_path / "p.jsonl", search="ann", where="w", progress=seen.append)
@@ -195,22 +193,22 @@ async def test_export_passes_the_selection_on_and_tells_progress(tmp_path: Path)
     assert [(one.done, one.total) for one in seen] == [(3, 0), (6, 0), (7, 0), (7, 7)]
 
 
-async def test_export_is_for_its_owner_only(tmp_path: Path) -> None:
+async def test_export_file_has_mode_0600(tmp_path: Path) -> None:
     await export_contacts(Account([aelyst_contact(1)]), tmp_path / "p.csv")
     assert stat.S_IMODE((tmp_path / "p.csv").stat().st_mode) == 0o600
 
 
 @EVERY
-async def test_export_leaves_nothing_behind_when_the_listing_fails(tmp_path: Path, kind: str) -> None:
+async def test_export_leaves_no_file_when_the_listing_fails(tmp_path: Path, kind: str) -> None:
     account = Account([aelyst_contact(number) for number in range(1, 9)])
     account.fault = lambda method, who: errors.ServerError(status=500) if (method, who) == ("LIST", "6") else None
     with pytest.raises(errors.ServerError):
         await export_contacts(account, tmp_path / f"p.{kind}")
-    assert left_in(tmp_path) == []
+    assert file_names(tmp_path) == []
 
 
 @EVERY
-async def test_export_leaves_nothing_behind_when_it_is_cancelled(tmp_path: Path, kind: str) -> None:
+async def test_export_leaves_no_file_when_cancelled(tmp_path: Path, kind: str) -> None:
     account = Account([aelyst_contact(number) for number in range(1, 30)])
     for turns in (3, 20, 40, 60):
         task = asyncio.ensure_future(export_contacts(account, tmp_path / f"p.{kind}"))
@@ -220,7 +218,7 @@ async def test_export_leaves_nothing_behind_when_it_is_cancelled(tmp_path: Path,
         try:
             await task
         except asyncio.CancelledError:
-            assert left_in(tmp_path) == []
+            assert file_names(tmp_path) == []
         else:
             (tmp_path / f"p.{kind}").unlink()
 
@@ -232,10 +230,10 @@ async def test_export_keeps_the_old_file_when_it_fails(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="32,767"):
         await export_contacts(account, file, force=True)
     assert file.read_text() == "old"
-    assert left_in(tmp_path) == ["p.xlsx"]
+    assert file_names(tmp_path) == ["p.xlsx"]
 
 
-async def test_export_replaces_a_file_only_if_told(tmp_path: Path) -> None:
+async def test_export_replaces_an_existing_file_only_with_force(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text("old")
     account = Account([aelyst_contact(1)])
@@ -250,7 +248,7 @@ async def test_export_replaces_a_file_only_if_told(tmp_path: Path) -> None:
     ("name", "words"),
     [("p.txt", "must end in"), ("p", "must end in"), ("no/p.csv", "no such directory"), ("d.csv", "is a directory")],
 )
-async def test_export_refuses_a_place_before_it_lists(tmp_path: Path, name: str, words: str) -> None:
+async def test_export_rejects_invalid_paths_before_listing(tmp_path: Path, name: str, words: str) -> None:
     (tmp_path / "d.csv").mkdir()
     account = Account([aelyst_contact(1)])
     with pytest.raises(ExportError, match=words):
@@ -258,7 +256,7 @@ async def test_export_refuses_a_place_before_it_lists(tmp_path: Path, name: str,
     assert account.calls == {}
 
 
-async def test_export_refuses_a_gateway_without_a_listing(tmp_path: Path) -> None:
+async def test_export_rejects_a_gateway_without_listing(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="cannot list contacts"):
         await export_contacts(object(), tmp_path / "p.csv")  # type: ignore[arg-type]
 
@@ -270,7 +268,7 @@ async def test_export_writes_an_empty_account(tmp_path: Path, kind: str) -> None
     assert (tmp_path / f"p.{kind}").exists()
 
 
-async def test_export_refuses_an_incomplete_listing(tmp_path: Path) -> None:
+async def test_export_rejects_an_incomplete_listing(tmp_path: Path) -> None:
     account = Account([aelyst_contact(number) for number in range(1, 9)])
 
     async def fetch(cursor: str | None) -> Page[AelystContact]:
@@ -279,10 +277,10 @@ async def test_export_refuses_an_incomplete_listing(tmp_path: Path) -> None:
     account.contacts = lambda *_, **__: Listing(fetch)  # type: ignore[method-assign]
     with pytest.raises(ExportError, match="repeated a cursor"):
         await export_contacts(account, tmp_path / "p.csv")
-    assert left_in(tmp_path) == []
+    assert file_names(tmp_path) == []
 
 
-async def test_export_that_fails_ends_its_run_in_the_journal(tmp_path: Path) -> None:
+async def test_failed_export_ends_its_run_in_the_journal(tmp_path: Path) -> None:
     account = Account([aelyst_contact(1, custom_fields=(CustomField("Note", "x" * 40_000),))])
     with pytest.raises(ExportError):
         await export_contacts(account, tmp_path / "p.xlsx", journal=tmp_path / "j.db")
@@ -290,7 +288,7 @@ async def test_export_that_fails_ends_its_run_in_the_journal(tmp_path: Path) -> 
     assert not report.resumed
 
 
-async def test_export_replaces_what_the_journal_knew(tmp_path: Path) -> None:
+async def test_second_export_replaces_the_values_in_the_journal(tmp_path: Path) -> None:
     account = Account([aelyst_contact(1), aelyst_contact(2)])
     file, journal = tmp_path / "p.csv", tmp_path / "j.db"
     await export_contacts(account, file, journal=journal)
@@ -301,7 +299,7 @@ async def test_export_replaces_what_the_journal_knew(tmp_path: Path) -> None:
     assert (report.unchanged, account.calls) == (2, {})
 
 
-async def test_export_works_where_the_definitions_are_not_shown(tmp_path: Path) -> None:
+async def test_export_works_without_access_to_the_definitions(tmp_path: Path) -> None:
     account = Account([aelyst_contact(1)])
 
     async def refused() -> list[Definition]:

@@ -1,4 +1,4 @@
-"""An app served in the test's own loop: its lifespan, and a client that talks to it without a socket."""
+"""Runs an app in the test's own loop: its lifespan, and a client that needs no socket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["client", "served"]
 
 
 def client(app: FastAPI) -> httpx.AsyncClient:
-    """Return a client for `app`; errors that nobody handles are answered with 500, as by a server."""
+    """Return a client for `app`. Unhandled errors become a 500, as with a real server."""
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://app")
 
@@ -20,5 +20,5 @@ def client(app: FastAPI) -> httpx.AsyncClient:
 @asynccontextmanager
 async def served(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """Run the app's lifespan, as a server does, and yield a client."""
-    async with app.router.lifespan_context(app), client(app) as talking:
-        yield talking
+    async with app.router.lifespan_context(app), client(app) as connected:
+        yield connected

@@ -1,4 +1,4 @@
-"""Jobs of both kinds, and no task left behind."""
+"""Fixtures of the jobs tests: jobs in memory and with a journal, and a check that no task is left."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> MakeJobs:
 
 
 @pytest.fixture(autouse=True)
-async def _nothing_left_running() -> AsyncIterator[None]:
+async def _assert_no_other_tasks() -> AsyncIterator[None]:
     yield
     await asyncio.sleep(0)
     others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]

@@ -1,4 +1,4 @@
-"""Waiting for jobs, with a bound."""
+"""Helpers that wait for jobs, with a time limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MakeJobs = Callable[..., Jobs]
 
 
 async def until(true: Callable[[], object], within: float = 10.0) -> None:
-    """Return once `true` is; an assertion fails after `within` seconds."""
+    """Return once `true()` is true. Fail the test after `within` seconds."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + within
     while not true():
@@ -28,7 +28,7 @@ async def ended(jobs: Jobs, *ids: str, within: float = 10.0) -> list[JobStatus]:
     while True:
         found = [await jobs.status(job_id) for job_id in ids]
         statuses = [status for status in found if status is not None]
-        assert len(statuses) == len(ids), "a job is not known"
+        assert len(statuses) == len(ids), "unknown job id"
         if all(status.state in {"done", "failed"} for status in statuses):
             return statuses
         assert clock() < deadline, f"not ended within {within} s: {statuses}"

@@ -1,4 +1,4 @@
-"""A process that runs jobs of a journal and writes down what it does; the tests of journals start and kill it.
+"""A process that runs jobs of a journal and logs what it does. The journal tests start and kill it.
 
 ``python journal_process.py JOURNAL LOG NAME MAX_STARTS`` then reads commands, one a line, and answers each with a line:
 ``submit KEY VALUE SECONDS`` (the job appends "NAME KEY VALUE begin" to LOG, sleeps, appends "… end"; a VALUE of POISONS
@@ -26,7 +26,7 @@ POISONS: dict[str, Callable[[], object]] = {
 def fork() -> int:
     child = os.fork()
     if not child:
-        for descriptor in (0, 1, 2):  # the pipes of the test
+        for descriptor in (0, 1, 2):  # the pipes to the test
             os.close(descriptor)
         time.sleep(60)
         os._exit(0)

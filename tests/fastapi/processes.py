@@ -1,4 +1,4 @@
-"""Starting, asking, stopping and killing journal_process.py."""
+"""Starts journal_process.py, sends it commands, stops and kills it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Process:
         self.process = process
 
     async def submit(self, key: str, value: object, seconds: float = 0.0) -> str:
-        return await self._say(f"submit {key} {value} {seconds}")
+        return await self._command(f"submit {key} {value} {seconds}")
 
     async def fork(self) -> int:
-        return int(await self._say("fork"))
+        return int(await self._command("fork"))
 
-    async def _say(self, line: str) -> str:
+    async def _command(self, line: str) -> str:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(line.encode() + b"\n")

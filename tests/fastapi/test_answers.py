@@ -1,4 +1,4 @@
-"""Errors as answers, the routes for jobs and probes, the log that is heard, the warning about workers."""
+"""Error handlers, the routes for jobs and probes, logging of failed jobs, and the warning about workers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if sys.version_info < (3, 11):
 
 SECRET = "sk-live-7f3a"
 API: dict[str, Any] = {
-    "message": f"vendor words {SECRET}",
+    "message": f"vendor message {SECRET}",
     "method": "PUT",
     "url": "https://vendor/contact/ann@example.com",
     "body": f"vendor body {SECRET}",
@@ -70,7 +70,7 @@ API: dict[str, Any] = {
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
-async def test_each_error_has_its_answer_and_nothing_of_the_vendor_leaks(
+async def test_error_handlers_map_errors_to_status_and_hide_vendor_details(
     error: errors.ContactsError, status: int, retry_after: str | None
 ) -> None:
     app = FastAPI()
@@ -80,8 +80,8 @@ async def test_each_error_has_its_answer_and_nothing_of_the_vendor_leaks(
     async def route() -> None:
         raise error
 
-    async with client(app) as talk:
-        answer = await talk.get("/")
+    async with client(app) as http:
+        answer = await http.get("/")
     assert answer.status_code == status
     assert answer.headers.get("Retry-After") == retry_after
     assert SECRET not in answer.text
@@ -102,7 +102,7 @@ async def test_each_error_has_its_answer_and_nothing_of_the_vendor_leaks(
         errors.InvalidIdentifierError("id: '\ud800' is half of a pair"),
     ],
 )
-async def test_what_quotes_the_caller_is_told_to_the_caller(error: errors.ContactsError) -> None:
+async def test_error_handlers_return_input_errors_to_the_caller(error: errors.ContactsError) -> None:
     app = FastAPI()
     add_error_handlers(app)
 
@@ -110,13 +110,13 @@ async def test_what_quotes_the_caller_is_told_to_the_caller(error: errors.Contac
     async def route() -> None:
         raise error
 
-    async with client(app) as talk:
-        answer = await talk.get("/")
+    async with client(app) as http:
+        answer = await http.get("/")
     assert answer.status_code == 422
     assert answer.json()["detail"] == str(error).encode("utf-8", "backslashreplace").decode()
 
 
-async def test_a_refused_credential_is_logged_without_it(caplog: pytest.LogCaptureFixture) -> None:
+async def test_authentication_error_is_logged_without_the_credential(caplog: pytest.LogCaptureFixture) -> None:
     app = FastAPI()
     add_error_handlers(app)
 
@@ -124,14 +124,14 @@ async def test_a_refused_credential_is_logged_without_it(caplog: pytest.LogCaptu
     async def route() -> None:
         raise errors.AuthenticationError(status=401, **API)
 
-    async with client(app) as talk:
-        await talk.get("/")
+    async with client(app) as http:
+        await http.get("/")
     assert "AuthenticationError (status 401)" in caplog.text
     assert SECRET not in caplog.text
     assert "ann@example.com" not in caplog.text
 
 
-async def test_an_apps_own_handler_goes_first() -> None:
+async def test_app_handler_takes_precedence_over_add_error_handlers() -> None:
     from starlette.responses import PlainTextResponse
 
     app = FastAPI()
@@ -142,8 +142,8 @@ async def test_an_apps_own_handler_goes_first() -> None:
     async def route() -> None:
         raise errors.ContactNotFoundError(status=404)
 
-    async with client(app) as talk:
-        assert (await talk.get("/")).text == "mine"
+    async with client(app) as http:
+        assert (await http.get("/")).text == "mine"
 
 
 def service(jobs: Jobs, work: Any) -> FastAPI:
@@ -159,7 +159,7 @@ def service(jobs: Jobs, work: Any) -> FastAPI:
     return app
 
 
-async def test_a_202_names_a_job_whose_status_can_be_asked_and_tells_no_data(make: MakeJobs) -> None:
+async def test_accepted_job_has_a_status_route_without_personal_data(make: MakeJobs) -> None:
     jobs = make()
 
     @jobs.register
@@ -168,25 +168,25 @@ async def test_a_202_names_a_job_whose_status_can_be_asked_and_tells_no_data(mak
             raise errors.ServerError(status=501, message="ann@example.com")
 
     app = service(jobs, work)
-    async with served(app) as talk:
-        answer = await talk.post("/hooks/ann@example.com?value=1")
+    async with served(app) as http:
+        answer = await http.post("/hooks/ann@example.com?value=1")
         assert answer.status_code == 202
         good = answer.json()
-        bad = (await talk.post("/hooks/bob@example.com?value=13")).json()
+        bad = (await http.post("/hooks/bob@example.com?value=13")).json()
         await ended(jobs, good["job_id"])
-        told = await talk.get(f"/jobs/{good['job_id']}")
-        assert told.status_code == 200
-        assert (told.json()["state"], told.json()["submissions"], told.json()["error"]) == ("done", 1, None)
-        assert "ann@example.com" not in told.text
+        found = await http.get(f"/jobs/{good['job_id']}")
+        assert found.status_code == 200
+        assert (found.json()["state"], found.json()["submissions"], found.json()["error"]) == ("done", 1, None)
+        assert "ann@example.com" not in found.text
         await until(lambda: jobs.stats().retried)
-        waiting = (await talk.get(f"/jobs/{bad['job_id']}")).json()
+        waiting = (await http.get(f"/jobs/{bad['job_id']}")).json()
         assert waiting["state"] in {"waiting", "running"}
-        assert (await talk.get("/jobs/unknown")).status_code == 404
-        schema = (await talk.get("/openapi.json")).json()
+        assert (await http.get("/jobs/unknown")).status_code == 404
+        schema = (await http.get("/openapi.json")).json()
         assert "JobView" in schema["components"]["schemas"]
 
 
-async def test_a_full_queue_answers_503_with_retry_after_and_is_not_ready(make: MakeJobs) -> None:
+async def test_full_queue_gives_503_with_retry_after_and_is_not_ready(make: MakeJobs) -> None:
     gate = asyncio.Event()
     jobs = make(capacity=2, drain_timeout=5)
 
@@ -194,21 +194,21 @@ async def test_a_full_queue_answers_503_with_retry_after_and_is_not_ready(make: 
     async def work(value: int) -> None:
         await gate.wait()
 
-    async with served(service(jobs, work)) as talk:
-        assert [(await talk.post(f"/hooks/{n}")).status_code for n in range(4)] == [202, 202, 503, 503]
-        refused = await talk.post("/hooks/x")
+    async with served(service(jobs, work)) as http:
+        assert [(await http.post(f"/hooks/{n}")).status_code for n in range(4)] == [202, 202, 503, 503]
+        refused = await http.post("/hooks/x")
         assert 1 <= int(refused.headers["Retry-After"]) <= 60
-        assert (await talk.get("/readyz")).status_code == 503
-        assert (await talk.get("/healthz")).json() == {"status": "ok"}
+        assert (await http.get("/readyz")).status_code == 503
+        assert (await http.get("/healthz")).json() == {"status": "ok"}
         gate.set()
         await until(lambda: jobs.stats().done == 2)
-        assert (await talk.get("/readyz")).status_code == 200
-    async with client(service(jobs, work)) as talk:
-        assert (await talk.post("/hooks/x")).status_code == 503
-        assert (await talk.get("/jobs/x")).status_code == 503
+        assert (await http.get("/readyz")).status_code == 200
+    async with client(service(jobs, work)) as http:
+        assert (await http.post("/hooks/x")).status_code == 503
+        assert (await http.get("/jobs/x")).status_code == 503
 
 
-def test_a_failing_job_is_heard_where_nobody_set_up_logging(tmp_path: Path) -> None:
+def test_failing_job_is_printed_once_without_and_with_logging_setup(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "import asyncio\n"
@@ -218,19 +218,19 @@ def test_a_failing_job_is_heard_where_nobody_set_up_logging(tmp_path: Path) -> N
         "    async with Jobs() as jobs: await jobs.submit('k', fail)\n"
         "asyncio.run(main())\n"
     )
-    told = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=True)
-    assert told.stderr.count("ValueError: the bug") == 1
-    # …and once only where somebody did.
+    found = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=True)
+    assert found.stderr.count("ValueError: the bug") == 1
+    # With logging configured, it appears once as well.
     program.write_text("import logging\nlogging.basicConfig()\n" + program.read_text())
-    told = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=True)
-    assert told.stderr.count("ValueError: the bug") == 1
+    found = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=True)
+    assert found.stderr.count("ValueError: the bug") == 1
 
 
-def test_without_fastapi_the_import_says_what_to_install(tmp_path: Path) -> None:
+def test_import_without_fastapi_names_the_extra_to_install(tmp_path: Path) -> None:
     code = "import sys; sys.modules['fastapi'] = None\nimport aelyst_async.fastapi"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert told.returncode == 1
-    assert "pip install 'aelyst-async[fastapi]'" in told.stderr
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert found.returncode == 1
+    assert "pip install 'aelyst-async[fastapi]'" in found.stderr
 
 
 @pytest.mark.parametrize(
@@ -255,11 +255,13 @@ def test_without_fastapi_the_import_says_what_to_install(tmp_path: Path) -> None
         ([], {}, 1),
     ],
 )
-def test_how_many_workers_there_are(arguments: list[str], environment: dict[str, str], workers: int) -> None:
+def test_worker_count_reads_arguments_and_environment(
+    arguments: list[str], environment: dict[str, str], workers: int
+) -> None:
     assert worker_count(arguments, environment) == workers
 
 
-def test_the_warning_comes_for_several_workers_with_a_limiter_each_only(
+def test_split_quota_warning_needs_workers_with_separate_limiters(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limiter = RateLimiter()
@@ -293,7 +295,7 @@ DOWN = errors.ServerError(status=503, retry_after=30.0, may_have_been_applied=Tr
         (ExceptionGroup("g", [LIMITED, ZeroDivisionError()]), 500, None, None, False),
     ],
 )  # fmt: skip
-async def test_a_group_is_answered_as_its_gravest_error_with_the_longest_wait(
+async def test_exception_group_uses_gravest_error_and_longest_retry_after(
     group: ExceptionGroup[Exception], status: int, kind: str | None, retry_after: str | None, in_doubt: bool
 ) -> None:
     app = FastAPI()
@@ -303,8 +305,8 @@ async def test_a_group_is_answered_as_its_gravest_error_with_the_longest_wait(
     async def route() -> None:
         raise group
 
-    async with client(app) as talk:
-        answer = await talk.get("/")
+    async with client(app) as http:
+        answer = await http.get("/")
     assert answer.status_code == status
     assert answer.headers.get("Retry-After") == retry_after
     if not answer.headers["Content-Type"].startswith("text/plain"):
@@ -313,7 +315,7 @@ async def test_a_group_is_answered_as_its_gravest_error_with_the_longest_wait(
 
 
 @pytest.mark.parametrize("nonsense", [1.8e9, -1.0, float("inf"), float("nan")])
-async def test_a_nonsensical_retry_after_is_not_passed_on(nonsense: float) -> None:
+async def test_invalid_retry_after_is_replaced_by_the_default(nonsense: float) -> None:
     app = FastAPI()
     add_error_handlers(app)
 
@@ -321,5 +323,5 @@ async def test_a_nonsensical_retry_after_is_not_passed_on(nonsense: float) -> No
     async def route() -> None:
         raise errors.RateLimitedError(status=429, retry_after=nonsense)
 
-    async with client(app) as talk:
-        assert (await talk.get("/")).headers["Retry-After"] == "5"
+    async with client(app) as http:
+        assert (await http.get("/")).headers["Retry-After"] == "5"

@@ -1,4 +1,4 @@
-"""The example under real uvicorn: webhooks while it is stopped, killed, and served by two workers; nothing is lost."""
+"""The example app under real uvicorn: no webhook is lost when it is stopped, killed, or run by two workers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "fastapi_app"
 
 
 class Service:
-    """The example, in a process of its own, started as often as wanted on one port with one journal."""
+    """The example app in its own process. It can be restarted on the same port with the same journal."""
 
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
         with socket.socket() as probe:
@@ -55,18 +55,18 @@ class Service:
         await asyncio.wait_for(self.process.wait(), within)
 
     async def kill(self) -> None:
-        """Kill all of it at once, workers too."""
+        """Kill the process and its workers."""
         if self.process is not None and self.process.returncode is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             await self.process.wait()
 
 
 _LATE = 9
-"""Of the people, how many are sent first while the service is gone: the last, who have no second webhook."""
+"""Number of people whose only webhook is first sent while the service is down. They are the last ones."""
 
 
 class Sender:
-    """A sender of webhooks as good ones are: it repeats until it gets a 202, and remembers for what it got one."""
+    """Sends each webhook until it gets a 202, and records the accepted ones."""
 
     def __init__(self, service: Service, session: aiohttp.ClientSession) -> None:
         self._service = service
@@ -101,7 +101,7 @@ class Sender:
         await asyncio.gather(*[one_after_another() for _ in range(40)])
 
     def start(self, people: list[dict[str, Any]]) -> asyncio.Task[None]:
-        """Begin to send; `stop` ends it, so that a test that fails leaves no task behind."""
+        """Begin to send. `stop` cancels it, so that a failing test leaves no task."""
         self._sending.append(asyncio.create_task(self.send_all(people)))
         return self._sending[-1]
 
@@ -131,7 +131,7 @@ async def service(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Service]:
 
 @pytest.fixture
 async def sender(service: Service) -> AsyncIterator[Sender]:
-    # A connection each: what a stopping server does to idle ones is not what these tests are about.
+    # One connection per request: these tests are not about idle connections of a stopping server.
     connector = aiohttp.TCPConnector(force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=20)) as session:
         sender = Sender(service, session)
@@ -140,14 +140,14 @@ async def sender(service: Service) -> AsyncIterator[Sender]:
 
 
 def people(count: int) -> list[dict[str, Any]]:
-    """Return webhooks: each person's first, and for every tenth another one that brings the last name."""
+    """Return webhooks: one per person, and a second one with the last name for every tenth person."""
     first = [{"email": f"p{n}@example.com", "first_name": f"First {n}"} for n in range(count)]
     second = [{**person, "last_name": f"Last {n}"} for n, person in enumerate(first) if n % 10 == 0]
     return first + second
 
 
 def written(sandbox: Sandbox) -> dict[str, dict[str, Any]]:
-    """Return the sandbox's contacts by e-mail; an assertion fails where there are two."""
+    """Return the sandbox's contacts by e-mail. Fail the test if two have the same."""
     found = sandbox.contacts("aelyst")
     counted = Counter(contact["email"] for contact in found)
     assert not [email for email, times in counted.items() if times > 1]
@@ -162,7 +162,7 @@ def settled(sandbox: Sandbox, sender: Sender) -> bool:
     )
 
 
-async def alive(sender: Sender) -> None:
+async def wait_until_ready(sender: Sender) -> None:
     for _ in range(400):
         try:
             if (await sender.ask("/readyz"))["status"] == "ready":
@@ -173,7 +173,7 @@ async def alive(sender: Sender) -> None:
     raise AssertionError("the service did not start")
 
 
-async def everything_is_written_once(sandbox: Sandbox, sender: Sender, count: int) -> None:
+async def assert_written_once(sandbox: Sandbox, sender: Sender, count: int) -> None:
     assert len(sender.accepted) == count
     await until(lambda: settled(sandbox, sender), within=60)
     found = written(sandbox)
@@ -182,11 +182,11 @@ async def everything_is_written_once(sandbox: Sandbox, sender: Sender, count: in
     }
 
 
-async def interrupted(sandbox: Sandbox, service: Service, sender: Sender, count: int, how: str) -> None:
+async def run_with_interruption(sandbox: Sandbox, service: Service, sender: Sender, count: int, how: str) -> None:
     await service.start()
-    await alive(sender)
-    everybody = people(count)
-    early, late = everybody[: count - _LATE] + everybody[count:], everybody[count - _LATE : count]
+    await wait_until_ready(sender)
+    webhooks = people(count)
+    early, late = webhooks[: count - _LATE] + webhooks[count:], webhooks[count - _LATE : count]
     sending = sender.start(early)
     await until(lambda: len(sandbox.contacts("aelyst")) > count // 5, within=60)
     if how == "SIGTERM":
@@ -195,14 +195,14 @@ async def interrupted(sandbox: Sandbox, service: Service, sender: Sender, count:
         await service.kill()
     accepted, arrived = len(sender.accepted), len(sandbox.contacts("aelyst"))
     assert arrived < count, "the interruption came too late to show anything"
-    # A slow machine accepts all of the early ones before it writes a fifth: somebody must be sending now.
+    # A slow machine may accept all early webhooks before it writes a fifth, so others are sent now.
     sending_late = sender.start(late)
     await asyncio.sleep(0.3)
-    assert len(sandbox.contacts("aelyst")) <= arrived + 16, "it is gone"
+    assert len(sandbox.contacts("aelyst")) <= arrived + 16, "the service is down"
     await service.start()
     await asyncio.wait_for(asyncio.gather(sending, sending_late), 100)
     assert len(sender.accepted) > accepted
-    await everything_is_written_once(sandbox, sender, count)
+    await assert_written_once(sandbox, sender, count)
     states = {(await sender.ask(f"/jobs/{job_id}"))["state"] for job_id in sorted(sender.job_ids)[:200]}
     assert states <= {"done", "running", "waiting"}
     await service.stop(within=16)
@@ -211,18 +211,18 @@ async def interrupted(sandbox: Sandbox, service: Service, sender: Sender, count:
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
-async def test_no_webhook_is_lost_or_written_twice_by_an_interruption(
+async def test_interrupted_service_neither_loses_nor_repeats_webhooks(
     sandbox: Sandbox, service: Service, sender: Sender, how: str, count: int
 ) -> None:
-    await interrupted(sandbox, service, sender, count, how)
+    await run_with_interruption(sandbox, service, sender, count, how)
 
 
-async def test_a_quota_holds_up_the_jobs_not_the_answers_and_the_drain_is_bounded(
+async def test_quota_delays_jobs_but_not_responses_and_the_drain_is_bounded(
     sandbox: Sandbox, service: Service, sender: Sender
 ) -> None:
     sandbox.assume(quota="5/s")
     await service.start()
-    await alive(sender)
+    await wait_until_ready(sender)
     clock = asyncio.get_running_loop().time
     began = clock()
     await sender.send_all(people(100))
@@ -233,14 +233,14 @@ async def test_a_quota_holds_up_the_jobs_not_the_answers_and_the_drain_is_bounde
     assert len(sandbox.contacts("aelyst")) < 100
     sandbox.assume(quota="none")
     await service.start()
-    await alive(sender)
-    await everything_is_written_once(sandbox, sender, 100)
+    await wait_until_ready(sender)
+    await assert_written_once(sandbox, sender, 100)
 
 
 def worker_processes(parent: int) -> list[int]:
     found = []
     for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
-        with contextlib.suppress(FileNotFoundError):  # it has ended
+        with contextlib.suppress(FileNotFoundError):  # the process has ended
             if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(int(child))
     return found
@@ -248,11 +248,11 @@ def worker_processes(parent: int) -> list[int]:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
 @pytest.mark.parametrize("count", COUNTS)
-async def test_two_workers_share_a_journal_and_one_of_them_is_killed(
+async def test_killed_worker_loses_no_job_of_the_shared_journal(
     sandbox: Sandbox, service: Service, sender: Sender, count: int
 ) -> None:
     await service.start("--workers", "2")
-    await alive(sender)
+    await wait_until_ready(sender)
     assert service.process is not None
     supervisor = service.process.pid
     await until(lambda: len(worker_processes(supervisor)) == 2, within=60)
@@ -261,7 +261,7 @@ async def test_two_workers_share_a_journal_and_one_of_them_is_killed(
     # uvicorn replaces a worker that is too busy to answer its ping, so there may be one or two at this moment.
     os.kill(worker_processes(supervisor)[0], signal.SIGKILL)
     await asyncio.wait_for(sending, 100)
-    await everything_is_written_once(sandbox, sender, count)
+    await assert_written_once(sandbox, sender, count)
     await service.stop(within=20)
     log = service.log.read_text()
     assert log.count("2 worker processes share one account") >= 2
@@ -270,16 +270,16 @@ async def test_two_workers_share_a_journal_and_one_of_them_is_killed(
 
 
 @pytest.mark.slow
-async def test_workers_with_one_quota_in_redis_keep_to_it_and_say_nothing(
+async def test_workers_with_a_redis_quota_respect_it_without_warning(
     sandbox: Sandbox, service: Service, sender: Sender
 ) -> None:
     sandbox.assume(quota="40/s", quota_window="sliding")
     with RedisServer() as redis:
         service.environment["REDIS_URL"] = redis.url + "?socket_timeout=2&socket_connect_timeout=2"
         await service.start("--workers", "2")
-        await alive(sender)
+        await wait_until_ready(sender)
         await sender.send_all(people(100))
-        await everything_is_written_once(sandbox, sender, 100)
+        await assert_written_once(sandbox, sender, 100)
         await service.stop(within=30)
     log = service.log.read_text()
     assert "worker processes share one account" not in log

@@ -1,4 +1,4 @@
-"""Jobs, in memory and in a journal alike: order, merging, bounds, contexts, failures, drain."""
+"""Jobs, in memory and with a journal: order, merging, limits, contexts, failures."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from aelyst_async.fastapi import (
 from tests.fastapi.helpers import MakeJobs, ended, until
 
 
-async def test_a_job_runs_with_its_arguments_and_its_status_says_so(make: MakeJobs) -> None:
+async def test_job_runs_with_its_arguments_and_reports_done(make: MakeJobs) -> None:
     seen: list[tuple[str, Any]] = []
     jobs = make()
 
     @jobs.register
-    async def note(who: str, fields: Any) -> None:
-        seen.append((who, fields))
+    async def note(name: str, fields: Any) -> None:
+        seen.append((name, fields))
 
     async with jobs:
-        job = await jobs.submit("a", note, who="ann", fields={"x": [1, None, "é"]})
+        job = await jobs.submit("a", note, name="ann", fields={"x": [1, None, "é"]})
         (status,) = await ended(jobs, job.id)
     assert seen == [("ann", {"x": [1, None, "é"]})]
     assert (status.name, status.state, status.submissions, status.starts) == ("note", "done", 1, 1)
@@ -35,7 +35,7 @@ async def test_a_job_runs_with_its_arguments_and_its_status_says_so(make: MakeJo
     assert not job.merged
 
 
-async def test_one_key_runs_one_at_a_time_and_in_order_while_others_overlap(make: MakeJobs) -> None:
+async def test_jobs_of_one_key_run_in_order_and_keys_run_concurrently(make: MakeJobs) -> None:
     order: dict[str, list[int]] = {"a": [], "b": []}
     now: set[str] = set()
     most = 0
@@ -44,7 +44,7 @@ async def test_one_key_runs_one_at_a_time_and_in_order_while_others_overlap(make
     @jobs.register(merge=None)
     async def work(key: str, number: int) -> None:
         nonlocal most
-        assert key not in now, "two of one key at a time"
+        assert key not in now, "two jobs of one key run at once"
         now.add(key)
         most = max(most, len(now))
         await asyncio.sleep(0.002)
@@ -62,7 +62,7 @@ async def test_one_key_runs_one_at_a_time_and_in_order_while_others_overlap(make
     assert most == 2
 
 
-async def test_waiting_submissions_of_a_key_are_merged_and_none_is_merged_into_a_running_one(make: MakeJobs) -> None:
+async def test_submissions_merge_into_a_waiting_job_but_not_a_running_one(make: MakeJobs) -> None:
     runs: list[dict[str, Any]] = []
     gate = asyncio.Event()
     jobs = make()
@@ -87,7 +87,7 @@ async def test_waiting_submissions_of_a_key_are_merged_and_none_is_merged_into_a
     assert (stats.submitted, stats.merged, stats.done, stats.waiting, stats.running) == (11, 9, 2, 0, 0)
 
 
-async def test_another_function_of_the_key_is_not_merged_and_keeps_its_turn(make: MakeJobs) -> None:
+async def test_job_of_another_function_is_not_merged_and_keeps_its_turn(make: MakeJobs) -> None:
     runs: list[str] = []
     gate = asyncio.Event()
     jobs = make()
@@ -112,7 +112,7 @@ async def test_another_function_of_the_key_is_not_merged_and_keeps_its_turn(make
     assert runs == ["save 1", "tag 2", "save 3"]
 
 
-async def test_a_full_queue_refuses_new_keys_but_still_merges(make: MakeJobs) -> None:
+async def test_full_queue_rejects_new_keys_but_still_merges(make: MakeJobs) -> None:
     gate = asyncio.Event()
     jobs = make(capacity=3, concurrency=1, drain_timeout=5)
 
@@ -134,7 +134,7 @@ async def test_a_full_queue_refuses_new_keys_but_still_merges(make: MakeJobs) ->
         await jobs.submit("3", hold)
 
 
-async def test_a_burst_never_overshoots_the_capacity(make: MakeJobs) -> None:
+async def test_concurrent_submissions_never_exceed_the_capacity(make: MakeJobs) -> None:
     gate = asyncio.Event()
     jobs = make(capacity=50, concurrency=4, drain_timeout=5)
 
@@ -149,7 +149,7 @@ async def test_a_burst_never_overshoots_the_capacity(make: MakeJobs) -> None:
         gate.set()
 
 
-async def test_concurrency_is_a_bound_that_is_reached(make: MakeJobs) -> None:
+async def test_jobs_reach_but_never_exceed_the_concurrency(make: MakeJobs) -> None:
     running = most = 0
     gate = asyncio.Event()
     jobs = make(concurrency=7)
@@ -171,7 +171,7 @@ async def test_concurrency_is_a_bound_that_is_reached(make: MakeJobs) -> None:
     assert most == 7
 
 
-async def test_a_job_runs_in_the_context_of_its_latest_submission(make: MakeJobs) -> None:
+async def test_job_runs_in_the_context_of_its_latest_submission(make: MakeJobs) -> None:
     request: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="none")
     seen: list[str] = []
     gate = asyncio.Event()
@@ -193,7 +193,7 @@ async def test_a_job_runs_in_the_context_of_its_latest_submission(make: MakeJobs
     assert seen == ["first", "third"]
 
 
-async def test_in_a_burst_each_job_has_its_own_context_and_order(make: MakeJobs) -> None:
+async def test_concurrent_submissions_keep_their_context_and_order(make: MakeJobs) -> None:
     number: contextvars.ContextVar[int] = contextvars.ContextVar("number")
     seen: dict[str, list[tuple[int, int]]] = {}
     jobs = make(capacity=2000, concurrency=5)
@@ -218,7 +218,7 @@ async def test_in_a_burst_each_job_has_its_own_context_and_order(make: MakeJobs)
 
 
 @pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="eager tasks came with Python 3.12")
-async def test_eager_tasks_change_nothing(make: MakeJobs) -> None:
+async def test_jobs_work_with_eager_tasks(make: MakeJobs) -> None:
     asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
     order: list[int] = []
     running = most = 0
@@ -248,7 +248,7 @@ async def test_eager_tasks_change_nothing(make: MakeJobs) -> None:
     assert most == 3
 
 
-async def test_a_failing_job_is_logged_counted_and_hurts_no_other(
+async def test_failing_job_is_logged_and_does_not_affect_others(
     make: MakeJobs, caplog: pytest.LogCaptureFixture
 ) -> None:
     jobs = make()
@@ -272,10 +272,10 @@ async def test_a_failing_job_is_logged_counted_and_hurts_no_other(
     ]  # fmt: skip
     assert (stats.failed, stats.done) == (2, 1)
     assert f"job {ids[0]} (fail) failed" in caplog.text
-    assert "a bug" in caplog.text, "the traceback of a bug is there"
+    assert "a bug" in caplog.text, "the log has the traceback of a bug"
 
 
-async def test_a_temporary_failure_is_tried_again_and_its_key_waits_while_others_go_on(make: MakeJobs) -> None:
+async def test_temporary_failure_is_retried_and_blocks_only_its_key(make: MakeJobs) -> None:
     log: list[str] = []
     jobs = make(retry_base=0.05, retry_cap=0.05, give_up_after=0.5, max_starts=1)
 
@@ -304,7 +304,7 @@ async def test_a_temporary_failure_is_tried_again_and_its_key_waits_while_others
     assert stats.retried == 2 + given_up.starts - 1
 
 
-async def test_the_text_of_an_api_error_stays_out_of_the_log_and_its_status_is_told(
+async def test_failed_job_reports_api_status_but_not_the_api_message(
     make: MakeJobs, caplog: pytest.LogCaptureFixture
 ) -> None:
     jobs = make(give_up_after=0)
@@ -321,7 +321,7 @@ async def test_the_text_of_an_api_error_stays_out_of_the_log_and_its_status_is_t
     assert "ann@example.com" not in caplog.text
 
 
-async def test_a_failed_job_can_be_submitted_again_with_its_arguments(make: MakeJobs) -> None:
+async def test_resubmit_runs_a_failed_job_with_its_arguments(make: MakeJobs) -> None:
     works = False
     seen: list[int] = []
     jobs = make()
@@ -345,7 +345,7 @@ async def test_a_failed_job_can_be_submitted_again_with_its_arguments(make: Make
     assert seen == [7]
 
 
-async def test_a_cancelled_submitter_loses_nothing(make: MakeJobs) -> None:
+async def test_cancelled_submit_keeps_accepted_jobs_in_order(make: MakeJobs) -> None:
     seen: list[int] = []
     jobs = make()
 
@@ -362,6 +362,6 @@ async def test_a_cancelled_submitter_loses_nothing(make: MakeJobs) -> None:
             await asyncio.gather(task, return_exceptions=True)
         last = await jobs.submit("k", work, value=99)
         await ended(jobs, last.id)
-    # What was accepted ran, in order, and nothing was stuck in front of the last.
+    # All accepted jobs ran in order, and none blocked the last one.
     assert seen[-1] == 99
     assert seen == sorted(seen)

@@ -1,4 +1,4 @@
-"""Whatever a job or a merge rule raises fails that job alone; what is told of it; which errors pass by themselves."""
+"""Errors of jobs and merge rules: they fail one job only, which message is kept, and which errors are temporary."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if sys.version_info < (3, 11):
 
 
 class Unprintable(BaseException):
-    """Fails at whatever it is asked."""
+    """Raises in every method and property."""
 
     def __str__(self) -> str:
         raise SystemExit(3)
@@ -69,7 +69,7 @@ HOSTILE: dict[str, tuple[Callable[[], None], str]] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("later", [False, True])
-async def test_a_job_that_raises_anything_fails_alone(make: MakeJobs, name: str, later: bool) -> None:
+async def test_job_that_raises_any_exception_fails_alone(make: MakeJobs, name: str, later: bool) -> None:
     jobs = make(concurrency=1)
     act, error = HOSTILE[name]
 
@@ -89,7 +89,7 @@ async def test_a_job_that_raises_anything_fails_alone(make: MakeJobs, name: str,
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name != "cancels itself"])
-async def test_a_merge_rule_that_raises_anything_refuses_that_submission_alone(make: MakeJobs, name: str) -> None:
+async def test_merge_rule_that_raises_any_exception_rejects_that_submission(make: MakeJobs, name: str) -> None:
     begun, gate = asyncio.Event(), asyncio.Event()
     seen: list[int] = []
     jobs = make()
@@ -117,7 +117,7 @@ async def test_a_merge_rule_that_raises_anything_refuses_that_submission_alone(m
     assert seen == [1, 3]
 
 
-async def test_a_merge_rule_that_returns_no_dict_is_refused(make: MakeJobs) -> None:
+async def test_merge_rule_that_returns_no_dict_rejects_the_submission(make: MakeJobs) -> None:
     gate = asyncio.Event()
     jobs = make(concurrency=1)
 
@@ -141,7 +141,7 @@ class Mapping(dict):  # type: ignore[type-arg]
 @pytest.mark.parametrize(
     "value", [Mapping(a=1), {(1, 2): 3}, 10**5000, {1j}], ids=["mapping", "tuple keys", "5,001 digits", "set"]
 )
-async def test_hostile_arguments_are_refused_by_a_journal(tmp_path: Any, value: object) -> None:
+async def test_journal_rejects_arguments_that_cannot_be_json(tmp_path: Any, value: object) -> None:
     jobs = Jobs(journal=tmp_path / "jobs.db")
 
     @jobs.register
@@ -181,12 +181,14 @@ DOWN = errors.ServerError(status=503, retry_after=3.0)
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_an_error_is_temporary_if_all_its_leaves_are(error: BaseException, temporary: bool, wait: float | None) -> None:
+def test_is_temporary_requires_all_leaves_to_be_temporary(
+    error: BaseException, temporary: bool, wait: float | None
+) -> None:
     assert is_temporary(error) is temporary
     assert retry_after(error) == wait
 
 
-def test_leaves_of_a_group_that_contains_itself_end() -> None:
+def test_leaves_terminates_for_a_group_that_contains_itself() -> None:
     class RingError(Exception):
         exceptions: tuple[BaseException, ...] = ()
 
@@ -220,11 +222,11 @@ JOB = Started(
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_message_is_one_bounded_line_without_peoples_data(error: BaseException, message: str) -> None:
+def test_message_of_is_one_bounded_line_without_personal_data(error: BaseException, message: str) -> None:
     assert message_of(error, JOB) == message
 
 
-async def test_failed_lists_jobs_with_their_reason_and_without_their_arguments(
+async def test_failed_lists_jobs_with_message_and_without_arguments(
     make: MakeJobs, caplog: pytest.LogCaptureFixture
 ) -> None:
     jobs = make()
@@ -255,14 +257,12 @@ async def test_failed_lists_jobs_with_their_reason_and_without_their_arguments(
         with pytest.raises(errors.ConfigurationError, match="limit"):
             await jobs.failed(limit=0)
     assert "ValueError: […] has no seat" in caplog.text
-    assert "raise ValueError" in caplog.text, "where it was raised"
+    assert "raise ValueError" in caplog.text, "the log shows the line that raised"
     assert "p3@example.com" not in caplog.text
-    assert all(record.exc_info is None for record in caplog.records), "frames hold the arguments"
+    assert all(record.exc_info is None for record in caplog.records), "the frames would contain the arguments"
 
 
-async def test_a_submitter_that_is_cancelled_is_told_of_in_the_log(
-    make: MakeJobs, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_accepted_job_of_a_cancelled_submit_is_logged(make: MakeJobs, caplog: pytest.LogCaptureFixture) -> None:
     seen: list[int] = []
     jobs = make()
 

@@ -1,4 +1,4 @@
-"""The life of jobs: drain, closing and opening, what they take and refuse, and merging rules."""
+"""The life cycle of jobs: opening, drain and closing, accepted and rejected input, and merge rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from aelyst_providers.aelyst import AelystFields, CustomField
 from tests.fastapi.helpers import MakeJobs, ended
 
 
-async def test_the_drain_waits_for_what_runs(make: MakeJobs) -> None:
+async def test_drain_waits_for_running_jobs(make: MakeJobs) -> None:
     done: list[str] = []
     jobs = make(drain_timeout=5)
 
@@ -36,7 +36,7 @@ async def test_the_drain_waits_for_what_runs(make: MakeJobs) -> None:
     assert jobs.stats().done == 1
 
 
-async def test_the_drain_is_bounded_even_against_a_job_that_does_not_heed_its_cancellation(
+async def test_drain_is_bounded_for_a_job_that_ignores_cancellation(
     make: MakeJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aelyst_async.fastapi.runner._CANCEL_GRACE", 0.1)
@@ -59,7 +59,7 @@ async def test_the_drain_is_bounded_even_against_a_job_that_does_not_heed_its_ca
     await asyncio.sleep(0.05)
 
 
-async def test_submitting_outside_the_lifespan_or_while_draining_is_an_error_that_says_so(make: MakeJobs) -> None:
+async def test_submit_raises_outside_the_lifespan_and_while_draining(make: MakeJobs) -> None:
     refusals: list[Exception] = []
     jobs = make(drain_timeout=5)
 
@@ -85,7 +85,7 @@ async def test_submitting_outside_the_lifespan_or_while_draining_is_an_error_tha
     assert "shutting down" in str(refusals[0])
 
 
-async def test_jobs_can_be_opened_again_after_they_were_closed(make: MakeJobs) -> None:
+async def test_jobs_can_be_reopened(make: MakeJobs) -> None:
     seen: list[int] = []
     jobs = make()
 
@@ -100,7 +100,7 @@ async def test_jobs_can_be_opened_again_after_they_were_closed(make: MakeJobs) -
 
 
 @pytest.mark.parametrize("key", ["", "x" * 513, "\ud800", 7, None])
-async def test_a_key_that_cannot_be_kept_is_refused(make: MakeJobs, key: Any) -> None:
+async def test_submit_rejects_invalid_keys(make: MakeJobs, key: Any) -> None:
     jobs = make()
 
     @jobs.register
@@ -113,7 +113,7 @@ async def test_a_key_that_cannot_be_kept_is_refused(make: MakeJobs, key: Any) ->
 
 
 @pytest.mark.parametrize("key", ["\x00", "'; DROP TABLE job; --", "é" * 512, "🤦" * 100, "k\nk"])
-async def test_a_hostile_key_is_just_a_key(make: MakeJobs, key: str) -> None:
+async def test_submit_accepts_keys_with_special_characters(make: MakeJobs, key: str) -> None:
     seen: list[str] = []
     jobs = make()
 
@@ -126,7 +126,7 @@ async def test_a_hostile_key_is_just_a_key(make: MakeJobs, key: str) -> None:
     assert seen == [key]
 
 
-async def test_only_coroutine_functions_and_free_names_are_taken(make: MakeJobs) -> None:
+async def test_register_rejects_non_coroutine_functions_and_used_names(make: MakeJobs) -> None:
     jobs = make()
 
     @jobs.register
@@ -148,12 +148,12 @@ async def test_only_coroutine_functions_and_free_names_are_taken(make: MakeJobs)
     "settings",
     [{"concurrency": 0}, {"capacity": True}, {"max_starts": 1.5}, {"drain_timeout": -1}, {"keep": float("nan")}],
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+def test_jobs_reject_invalid_settings(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(settings))):
         Jobs(**settings)
 
 
-async def test_without_a_journal_what_waits_is_run_in_the_drain_and_what_is_lost_is_logged(
+async def test_drain_without_journal_runs_waiting_jobs_and_logs_lost_ones(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     seen: list[int] = []
@@ -177,7 +177,7 @@ async def test_without_a_journal_what_waits_is_run_in_the_drain_and_what_is_lost
     assert "3 jobs are lost, 1 of them were cut off" in caplog.text
 
 
-async def test_without_a_journal_any_coroutine_function_and_arguments_do() -> None:
+async def test_jobs_without_journal_accept_any_coroutine_function_and_arguments() -> None:
     seen: list[ContactFields] = []
     gate = asyncio.Event()
 
@@ -196,7 +196,7 @@ async def test_without_a_journal_any_coroutine_function_and_arguments_do() -> No
     assert seen == [AelystFields(first_name="A"), AelystFields(first_name="C", phone=None, email="c@d.e")]
 
 
-def test_union_keeps_what_only_the_older_has_at_every_depth() -> None:
+def test_union_keeps_values_that_only_the_older_has_at_every_depth() -> None:
     assert union({"a": {"x": 1, "y": 2}, "b": [1]}, {"a": {"y": None}, "b": [2], "c": 3}) == {
         "a": {"x": 1, "y": None},
         "b": [2],
@@ -214,7 +214,7 @@ def test_union_keeps_what_only_the_older_has_at_every_depth() -> None:
     assert union((1, 2), (3,)) == (3,)
 
 
-async def test_a_merge_function_of_ones_own_decides_and_its_errors_are_the_submitters(make: MakeJobs) -> None:
+async def test_custom_merge_function_is_used_and_its_errors_reach_submit(make: MakeJobs) -> None:
     seen: list[list[int]] = []
     gate = asyncio.Event()
     jobs = make(drain_timeout=5)

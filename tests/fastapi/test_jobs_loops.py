@@ -1,4 +1,4 @@
-"""Jobs reached from other loops, other threads and forked children; loops that are gone."""
+"""Jobs used from other loops, threads and forked children, and from loops that are closed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ pytestmark = pytest.mark.hostile
 
 T = TypeVar("T")
 
-WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
+CALLER: contextvars.ContextVar[str] = contextvars.ContextVar("caller", default="none")
 
 
 def in_thread(work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-    """Run a coroutine in a loop and thread of its own."""
+    """Run a coroutine in a new loop in a new thread."""
     answer: Future[T] = Future()
 
     def run() -> None:
@@ -40,19 +40,19 @@ def in_thread(work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
     return asyncio.wrap_future(answer)
 
 
-async def test_jobs_are_reached_from_another_loop_in_its_context(make: MakeJobs) -> None:
+async def test_submit_from_another_loop_keeps_the_callers_context(make: MakeJobs) -> None:
     jobs = make()
     seen: list[tuple[int, str, int]] = []
     loop_thread = threading.get_ident()
 
     @jobs.register(merge=None)
     async def work(value: int) -> None:
-        seen.append((value, WHO.get(), threading.get_ident()))
+        seen.append((value, CALLER.get(), threading.get_ident()))
         if value == 1:
             raise ValueError("x")
 
     async def elsewhere() -> tuple[str, str, int]:
-        WHO.set("thread")
+        CALLER.set("thread")
         first = await jobs.submit("k", work, value=1)
         while (await jobs.status(first.id)).state != "failed":  # type: ignore[union-attr]  # noqa: ASYNC110
             await asyncio.sleep(0.005)
@@ -65,11 +65,11 @@ async def test_jobs_are_reached_from_another_loop_in_its_context(make: MakeJobs)
         statuses = await ended(jobs, first, again, own.id)
     assert [status.state for status in statuses] == ["failed", "failed", "done"]
     assert count >= 1
-    assert [(value, who) for value, who, _ in seen] == [(1, "thread"), (1, "thread"), (2, "nobody")]
+    assert [(value, caller) for value, caller, _ in seen] == [(1, "thread"), (1, "thread"), (2, "none")]
     assert {thread for _, _, thread in seen} == {loop_thread}, "jobs run in the loop that opened them"
 
 
-async def test_errors_reach_another_loop_too(make: MakeJobs) -> None:
+async def test_errors_are_raised_in_another_loop(make: MakeJobs) -> None:
     gate = asyncio.Event()
     jobs = make(capacity=1, drain_timeout=5)
 
@@ -91,7 +91,7 @@ async def test_errors_reach_another_loop_too(make: MakeJobs) -> None:
         await in_thread(jobs.submit("k", work))
 
 
-async def test_submissions_of_many_threads_are_all_accepted_or_refused_while_the_jobs_close(make: MakeJobs) -> None:
+async def test_submissions_from_threads_during_closing_are_accepted_or_rejected(make: MakeJobs) -> None:
     jobs = make(capacity=100_000, drain_timeout=5)
     ran: list[int] = []
 
@@ -116,7 +116,7 @@ async def test_submissions_of_many_threads_are_all_accepted_or_refused_while_the
         assert len(ran) == sum(accepted)
 
 
-async def test_a_cancelled_submitter_in_another_loop_loses_nothing(make: MakeJobs) -> None:
+async def test_cancelled_submit_in_another_loop_keeps_jobs_in_order(make: MakeJobs) -> None:
     jobs = make()
     ran: list[int] = []
 
@@ -139,7 +139,7 @@ async def test_a_cancelled_submitter_in_another_loop_loses_nothing(make: MakeJob
     assert ran[-1] == 99
 
 
-def test_a_loop_that_is_gone_is_said_and_the_jobs_can_be_opened_anew(tmp_path: Path) -> None:
+def test_jobs_of_a_closed_loop_raise_and_can_be_reopened(tmp_path: Path) -> None:
     for journal in (None, tmp_path / "jobs.db"):
         jobs = Jobs(journal=journal)
 
@@ -172,7 +172,7 @@ def test_a_loop_that_is_gone_is_said_and_the_jobs_can_be_opened_anew(tmp_path: P
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-async def test_a_forked_child_is_told_to_open_jobs_of_its_own_and_can(tmp_path: Path) -> None:
+async def test_forked_child_must_open_its_own_jobs(tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     jobs = Jobs(journal=tmp_path / "jobs.db")
 

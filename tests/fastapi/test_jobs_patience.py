@@ -1,4 +1,4 @@
-"""How long temporary errors are tried again, in virtual time: outages, Retry-After of all sizes, patience that ends."""
+"""Retries of jobs after temporary errors: outages, Retry-After of all sizes, `give_up_after`. In virtual time."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def now() -> float:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left_running() -> None:
-    """The package's fixture needs the ordinary loop."""
+def _assert_no_other_tasks() -> None:
+    """Override the fixture of conftest.py, which needs a loop in real time."""
 
 
 async def over(jobs: Jobs, *ids: str, within: float, every: float = 0.5) -> list[JobStatus]:
-    """Return the statuses of these jobs once all jobs have ended, looking `every` so many seconds."""
+    """Return the statuses of these jobs once all jobs have ended. Check every `every` seconds."""
     deadline = now() + within
     while (stats := jobs.stats()).waiting + stats.running:
         assert now() < deadline, f"not ended within {within} s"
@@ -38,7 +38,7 @@ async def over(jobs: Jobs, *ids: str, within: float, every: float = 0.5) -> list
 
 
 class Vendor:
-    """Refuses everything until `well`, and notes when it was asked."""
+    """Rejects every request until the time `well`, and records the times of the requests."""
 
     def __init__(self, seconds: float, retry_after: float | None = None) -> None:
         self.well = now() + seconds
@@ -55,17 +55,17 @@ class Vendor:
 
 @pytest.mark.parametrize("outage", [60.0, 120.0, 7200.0, 23 * 3600.0])
 @virtual
-async def test_an_outage_fails_no_accepted_job_by_default(outage: float) -> None:
+async def test_outage_fails_no_accepted_job_by_default(outage: float) -> None:
     vendor = Vendor(outage)
     async with Jobs(capacity=100) as jobs:
         ids = [(await jobs.submit(f"k{n}", vendor.write)).id for n in range(5)]
         statuses = await over(jobs, *ids, within=2 * DAY, every=60.0)
     assert {status.state for status in statuses} == {"done"}
-    assert max(vendor.asked) < vendor.well + 61, "no pause of our own making is longer than a minute"
+    assert max(vendor.asked) < vendor.well + 61, "the backoff never exceeds a minute"
 
 
 @virtual
-async def test_pauses_grow_are_drawn_with_jitter_and_have_a_ceiling() -> None:
+async def test_retry_pauses_grow_with_jitter_up_to_the_cap() -> None:
     vendor = Vendor(3600.0)
     async with Jobs(retry_cap=30.0) as jobs:
         await over(jobs, (await jobs.submit("k", vendor.write)).id, within=DAY)
@@ -77,7 +77,7 @@ async def test_pauses_grow_are_drawn_with_jitter_and_have_a_ceiling() -> None:
 
 
 @virtual
-async def test_what_outlasts_the_patience_fails_and_says_so() -> None:
+async def test_job_fails_after_give_up_after_with_a_message() -> None:
     vendor = Vendor(DAY)
     async with Jobs(give_up_after=600.0) as jobs:
         began = now()
@@ -90,7 +90,7 @@ async def test_what_outlasts_the_patience_fails_and_says_so() -> None:
 
 
 @virtual
-async def test_retry_after_is_obeyed() -> None:
+async def test_jobs_wait_for_retry_after() -> None:
     vendor = Vendor(1500.0, retry_after=700.0)
     async with Jobs() as jobs:
         await over(jobs, (await jobs.submit("k", vendor.write)).id, within=DAY)
@@ -98,13 +98,13 @@ async def test_retry_after_is_obeyed() -> None:
 
 
 @virtual
-async def test_a_rest_of_patience_that_no_clock_can_measure_is_none() -> None:
-    """Sums of pauses may leave 1e-13 s: a pause that ends in the same instant, again and again."""
+async def test_tiny_rest_of_give_up_after_counts_as_none() -> None:
+    """Rounding may leave 1e-13 s of give_up_after. A pause of that length would end at once, again and again."""
     vendor = Vendor(2000 * DAY)
 
     async def ask() -> None:
         if len(vendor.asked) > 50_000:
-            raise ValueError("asked without end")
+            raise ValueError("retried without end")
         await vendor.write()
 
     async with Jobs(capacity=1000, give_up_after=600.1) as jobs:
@@ -114,7 +114,7 @@ async def test_a_rest_of_patience_that_no_clock_can_measure_is_none() -> None:
 
 
 @virtual
-async def test_a_retry_after_beyond_the_patience_fails_at_once_and_says_so() -> None:
+async def test_retry_after_beyond_give_up_after_fails_immediately() -> None:
     vendor = Vendor(DAY, retry_after=900.0)
     async with Jobs(give_up_after=600.0) as jobs:
         (status,) = await over(jobs, (await jobs.submit("k", vendor.write)).id, within=DAY)
@@ -125,7 +125,7 @@ async def test_a_retry_after_beyond_the_patience_fails_at_once_and_says_so() -> 
 
 @pytest.mark.parametrize("nonsense", [1.8e9, 1.8e12, 1e300, 7200.0])
 @virtual
-async def test_a_long_retry_after_is_probed_once_an_hour_by_one_job_and_a_success_frees_all(nonsense: float) -> None:
+async def test_long_retry_after_is_probed_hourly_by_one_job(nonsense: float) -> None:
     vendor = Vendor(2.5 * 3600.0, retry_after=nonsense)
     async with Jobs() as jobs:
         ids = [(await jobs.submit(f"k{n}", vendor.write)).id for n in range(10)]
@@ -135,12 +135,12 @@ async def test_a_long_retry_after_is_probed_once_an_hour_by_one_job_and_a_succes
     if nonsense > DAY:
         assert hours == [0.0] * 10 + [1.0, 2.0] + [3.0] * 10
     else:
-        assert hours.count(1.0) == 1, "the others wait as they were told"
+        assert hours.count(1.0) == 1, "the other jobs wait for Retry-After"
         assert hours[-1] <= 4.0
 
 
 @virtual
-async def test_a_vendor_that_never_recovers_is_probed_hourly_and_given_up() -> None:
+async def test_vendor_that_never_recovers_is_probed_hourly_until_give_up_after() -> None:
     vendor = Vendor(90 * DAY, retry_after=1.8e9)
     async with Jobs() as jobs:
         ids = [(await jobs.submit(f"k{n}", vendor.write)).id for n in range(5)]
@@ -152,7 +152,7 @@ async def test_a_vendor_that_never_recovers_is_probed_hourly_and_given_up() -> N
 
 
 @virtual
-async def test_a_newer_submission_starts_fresh() -> None:
+async def test_merged_submission_restarts_give_up_after() -> None:
     vendor = Vendor(30 * DAY)
     async with Jobs(give_up_after=600.0) as jobs:
         job = await jobs.submit("k", vendor.write)
@@ -166,7 +166,7 @@ async def test_a_newer_submission_starts_fresh() -> None:
     assert status.submissions == 2
 
 
-async def test_the_patience_of_a_job_does_not_run_while_no_process_does(tmp_path: Path) -> None:
+async def test_give_up_after_does_not_count_time_without_a_process(tmp_path: Path) -> None:
     fails = 0
 
     def make() -> tuple[Jobs, Any]:

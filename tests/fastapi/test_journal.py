@@ -1,4 +1,4 @@
-"""The journal in one process: merging, broken files and disks, what it keeps and what it forgets."""
+"""The journal in one process: merging, broken files and disks, and which data it keeps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def modes(tmp_path: Path) -> list[tuple[str, int]]:
     return [(path.name, stat.S_IMODE(path.stat().st_mode)) for path in tmp_path.iterdir()]
 
 
-async def test_merging_reaches_a_job_that_waits_in_another_process(tmp_path: Path) -> None:
+async def test_submit_merges_into_a_waiting_job_of_another_process(tmp_path: Path) -> None:
     seen: list[tuple[str, dict[str, int]]] = []
     begun, gate = asyncio.Event(), asyncio.Event()
     both: list[Jobs] = []
@@ -52,7 +52,7 @@ async def test_merging_reaches_a_job_that_waits_in_another_process(tmp_path: Pat
     assert seen == [("one", {"a": 1}), ("one", {"b": 2, "c": 3})]
 
 
-async def test_a_function_that_is_gone_fails_its_job_and_can_come_back(
+async def test_job_of_an_unregistered_function_fails_and_can_be_resubmitted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[int] = []
@@ -83,7 +83,7 @@ async def test_a_function_that_is_gone_fails_its_job_and_can_come_back(
     assert seen == [3]
 
 
-async def test_a_drain_cut_off_does_not_count_as_a_start(tmp_path: Path) -> None:
+async def test_job_cancelled_by_the_drain_does_not_count_as_a_start(tmp_path: Path) -> None:
     jobs = Jobs(journal=tmp_path / "jobs.db", drain_timeout=0, max_starts=2)
 
     @jobs.register
@@ -102,7 +102,7 @@ async def test_a_drain_cut_off_does_not_count_as_a_start(tmp_path: Path) -> None
             assert (status.state, status.starts) == ("running", 1)
 
 
-async def test_arguments_that_are_not_json_and_functions_that_are_not_registered_are_refused(tmp_path: Path) -> None:
+async def test_journal_rejects_non_json_arguments_and_unregistered_functions(tmp_path: Path) -> None:
     jobs = Jobs(journal=tmp_path / "jobs.db")
 
     @jobs.register
@@ -122,12 +122,12 @@ async def test_arguments_that_are_not_json_and_functions_that_are_not_registered
         (status,) = await ended(jobs, (await jobs.submit("k", work, value="\ud800 é \x00")).id)
         assert status.state == "done"
         assert jobs.stats().submitted == 1
-    # Taking a deep list apart must not overflow the stack either.
+    # Freeing a deep list must not overflow the stack.
     while deep:
         deep = deep.pop()  # type: ignore[assignment]
 
 
-async def test_peoples_data_leaves_with_the_job_and_the_file_is_the_users_alone(tmp_path: Path) -> None:
+async def test_done_job_keeps_no_personal_data_and_the_file_is_private(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     jobs = Jobs(journal=path)
 
@@ -145,10 +145,10 @@ async def test_peoples_data_leaves_with_the_job_and_the_file_is_the_users_alone(
         rows = {row[0]: row[1:] for row in db.execute("SELECT id, key, arguments FROM job")}
     db.close()
     assert rows[done.id] == ("", "{}")
-    assert "bob@example.com" in rows[failed.id][1], "kept, to be submitted again"
+    assert "bob@example.com" in rows[failed.id][1], "kept for a resubmit"
 
 
-async def test_finished_jobs_are_forgotten_after_a_while(tmp_path: Path) -> None:
+async def test_finished_jobs_are_removed_after_keep(tmp_path: Path) -> None:
     jobs = Jobs(journal=tmp_path / "jobs.db", keep=0)
 
     @jobs.register
@@ -164,7 +164,7 @@ async def test_finished_jobs_are_forgotten_after_a_while(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("content", [b"this is not a database, " * 100, None])
-async def test_a_file_of_something_else_is_left_alone_and_said_so(tmp_path: Path, content: bytes | None) -> None:
+async def test_journal_rejects_a_foreign_file_without_changing_it(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "jobs.db"
     if content is None:
         with sqlite3.connect(path) as db:
@@ -180,20 +180,20 @@ async def test_a_file_of_something_else_is_left_alone_and_said_so(tmp_path: Path
     assert [name for name, _ in modes(tmp_path)] == ["jobs.db"]
 
 
-async def test_a_directory_that_cannot_be_is_an_error_that_says_so(tmp_path: Path) -> None:
+async def test_journal_raises_for_an_impossible_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError, match="cannot open"):
         async with Jobs(journal=tmp_path / "file" / "jobs.db"):
             pass
 
 
-async def test_a_path_that_cannot_be_is_an_error_not_a_hang() -> None:
+async def test_journal_raises_for_an_invalid_path() -> None:
     with pytest.raises(JournalError, match="cannot open"):
         async with Jobs(journal="\0"):
             pass
 
 
-async def test_a_look_for_the_dead_that_fails_is_repeated(
+async def test_failed_check_for_dead_workers_is_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("aelyst_async.fastapi.runner._ADOPT_EVERY", 0.01)
@@ -212,9 +212,7 @@ async def test_a_look_for_the_dead_that_fails_is_repeated(
     assert "cannot check for jobs of dead workers: the lock file" in caplog.text
 
 
-async def test_a_row_that_cannot_be_read_is_logged_and_stops_no_other_key(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_damaged_row_fails_its_job_only_and_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     gate = asyncio.Event()
     jobs = Jobs(journal=tmp_path / "jobs.db", concurrency=1, drain_timeout=5)
 
@@ -236,7 +234,7 @@ async def test_a_row_that_cannot_be_read_is_logged_and_stops_no_other_key(
     assert "damaged in the journal" in caplog.text
 
 
-async def test_a_disk_that_fails_refuses_new_jobs_and_loses_no_finished_one(
+async def test_write_failure_rejects_new_jobs_and_loses_no_finished_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aelyst_async.fastapi.runner._JOURNAL_PAUSE", 0.02)
@@ -276,7 +274,7 @@ async def test_a_disk_that_fails_refuses_new_jobs_and_loses_no_finished_one(
     assert (status.state, runs) == ("done", 1)
 
 
-async def test_a_burst_shares_transactions_in_another_thread(tmp_path: Path) -> None:
+async def test_concurrent_submissions_share_transactions_in_the_writer_thread(tmp_path: Path) -> None:
     jobs = Jobs(journal=tmp_path / "jobs.db", capacity=5000, concurrency=1, drain_timeout=0)
 
     @jobs.register
@@ -302,10 +300,10 @@ async def test_a_burst_shares_transactions_in_another_thread(tmp_path: Path) -> 
         assert jobs.stats().submitted == 1000
     assert syncs < 200
     assert threads
-    assert threading.current_thread() not in threads, "a sync to disk would hold up the event loop"
+    assert threading.current_thread() not in threads, "a sync to disk would block the event loop"
 
 
-async def test_the_store_keeps_to_its_rules_when_asked_out_of_turn(tmp_path: Path) -> None:
+async def test_journal_ignores_or_rejects_calls_in_the_wrong_state(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "jobs.db", keep=60, max_starts=3)
     with pytest.raises(JournalError, match="not open"):
         await journal.ask(lambda jobs: jobs.status("x"))
@@ -317,11 +315,11 @@ async def test_the_store_keeps_to_its_rules_when_asked_out_of_turn(tmp_path: Pat
     assert await journal.ask(lambda jobs: jobs.start("unknown")) is None
     assert await journal.ask(lambda jobs: jobs.finish("unknown", Outcome("done"))) is None
     assert await journal.ask(lambda jobs: jobs.start("a")) is not None
-    assert await journal.ask(lambda jobs: jobs.start("a")) is None, "it runs already"
+    assert await journal.ask(lambda jobs: jobs.start("a")) is None, "it is already running"
     assert await journal.ask(lambda jobs: jobs.status("unknown")) is None
     assert await journal.ask(lambda jobs: jobs.adopt()) == Adopted()
     with pytest.raises(JournalError):
         await journal.add(job, capacity=10)
-    assert journal.open_count == 1, "the refused one took nothing with it"
+    assert journal.open_count == 1, "the rejected job is not counted"
     await journal.close()
     await journal.close()

@@ -1,4 +1,4 @@
-"""What a journal says when its file, disk or thread fails: one clear line, and never a hang."""
+"""Failures of the journal's file, disk or thread: a one-line error, and never a hang."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def opening(path: Path) -> str:
     return line
 
 
-async def test_a_jobs_journal_has_an_application_id_of_its_own(tmp_path: Path) -> None:
+async def test_journal_of_jobs_has_its_own_application_id(tmp_path: Path) -> None:
     async with Jobs(journal=tmp_path / "jobs.db"):
         pass
     with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as db:
@@ -47,7 +47,7 @@ async def test_a_jobs_journal_has_an_application_id_of_its_own(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("statements", "said"),
+    ("statements", "expected"),
     [
         (["PRAGMA application_id = 0x61656C53", "CREATE TABLE contact (x)"], "it is the journal of `aelyst sync`"),
         (["PRAGMA application_id = 0x61656C6A", "PRAGMA user_version = 9"], "it has format 9"),
@@ -55,26 +55,24 @@ async def test_a_jobs_journal_has_an_application_id_of_its_own(tmp_path: Path) -
         (["PRAGMA application_id = 7"], "it is the database of another program"),
     ],
 )
-async def test_a_file_of_something_else_is_named_and_not_touched(
-    tmp_path: Path, statements: list[str], said: str
-) -> None:
+async def test_foreign_file_is_identified_and_not_changed(tmp_path: Path, statements: list[str], expected: str) -> None:
     path = tmp_path / "other.db"
     make_database(path, *statements)
     before = path.read_bytes()
     line = await opening(path)
     assert line.startswith("cannot open the journal other.db: ")
-    assert said in line
+    assert expected in line
     assert path.read_bytes() == before
 
 
-async def test_a_real_journal_of_a_sync_is_named(tmp_path: Path) -> None:
+async def test_journal_of_a_sync_is_identified(tmp_path: Path) -> None:
     from aelyst_async.sync.journal import Journal as SyncJournal
 
     SyncJournal.open(tmp_path / "sync.db").close()
     assert "`aelyst sync`" in await opening(tmp_path / "sync.db")
 
 
-async def test_a_sync_refuses_a_jobs_journal_without_advice_that_loses_jobs(tmp_path: Path) -> None:
+async def test_sync_rejects_a_jobs_journal_without_advice_to_delete_it(tmp_path: Path) -> None:
     from aelyst_async.sync.errors import JournalError as SyncJournalError
     from aelyst_async.sync.journal import Journal as SyncJournal
 
@@ -86,7 +84,7 @@ async def test_a_sync_refuses_a_jobs_journal_without_advice_that_loses_jobs(tmp_
     assert "--journal" in str(refusal.value)
 
 
-async def test_a_damaged_file_is_named_with_what_saves_the_jobs(tmp_path: Path) -> None:
+async def test_damaged_file_error_names_the_recover_command(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     jobs = Jobs(journal=path, drain_timeout=0)
 
@@ -105,7 +103,7 @@ async def test_a_damaged_file_is_named_with_what_saves_the_jobs(tmp_path: Path) 
     assert ".recover" in line
 
 
-async def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_file_locks_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: LockFile, slot: int = 0) -> bool:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -114,7 +112,7 @@ async def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [
         (sqlite3.OperationalError("database or disk is full"), "free some space"),
         (sqlite3.OperationalError("disk I/O error"), "cannot be written"),
@@ -126,14 +124,12 @@ async def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch:
         (MemoryError(), "MemoryError"),
     ],
 )
-def test_each_failure_is_one_line(error: Exception, said: str) -> None:
-    assert said in explain(error)
+def test_explain_describes_each_failure_in_one_line(error: Exception, expected: str) -> None:
+    assert expected in explain(error)
     assert "\n" not in explain(error)
 
 
-async def test_a_disk_that_is_full_refuses_new_jobs_and_goes_on_when_there_is_space(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_full_disk_rejects_new_jobs_until_there_is_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = asyncio.Event()
     jobs = Jobs(journal=tmp_path / "jobs.db", drain_timeout=5)
 
@@ -154,7 +150,7 @@ async def test_a_disk_that_is_full_refuses_new_jobs_and_goes_on_when_there_is_sp
         monkeypatch.setattr(Database, "add", add)
         with pytest.raises(JournalError, match=r"failed \(jobs\.db\): it cannot be written .*free some space"):
             await jobs.submit("big", work, text="x" * 100_000)
-        assert (await jobs.submit("small", work)).id, "there is room for this one"
+        assert (await jobs.submit("small", work)).id, "there is space for this job"
         pages[0] = limit.format(1_000_000)
         second = await jobs.submit("big", work, text="x" * 100_000)
         gate.set()
@@ -162,7 +158,7 @@ async def test_a_disk_that_is_full_refuses_new_jobs_and_goes_on_when_there_is_sp
     assert [status.state for status in statuses] == ["done", "done"]
 
 
-async def test_a_file_locked_by_another_program_is_one_line_and_jobs_go_on_after(
+async def test_locked_file_is_logged_once_and_jobs_continue_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("aelyst_async.fastapi.runner._JOURNAL_PAUSE", 0.02)
@@ -190,12 +186,12 @@ async def test_a_file_locked_by_another_program_is_one_line_and_jobs_go_on_after
         other.close()
         (status,) = await ended(jobs, job.id)
     assert status.state == "done"
-    assert caplog.text.count("another program locks it") == 1, "one line, not one a second"
+    assert caplog.text.count("another program locks it") == 1, "logged once, not every second"
     assert "the journal works again" in caplog.text
 
 
 @pytest.mark.parametrize("error", [SystemExit(1), RuntimeError("a bug"), MemoryError()])
-async def test_a_thread_that_dies_fails_what_waits_for_it_with_the_cause(
+async def test_dead_writer_thread_fails_all_waiters_with_the_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     monkeypatch.setattr("aelyst_async.fastapi.runner._CANCEL_GRACE", 0.1)
@@ -229,7 +225,7 @@ async def test_a_thread_that_dies_fails_what_waits_for_it_with_the_cause(
 async def _quick() -> None: ...
 
 
-async def test_closing_waits_for_what_the_thread_was_asked(tmp_path: Path) -> None:
+async def test_close_waits_for_pending_requests(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "jobs.db", keep=60, max_starts=3)
     await journal.open()
     asked = [asyncio.create_task(journal.ask(methodcaller("status", str(number)))) for number in range(2000)]

@@ -1,4 +1,4 @@
-"""The journal across processes: killed, stopped and side by side; nothing is lost and every key keeps its order."""
+"""The journal across processes, killed, stopped and in parallel: no job is lost and each key keeps its order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def owners(tmp_path: Path) -> list[int]:
         return [slot for (slot,) in db.execute("SELECT slot FROM owner")]
 
 
-async def test_what_was_accepted_survives_kill_9_in_order_and_at_least_once(start: Start, tmp_path: Path) -> None:
+async def test_accepted_jobs_survive_sigkill_in_order_at_least_once(start: Start, tmp_path: Path) -> None:
     first = await start("one")
     for value in range(5):
         await first.submit("a", value, 0.15)
@@ -32,46 +32,44 @@ async def test_what_was_accepted_survives_kill_9_in_order_and_at_least_once(star
     await until(lambda: "two a 4 end" in lines(tmp_path))
     values = [line.split()[2] for line in lines(tmp_path) if " a " in line and line.endswith("end")]
     assert values == ["0", "1", "2", "3", "4"]
-    # The one that was running when the process was killed has been begun twice, those that were done have not.
+    # The job that was running at the kill was started twice, the finished ones were not.
     assert "one a 1 begin" in before
     assert "two a 1 begin" in lines(tmp_path)
     assert "two a 0 begin" not in lines(tmp_path)
     await second.kill()
 
 
-async def test_a_second_process_leaves_the_jobs_of_one_that_lives_and_takes_those_of_one_that_died(
-    start: Start, tmp_path: Path
-) -> None:
+async def test_process_takes_over_jobs_of_a_dead_owner_only(start: Start, tmp_path: Path) -> None:
     one, two = await start("one"), await start("two")
     await one.submit("long", "x", 30)
     await until(lambda: lines(tmp_path) == ["one long x begin"])
-    await asyncio.sleep(2.5)  # longer than the look for the dead takes
+    await asyncio.sleep(2.5)  # longer than the interval of the check for dead owners
     assert lines(tmp_path) == ["one long x begin"]
     await one.kill()
     await until(lambda: "two long x begin" in lines(tmp_path))
-    assert len(owners(tmp_path)) == 1, "the dead one is removed"
+    assert len(owners(tmp_path)) == 1, "the dead owner is removed"
     await two.kill()
 
 
-async def test_a_key_keeps_its_order_across_two_living_processes(start: Start, tmp_path: Path) -> None:
+async def test_jobs_of_one_key_keep_their_order_across_two_processes(start: Start, tmp_path: Path) -> None:
     one, two = await start("one"), await start("two")
     for value in range(12):
         await (one, two)[value % 2].submit("k", value, 0.03)
     await until(lambda: sum(line.endswith("end") for line in lines(tmp_path)) == 12)
-    told = [line.split()[2:] for line in lines(tmp_path)]
-    assert told == [[str(value), what] for value in range(12) for what in ("begin", "end")]
+    records = [line.split()[2:] for line in lines(tmp_path)]
+    assert records == [[str(value), what] for value in range(12) for what in ("begin", "end")]
     await one.quit()
     await two.quit()
 
 
-async def test_a_clean_exit_hands_over_what_waits(start: Start, tmp_path: Path) -> None:
+async def test_clean_exit_finishes_running_jobs_and_leaves_waiting_ones(start: Start, tmp_path: Path) -> None:
     one = await start("one")
     for value in range(6):
         await one.submit("k", value, 0.2)
     await one.quit()
     done = [line for line in lines(tmp_path) if line.endswith("end")]
     assert 1 <= len(done) < 6
-    assert len([line for line in lines(tmp_path) if line.endswith("begin")]) == len(done), "what ran was finished"
+    assert len([line for line in lines(tmp_path) if line.endswith("begin")]) == len(done), "running jobs were finished"
     two = await start("two")
     await until(lambda: "two k 5 end" in lines(tmp_path))
     assert [line.split()[2] for line in lines(tmp_path) if line.endswith("end")] == [str(n) for n in range(6)]
@@ -79,12 +77,12 @@ async def test_a_clean_exit_hands_over_what_waits(start: Start, tmp_path: Path) 
     assert not owners(tmp_path)
 
 
-async def test_a_job_that_kills_its_process_is_given_up(start: Start, tmp_path: Path) -> None:
+async def test_job_that_kills_its_process_is_given_up(start: Start, tmp_path: Path) -> None:
     one = await start("one")
     job_id = await one.submit("k", "poison")
     await one.process.wait()
     for name in ("two", "three"):
-        with contextlib.suppress(AssertionError):  # it may be dead before it has said that it is open
+        with contextlib.suppress(AssertionError):  # it may die before it reports that it is open
             await (await start(name)).process.wait()
     await until(lambda: sum("poison begin" in line for line in lines(tmp_path)) == 3)
     four = await start("four")
@@ -99,8 +97,8 @@ async def test_a_job_that_kills_its_process_is_given_up(start: Start, tmp_path: 
     db.close()
 
 
-async def torture(start: Start, tmp_path: Path, rounds: int) -> None:
-    """Two processes at a time, submitting to five keys; one is killed at a random moment, and replaced."""
+async def kill_at_random(start: Start, tmp_path: Path, rounds: int) -> None:
+    """Submit to five keys through two processes. After each round, kill and replace one of them at random."""
     dice = random.Random(7)
     accepted: dict[str, list[int]] = {f"k{n}": [] for n in range(5)}
     running = [await start("p0", 50), await start("p1", 50)]
@@ -109,7 +107,7 @@ async def torture(start: Start, tmp_path: Path, rounds: int) -> None:
         for _ in range(dice.randrange(20)):
             value += 1
             key = f"k{value % 5}"
-            # One after another and acknowledged, so that the order of a key is known, whichever took it.
+            # Submissions are sequential and acknowledged, so the order of each key is known.
             assert await running[value % 2].submit(key, value, dice.choice([0, 0, 0.01, 0.05]))
             accepted[key].append(value)
         await asyncio.sleep(dice.uniform(0.0, 0.1))
@@ -126,11 +124,13 @@ async def torture(start: Start, tmp_path: Path, rounds: int) -> None:
 
 
 def ends(tmp_path: Path) -> list[tuple[str, int]]:
-    """Return (key, value) of each job that ended, each once, in the order of their first ends."""
-    told = [line.split() for line in lines(tmp_path)]
-    return list(dict.fromkeys((key, int(value)) for _, key, value, what in told if what == "end"))
+    """Return (key, value) of each ended job once, in the order of first ends."""
+    records = [line.split() for line in lines(tmp_path)]
+    return list(dict.fromkeys((key, int(value)) for _, key, value, what in records if what == "end"))
 
 
 @pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=pytest.mark.slow)])
-async def test_random_kills_lose_no_job_and_keep_every_keys_order(start: Start, tmp_path: Path, rounds: int) -> None:
-    await torture(start, tmp_path, rounds)
+async def test_random_kills_lose_no_job_and_keep_the_order_of_each_key(
+    start: Start, tmp_path: Path, rounds: int
+) -> None:
+    await kill_at_random(start, tmp_path, rounds)

@@ -1,4 +1,4 @@
-"""Gateways by lifespan: composed, handed out, closed, refused outside; one for each tenant over one pool."""
+"""Lifespans of gateways: composition, dependency injection, closing, use outside, and tenants over one pool."""
 
 # No `from __future__ import annotations` here: FastAPI could not resolve types that are local to a test.
 import asyncio
@@ -43,7 +43,7 @@ def gateway_of(sandbox: Sandbox, **settings: Any) -> AppGateway[AelystGateway]:
     return AppGateway(factory)
 
 
-async def test_lifespans_nest_like_async_with_and_unite_their_states() -> None:
+async def test_lifespans_nest_in_order_and_merge_their_states() -> None:
     log: list[str] = []
 
     def part(name: str, state: Any) -> Any:
@@ -63,7 +63,7 @@ async def test_lifespans_nest_like_async_with_and_unite_their_states() -> None:
     assert log[4:] == ["-c", "-b", "-a", "-d"]
 
 
-async def test_a_server_that_knows_no_lifespan_state_is_served_too(sandbox: Sandbox) -> None:
+async def test_lifespans_work_with_a_server_without_lifespan_state(sandbox: Sandbox) -> None:
     sent: list[str] = []
     received = iter(["lifespan.startup", "lifespan.shutdown"])
 
@@ -78,7 +78,7 @@ async def test_a_server_that_knows_no_lifespan_state_is_served_too(sandbox: Sand
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-async def test_what_was_entered_is_left_when_a_later_part_fails(sandbox: Sandbox) -> None:
+async def test_entered_lifespans_are_closed_when_a_later_one_fails(sandbox: Sandbox) -> None:
     gateway = gateway_of(sandbox)
 
     @asynccontextmanager
@@ -93,14 +93,14 @@ async def test_what_was_entered_is_left_when_a_later_part_fails(sandbox: Sandbox
     assert gateway.problem() == "gateway: not open"
 
 
-def test_jobs_before_their_gateway_are_refused(sandbox: Sandbox) -> None:
+def test_lifespans_rejects_jobs_before_their_gateway(sandbox: Sandbox) -> None:
     with pytest.raises(ConfigurationError, match="before the jobs"):
         lifespans(Jobs(), gateway_of(sandbox))
     with pytest.raises(ConfigurationError, match="before the jobs"):
         lifespans(gateway_of(sandbox), Jobs(), TenantGateways(AelystGateway))
 
 
-async def test_the_gateway_is_made_at_start_handed_to_routes_and_closed(sandbox: Sandbox) -> None:
+async def test_app_gateway_opens_at_startup_serves_routes_and_closes(sandbox: Sandbox) -> None:
     gateway = gateway_of(sandbox)
     app = FastAPI(lifespan=gateway.lifespan)
     seen: list[AelystGateway] = []
@@ -119,33 +119,33 @@ async def test_the_gateway_is_made_at_start_handed_to_routes_and_closed(sandbox:
         contact: Contact = await gateway.get(f"email:{email}")
         return {"first": contact.first_name, "last": contact.last_name}
 
-    for _ in range(2):  # an app may be started again, as tests do
-        async with served(app) as talk:
-            assert (await talk.post("/people/ann@example.com")).status_code == 200
-            assert (await talk.get("/people/ann@example.com")).json() == {"first": "Ann", "last": "Lee"}
+    for _ in range(2):  # an app may be started again
+        async with served(app) as http:
+            assert (await http.post("/people/ann@example.com")).status_code == 200
+            assert (await http.get("/people/ann@example.com")).json() == {"first": "Ann", "last": "Lee"}
     assert seen[0] is not seen[1]
     assert "closed" in repr(seen[0])
     assert "closed" in repr(seen[1])
     gc.collect()
 
 
-async def test_the_factory_may_be_async_and_the_environment_may_say(
+async def test_app_gateway_accepts_async_factory_and_environment(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AELYST_TOKEN", sandbox.token("aelyst"))
     monkeypatch.setenv("AELYST_BASE_URL", sandbox.base_url("aelyst"))
 
-    async def from_a_vault() -> AelystGateway:
+    async def async_factory() -> AelystGateway:
         await asyncio.sleep(0)
         return AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst"))
 
-    for gateway in (AppGateway[Any](partial(open_gateway, "aelyst")), AppGateway[Any](from_a_vault)):
+    for gateway in (AppGateway[Any](partial(open_gateway, "aelyst")), AppGateway[Any](async_factory)):
         async with gateway.lifespan():
             with pytest.raises(ContactNotFoundError):
                 await gateway.current().get("email:nobody@example.com")
 
 
-async def test_outside_the_lifespan_there_is_an_error_that_says_what_to_do_not_a_hang(
+async def test_gateway_outside_its_lifespan_raises_with_advice(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     gateway, tenants = gateway_of(sandbox), TenantGateways(AelystGateway)
@@ -157,8 +157,8 @@ async def test_outside_the_lifespan_there_is_an_error_that_says_what_to_do_not_a
 
     outer = FastAPI()
     outer.mount("/inner", inner)
-    async with served(outer) as talk:
-        answer = await asyncio.wait_for(talk.get("/inner/"), 5)
+    async with served(outer) as http:
+        answer = await asyncio.wait_for(http.get("/inner/"), 5)
     assert answer.status_code == 500
     assert answer.json() == {"detail": "internal error"}
     assert "mounted sub-app" in caplog.text
@@ -168,7 +168,7 @@ async def test_outside_the_lifespan_there_is_an_error_that_says_what_to_do_not_a
         tenants.get("token")
 
 
-async def test_one_app_gateway_serves_one_app_at_a_time(sandbox: Sandbox) -> None:
+async def test_lifespan_parts_cannot_be_opened_twice(sandbox: Sandbox) -> None:
     gateway, tenants, jobs = gateway_of(sandbox), TenantGateways(AelystGateway), Jobs()
     for part in (gateway, tenants, jobs):
         async with part.lifespan():
@@ -177,28 +177,28 @@ async def test_one_app_gateway_serves_one_app_at_a_time(sandbox: Sandbox) -> Non
                     pass
 
 
-async def test_ready_follows_the_credential(sandbox: Sandbox) -> None:
+async def test_readiness_depends_on_the_credential(sandbox: Sandbox) -> None:
     token = "wrong"
     gateway = AppGateway(lambda: AelystGateway(lambda: token, base_url=sandbox.base_url("aelyst")))
     app = FastAPI(lifespan=gateway.lifespan)
     app.include_router(health_router(gateway))
-    async with client(app) as talk:
-        before = await talk.get("/readyz")
+    async with client(app) as http:
+        before = await http.get("/readyz")
     assert (before.status_code, before.json()["problems"]) == (503, ["gateway: not open"])
-    async with served(app) as talk:
-        assert (await talk.get("/readyz")).status_code == 200
+    async with served(app) as http:
+        assert (await http.get("/readyz")).status_code == 200
         with pytest.raises(AuthenticationError):
             await gateway.current().get("id:1")
-        refused = await talk.get("/readyz")
+        refused = await http.get("/readyz")
         assert (refused.status_code, refused.json()["problems"]) == (503, ["gateway: the credential was refused"])
-        assert (await talk.get("/healthz")).status_code == 200
+        assert (await http.get("/healthz")).status_code == 200
         token = sandbox.token("aelyst")
         with pytest.raises(ContactNotFoundError):
             await gateway.current().get("id:1")
-        assert (await talk.get("/readyz")).json() == {"status": "ready"}
+        assert (await http.get("/readyz")).json() == {"status": "ready"}
 
 
-async def test_tenants_share_a_pool_and_a_limiter_and_the_least_used_goes_first(sandbox: Sandbox) -> None:
+async def test_tenants_share_pool_and_limiter_and_evict_least_recently_used(sandbox: Sandbox) -> None:
     limiter = RateLimiter()
     tenants = TenantGateways(AelystGateway, limit=2, limiter=limiter, base_url=sandbox.base_url("aelyst"))
     token = sandbox.token("aelyst")
@@ -206,13 +206,13 @@ async def test_tenants_share_a_pool_and_a_limiter_and_the_least_used_goes_first(
         one, two = tenants.get(token), tenants.get("two")
         assert tenants.get(token) is one
         assert one.limiter is two.limiter is limiter
-        three = tenants.get("three")  # drops two, the least recently used
+        three = tenants.get("three")  # evicts two, the least recently used
         assert len(tenants) == 2
         assert tenants.get(token) is one
         assert tenants.get("three") is three
         assert tenants.get("two") is not two
-        assert tenants.get(token) is not one, "dropped just now"
-        # Dropped or not, all work to their end, over the same connections.
+        assert tenants.get(token) is not one, "evicted just now"
+        # Evicted gateways keep working too, over the same connections.
         with pytest.raises(ContactNotFoundError):
             await one.get("id:1")
         with pytest.raises(AuthenticationError):
@@ -226,7 +226,7 @@ async def test_tenants_share_a_pool_and_a_limiter_and_the_least_used_goes_first(
     assert token not in repr(tenants)
 
 
-async def test_a_dropped_tenant_serves_the_request_under_way(sandbox: Sandbox) -> None:
+async def test_evicted_tenant_finishes_its_running_requests(sandbox: Sandbox) -> None:
     tenants = TenantGateways(AelystGateway, limit=1, base_url=sandbox.base_url("aelyst"))
     sandbox.add_contact("aelyst", {"firstName": "Ann", "email": "ann@example.com"})
     async with tenants.lifespan():
@@ -238,8 +238,8 @@ async def test_a_dropped_tenant_serves_the_request_under_way(sandbox: Sandbox) -
         assert [contact.first_name for contact in await asyncio.gather(*reading)] == ["Ann"] * 20
 
 
-async def test_many_tenants_wait_their_turn_for_the_connections_of_one_pool(sandbox: Sandbox) -> None:
-    # aiohttp counts the wait for a connection as connecting, so 60 requests over 2 connections would be time-outs.
+async def test_waiting_for_a_shared_pool_is_no_connect_timeout(sandbox: Sandbox) -> None:
+    # aiohttp counts the wait for a pool slot as connecting, so 60 requests over 2 connections would time out.
     sandbox.add_contact("aelyst", {"firstName": "Ann", "email": "ann@example.com"})
     sandbox.add_fault("latency,seconds:0.02=100%")
     timeout = aiohttp.ClientTimeout(total=10, connect=0.15)
@@ -254,7 +254,7 @@ async def test_many_tenants_wait_their_turn_for_the_connections_of_one_pool(sand
         assert {contact.first_name for contact in await asyncio.gather(*reading)} == {"Ann"}
 
 
-async def test_a_tenants_key_lets_credentials_rotate(sandbox: Sandbox) -> None:
+async def test_tenant_key_allows_credential_rotation(sandbox: Sandbox) -> None:
     tenants = TenantGateways(AelystGateway, base_url=sandbox.base_url("aelyst"))
     token = sandbox.token("aelyst")
     async with tenants.lifespan():
@@ -273,12 +273,12 @@ async def test_a_tenants_key_lets_credentials_rotate(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, True, 1.5])
-def test_a_limit_that_cannot_be_is_refused(limit: Any) -> None:
+def test_tenant_gateways_reject_invalid_limits(limit: Any) -> None:
     with pytest.raises(ConfigurationError, match="limit"):
         TenantGateways(AelystGateway, limit=limit)
 
 
-async def test_a_gateway_of_a_third_party_needs_nothing_but_get() -> None:
+async def test_app_gateway_accepts_a_class_with_get_only() -> None:
     class Plain:
         provider = "plain"
 
@@ -292,11 +292,11 @@ async def test_a_gateway_of_a_third_party_needs_nothing_but_get() -> None:
     async def route(name: str, found: Annotated[Plain, Depends(gateway)], request: Request) -> str:
         return (await found.get(name)).id
 
-    async with served(app) as talk:
-        assert (await talk.get("/ann")).json() == "ann"
+    async with served(app) as http:
+        assert (await http.get("/ann")).json() == "ann"
 
 
-async def test_nothing_is_reported_unclosed_and_no_credential_is_logged(
+async def test_closed_lifespans_cause_no_warning_and_log_no_credential(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     gateway = gateway_of(sandbox)

@@ -1,4 +1,4 @@
-"""The two stores against each other: whatever is asked of them in whatever order, they answer alike."""
+"""Differential test of the two stores: any sequence of operations has the same results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STEPS = st.lists(
 
 
 async def answers(store: Store, steps: list[Any]) -> list[Any]:
-    """Carry out the steps; return everything that can be seen of it, without times."""
+    """Run the steps and return all results, without times."""
     seen: list[Any] = []
     added: list[str] = []
     running: set[str] = set()
@@ -45,7 +45,7 @@ async def answers(store: Store, steps: list[Any]) -> list[Any]:
                 if seen[-1] is not None and not seen[-1].merged:
                     added.append(job.id)
                 continue
-            # Only heads are started, and only what runs is ended: the runner sees to that.
+            # As in the runner, only heads are started and only running jobs are ended.
             among = heads(seen, running) if what == "start" else running if what in ENDS else set(added)
             if not among:
                 continue
@@ -78,7 +78,7 @@ async def answers(store: Store, steps: list[Any]) -> list[Any]:
 
 
 def heads(seen: list[Any], running: set[str]) -> set[str]:
-    """Return the jobs that were said to be their key's head and are not running."""
+    """Return the jobs reported as head of their key that are not running."""
     found = {item.id for item in seen if getattr(item, "head", False)}
     found |= {item[1] for item in seen if isinstance(item, tuple) and item[:1] == ("head",) and item[1]}
     return found - running
@@ -95,13 +95,13 @@ FUNCTIONS = {"x": x, "y": y}
 
 @settings(max_examples=60)
 @given(STEPS)
-def test_memory_and_journal_answer_alike(steps: list[Any]) -> None:
+def test_memory_and_journal_return_the_same_results(steps: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "jobs.db", keep=60, max_starts=5)
         assert asyncio.run(answers(MemoryStore(), steps)) == asyncio.run(answers(journal, steps))
 
 
-async def test_memory_forgets_the_oldest_finished_jobs() -> None:
+async def test_memory_store_drops_the_oldest_finished_jobs() -> None:
     store = MemoryStore(remembered=2)
     for number in range(4):
         job = Submission(id=str(number), key="k", name="x", arguments={"secret": 1}, merge=None, function=x)

@@ -1,4 +1,4 @@
-"""What the adapters' tests share: gateways by provider, closed at the end, and aioresponses made to work."""
+"""Fixtures of the adapters' tests: gateways by provider, closed at the end, and a patched aioresponses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOKEN = "t0ken/+="
 
 
 def make(provider: str, **settings: Any) -> Any:
-    """Return a gateway that tries once, has no limit of its own, and does not settle."""
+    """Return a gateway without retries, rate limit and settle time."""
     settings = {"retry": RetryPolicy(max_attempts=1), "limiter": free_limiter()[1], "settle": 0, **settings}
     return GATEWAYS[provider](TOKEN, **settings)
 
@@ -44,9 +44,9 @@ async def gateway() -> AsyncIterator[Opener]:
 
 
 class PatchedResponse(ClientResponse):
-    """aioresponses 0.7.9 does not give aiohttp 3.14's response class the ``stream_writer`` that it wants.
+    """aioresponses 0.7.9 does not pass the ``stream_writer`` that the response class of aiohttp 3.14 requires.
 
-    To be removed, with the fixture's ``response_class``, when an aioresponses is out that does.
+    Remove this class and the fixture's ``response_class`` once a release of aioresponses passes it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -57,7 +57,7 @@ class PatchedResponse(ClientResponse):
 
 @pytest.fixture
 def answers() -> Iterator[Callable[..., aioresponses]]:
-    """Return a function that sets an answer: ``answers(method, url, status=…, payload=… or body=…)``."""
+    """Return a function that registers a response: ``answers(method, url, status=…, payload=… or body=…)``."""
     with aioresponses() as mocked:
 
         def add(method: str, url: str, **answer: Any) -> aioresponses:

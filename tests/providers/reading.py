@@ -1,4 +1,4 @@
-"""Answers as values, for reading without a network."""
+"""Makes `Response` objects, to test decoding without a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vendors' pages as data: each example's request and response, word for word, and what they must become."""
+"""The examples of the vendors' pages as data: request and response, verbatim, and the expected result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aelyst_providers.dmchamp import DmChampContact, DmChampFields
 
 @attrs.frozen(kw_only=True)
 class Example:
-    """One operation: what is called, what must arrive at the server, what it answers, what must come of it."""
+    """One operation: the call, the request that must arrive, the response, and the expected result."""
 
     provider: str
     call: Callable[[Any], Awaitable[Any]]
@@ -215,7 +215,7 @@ EXAMPLES: dict[str, Example] = {
             identifier=Phone("+1234567890"), contact_id="abc123", created=True, message="Contact created successfully"
         ),
     ),
-    "dmchamp create, nothing but what is required": Example(
+    "dmchamp create, required fields only": Example(
         provider="dmchamp",
         call=lambda gateway: gateway.create(DmChampFields(phone="+1234567890")),
         method="POST",
@@ -297,7 +297,7 @@ _AELYST_ERRORS: list[tuple[int, str, type[errors.ApiError]]] = [
 
 @attrs.frozen(kw_only=True)
 class Refusal:
-    """An answer that is an error, whatever its status: the class, and the words that must be on it."""
+    """A response that is an error, with any status: the expected error class, message and code."""
 
     provider: str
     status: int
@@ -322,13 +322,13 @@ REFUSALS: dict[str, Refusal] = {
         provider="aelyst", status=403, answer={"code": 403, "message": "no"}, kind=errors.AuthenticationError,
         message="no", code=403,
     ),
-    "dmchamp 400, a text": Refusal(
+    "dmchamp 400, a string": Refusal(
         provider="dmchamp", status=400, answer="Bad phone", kind=errors.BadRequestError, message="Bad phone"
     ),
     "dmchamp 400, error": Refusal(
         provider="dmchamp", status=400, answer={"error": "Bad phone"}, kind=errors.BadRequestError, message="Bad phone"
     ),
-    "dmchamp 401, a text": Refusal(
+    "dmchamp 401, a string": Refusal(
         provider="dmchamp", status=401, answer="Invalid API key", kind=errors.AuthenticationError,
         message="Invalid API key",
     ),
@@ -354,11 +354,11 @@ REFUSALS: dict[str, Refusal] = {
         provider="dmchamp", status=200, answer={"error_code": 409, "message": "Contact already exists"},
         kind=errors.ConflictError, message="Contact already exists", code=409,
     ),
-    "dmchamp 200, error_code as text": Refusal(
+    "dmchamp 200, error_code as a numeric string": Refusal(
         provider="dmchamp", status=200, answer={"success": True, "error_code": "404", "message": "no"},
         kind=errors.ContactNotFoundError, message="no", code=404,
     ),
-    "dmchamp 200, error_code in words": Refusal(
+    "dmchamp 200, error_code as a name": Refusal(
         provider="dmchamp", status=200, answer={"error_code": "E_LIMIT", "error": "too many"}, kind=errors.ApiError,
         message="too many", code="E_LIMIT",
     ),

@@ -1,4 +1,4 @@
-"""Aelyst's JSON: what real answers vary in, and the rules for custom values."""
+"""Aelyst's JSON: variations of real responses, and the rules for custom values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from aelyst_providers.aelyst.wire import SCHEMA, read_contact, read_created, rea
 from tests.providers.reading import answer
 from tests.providers.seeds import AELYST_BODY, AELYST_CONTACT, AELYST_FIELDS
 
-WHO = Phone("+1")
+IDENTIFIER = Phone("+1")
 
 
 def read(**changes: Any) -> AelystContact:
@@ -34,7 +34,7 @@ def read(**changes: Any) -> AelystContact:
 
 
 @pytest.mark.parametrize("key", [key for key in AELYST_CONTACT if key != "id"])
-def test_every_field_but_the_id_may_be_null_or_absent(key: str) -> None:
+def test_read_contact_accepts_null_or_absent_fields(key: str) -> None:
     null = read(**{key: None})
     absent = read_contact(answer({name: value for name, value in AELYST_CONTACT.items() if name != key}))
     assert null == absent
@@ -42,24 +42,24 @@ def test_every_field_but_the_id_may_be_null_or_absent(key: str) -> None:
     assert null.raw[key] is None
 
 
-def test_nothing_but_an_id() -> None:
+def test_read_contact_needs_only_an_id() -> None:
     assert read_contact(answer({"id": 1})) == AelystContact(id="1")
     nulls = dict.fromkeys(AELYST_CONTACT)
     assert read_contact(answer({**nulls, "id": 1})) == AelystContact(id="1")
 
 
 @pytest.mark.parametrize(("given", "kept"), [(7, "7"), ("7", "7"), (2**70, str(2**70)), ("abc", "abc")])
-def test_an_id_may_be_a_text(given: Any, kept: str) -> None:
+def test_read_contact_accepts_string_and_int_ids(given: Any, kept: str) -> None:
     assert read(id=given).id == kept
 
 
 @pytest.mark.parametrize("value", [None, "", True, 1.5, [], {}, "\ud800"])
-def test_an_id_that_is_none(value: Any) -> None:
+def test_read_contact_rejects_invalid_ids(value: Any) -> None:
     with pytest.raises(errors.ResponseDecodeError, match=r"\$\.id"):
         read(id=value)
 
 
-def test_values_are_kept_as_they_come() -> None:
+def test_read_contact_keeps_values_unchanged() -> None:
     contact = read(firstName="Muhammad ", lastName="  ", phone="60 12", email="NOT AN ADDRESS", language="")
     assert (contact.first_name, contact.last_name, contact.phone) == ("Muhammad ", "  ", "60 12")
     assert (contact.email, contact.language) == ("NOT AN ADDRESS", "")
@@ -68,16 +68,16 @@ def test_values_are_kept_as_they_come() -> None:
 @pytest.mark.parametrize(
     "status", ["open", "closed", "blocked", "close", "done", "snoozed", "unsnoozed", "NEW ONE", ""]
 )
-def test_the_status_is_an_open_set(status: str) -> None:
+def test_read_contact_accepts_any_status(status: str) -> None:
     assert read(status=status).status == status
 
 
-def test_tags_are_never_split() -> None:
+def test_read_contact_does_not_split_tags() -> None:
     assert read(tags=["new_customer, sales", "a,b", " c "]).tags == ("new_customer, sales", "a,b", " c ")
     assert read(tags=[]).tags == ()
 
 
-def test_unknown_keys_are_kept_in_raw_only() -> None:
+def test_read_contact_keeps_unknown_keys_in_raw_only() -> None:
     contact = read(locale="ms", updated_at="yesterday", raw="x", first_name="wrong", tags_v2=[1], isBlocked=True)
     assert contact.first_name == "Muhammad "
     assert contact.updated_at is None
@@ -87,17 +87,17 @@ def test_unknown_keys_are_kept_in_raw_only() -> None:
 
 
 @pytest.mark.parametrize("value", ["text", 5, 1.5, True, False, None, "2024-02-30", ""])
-def test_custom_values_are_read_as_they_come(value: Any) -> None:
+def test_read_contact_keeps_custom_values_unchanged(value: Any) -> None:
     (field,) = read(custom_fields=[{"name": "x", "value": value}]).custom_fields
     assert field == CustomField("x", value)
     assert type(field.value) is type(value)
 
 
-def test_a_custom_field_without_a_value() -> None:
+def test_read_contact_reads_a_missing_custom_value_as_none() -> None:
     assert read(custom_fields=[{"name": "x"}]).custom_fields == (CustomField("x", None),)
 
 
-def test_an_assignee_with_holes() -> None:
+def test_read_contact_accepts_an_incomplete_assignee() -> None:
     assert read(assignee={}).assignee == Assignee()
     assert read(assignee={"id": "12", "email": None, "role": "x"}).assignee == Assignee(id=12)
 
@@ -126,7 +126,7 @@ def test_an_assignee_with_holes() -> None:
         ({"status": 1}, {"status": None}, "status"),
     ],
 )
-def test_one_odd_field_does_not_cost_the_contact(
+def test_read_contact_drops_and_logs_malformed_fields(
     changes: dict[str, Any], kept: dict[str, Any], named: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("DEBUG", "aelyst_async"):
@@ -144,17 +144,17 @@ def test_one_odd_field_does_not_cost_the_contact(
         "2022-09-15T20:34:41",
     ],
 )  # fmt: skip
-def test_a_time_is_read_however_it_is_written(value: Any) -> None:
+def test_read_contact_reads_every_time_format(value: Any) -> None:
     assert read(created_at=value).created_at == datetime(2022, 9, 15, 20, 34, 41, tzinfo=timezone.utc)
 
 
-def test_nan_costs_no_more_than_its_field() -> None:
+def test_read_contact_drops_only_the_field_that_is_nan() -> None:
     contact = read_contact(answer(b'{"id": 1, "created_at": NaN, "firstName": "Ann", "custom_fields": [Infinity]}'))
     assert (contact.created_at, contact.first_name) == (None, "Ann")
     assert contact.raw["created_at"] is None
 
 
-def test_wrong_elements_by_the_hundred_thousand_cost_little() -> None:
+def test_read_contact_is_fast_for_many_malformed_elements() -> None:
     body = {**AELYST_CONTACT, "tags": [1] * 90_000, "custom_fields": [[]] * 50_000}
     response = answer(body)
     began = clock.process_time()
@@ -163,29 +163,29 @@ def test_wrong_elements_by_the_hundred_thousand_cost_little() -> None:
 
 
 @pytest.mark.parametrize("body", [[], [AELYST_CONTACT], "text", 5, None, True])
-def test_not_an_object(body: Any) -> None:
+def test_read_contact_rejects_bodies_that_are_no_object(body: Any) -> None:
     with pytest.raises(errors.ResponseDecodeError, match="expected a JSON object"):
         read_contact(answer(body))
 
 
 @pytest.mark.parametrize("code", ["200", 200, "201", None])
-def test_created(code: Any) -> None:
-    receipt = read_created(answer({"code": code, "message": "ok"}, method="POST"), WHO)
+def test_read_created_accepts_2xx_codes(code: Any) -> None:
+    receipt = read_created(answer({"code": code, "message": "ok"}, method="POST"), IDENTIFIER)
     assert (receipt.created, receipt.contact_id, receipt.message) == (True, None, "ok")
 
 
 @pytest.mark.parametrize(("code", "kind"), [("400", errors.BadRequestError), (409, errors.ConflictError), ("500", errors.ServerError)])  # fmt: skip # noqa: E501
-def test_a_200_with_the_code_of_an_error_is_no_success(code: Any, kind: type[errors.ApiError]) -> None:
+def test_write_response_with_an_error_code_in_a_200_raises(code: Any, kind: type[errors.ApiError]) -> None:
     for reader in (read_created, read_updated):
         with pytest.raises(kind) as caught:
-            reader(answer({"code": code, "message": "no"}, method="POST"), WHO)
+            reader(answer({"code": code, "message": "no"}, method="POST"), IDENTIFIER)
         assert (caught.value.status, caught.value.message) == (200, "no")
 
 
 @pytest.mark.parametrize("body", [{}, {"code": "ok"}, {"code": True}, {"message": 5}, [], b"", b"OK"])
-def test_a_create_that_is_not_understood_may_have_been_applied(body: Any) -> None:
+def test_unreadable_create_response_may_have_been_applied(body: Any) -> None:
     with pytest.raises(errors.ResponseDecodeError) as caught:
-        read_created(answer(body, method="POST"), WHO)
+        read_created(answer(body, method="POST"), IDENTIFIER)
     assert caught.value.may_have_been_applied is True
 
 
@@ -193,32 +193,32 @@ def test_a_create_that_is_not_understood_may_have_been_applied(body: Any) -> Non
     ("body", "contact_id"),
     [({"code": "200"}, None), ({"code": 201, "message": None}, None), ({"message": "ok", "contactId": 7}, "7")],
 )
-def test_a_create_is_understood_by_its_code_or_its_message(body: Any, contact_id: str | None) -> None:
-    receipt = read_created(answer(body, method="POST"), WHO)
+def test_read_created_needs_a_code_or_a_message(body: Any, contact_id: str | None) -> None:
+    receipt = read_created(answer(body, method="POST"), IDENTIFIER)
     assert (receipt.created, receipt.contact_id, receipt.message) == (True, contact_id, body.get("message"))
 
 
 @pytest.mark.parametrize(("value", "kept"), [(1, "1"), ("1", "1")])
-def test_updated(value: Any, kept: str) -> None:
-    receipt = read_updated(answer({"contactId": value}, method="PUT"), WHO)
+def test_read_updated_returns_the_contact_id(value: Any, kept: str) -> None:
+    receipt = read_updated(answer({"contactId": value}, method="PUT"), IDENTIFIER)
     assert (receipt.contact_id, receipt.created) == (kept, False)
 
 
 @pytest.mark.parametrize("body", [{}, {"contactId": None}, {"contactId": ""}, {"contactId": [1]}, {"contactId": True}])
-def test_an_update_that_names_no_contact(body: Any) -> None:
+def test_read_updated_rejects_a_missing_contact_id(body: Any) -> None:
     with pytest.raises(errors.ResponseDecodeError, match=r"\$\.contactId"):
-        read_updated(answer(body, method="PUT"), WHO)
+        read_updated(answer(body, method="PUT"), IDENTIFIER)
 
 
 # ---- writing --------------------------------------------------------------------------------------------------------
 
 
-def test_the_seeds_body() -> None:
+def test_encode_produces_the_documented_body() -> None:
     assert SCHEMA.encode(AELYST_FIELDS, "create") == AELYST_BODY
     assert SCHEMA.encode(AELYST_FIELDS, "update") == AELYST_BODY
 
 
-def test_null_is_sent_and_unset_is_not() -> None:
+def test_encode_sends_null_and_omits_unset() -> None:
     assert SCHEMA.encode(AelystFields(), "update") == {}
     fields = AelystFields(
         last_name=None, phone=None, email=None, language=None, profile_pic=None, country_code=None, custom_fields=None
@@ -246,7 +246,7 @@ class Level(enum.IntEnum):
         (Colour.RED, '"red"'), (Level.HIGH, "3"), (date(9, 1, 1), '"0009-01-01"'),
     ],
 )  # fmt: skip
-def test_custom_values_are_written_by_the_pages_rules(value: Any, wire: str) -> None:
+def test_encode_writes_custom_values_as_documented(value: Any, wire: str) -> None:
     body = SCHEMA.encode(AelystFields(custom_fields=(CustomField("x", value),)), "update")
     assert json.dumps(body) == f'{{"custom_fields": [{{"name": "x", "value": {wire}}}]}}'
 
@@ -261,13 +261,13 @@ def test_custom_values_are_written_by_the_pages_rules(value: Any, wire: str) -> 
         Decimal("0.1234567890123456789"), Decimal("1E+400"),
     ],
 )  # fmt: skip
-def test_aelyst_fields_refuse_a_custom_value_without_a_format(value: Any) -> None:
+def test_aelyst_fields_reject_custom_values_without_a_wire_format(value: Any) -> None:
     for fields in ({"Seats": value}, [CustomField("Seats", value)]):
         with pytest.raises(errors.UnsupportedFieldError, match="custom_fields: 'Seats': ") as caught:
             AelystFields(custom_fields=fields)
         assert isinstance(caught.value, ValueError)
         assert caught.value.__context__ is None
-    CustomField("Seats", value)  # a server may hold it, so it can be read
+    CustomField("Seats", value)  # a server may send such a value, so the class accepts it
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_aelyst_fields_refuse_a_custom_value_without_a_format(value: Any) -> Non
         {5: 1}, {"": 1}, {"x": CustomField("x", 1)}, {"x": {"y": 1}}, [("x", 1)], {"x", "y"}, object(),
     ],
 )  # fmt: skip
-def test_aelyst_fields_refuse_what_is_no_custom_field(fields: Any) -> None:
+def test_aelyst_fields_reject_invalid_custom_fields(fields: Any) -> None:
     with pytest.raises(errors.UnsupportedFieldError, match="custom_fields"):
         AelystFields(custom_fields=fields)
     other = AelystFields()
@@ -306,13 +306,13 @@ def test_aelyst_fields_store_custom_fields_as_a_tuple(fields: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [set, frozenset, lambda fields: dict.fromkeys(fields).keys()])
-def test_aelyst_fields_sort_a_set_by_name(kind: Any) -> None:
+def test_aelyst_fields_sort_custom_fields_of_a_set_by_name(kind: Any) -> None:
     names = [f"n{number}" for number in range(40)]
     made = AelystFields(custom_fields=kind(CustomField(name, 1) for name in names))
     assert made.custom_fields == tuple(CustomField(name, 1) for name in sorted(names))
 
 
-def test_aelyst_fields_keep_custom_fields_that_are_not_given_or_null() -> None:
+def test_aelyst_fields_keep_unset_null_and_empty_custom_fields() -> None:
     assert AelystFields().custom_fields is UNSET
     assert AelystFields(custom_fields=UNSET).custom_fields is UNSET
     assert AelystFields(custom_fields=None).custom_fields is None
@@ -322,7 +322,7 @@ def test_aelyst_fields_keep_custom_fields_that_are_not_given_or_null() -> None:
         assert SCHEMA.encode(AelystFields(custom_fields=empty), "update") == {"custom_fields": []}
 
 
-def test_aelyst_fields_do_not_swallow_the_error_of_an_iterator() -> None:
+def test_aelyst_fields_raise_the_error_of_an_iterator() -> None:
     def broken() -> Iterator[CustomField]:
         yield SEATS
         raise ValueError("mine")
@@ -331,7 +331,7 @@ def test_aelyst_fields_do_not_swallow_the_error_of_an_iterator() -> None:
         AelystFields(custom_fields=broken())
 
 
-def test_custom_fields_and_tags_take_their_values_by_position() -> None:
+def test_custom_field_and_tag_take_positional_arguments() -> None:
     assert CustomField("Seats", 3) == CustomField(name="Seats", value=3)
     assert CustomField("Seats") == CustomField("Seats", None)
     assert Tag("vip") == Tag(name="vip", description=None)
@@ -352,7 +352,7 @@ def test_custom_fields_and_tags_take_their_values_by_position() -> None:
         st.binary(),
     )
 )
-def test_any_custom_value_is_json_or_refused(value: Any) -> None:
+def test_encode_custom_value_returns_json_or_raises_value_error(value: Any) -> None:
     try:
         encoded = encode_custom_value(value)
     except ValueError:
@@ -367,7 +367,7 @@ def test_any_custom_value_is_json_or_refused(value: Any) -> None:
         assert date.fromisoformat(written) == value
 
 
-def test_all_problems_are_named_at_once() -> None:
+def test_encode_error_names_all_invalid_fields() -> None:
     fields = AelystFields(first_name=None, last_name=5, email=b"x", profile_pic=object())  # type: ignore[arg-type]
     with pytest.raises(errors.UnsupportedFieldError) as caught:
         SCHEMA.encode(fields, "create")
@@ -387,14 +387,14 @@ def test_all_problems_are_named_at_once() -> None:
         ({"email": "ann"}, "email: expected an e-mail address"),
     ],
 )
-def test_code_is_held_to_the_rules_of_tables(fields: dict[str, Any], words: str) -> None:
+def test_encode_applies_the_value_rules_of_tables(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(errors.UnsupportedFieldError) as refusal:
         SCHEMA.encode(AelystFields(first_name="A", **fields), "create")
     assert words in str(refusal.value)
-    assert "german" not in str(refusal.value), "people's data stay out of the message"
+    assert "german" not in str(refusal.value), "the message contains no personal data"
 
 
-def test_code_may_spell_values_as_tables_do() -> None:
+def test_encode_normalizes_values_as_tables_do() -> None:
     fields = AelystFields(first_name="A", phone="+44 (0)20 7946 0958", language="MS", country_code="my")
     assert SCHEMA.encode(fields, "create") == {
         "firstName": "A", "phone": "+442079460958", "language": "ms", "countryCode": "MY"

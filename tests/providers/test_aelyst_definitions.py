@@ -1,4 +1,4 @@
-"""Typed custom fields: definitions as the API describes them, values both ways, and what is refused before sending."""
+"""Typed custom fields: definitions from the API, decoding and encoding of values, and rejected values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def play(script: Any, **settings: Any) -> tuple[ScriptedSession, Any]:
 
 
 DOCUMENTED = {"id": 1, "name": "Tier", "description": "", "dataType": "list", "allowedValues": ["Gold", "Silver"]}
-OF_THE_FAMILY = {
+RESPONDIO_FORM = {
     "id": "2", "slug": "tier", "name": "Tier", "dataType": "list", "allowedValues": {"listValues": ["Gold", "Silver"]},
 }  # fmt: skip
 
@@ -48,7 +48,7 @@ OF_THE_FAMILY = {
     ("item", "definition"),
     [
         (DOCUMENTED, attrs.evolve(TIER, id="1", slug=None, description="")),
-        (OF_THE_FAMILY, attrs.evolve(TIER, id="2")),
+        (RESPONDIO_FORM, attrs.evolve(TIER, id="2")),
         ({"name": "X"}, CustomFieldDefinition(name="X")),
         (
             {"id": [1], "name": "X", "slug": 5, "description": None, "dataType": None, "allowedValues": None},
@@ -63,8 +63,10 @@ OF_THE_FAMILY = {
 )  # fmt: skip
 @pytest.mark.parametrize("bare", [False, True])
 @virtual
-async def test_definitions_are_read_in_every_form(item: Any, definition: CustomFieldDefinition, bare: bool) -> None:
-    items = [item, {"id": 3}, 5, {"name": ""}]  # what has no name cannot be used
+async def test_custom_fields_reads_every_documented_form(
+    item: Any, definition: CustomFieldDefinition, bare: bool
+) -> None:
+    items = [item, {"id": 3}, 5, {"name": ""}]  # definitions without a name are ignored
     session, gateway = play([Answer(200, items if bare else {"items": items, "pagination": {"next": ""}})])
     [found] = await gateway.custom_fields()
     assert found == definition
@@ -73,7 +75,7 @@ async def test_definitions_are_read_in_every_form(item: Any, definition: CustomF
 
 
 @virtual
-async def test_definitions_are_read_from_every_page_and_a_repeated_cursor_ends_them() -> None:
+async def test_custom_fields_reads_all_pages_and_stops_at_a_repeated_cursor() -> None:
     def page(name: str, cursor: int | None) -> Answer:
         following = None if cursor is None else f"https://evil.example/space/custom_field?cursorId={cursor}"
         return Answer(200, {"items": [{"name": name}], "pagination": {"next": following}})
@@ -87,7 +89,7 @@ async def test_definitions_are_read_from_every_page_and_a_repeated_cursor_ends_t
 
 @pytest.mark.parametrize("body", [{}, {"items": {}}, "x", 5, None])
 @virtual
-async def test_definitions_that_are_no_array_are_refused(body: Any) -> None:
+async def test_custom_fields_rejects_responses_without_an_array(body: Any) -> None:
     _, gateway = play([Answer(200, body)])
     with pytest.raises(errors.ResponseDecodeError, match=r"\$\.items"):
         await gateway.custom_fields()
@@ -100,16 +102,16 @@ async def test_definitions_that_are_no_array_are_refused(body: Any) -> None:
         ("Seats", 2**60, 2**60), ("Agreed", True, True), ("Agreed", "TRUE", True), ("Agreed", "false", False),
         ("Born", "2024-02-29", date(2024, 2, 29)), ("Call at", "13:00", time(13)), ("Tier", "Gold", "Gold"),
         ("Tier", "no option any more", "no option any more"), ("Company", "3", "3"), ("New kind", "x", "x"),
-        # What is not of its field's type stays as it came.
+        # Values that do not match the type of their field stay unchanged.
         ("Seats", "many", "many"), ("Seats", "nan", "nan"), ("Seats", "", ""), ("Seats", True, True),
         ("Agreed", "yes", "yes"),
         ("Agreed", 1, 1), ("Born", "2024-02-30", "2024-02-30"), ("Born", "20240229", "20240229"), ("Born", 5, 5),
-        ("Call at", "25:00", "25:00"), ("Call at", "1300", "1300"), ("Nobody knows", "2024-02-29", "2024-02-29"),
+        ("Call at", "25:00", "25:00"), ("Call at", "1300", "1300"), ("Undefined", "2024-02-29", "2024-02-29"),
         ("Seats", None, None), ("Born", None, None),
     ],
 )  # fmt: skip
 @virtual
-async def test_value_is_read_by_its_definition(name: str, wire: Any, value: Any) -> None:
+async def test_value_is_decoded_by_its_definition(name: str, wire: Any, value: Any) -> None:
     _, gateway = play([Answer(200, {"id": 1, "custom_fields": [{"name": name, "value": wire}]})])
     plain = await gateway.get("id:1")
     assert plain.custom_fields == (CustomField(name, wire),)
@@ -118,7 +120,7 @@ async def test_value_is_read_by_its_definition(name: str, wire: Any, value: Any)
 
 
 @virtual
-async def test_listed_contacts_have_typed_values_too() -> None:
+async def test_listed_contacts_have_typed_values() -> None:
     items = [{"id": 1, "custom_fields": [{"name": "Born", "value": "2024-02-29"}]}]
     _, gateway = play([Answer(200, {"items": items})])
     [contact] = [one async for one in gateway.with_custom_fields(DEFINITIONS).contacts()]
@@ -138,7 +140,7 @@ async def test_listed_contacts_have_typed_values_too() -> None:
     ],
 )
 @virtual
-async def test_value_is_written_by_its_definition(fields: dict[str, Any], wire: dict[str, Any]) -> None:
+async def test_value_is_encoded_by_its_definition(fields: dict[str, Any], wire: dict[str, Any]) -> None:
     session, gateway = play([Answer(200, {"contactId": 1})])
     await gateway.with_custom_fields(DEFINITIONS).update("id:1", AelystFields(custom_fields=fields))
     assert session.sent[0].json == {"custom_fields": [{"name": name, "value": value} for name, value in wire.items()]}
@@ -167,9 +169,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("fields", "words"), WRONG)
 @virtual
-async def test_value_that_is_not_of_its_field_is_refused_before_anything_is_sent(
-    fields: dict[str, Any], words: str
-) -> None:
+async def test_value_of_the_wrong_type_raises_before_anything_is_sent(fields: dict[str, Any], words: str) -> None:
     session, gateway = play([Answer(200, {"contactId": 1})])
     typed = gateway.with_custom_fields(DEFINITIONS)
     given = AelystFields(first_name="Ann", custom_fields=fields)
@@ -182,7 +182,7 @@ async def test_value_that_is_not_of_its_field_is_refused_before_anything_is_sent
     await gateway.update("id:1", given)  # the gateway itself is unchanged
 
 
-def test_view_shares_what_the_gateway_has_and_other_views_keep_the_types() -> None:
+def test_with_custom_fields_view_shares_the_limiter_and_keeps_its_schema() -> None:
     _, gateway = play([Answer(200)])
     typed = gateway.with_custom_fields(iter(DEFINITIONS))
     assert typed.limiter is gateway.limiter
@@ -194,7 +194,7 @@ def test_view_shares_what_the_gateway_has_and_other_views_keep_the_types() -> No
 
 
 @pytest.mark.parametrize("definitions", [["Seats"], [{"name": "Seats"}], 5, None, TIER])
-def test_what_is_no_definition_is_refused(definitions: Any) -> None:
+def test_with_custom_fields_rejects_other_types(definitions: Any) -> None:
     _, gateway = play([Answer(200)])
     with pytest.raises(errors.ConfigurationError, match="expected CustomFieldDefinition objects"):
         gateway.with_custom_fields(definitions if definitions is not TIER else "Tier")
@@ -215,7 +215,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 
 @pytest.mark.parametrize("name", VALUES)
 @given(st.data())
-def test_value_survives_writing_and_reading(name: str, data: st.DataObject) -> None:
+def test_value_survives_encode_and_decode(name: str, data: st.DataObject) -> None:
     value = data.draw(st.none() | VALUES[name])
     definition = BY_NAME[name]
     again = definition.decode(definition.encode(value))
@@ -229,7 +229,7 @@ def test_value_survives_writing_and_reading(name: str, data: st.DataObject) -> N
         st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.sampled_from(["nan", "1e999999999", "٣"])
     )
 )
-def test_reading_never_fails(value: Any) -> None:
+def test_decode_never_raises(value: Any) -> None:
     for definition in DEFINITIONS:
         definition.decode(value)
 
@@ -240,7 +240,7 @@ def test_reading_never_fails(value: Any) -> None:
         st.datetimes(), st.decimals(), st.lists(st.integers()), st.just(UNSET),
     )
 )  # fmt: skip
-def test_writing_gives_json_or_a_value_error(value: Any) -> None:
+def test_encode_returns_json_or_raises_value_error(value: Any) -> None:
     for definition in DEFINITIONS:
         try:
             wire = definition.encode(value)

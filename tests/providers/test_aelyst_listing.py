@@ -1,4 +1,4 @@
-"""Aelyst's listing: the wire form of searches and conditions, cursors, and what the API cannot express."""
+"""Aelyst's listing: the wire form of searches and conditions, cursors, and unsupported conditions."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ REFUSED: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("build", "words"), REFUSED)
-def test_condition_that_the_api_cannot_express_is_refused_when_it_is_built(build: Any, words: str) -> None:
+def test_unsupported_condition_raises_when_it_is_built(build: Any, words: str) -> None:
     with pytest.raises(errors.ConfigurationError, match=words) as caught:
         build()
     assert caught.value.__context__ is None
@@ -143,7 +143,7 @@ async def test_listing_sends_search_timezone_filter_and_limit() -> None:
 
 
 @virtual
-async def test_listing_by_default_asks_for_everybody_in_the_largest_pages() -> None:
+async def test_listing_defaults_to_all_contacts_in_the_largest_pages() -> None:
     session, gateway = play([page(1)])
     assert len([contact async for contact in gateway.contacts()]) == 1
     assert session.sent[0].url.endswith("?limit=99")
@@ -169,7 +169,7 @@ async def test_host_of_pagination_next_is_never_used(host: str) -> None:
     [{}, {"next": None}, {"next": ""}, {"next": "https://x/contact/list?limit=1&cursorId="}, None, [], "x"],
 )
 @virtual
-async def test_listing_ends_where_there_is_no_next_cursor(pagination: Any) -> None:
+async def test_listing_ends_without_a_next_cursor(pagination: Any) -> None:
     session, gateway = play([Answer(200, {"items": [{"id": 1}], "pagination": pagination})])
     assert len([contact async for contact in gateway.contacts()]) == 1
     assert len(session.sent) == 1
@@ -179,7 +179,7 @@ async def test_listing_ends_where_there_is_no_next_cursor(pagination: Any) -> No
     "following", ["https://x/contact/list?limit=1", "https://[x/?cursorId=1", 5, ["x"], True, "x?cursorId=" + "9" * 501]
 )
 @virtual
-async def test_next_page_that_cannot_be_found_is_an_error_not_the_end(following: Any) -> None:
+async def test_listing_raises_for_an_unreadable_next_link(following: Any) -> None:
     _, gateway = play([Answer(200, {"items": [{"id": 1}], "pagination": {"next": following}})])
     with pytest.raises(errors.ResponseDecodeError, match=r"\$\.pagination\.next") as caught:
         await anext(gateway.contacts().pages())
@@ -194,7 +194,7 @@ async def test_next_page_that_cannot_be_found_is_an_error_not_the_end(following:
     ],
 )  # fmt: skip
 @virtual
-async def test_page_that_is_not_as_documented_is_refused_with_its_place(body: Any, words: str) -> None:
+async def test_listing_names_the_json_path_of_a_malformed_page(body: Any, words: str) -> None:
     _, gateway = play([Answer(200, body)])
     with pytest.raises(errors.ResponseDecodeError, match=words):
         await anext(gateway.contacts().pages())
@@ -206,14 +206,14 @@ async def test_listing_resumes_from_the_cursor_of_a_page() -> None:
     pages = [one async for one in gateway.contacts("ann", page_size=1).pages()]
     assert [[contact.id for contact in one.items] for one in pages] == [["1"], ["2"], ["3"]]
     session, gateway = play([page(2, cursor=20), page(3)])
-    # The size of the pages is not part of the search.
+    # The page size may differ: the cursor is bound to the search only.
     rest = gateway.contacts("ann", page_size=7, cursor=pages[0].cursor)
     assert [contact.id async for contact in rest] == ["2", "3"]
     assert [sent.url.partition("?")[2] for sent in session.sent] == ["limit=7&cursorId=10", "limit=7&cursorId=20"]
 
 
 @virtual
-async def test_cursor_of_another_search_is_refused_before_anything_is_sent() -> None:
+async def test_cursor_of_another_search_raises_before_anything_is_sent() -> None:
     session, gateway = play([page(1, cursor=10), page(2)])
     first = await anext(gateway.contacts("ann", HasTag("vip")).pages())
     await asyncio.sleep(0)
@@ -240,20 +240,20 @@ async def test_cursor_of_another_search_is_refused_before_anything_is_sent() -> 
         ({"where": {"$and": []}}, "expected a condition"), ({"where": False}, "expected a condition"),
     ],
 )  # fmt: skip
-def test_settings_of_a_listing_are_checked_before_anything_is_sent(settings: dict[str, Any], words: str) -> None:
+def test_contacts_rejects_invalid_settings_before_anything_is_sent(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(errors.ConfigurationError, match=words):
         AelystGateway("t").contacts(**settings)
 
 
 @virtual
-async def test_pages_are_repeated_by_the_rules_of_reading() -> None:
+async def test_listing_requests_are_retried_like_reads() -> None:
     session, gateway = play([Answer(502, b""), Answer(429, {}), page(1)], retry=RetryPolicy())
     assert len([contact async for contact in gateway.contacts()]) == 1
     assert session.methods == ["POST"] * 3
 
 
 @virtual
-async def test_a_repeated_cursor_does_not_list_for_ever() -> None:
+async def test_listing_stops_at_a_repeated_cursor() -> None:
     def answer(sent: Sent) -> Answer:
         return page(1, cursor=10)
 

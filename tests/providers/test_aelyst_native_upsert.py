@@ -1,4 +1,4 @@
-"""Aelyst's own upsert: one request, repeated without a look-up, and what is done where the server does not have it."""
+"""Aelyst's native upsert: one request, retried without a lookup, and the fallback for servers without the route."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.doubles import Answer, ScriptedSession, Sent, scripted
 from tests.providers.conftest import make
 from tests.virtual_time import virtual
 
-WHO = "phone:+601"
+IDENTIFIER = "phone:+601"
 ANN = AelystFields(first_name="Ann", email="ann@example.com")
 DONE = Answer(200, {"contactId": 7})
 NO_CONTACT = Answer(404, {"code": 404, "message": "Contact not found"})
 NO_ROUTE = [
     Answer(404, b"<html>404</html>"),
     Answer(404, {"statusCode": 404, "message": "Cannot POST /v1/contact/create_or_update/phone:+601"}),
-    Answer(404, {"message": "Contact not found"}),  # without a code it is no error of this API
+    Answer(404, {"message": "Contact not found"}),  # no code, so not an error of this API
     Answer(405, {"code": 405, "message": "Method Not Allowed"}),
     Answer(405, b""),
 ]
@@ -32,7 +32,7 @@ def play(script: Any, **settings: Any) -> tuple[ScriptedSession, Any]:
 
 
 def server(native: Answer, *, known: bool = False) -> Any:
-    """Return a server whose create_or_update answers `native`; `known`: an update finds the contact."""
+    """Return a server whose create_or_update answers `native`. With `known`, an update finds the contact."""
 
     def answer(sent: Sent) -> Answer:
         if "create_or_update" in sent.path:
@@ -46,9 +46,9 @@ def server(native: Answer, *, known: bool = False) -> Any:
 
 @pytest.mark.parametrize("mode", ["auto", "native"])
 @virtual
-async def test_upsert_is_one_request_and_does_not_say_whether_it_created(mode: str) -> None:
+async def test_native_upsert_sends_one_request_and_leaves_created_unknown(mode: str) -> None:
     session, gateway = play([DONE], upsert=mode)
-    receipt = await gateway.upsert(WHO, ANN)
+    receipt = await gateway.upsert(IDENTIFIER, ANN)
     [sent] = session.sent
     assert (sent.method, sent.path) == ("POST", "/contact/create_or_update/phone:%2B601")
     assert sent.json == {"firstName": "Ann", "email": "ann@example.com"}
@@ -57,13 +57,13 @@ async def test_upsert_is_one_request_and_does_not_say_whether_it_created(mode: s
 
 @pytest.mark.parametrize("lost", [aiohttp.ServerDisconnectedError(), Answer(502, b""), Answer(500, {"code": 500})])
 @virtual
-async def test_upsert_is_repeated_without_a_look_up(lost: Any) -> None:
+async def test_native_upsert_is_retried_without_a_lookup(lost: Any) -> None:
     session, gateway = play([lost, DONE], retry=RetryPolicy())
-    assert (await gateway.upsert(WHO, ANN)).contact_id == "7"
+    assert (await gateway.upsert(IDENTIFIER, ANN)).contact_id == "7"
     assert session.methods == ["POST", "POST"]
     session, gateway = play([lost])
     with pytest.raises((errors.TransportError, errors.ServerError)) as caught:
-        await gateway.upsert(WHO, ANN)
+        await gateway.upsert(IDENTIFIER, ANN)
     failure: Any = caught.value
     assert (failure.may_have_been_applied, failure.repeatable) == (True, True)
 
@@ -71,14 +71,14 @@ async def test_upsert_is_repeated_without_a_look_up(lost: Any) -> None:
 @pytest.mark.parametrize("native", NO_ROUTE)
 @pytest.mark.parametrize("known", [False, True])
 @virtual
-async def test_auto_falls_back_for_good_where_the_route_is_missing_and_logs_it_once(
+async def test_auto_upsert_falls_back_for_good_and_logs_once_without_the_route(
     native: Answer, known: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     session, gateway = play(server(native, known=known))
     view = gateway.with_retry(RetryPolicy(max_attempts=1))
     composed = ["PUT"] if known else ["PUT", "POST"]
-    assert (await gateway.upsert(WHO, ANN)).created is not known
-    assert (await view.upsert(WHO, ANN)).created is not known
+    assert (await gateway.upsert(IDENTIFIER, ANN)).created is not known
+    assert (await view.upsert(IDENTIFIER, ANN)).created is not known
     assert session.methods == ["POST", *composed, *composed]
     [record] = [one for one in caplog.records if "create_or_update" in one.getMessage()]
     assert record.levelname == "WARNING"
@@ -86,66 +86,66 @@ async def test_auto_falls_back_for_good_where_the_route_is_missing_and_logs_it_o
 
 
 @virtual
-async def test_auto_composes_one_call_where_the_404_is_about_the_contact(
+async def test_auto_upsert_composes_one_call_if_the_contact_is_missing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     session, gateway = play(server(NO_CONTACT))
     for _ in range(2):
-        assert (await gateway.upsert(WHO, ANN)).created is True
+        assert (await gateway.upsert(IDENTIFIER, ANN)).created is True
     assert session.methods == ["POST", "PUT", "POST"] * 2
     assert caplog.records == []
 
 
 @virtual
-async def test_auto_does_not_fall_back_once_the_route_has_answered() -> None:
+async def test_auto_upsert_does_not_fall_back_after_a_native_success() -> None:
     session, gateway = play([DONE, NO_ROUTE[0]])
-    await gateway.upsert(WHO, ANN)
+    await gateway.upsert(IDENTIFIER, ANN)
     with pytest.raises(errors.ContactNotFoundError):
-        await gateway.upsert(WHO, ANN)
+        await gateway.upsert(IDENTIFIER, ANN)
     assert session.methods == ["POST", "POST"]
 
 
 @pytest.mark.parametrize("native", [*NO_ROUTE, NO_CONTACT])
 @virtual
-async def test_native_never_falls_back(native: Answer) -> None:
+async def test_native_upsert_never_falls_back(native: Answer) -> None:
     session, gateway = play(server(native), upsert="native")
     with pytest.raises(errors.ApiError):
-        await gateway.upsert(WHO, ANN)
+        await gateway.upsert(IDENTIFIER, ANN)
     assert session.methods == ["POST"]
 
 
 @pytest.mark.parametrize("status", [401, 409, 429, 500])
 @virtual
-async def test_auto_raises_every_other_refusal(status: int) -> None:
+async def test_auto_upsert_raises_other_error_statuses(status: int) -> None:
     session, gateway = play(server(Answer(status, {"code": status, "message": "no"})))
     with pytest.raises(errors.ApiError) as caught:
-        await gateway.upsert(WHO, ANN)
+        await gateway.upsert(IDENTIFIER, ANN)
     assert (caught.value.status, session.methods) == (status, ["POST"])
 
 
 @virtual
-async def test_auto_falls_back_for_good_where_unknown_routes_are_a_400_and_the_data_is_good(
+async def test_auto_upsert_falls_back_if_only_the_native_route_answers_400(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     session, gateway = play(server(Answer(400, {"code": 400, "message": "Validation error."})))
     for _ in range(2):
-        assert (await gateway.upsert(WHO, ANN)).created
+        assert (await gateway.upsert(IDENTIFIER, ANN)).created
     assert [sent.method for sent in session.sent] == ["POST", "PUT", "POST", "PUT", "POST"]
     assert caplog.text.count("no create_or_update (400)") == 1
 
 
 @virtual
-async def test_auto_raises_a_400_about_the_data_and_tries_the_route_again() -> None:
+async def test_auto_upsert_raises_400_for_bad_data_and_keeps_the_native_route() -> None:
     bad = Answer(400, {"code": 400, "message": "Validation error."})
     session, gateway = play(lambda sent: NO_CONTACT if sent.method == "GET" else bad)
     for _ in range(2):
         with pytest.raises(errors.BadRequestError):
-            await gateway.upsert(WHO, ANN)
+            await gateway.upsert(IDENTIFIER, ANN)
     assert sum("create_or_update" in sent.path for sent in session.sent) == 2
 
 
 @virtual
-async def test_upsert_of_a_missing_id_raises_after_one_request() -> None:
+async def test_native_upsert_of_a_missing_id_raises_after_one_request() -> None:
     session, gateway = play(server(NO_CONTACT))
     with pytest.raises(errors.ContactNotFoundError):
         await gateway.upsert("id:7", ANN)
@@ -153,31 +153,31 @@ async def test_upsert_of_a_missing_id_raises_after_one_request() -> None:
 
 
 @virtual
-async def test_auto_composes_where_a_create_would_lack_a_required_field() -> None:
+async def test_auto_upsert_composes_if_a_create_would_lack_a_required_field() -> None:
     session, gateway = play(server(DONE, known=True))
-    await gateway.upsert(WHO, AelystFields(last_name="Lee"))
+    await gateway.upsert(IDENTIFIER, AelystFields(last_name="Lee"))
     assert session.methods == ["PUT"]
     session, gateway = play(server(DONE))
     with pytest.raises(errors.UnsupportedFieldError, match="first_name: is required"):
-        await gateway.upsert(WHO, AelystFields(last_name="Lee"))
+        await gateway.upsert(IDENTIFIER, AelystFields(last_name="Lee"))
 
 
 @virtual
-async def test_contact_settles_after_a_native_upsert_since_it_may_be_new() -> None:
+async def test_contact_settles_after_a_native_upsert() -> None:
     session, gateway = play([DONE, Answer(200, {"id": 7})], settle=1.0)
-    await gateway.upsert(WHO, ANN)
+    await gateway.upsert(IDENTIFIER, ANN)
     await gateway.get("email:ann@example.com")
     assert session.gaps[0] == pytest.approx(1.0, abs=0.01)
 
 
 @virtual
-async def test_answer_about_another_id_is_refused() -> None:
+async def test_native_upsert_rejects_a_response_about_another_id() -> None:
     _, gateway = play([DONE])
     with pytest.raises(errors.ResponseDecodeError):
         await gateway.upsert("id:8", ANN)
 
 
 @pytest.mark.parametrize("mode", ["", "Native", None, 1, True])
-def test_unknown_mode_is_refused(mode: Any) -> None:
+def test_gateway_rejects_unknown_upsert_modes(mode: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match="upsert must be auto, native or compose"):
         AelystGateway("t", upsert=mode)

@@ -1,4 +1,4 @@
-"""Aelyst's delete, tags, lifecycle and merge: what is sent, what is refused before, what is repeated."""
+"""Aelyst's delete, tags, lifecycle and merge: requests, rejected input, retries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.doubles import Answer, ScriptedSession, scripted
 from tests.providers.conftest import make
 from tests.virtual_time import run, virtual
 
-WHO = "email:a+b@c.d"
+IDENTIFIER = "email:a+b@c.d"
 PATH = "/contact/email:a%2Bb@c.d"
 DONE = Answer(200, {"contactId": 7})
 MISSING = Answer(404, {"code": 404, "message": "Contact not found"})
@@ -28,17 +28,22 @@ def play(script: Any, **settings: Any) -> tuple[ScriptedSession, Any]:
 @pytest.mark.parametrize(
     ("call", "method", "path", "body"),
     [
-        (lambda gateway: gateway.delete(WHO), "DELETE", PATH, None),
+        (lambda gateway: gateway.delete(IDENTIFIER), "DELETE", PATH, None),
         (lambda gateway: gateway.delete("id:7"), "DELETE", "/contact/id:7", None),
-        (lambda gateway: gateway.add_tags(WHO, ["a, b", Tag("vip"), "vip"]), "POST", f"{PATH}/tag", ["a, b", "vip"]),
-        (lambda gateway: gateway.remove_tags(WHO, iter(["a"])), "DELETE", f"{PATH}/tag", ["a"]),
         (
-            lambda gateway: gateway.set_lifecycle(WHO, "Hot Lead"),
+            lambda gateway: gateway.add_tags(IDENTIFIER, ["a, b", Tag("vip"), "vip"]),
+            "POST",
+            f"{PATH}/tag",
+            ["a, b", "vip"],
+        ),
+        (lambda gateway: gateway.remove_tags(IDENTIFIER, iter(["a"])), "DELETE", f"{PATH}/tag", ["a"]),
+        (
+            lambda gateway: gateway.set_lifecycle(IDENTIFIER, "Hot Lead"),
             "POST",
             f"{PATH}/lifecycle/update",
             {"name": "Hot Lead"},
         ),
-        (lambda gateway: gateway.set_lifecycle(WHO, None), "POST", f"{PATH}/lifecycle/update", {"name": None}),
+        (lambda gateway: gateway.set_lifecycle(IDENTIFIER, None), "POST", f"{PATH}/lifecycle/update", {"name": None}),
         (lambda gateway: gateway.merge("id:9", "id:7"), "POST", "/contact/merge", {"contactIds": [9, 7]}),
         (
             lambda gateway: gateway.merge(ContactId(7), ContactId("8"), AelystFields(last_name=None)),
@@ -66,51 +71,51 @@ def names(count: int) -> list[str]:
 
 @pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (10, [10]), (11, [10, 1]), (25, [10, 10, 5])])
 @virtual
-async def test_tags_are_sent_ten_at_a_time(count: int, sizes: list[int]) -> None:
+async def test_tags_are_sent_in_batches_of_ten(count: int, sizes: list[int]) -> None:
     for operation in ("add_tags", "remove_tags"):
         session, gateway = play([DONE])
-        await getattr(gateway, operation)(WHO, names(count))
+        await getattr(gateway, operation)(IDENTIFIER, names(count))
         assert [len(sent.json) for sent in session.sent] == sizes
         assert [tag for sent in session.sent for tag in sent.json] == names(count)
 
 
 @virtual
-async def test_partial_failure_of_tags_says_which_went_through() -> None:
+async def test_partial_failure_of_tags_lists_applied_and_remaining_tags() -> None:
     session, gateway = play([DONE, Answer(500, {"code": 500, "message": "no"})])
     with pytest.raises(errors.PartialChangeError) as caught:
-        await gateway.add_tags(WHO, names(25))
+        await gateway.add_tags(IDENTIFIER, names(25))
     assert (caught.value.done, caught.value.left) == (tuple(names(25)[:10]), tuple(names(25)[10:]))
     failure = caught.value.failure
     assert isinstance(failure, errors.ServerError)
-    assert (failure.may_have_been_applied, str(failure.identifier)) == (True, WHO)
+    assert (failure.may_have_been_applied, str(failure.identifier)) == (True, IDENTIFIER)
     assert caught.value.__context__ is caught.value.__cause__ is None
     assert len(session.sent) == 2
 
 
 @virtual
-async def test_tags_of_which_the_first_request_fails_raise_its_error() -> None:
+async def test_failure_of_the_first_tag_request_raises_its_error() -> None:
     _, gateway = play([MISSING])
     with pytest.raises(errors.ContactNotFoundError):
-        await gateway.add_tags(WHO, names(25))
+        await gateway.add_tags(IDENTIFIER, names(25))
 
 
 REFUSED: list[tuple[Callable[[Any], Any], type[errors.ContactsError], str]] = [
-    (lambda gateway: gateway.add_tags(WHO, []), errors.UnsupportedFieldError, "no tag is given"),
-    (lambda gateway: gateway.remove_tags(WHO, ()), errors.UnsupportedFieldError, "remove_tags: no tag is given"),
-    (lambda gateway: gateway.add_tags(WHO, "vip"), errors.UnsupportedFieldError, "in a list, got str"),
-    (lambda gateway: gateway.add_tags(WHO, {"vip": 1}), errors.UnsupportedFieldError, "in a list, got dict"),
-    (lambda gateway: gateway.add_tags(WHO, 5), errors.UnsupportedFieldError, "in a list, got int"),
-    (lambda gateway: gateway.add_tags(WHO, ["ok", 5]), errors.UnsupportedFieldError, "a tag is a name or a Tag"),
-    (lambda gateway: gateway.add_tags(WHO, [" "]), errors.UnsupportedFieldError, "1 to 255 characters"),
-    (lambda gateway: gateway.add_tags(WHO, ["x" * 256]), errors.UnsupportedFieldError, "one has 256"),
-    (lambda gateway: gateway.add_tags(WHO, ["\ud800"]), errors.UnsupportedFieldError, "lone surrogate"),
+    (lambda gateway: gateway.add_tags(IDENTIFIER, []), errors.UnsupportedFieldError, "no tag is given"),
+    (lambda gateway: gateway.remove_tags(IDENTIFIER, ()), errors.UnsupportedFieldError, "remove_tags: no tag is given"),
+    (lambda gateway: gateway.add_tags(IDENTIFIER, "vip"), errors.UnsupportedFieldError, "in a list, got str"),
+    (lambda gateway: gateway.add_tags(IDENTIFIER, {"vip": 1}), errors.UnsupportedFieldError, "in a list, got dict"),
+    (lambda gateway: gateway.add_tags(IDENTIFIER, 5), errors.UnsupportedFieldError, "in a list, got int"),
+    (lambda gateway: gateway.add_tags(IDENTIFIER, ["ok", 5]), errors.UnsupportedFieldError, "a tag is a name or a Tag"),
+    (lambda gateway: gateway.add_tags(IDENTIFIER, [" "]), errors.UnsupportedFieldError, "1 to 255 characters"),
+    (lambda gateway: gateway.add_tags(IDENTIFIER, ["x" * 256]), errors.UnsupportedFieldError, "one has 256"),
+    (lambda gateway: gateway.add_tags(IDENTIFIER, ["\ud800"]), errors.UnsupportedFieldError, "lone surrogate"),
     (lambda gateway: gateway.add_tags("vip", ["a"]), errors.InvalidIdentifierError, "does not begin with"),
     (lambda gateway: gateway.delete("id:x"), errors.InvalidIdentifierError, "digits only"),
-    (lambda gateway: gateway.set_lifecycle(WHO, ""), errors.UnsupportedFieldError, "pass None to remove"),
-    (lambda gateway: gateway.set_lifecycle(WHO, 5), errors.UnsupportedFieldError, "expected text, got int"),
+    (lambda gateway: gateway.set_lifecycle(IDENTIFIER, ""), errors.UnsupportedFieldError, "pass None to remove"),
+    (lambda gateway: gateway.set_lifecycle(IDENTIFIER, 5), errors.UnsupportedFieldError, "expected text, got int"),
     (lambda gateway: gateway.merge("id:7", "id:7"), errors.InvalidIdentifierError, "needs two different ids"),
     (lambda gateway: gateway.merge("id:7", "id:007"), errors.InvalidIdentifierError, "needs two different ids"),
-    (lambda gateway: gateway.merge("id:7", WHO), errors.InvalidIdentifierError, "merge needs two ids"),
+    (lambda gateway: gateway.merge("id:7", IDENTIFIER), errors.InvalidIdentifierError, "merge needs two ids"),
     (lambda gateway: gateway.merge("id:7", "id:8", AelystFields()), errors.UnsupportedFieldError, "no field is given"),
     (lambda gateway: gateway.merge("id:7", "id:8", {"a": 1}), errors.UnsupportedFieldError, "expected ContactFields"),
 ]
@@ -118,7 +123,7 @@ REFUSED: list[tuple[Callable[[Any], Any], type[errors.ContactsError], str]] = [
 
 @pytest.mark.parametrize(("call", "kind", "words"), REFUSED)
 @virtual
-async def test_bad_input_is_refused_before_anything_is_sent(call: Any, kind: Any, words: str) -> None:
+async def test_operation_rejects_invalid_input_before_anything_is_sent(call: Any, kind: Any, words: str) -> None:
     session, gateway = play([DONE])
     with pytest.raises(kind, match=words):
         await call(gateway)
@@ -126,10 +131,10 @@ async def test_bad_input_is_refused_before_anything_is_sent(call: Any, kind: Any
 
 
 REPEATED = [
-    lambda gateway: gateway.delete(WHO),
-    lambda gateway: gateway.add_tags(WHO, ["a"]),
-    lambda gateway: gateway.remove_tags(WHO, ["a"]),
-    lambda gateway: gateway.set_lifecycle(WHO, "Hot"),
+    lambda gateway: gateway.delete(IDENTIFIER),
+    lambda gateway: gateway.add_tags(IDENTIFIER, ["a"]),
+    lambda gateway: gateway.remove_tags(IDENTIFIER, ["a"]),
+    lambda gateway: gateway.set_lifecycle(IDENTIFIER, "Hot"),
 ]
 LOST: list[Any] = [aiohttp.ServerDisconnectedError(), Answer(502, b"")]
 
@@ -137,7 +142,7 @@ LOST: list[Any] = [aiohttp.ServerDisconnectedError(), Answer(502, b"")]
 @pytest.mark.parametrize("call", REPEATED)
 @pytest.mark.parametrize("lost", LOST)
 @virtual
-async def test_operations_with_the_same_effect_twice_are_repeated(call: Any, lost: Any) -> None:
+async def test_idempotent_operations_are_retried(call: Any, lost: Any) -> None:
     done = Answer(200, {"contactId": 7, "code": 200, "message": "ok"})
     session, gateway = play([lost, done], retry=RetryPolicy())
     assert (await call(gateway)).contact_id == "7"
@@ -146,7 +151,7 @@ async def test_operations_with_the_same_effect_twice_are_repeated(call: Any, los
 
 @pytest.mark.parametrize("lost", LOST)
 @virtual
-async def test_merge_is_never_repeated_and_says_that_it_may_have_happened(lost: Any) -> None:
+async def test_merge_is_not_retried_and_may_have_been_applied(lost: Any) -> None:
     session, gateway = play([lost, DONE], retry=RetryPolicy())
     with pytest.raises((errors.TransportError, errors.ServerError)) as caught:
         await gateway.merge("id:7", "id:8")
@@ -156,10 +161,10 @@ async def test_merge_is_never_repeated_and_says_that_it_may_have_happened(lost: 
 
 
 @virtual
-async def test_delete_that_finds_nobody_after_a_lost_answer_says_that_it_may_have_deleted() -> None:
+async def test_retried_delete_that_finds_no_contact_may_have_been_applied() -> None:
     _, gateway = play([Answer(502, b""), MISSING], retry=RetryPolicy())
     with pytest.raises(errors.ContactNotFoundError) as caught:
-        await gateway.delete(WHO)
+        await gateway.delete(IDENTIFIER)
     assert (caught.value.may_have_been_applied, caught.value.attempts) == (True, 2)
 
 
@@ -167,7 +172,7 @@ async def test_delete_that_finds_nobody_after_a_lost_answer_says_that_it_may_hav
     "body", [{"contactId": 9}, {"contactId": "9"}, {"contactId": None}, {}, [], {"contactId": "x"}]
 )
 @virtual
-async def test_merge_answer_about_another_contact_is_refused(body: Any) -> None:
+async def test_merge_rejects_a_response_about_another_contact(body: Any) -> None:
     _, gateway = play([Answer(200, body)])
     with pytest.raises(errors.ResponseDecodeError) as caught:
         await gateway.merge("id:7", "id:8")
@@ -181,7 +186,7 @@ async def test_merge_receipt_names_the_primary_contact() -> None:
     assert (receipt.contact_id, str(receipt.identifier)) == ("8", "id:008")
 
 
-def test_respondio_is_the_same_adapter_under_its_own_name_and_address() -> None:
+def test_respondio_gateway_has_its_own_name_and_base_url() -> None:
     async def main() -> None:
         session, lent = scripted([Answer(200, {"id": 1})])
         gateway = RespondIoGateway("t", session=lent)

@@ -1,4 +1,4 @@
-"""DM Champ's JSON: where an id may stand, what may come bare, and errors in a 200."""
+"""DM Champ's JSON: places of the id, bodies with and without an envelope, and errors in a 200."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from aelyst_providers.dmchamp.wire import (
 )
 from tests.providers.reading import answer
 
-WHO = Phone("+1")
+IDENTIFIER = Phone("+1")
 
 WITH_ID: list[Any] = [
     {"success": True, "contactId": "abc123"},
@@ -43,15 +43,15 @@ WITH_ID: list[Any] = [
 
 
 @pytest.mark.parametrize("body", WITH_ID)
-def test_where_an_id_may_stand(body: Any) -> None:
+def test_dmchamp_id_is_found_in_every_known_place(body: Any) -> None:
     contact = read_contact(answer(body))
     assert contact == DmChampContact(id="abc123")
     assert contact.raw == body
-    receipt = read_created(answer(body, method="POST"), WHO)
+    receipt = read_created(answer(body, method="POST"), IDENTIFIER)
     assert (receipt.contact_id, receipt.created) == ("abc123", True)
 
 
-def test_a_numeric_id() -> None:
+def test_dmchamp_numeric_id_becomes_a_string() -> None:
     assert read_contact(answer({"contactId": 12})).id == "12"
 
 
@@ -65,9 +65,11 @@ WHOLE = {
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda c: c, lambda c: {"success": True, "data": c}, lambda c: {"contact": c}, lambda c: [c]]
+    "wrap",
+    [lambda c: c, lambda c: {"success": True, "data": c}, lambda c: {"contact": c}, lambda c: [c]],
+    ids=["bare", "data", "contact", "array"],
 )
-def test_a_whole_contact(wrap: Any) -> None:
+def test_dmchamp_full_contact_is_read_in_every_envelope(wrap: Any) -> None:
     contact = read_contact(answer(wrap(WHOLE)))
     assert contact == DmChampContact(
         id="abc123", phone="+1 ", first_name="Unknown", last_name="Unknown", email="a@b.c", instagram_id="ig",
@@ -76,29 +78,29 @@ def test_a_whole_contact(wrap: Any) -> None:
         tags=("a, b", "c"), created_at=datetime(2024, 1, 1, 0, 0, 0, 123456, tzinfo=timezone.utc),
         updated_at=datetime(2024, 1, 1, tzinfo=timezone.utc),
     )  # fmt: skip
-    # A create that answers a whole contact may have found an old one.
-    assert read_created(answer(wrap(WHOLE), method="POST"), WHO).created is None
-    assert read_created(answer(wrap(WHOLE), 201, "POST"), WHO).created is True
+    # A create that returns a full contact may have found an existing one.
+    assert read_created(answer(wrap(WHOLE), method="POST"), IDENTIFIER).created is None
+    assert read_created(answer(wrap(WHOLE), 201, "POST"), IDENTIFIER).created is True
 
 
-def test_every_field_may_be_null() -> None:
+def test_dmchamp_contact_accepts_null_fields() -> None:
     assert read_contact(answer({**dict.fromkeys(WHOLE), "id": "1"})) == DmChampContact(id="1")
 
 
 @pytest.mark.parametrize("moment", ["soon", "", 10**400, -(10**30), [], {}, True])
-def test_times_that_no_page_describes_do_not_spoil_a_contact(moment: Any) -> None:
+def test_dmchamp_invalid_times_are_read_as_none(moment: Any) -> None:
     assert read_contact(answer({"id": "1", "createdAt": moment})).created_at is None
 
 
 @pytest.mark.parametrize("tags", [None, "a,b", 5, {}, [1, None, {"name": 5}, [], {"x": 1}]])
-def test_tags_of_a_whole_contact_that_are_none(tags: Any) -> None:
+def test_dmchamp_invalid_tags_of_a_contact_are_dropped(tags: Any) -> None:
     assert read_contact(answer({"id": "1", "tags": tags})).tags == ()
 
 
 @pytest.mark.parametrize(
     "body", [[], {"success": True, "data": []}, {"data": None}, {"contactId": None}, {"success": True, "contact": {}}]
 )
-def test_a_success_without_a_contact_is_not_found(body: Any) -> None:
+def test_dmchamp_success_without_a_contact_means_not_found(body: Any) -> None:
     with pytest.raises(errors.ContactNotFoundError):
         read_contact(answer(body))
 
@@ -107,62 +109,64 @@ def test_a_success_without_a_contact_is_not_found(body: Any) -> None:
     "body",
     [{}, {"success": True}, "abc123", 5, None, [{"id": "1"}, {"id": "2"}], {"contactId": []}, {"contactId": True}],
 )
-def test_no_id(body: Any) -> None:
+def test_dmchamp_response_without_an_id_raises(body: Any) -> None:
     kinds: Any = errors.ContactNotFoundError if body == {"contactId": []} else errors.ResponseDecodeError
     with pytest.raises(kinds):
         read_contact(answer(body))
     with pytest.raises(errors.ResponseDecodeError) as caught:
-        read_created(answer(body, method="POST"), WHO)
+        read_created(answer(body, method="POST"), IDENTIFIER)
     assert caught.value.may_have_been_applied is True
 
 
-def test_created_says_so_when_the_words_say_the_contact_existed() -> None:
+def test_dmchamp_created_is_false_if_the_message_says_exists() -> None:
     body = {"success": True, "data": {"message": "Contact already exists", "contactId": "a"}}
-    assert read_created(answer(body, method="POST"), WHO).created is False
+    assert read_created(answer(body, method="POST"), IDENTIFIER).created is False
 
 
 @pytest.mark.parametrize("status", [200, 201, 202])
-def test_done(status: int) -> None:
-    receipt = read_done(answer({"success": True, "message": "ok"}, status), WHO, "1", created=None)
-    assert (receipt.identifier, receipt.contact_id, receipt.created, receipt.message) == (WHO, "1", None, "ok")
+def test_dmchamp_read_done_returns_a_receipt(status: int) -> None:
+    receipt = read_done(answer({"success": True, "message": "ok"}, status), IDENTIFIER, "1", created=None)
+    assert (receipt.identifier, receipt.contact_id, receipt.created, receipt.message) == (IDENTIFIER, "1", None, "ok")
 
 
-def test_done_without_a_body() -> None:
-    assert read_done(answer(b"", 204), WHO, "1", created=False).created is False
+def test_dmchamp_read_done_accepts_an_empty_body_only_with_204() -> None:
+    assert read_done(answer(b"", 204), IDENTIFIER, "1", created=False).created is False
     with pytest.raises(errors.ResponseDecodeError):
-        read_done(answer(b"", 200), WHO, "1", created=False)
+        read_done(answer(b"", 200), IDENTIFIER, "1", created=False)
 
 
 @pytest.mark.parametrize(
     "body",
     [{"success": "false"}, {"success": 0, "message": "no"}, {"error": "no such list"}, {"success": None, "error": "x"}],
 )
-def test_a_200_that_says_no_in_another_way(body: Any) -> None:
+def test_dmchamp_other_error_forms_in_a_200_raise(body: Any) -> None:
     with pytest.raises(errors.ApiError) as caught:
-        read_done(answer(body, method="POST"), WHO, "1", created=None)
+        read_done(answer(body, method="POST"), IDENTIFIER, "1", created=None)
     assert caught.value.status == 200
 
 
 @pytest.mark.parametrize(
     "body", [{"success": True, "error": None}, {"success": True, "error": "a warning"}, {"error": ""}]
 )
-def test_an_error_beside_a_success_is_none(body: Any) -> None:
-    assert read_done(answer(body, method="POST"), WHO, "1", created=None).raw == body
+def test_dmchamp_error_text_next_to_success_is_ignored(body: Any) -> None:
+    assert read_done(answer(body, method="POST"), IDENTIFIER, "1", created=None).raw == body
 
 
 @pytest.mark.parametrize("body", [{"contactId": "c1", "phoneNumber": 601, "tags": 5}, [{"_id": "c1", "firstName": []}]])
-def test_the_id_is_read_whatever_the_rest_is(body: Any) -> None:
+def test_dmchamp_read_id_ignores_the_other_fields(body: Any) -> None:
     assert read_id(answer(body)) == "c1"
 
 
 @pytest.mark.parametrize("bad", ["..", "lists", "a\nb", "\ud800", " a", "x" * 321])
-def test_an_id_of_the_server_that_cannot_stand_in_a_path_is_the_servers_fault(bad: str) -> None:
+def test_dmchamp_read_id_rejects_ids_that_cannot_be_in_a_path(bad: str) -> None:
     with pytest.raises(errors.ResponseDecodeError, match="the contact's id cannot be used"):
         read_id(answer({"success": True, "contactId": bad}))
 
 
-@pytest.mark.parametrize("wrap", [lambda items: items, lambda items: {"success": True, "data": items}])
-def test_tags_and_messages_bare_or_in_an_envelope(wrap: Any) -> None:
+@pytest.mark.parametrize(
+    "wrap", [lambda items: items, lambda items: {"success": True, "data": items}], ids=["bare", "data"]
+)
+def test_dmchamp_tags_and_messages_are_read_bare_or_in_an_envelope(wrap: Any) -> None:
     assert read_tags(answer(wrap([{"name": "a, b"}, {"name": "c", "description": "d"}]))) == (
         Tag("a, b"),
         Tag("c", "d"),
@@ -173,13 +177,13 @@ def test_tags_and_messages_bare_or_in_an_envelope(wrap: Any) -> None:
 
 
 @pytest.mark.parametrize("items", [[5], [{}], [{"name": None}], [{"name": "a", "description": 5}], None, "a", {"x": 1}])
-def test_tags_that_are_none(items: Any) -> None:
+def test_dmchamp_read_tags_rejects_malformed_tags(items: Any) -> None:
     for body in (items, {"data": items}):
         with pytest.raises(errors.ResponseDecodeError):
             read_tags(answer(body))
 
 
-def test_messages_are_kept_whole() -> None:
+def test_dmchamp_messages_keep_their_raw_item() -> None:
     items: list[Any] = [
         {"id": 5, "body": "hi", "direction": "out", "createdAt": "2024-01-01T00:00:00Z", "media": [1]},
         {"_id": "m", "content": "x", "timestamp": 1704067200},
@@ -201,8 +205,8 @@ def test_messages_are_kept_whole() -> None:
 
 
 @pytest.mark.parametrize("code", [None, 0, "", "0", 200, "200", 201, False])
-def test_an_error_code_that_says_nothing(code: Any) -> None:
-    assert read_done(answer({"success": True, "error_code": code}), WHO, "1", created=None).contact_id == "1"
+def test_dmchamp_empty_or_success_error_code_is_ignored(code: Any) -> None:
+    assert read_done(answer({"success": True, "error_code": code}), IDENTIFIER, "1", created=None).contact_id == "1"
 
 
 @pytest.mark.parametrize(
@@ -218,7 +222,7 @@ def test_an_error_code_that_says_nothing(code: Any) -> None:
         ({"error_code": -5}, errors.ApiError),
     ],
 )
-def test_errors_in_a_200(body: Any, kind: type[errors.ApiError]) -> None:
+def test_dmchamp_errors_in_a_200_raise_the_matching_class(body: Any, kind: type[errors.ApiError]) -> None:
     for read in (read_contact, read_tags, read_messages):
         with pytest.raises(kind) as caught:
             read(answer(body))
@@ -226,7 +230,7 @@ def test_errors_in_a_200(body: Any, kind: type[errors.ApiError]) -> None:
         assert caught.value.status == 200
 
 
-def test_holds() -> None:
+def test_holds_compares_sent_fields_with_the_response() -> None:
     assert holds({"data": {"id": "a", "firstName": "Ann", "x": 1}}, {"firstName": "Ann"})
     assert not holds({"data": {"id": "a", "firstName": "Bob"}}, {"firstName": "Ann"})
     assert not holds({"contactId": "a"}, {"firstName": "Ann"})
@@ -236,14 +240,14 @@ def test_holds() -> None:
 @pytest.mark.parametrize(
     "name", ["phone", "first_name", "last_name", "email", "is_bot_active", "do_not_disturb", "is_chat_window_open"]
 )
-def test_null_where_the_page_does_not_allow_it(name: str) -> None:
+def test_dmchamp_encode_rejects_null_for_non_nullable_fields(name: str) -> None:
     nulled: dict[str, Any] = {"phone": "+1", name: None}
     with pytest.raises(errors.UnsupportedFieldError, match=name):
         SCHEMA.encode(DmChampFields(**nulled), "create")
 
 
 @pytest.mark.parametrize("value", [1, "true", 0])
-def test_booleans_are_booleans(value: Any) -> None:
+def test_dmchamp_encode_rejects_non_booleans(value: Any) -> None:
     with pytest.raises(errors.UnsupportedFieldError, match="do_not_disturb"):
         SCHEMA.encode(DmChampFields(do_not_disturb=value), "update")
 
@@ -251,15 +255,15 @@ def test_booleans_are_booleans(value: Any) -> None:
 @pytest.mark.parametrize(
     "value", [[1], "x", {"a": {1}}, {"a": float("nan")}, {"a": "\ud800"}, {"a": 10**5000}, {"a": b"x"}]
 )
-def test_campaign_data_is_json(value: Any) -> None:
+def test_dmchamp_encode_rejects_campaign_data_that_is_no_json_object(value: Any) -> None:
     with pytest.raises(errors.UnsupportedFieldError, match="current_campaign_data"):
         SCHEMA.encode(DmChampFields(phone="+1", current_campaign_data=value), "create")
 
 
-def test_the_phone_is_sent_in_one_form() -> None:
+def test_dmchamp_encode_normalizes_the_phone() -> None:
     assert SCHEMA.encode(DmChampFields(phone="+60 12-345 (6789)"), "create") == {"phoneNumber": "+60123456789"}
 
 
-def test_what_update_takes() -> None:
+def test_dmchamp_update_takes_five_fields() -> None:
     taken = {rule.name for rule in SCHEMA.rules if rule.update}
     assert taken == {"first_name", "last_name", "email", "is_bot_active", "do_not_disturb"}

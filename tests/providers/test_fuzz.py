@@ -1,4 +1,4 @@
-"""Whatever a server answers, an operation returns its model or raises an error of ours; nothing else, ever."""
+"""Fuzzing: for any response, an operation returns its model or raises an error of this library."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.providers.conftest import make
 from tests.providers.seeds import AELYST_CONTACT, CALLAB_ANSWER
 from tests.virtual_time import run
 
-WHO = Phone("+1")
+IDENTIFIER = Phone("+1")
 SECRET = "s3cr3t/s3cr3t"
 
 TYPES = CustomFieldTypes(
@@ -39,17 +39,17 @@ QUERY = Query.of(None, None, page_size=99, timezone="UTC")
 
 READERS: dict[str, tuple[str, Callable[[Response], Any]]] = {
     "aelyst contact": ("GET", aelyst.read_contact),
-    "aelyst created": ("POST", lambda response: aelyst.read_created(response, WHO)),
-    "aelyst updated": ("PUT", lambda response: aelyst.read_updated(response, WHO)),
+    "aelyst created": ("POST", lambda response: aelyst.read_created(response, IDENTIFIER)),
+    "aelyst updated": ("PUT", lambda response: aelyst.read_updated(response, IDENTIFIER)),
     "aelyst typed contact": ("GET", lambda response: aelyst.read_contact(response, types=TYPES)),
     "aelyst merged": ("POST", lambda response: aelyst.read_merged(response, (ContactId(1), ContactId(2)))),
-    "aelyst changed": ("POST", lambda response: aelyst.read_changed(response, WHO)),
+    "aelyst changed": ("POST", lambda response: aelyst.read_changed(response, IDENTIFIER)),
     "aelyst page": ("POST", lambda response: QUERY.read(response, TYPES)),
     "aelyst definitions": ("GET", lambda response: tuple(read_definitions(response)[0])),
     "callab contact": ("GET", callab.read_contact),
     "dmchamp contact": ("GET", dmchamp.read_contact),
-    "dmchamp created": ("POST", lambda response: dmchamp.read_created(response, WHO)),
-    "dmchamp done": ("DELETE", lambda response: dmchamp.read_done(response, WHO, "1", created=None)),
+    "dmchamp created": ("POST", lambda response: dmchamp.read_created(response, IDENTIFIER)),
+    "dmchamp done": ("DELETE", lambda response: dmchamp.read_done(response, IDENTIFIER, "1", created=None)),
     "dmchamp tags": ("GET", dmchamp.read_tags),
     "dmchamp messages": ("GET", dmchamp.read_messages),
 }
@@ -61,31 +61,31 @@ async def _listed(gateway: Any) -> None:
 
 
 OPERATIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "aelyst get": ("aelyst", lambda gateway: gateway.get(WHO)),
-    "aelyst create": ("aelyst", lambda gateway: gateway.create(AelystFields(first_name="A"), identifier=WHO)),
-    "aelyst update": ("aelyst", lambda gateway: gateway.update(WHO, AelystFields(first_name="A"))),
-    "aelyst upsert": ("aelyst", lambda gateway: gateway.upsert(WHO, AelystFields(first_name="A"))),
-    "aelyst tags": ("aelyst", lambda gateway: gateway.tags(WHO)),
-    "aelyst delete": ("aelyst", lambda gateway: gateway.delete(WHO)),
-    "aelyst add tags": ("aelyst", lambda gateway: gateway.add_tags(WHO, map(str, range(25)))),
-    "aelyst remove tags": ("aelyst", lambda gateway: gateway.remove_tags(WHO, ["a"])),
-    "aelyst lifecycle": ("aelyst", lambda gateway: gateway.set_lifecycle(WHO, "Hot")),
+    "aelyst get": ("aelyst", lambda gateway: gateway.get(IDENTIFIER)),
+    "aelyst create": ("aelyst", lambda gateway: gateway.create(AelystFields(first_name="A"), identifier=IDENTIFIER)),
+    "aelyst update": ("aelyst", lambda gateway: gateway.update(IDENTIFIER, AelystFields(first_name="A"))),
+    "aelyst upsert": ("aelyst", lambda gateway: gateway.upsert(IDENTIFIER, AelystFields(first_name="A"))),
+    "aelyst tags": ("aelyst", lambda gateway: gateway.tags(IDENTIFIER)),
+    "aelyst delete": ("aelyst", lambda gateway: gateway.delete(IDENTIFIER)),
+    "aelyst add tags": ("aelyst", lambda gateway: gateway.add_tags(IDENTIFIER, map(str, range(25)))),
+    "aelyst remove tags": ("aelyst", lambda gateway: gateway.remove_tags(IDENTIFIER, ["a"])),
+    "aelyst lifecycle": ("aelyst", lambda gateway: gateway.set_lifecycle(IDENTIFIER, "Hot")),
     "aelyst merge": ("aelyst", lambda gateway: gateway.merge("id:1", "id:2")),
     "aelyst definitions": ("aelyst", lambda gateway: gateway.custom_fields()),
     "aelyst list": ("aelyst", _listed),
     "callab get": ("callab", lambda gateway: gateway.get("id:1")),
-    "dmchamp get": ("dmchamp", lambda gateway: gateway.get(WHO)),
+    "dmchamp get": ("dmchamp", lambda gateway: gateway.get(IDENTIFIER)),
     "dmchamp create": ("dmchamp", lambda gateway: gateway.create(DmChampFields(phone="+1"))),
-    "dmchamp update": ("dmchamp", lambda gateway: gateway.update(WHO, DmChampFields(first_name="A"))),
-    "dmchamp upsert": ("dmchamp", lambda gateway: gateway.upsert(WHO, DmChampFields(first_name="A"))),
-    "dmchamp add": ("dmchamp", lambda gateway: gateway.add_to_list(WHO, "l")),
-    "dmchamp remove": ("dmchamp", lambda gateway: gateway.remove_from_list(WHO, "l")),
-    "dmchamp tags": ("dmchamp", lambda gateway: gateway.tags(WHO)),
-    "dmchamp messages": ("dmchamp", lambda gateway: gateway.messages(WHO)),
+    "dmchamp update": ("dmchamp", lambda gateway: gateway.update(IDENTIFIER, DmChampFields(first_name="A"))),
+    "dmchamp upsert": ("dmchamp", lambda gateway: gateway.upsert(IDENTIFIER, DmChampFields(first_name="A"))),
+    "dmchamp add": ("dmchamp", lambda gateway: gateway.add_to_list(IDENTIFIER, "l")),
+    "dmchamp remove": ("dmchamp", lambda gateway: gateway.remove_from_list(IDENTIFIER, "l")),
+    "dmchamp tags": ("dmchamp", lambda gateway: gateway.tags(IDENTIFIER)),
+    "dmchamp messages": ("dmchamp", lambda gateway: gateway.messages(IDENTIFIER)),
 }
 
 
-# Names that mean something to one of the adapters, and some that mean something to Python.
+# Keys that one of the adapters uses, and some that are special in Python.
 KEYS = sorted({
     *AELYST_CONTACT, *CALLAB_ANSWER, *CALLAB_ANSWER["data"],
     "contactId", "contact_id", "_id", "contact", "success", "error", "error_code", "code", "message", "data", "name",
@@ -109,7 +109,7 @@ values = st.recursive(
 
 
 def mutated(template: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Return the template with some of its values replaced or taken away."""
+    """Return the template with some of its values replaced."""
     return st.dictionaries(st.sampled_from(sorted(template)), values, max_size=4).map(
         lambda changes: {**template, **{key: value for key, value in changes.items() if value != "gone"}}
     )
@@ -157,7 +157,7 @@ def check(read: Callable[[Response], Any], method: str, status: int, body: bytes
         shown = f"{failure} {failure!r} {vars(failure)} {list(getattr(failure, 'headers', {}).items())}"
         assert SECRET not in shown
         assert len(str(failure)) < 10_000
-        str(failure).encode()  # can be printed: no half of a surrogate pair is left
+        str(failure).encode()  # can be printed: it contains no lone surrogate
         assert failure.__cause__ is failure.__context__ is None
         return
     assert 200 <= status <= 299
@@ -190,7 +190,7 @@ def check(read: Callable[[Response], Any], method: str, status: int, body: bytes
 @example({"id": "1", "updated_at": "2023", "email": {}, "tags": "a,b"}, 200)
 @example({"contactId": "\ud800", "message": "\ud800"}, 200)
 @example({"code": SECRET, "error_code": SECRET, "message": SECRET}, 400)
-def test_any_json(name: str, body: Any, status: int) -> None:
+def test_readers_return_a_model_or_our_error_for_any_json(name: str, body: Any, status: int) -> None:
     method, read = READERS[name]
     check(read, method, status, json.dumps(body).encode())
 
@@ -203,7 +203,7 @@ def test_any_json(name: str, body: Any, status: int) -> None:
 @example(b"\xff\xfe", 200)
 @example(b"\x00\x00\xfe\xff", 200)
 @example(b'{"id": 1' + b"0" * 5_000 + b"}", 200)
-def test_any_bytes(name: str, body: bytes, status: int) -> None:
+def test_readers_return_a_model_or_our_error_for_any_bytes(name: str, body: bytes, status: int) -> None:
     method, read = READERS[name]
     check(read, method, status, body)
 
@@ -212,7 +212,7 @@ PIECES = ['{"data":', '{"contact":', '{"error":', '{"message":', '{"id":', "[", 
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_nesting(name: str) -> None:
+def test_readers_return_a_model_or_our_error_for_deep_nesting(name: str) -> None:
     method, read = READERS[name]
     close = {"{": "}", "[": "]"}
     for piece in PIECES:
@@ -229,8 +229,8 @@ def test_nesting(name: str) -> None:
 @example([(200, {"contactId": "\ud800"}), (200, {"success": True})])
 @example([(200, {"contactId": "a/../b"}), (200, [])])
 @example([(404, {}), (200, {"contactId": " x "})])
-def test_any_answers_to_an_operation(name: str, script: list[tuple[int, Any]]) -> None:
-    """Through the whole of the library: an operation may make several requests, and use one answer in the next."""
+def test_operations_raise_only_our_errors_for_any_responses(name: str, script: list[tuple[int, Any]]) -> None:
+    """End to end: an operation may send several requests, and use one response in the next request."""
     provider, call = OPERATIONS[name]
 
     async def main() -> None:

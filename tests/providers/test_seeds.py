@@ -1,4 +1,4 @@
-"""Each example of the vendors' pages, twice: mocked with aioresponses, and over a socket to an aiohttp.web server."""
+"""Each example of the vendors' pages, with aioresponses and over a socket to an aiohttp.web server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BASE = {
 
 
 def with_key(provider: str, target: str) -> str:
-    """Return the target with the credential where this vendor has it in the query."""
+    """Return the target, with the credential if the vendor expects it in the query."""
     if provider != "dmchamp":
         return target
     return f"{target}{'&' if '?' in target else '?'}apiKey={quote(TOKEN, safe='')}"
@@ -39,7 +39,7 @@ def body_of(answer: Any) -> dict[str, Any]:
 
 @attrs.define
 class Recorder:
-    """An aiohttp.web server that gives one answer and keeps the request."""
+    """An aiohttp.web server that sends one response and keeps the request."""
 
     status: int = 200
     answer: Any = None
@@ -66,7 +66,7 @@ async def recorder() -> AsyncIterator[Recorder]:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-async def test_over_a_socket(recorder: Recorder, gateway: Opener, name: str) -> None:
+async def test_documented_example_works_over_a_socket(recorder: Recorder, gateway: Opener, name: str) -> None:
     example: Example = EXAMPLES[name]
     recorder.status, recorder.answer = example.status, example.answer
     result = await example.call(gateway(example.provider, base_url=f"http://127.0.0.1:{recorder.server.port}/v1"))
@@ -86,7 +86,9 @@ async def test_over_a_socket(recorder: Recorder, gateway: Opener, name: str) -> 
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-async def test_mocked(answers: Callable[..., Any], gateway: Opener, name: str) -> None:
+async def test_documented_example_works_with_aioresponses(
+    answers: Callable[..., Any], gateway: Opener, name: str
+) -> None:
     example: Example = EXAMPLES[name]
     url = BASE[example.provider] + with_key(example.provider, example.target)
     mocked = answers(example.method, url, status=example.status, **body_of(example.answer))
@@ -96,7 +98,9 @@ async def test_mocked(answers: Callable[..., Any], gateway: Opener, name: str) -
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-async def test_refusals(recorder: Recorder, gateway: Opener, name: str) -> None:
+async def test_documented_error_raises_its_class_for_every_operation(
+    recorder: Recorder, gateway: Opener, name: str
+) -> None:
     refusal: Refusal = REFUSALS[name]
     recorder.status, recorder.answer = refusal.status, refusal.answer
     opened = gateway(refusal.provider, base_url=f"http://127.0.0.1:{recorder.server.port}/v1")
@@ -113,8 +117,8 @@ async def test_refusals(recorder: Recorder, gateway: Opener, name: str) -> None:
         assert error.headers["content-length"]
 
 
-async def test_the_headers_of_a_refusal(answers: Callable[..., Any], gateway: Opener) -> None:
-    """Seed page *Get a contact*: Retry-After and the two X-RateLimit headers come with a 429."""
+async def test_rate_limited_error_has_the_response_headers(answers: Callable[..., Any], gateway: Opener) -> None:
+    """Vendor page *Get a contact*: a 429 has Retry-After and two X-RateLimit headers."""
     headers = {"Retry-After": "1", "X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "5"}
     answers(
         "GET", f"{BASE['aelyst']}/contact/id:1", status=429, headers=headers,
@@ -133,16 +137,18 @@ async def test_aioresponses_sees_the_url_as_it_is_sent(answers: Callable[..., An
     assert list(mocked.requests) == [("GET", URL(f"{BASE['callab']}/contact/a%2Fb%3Fc", encoded=True))]
 
 
-async def test_newer_pages_of_callab_have_another_path(recorder: Recorder, gateway: Opener) -> None:
+async def test_callab_contact_path_can_be_changed(recorder: Recorder, gateway: Opener) -> None:
     recorder.answer = {"status": "ok", "data": {"id": "x"}}
     opened = gateway("callab", base_url=f"http://127.0.0.1:{recorder.server.port}/v1", contact_path="/contacts/{id}")
     await opened.get("id:x")
     assert recorder.request.raw_path == "/v1/contacts/x"
 
 
-@pytest.mark.parametrize("who", ["phone:+1234567890", "email:ann@example.com"])
-async def test_dmchamp_looks_an_id_up(answers: Callable[..., Any], gateway: Opener, who: str) -> None:
-    name = "phoneNumber=%2B1234567890" if who.startswith("phone") else "email=ann%40example.com"
+@pytest.mark.parametrize("identifier", ["phone:+1234567890", "email:ann@example.com"])
+async def test_dmchamp_operations_look_up_the_id_first(
+    answers: Callable[..., Any], gateway: Opener, identifier: str
+) -> None:
+    name = "phoneNumber=%2B1234567890" if identifier.startswith("phone") else "email=ann%40example.com"
     key = f"apiKey={quote(TOKEN, safe='')}"
     base = BASE["dmchamp"]
     done = {"success": True, "message": "ok"}
@@ -154,12 +160,12 @@ async def test_dmchamp_looks_an_id_up(answers: Callable[..., Any], gateway: Open
         mocked = answers("GET", f"{base}/contacts?{name}&{key}", payload={"success": True, "contactId": "abc"})
         mocked = answers(method, f"{base}{path}?{key}", payload=payload)
     opened = gateway("dmchamp")
-    receipt = await opened.update(who, DmChampFields(first_name="A"))
-    assert (str(receipt.identifier), receipt.contact_id) == (who, "abc")
-    await opened.add_to_list(who, "l")
-    await opened.remove_from_list(who, "l")
-    assert await opened.tags(who) == ()
-    assert await opened.messages(who) == ()
+    receipt = await opened.update(identifier, DmChampFields(first_name="A"))
+    assert (str(receipt.identifier), receipt.contact_id) == (identifier, "abc")
+    await opened.add_to_list(identifier, "l")
+    await opened.remove_from_list(identifier, "l")
+    assert await opened.tags(identifier) == ()
+    assert await opened.messages(identifier) == ()
     assert sum(len(calls) for calls in mocked.requests.values()) == 10
 
 
@@ -191,7 +197,7 @@ async def test_dmchamp_looks_an_id_up(answers: Callable[..., Any], gateway: Open
         (lambda g: g["aelyst"].update("id:1", DmChampFields(channel="x")), errors.UnsupportedFieldError),
     ],
 )  # fmt: skip
-async def test_refused_before_anything_is_sent(
+async def test_operations_reject_invalid_input_before_anything_is_sent(
     recorder: Recorder, gateway: Opener, call: Callable[[dict[str, Any]], Any], kind: type[Exception]
 ) -> None:
     url = f"http://127.0.0.1:{recorder.server.port}"

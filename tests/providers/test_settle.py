@@ -1,4 +1,4 @@
-"""After a create: only that contact is held back, and waiting for it ends. In virtual time."""
+"""Settling after a create: only calls for that contact wait, and the wait is bounded. In virtual time."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def now() -> float:
 
 
 @virtual
-async def test_only_that_contact_waits() -> None:
+async def test_only_calls_for_the_created_contact_wait() -> None:
     session, gateway = play(post_then_found)
     await gateway.create(ANN)
     created = now()
     await gateway.get("phone:+2")
     await gateway.get("id:1")
     assert now() - created < 0.01
-    # By its other name too, and for a write as for a read.
+    # Under its other identifier too, and for writes as for reads.
     await asyncio.gather(
         gateway.get("phone:+601"), gateway.get("email:ann@example.com"), gateway.update("phone:+601", ANN)
     )
@@ -53,7 +53,7 @@ async def test_only_that_contact_waits() -> None:
 
 
 @virtual
-async def test_settle_may_be_switched_off() -> None:
+async def test_settle_zero_disables_waiting() -> None:
     session, gateway = play(post_then_found, settle=0)
     await gateway.create(ANN)
     await gateway.get("phone:+601")
@@ -61,7 +61,7 @@ async def test_settle_may_be_switched_off() -> None:
 
 
 @virtual
-async def test_a_create_that_was_perhaps_applied_settles_too() -> None:
+async def test_create_that_may_have_been_applied_settles() -> None:
     session, gateway = play(lambda sent: Answer(500) if sent.method == "POST" else FOUND)
     with pytest.raises(errors.ServerError) as caught:
         await gateway.create(ANN)
@@ -71,7 +71,7 @@ async def test_a_create_that_was_perhaps_applied_settles_too() -> None:
 
 
 @virtual
-async def test_a_create_that_was_refused_does_not() -> None:
+async def test_rejected_create_does_not_settle() -> None:
     session, gateway = play(lambda sent: Answer(400) if sent.method == "POST" else FOUND)
     with pytest.raises(errors.BadRequestError):
         await gateway.create(ANN)
@@ -80,7 +80,7 @@ async def test_a_create_that_was_refused_does_not() -> None:
 
 
 @virtual
-async def test_a_view_with_another_policy_settles_with_it() -> None:
+async def test_with_retry_view_shares_settling_contacts() -> None:
     session, gateway = play(post_then_found)
     await gateway.with_retry(RetryPolicy(max_attempts=1)).create(ANN)
     await gateway.get("phone:+601")
@@ -88,13 +88,13 @@ async def test_a_view_with_another_policy_settles_with_it() -> None:
 
 
 @virtual
-async def test_settling_keeps_no_more_than_it_must() -> None:
+async def test_settling_forgets_expired_identifiers() -> None:
     settling = Settling(1.0)
     for number in range(5_000):
         settling.begin([Phone(f"+{number}"), Email(f"{number}@x.y")])
         await asyncio.sleep(0.01)
     assert len(settling.until) <= 2 * 101
-    settling.begin([Phone("+4999")])  # begun again: it expires later, and last
+    settling.begin([Phone("+4999")])  # restarted: it now expires last
     assert next(reversed(settling.until)) == Phone("+4999")
 
 
@@ -113,7 +113,7 @@ def visible_after(seconds: float, refusal: Answer) -> Handler:
 @pytest.mark.parametrize("refusal", [MISSING, Answer(449, b"in queue")], ids=["404", "449"])
 @pytest.mark.parametrize("seconds", [0.0, 1.5, 7.0, 40.0])
 @virtual
-async def test_create_waits_until_the_contact_can_be_read(seconds: float, refusal: Answer) -> None:
+async def test_create_with_wait_returns_once_the_contact_is_readable(seconds: float, refusal: Answer) -> None:
     session, gateway = play(visible_after(seconds, refusal))
     receipt = await gateway.create(ANN, wait=True)
     assert receipt.created is True
@@ -124,7 +124,7 @@ async def test_create_waits_until_the_contact_can_be_read(seconds: float, refusa
 
 @pytest.mark.parametrize("refusal", [MISSING, Answer(449, b"in queue")], ids=["404", "449"])
 @virtual
-async def test_waiting_ends(refusal: Answer) -> None:
+async def test_create_with_wait_times_out(refusal: Answer) -> None:
     session, gateway = play(visible_after(1e9, refusal))
     began = now()
     with pytest.raises(errors.RequestTimeoutError, match="created, but not readable") as caught:
@@ -135,7 +135,7 @@ async def test_waiting_ends(refusal: Answer) -> None:
 
 
 @virtual
-async def test_waiting_ends_in_time_though_each_read_is_slow() -> None:
+async def test_create_with_wait_times_out_while_reads_are_retried() -> None:
     def handler(sent: Sent) -> Answer:
         return CREATED if sent.method == "POST" else Answer(503)
 
@@ -149,7 +149,7 @@ async def test_waiting_ends_in_time_though_each_read_is_slow() -> None:
 
 
 @virtual
-async def test_dmchamp_settles_where_it_is_asked_to() -> None:
+async def test_dmchamp_settles_if_configured() -> None:
     def handler(sent: Sent) -> Answer:
         return Answer(200, {"success": True, "contactId": "a b"} if sent.method == "POST" else {"contactId": "c"})
 
@@ -163,7 +163,7 @@ async def test_dmchamp_settles_where_it_is_asked_to() -> None:
 
 @pytest.mark.parametrize("contact_id", [" odd ", "..", "\ud800", "x" * 1000])
 @virtual
-async def test_an_id_that_cannot_be_addressed_does_not_fail_the_create(contact_id: str) -> None:
+async def test_create_succeeds_with_an_id_that_cannot_be_addressed(contact_id: str) -> None:
     _, lent = scripted([Answer(200, {"success": True, "contactId": contact_id})])
     gateway = make("dmchamp", session=lent, base_url="http://127.0.0.1:9", settle=2.0)
     assert (await gateway.create(DmChampFields(phone="+1"))).contact_id == contact_id

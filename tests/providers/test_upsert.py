@@ -1,7 +1,7 @@
-"""Upsert against servers that assume different things: whatever a page leaves open, the outcome is the same.
+"""Upsert against servers that differ in what the vendors' pages leave open: the outcome is always the same.
 
-Each server is a dictionary of contacts behind one function. The fields must be in it once, at the end, and the
-receipt must not say what is not known.
+Each server is a dictionary of contacts behind one function. At the end it must contain the fields once, and the
+receipt must not claim what is not known.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ PHONE = "phone:+601"
 
 
 @attrs.define(kw_only=True)
-class Aelyst:
-    """Aelyst with its open questions: what a PUT of nobody and a POST of somebody answer."""
+class FakeAelyst:
+    """Aelyst, with variants: the response to a PUT of a missing and to a POST of an existing contact."""
 
     missing: str = "404"
     existing: str = "409"
@@ -48,7 +48,7 @@ class Aelyst:
                 "200, empty": Answer(200, b""), "200, code": Answer(200, {"code": "404", "message": "no"}),
             }[self.missing]  # fmt: skip
         if self.born_before_post:
-            self.contacts.setdefault(name, {"firstName": "Somebody else's"})
+            self.contacts.setdefault(name, {"firstName": "Another client's"})
         if name in self.contacts:
             return {
                 "409": self.refuse(409),
@@ -68,31 +68,31 @@ ANN = AelystFields(first_name="Ann", last_name="Lee")
 
 
 @pytest.mark.parametrize(("missing", "existing"), list(itertools.product(MISSING, EXISTING)))
-@pytest.mark.parametrize("state", ["nobody", "somebody", "race"])
-def test_aelyst(missing: str, existing: str, state: str) -> None:
-    server = Aelyst(missing=missing, existing=existing, born_before_post=state == "race")
-    if state == "somebody":
+@pytest.mark.parametrize("state", ["missing", "existing", "race"])
+def test_aelyst_composed_upsert_stores_the_fields_once(missing: str, existing: str, state: str) -> None:
+    server = FakeAelyst(missing=missing, existing=existing, born_before_post=state == "race")
+    if state == "existing":
         server.contacts[PHONE] = {"firstName": "Old", "email": "kept@example.com"}
 
     async def main() -> None:
         session, lent = scripted(server)
         gateway = make("aelyst", upsert="compose", session=lent, base_url="http://127.0.0.1:9")
         receipt = await gateway.upsert(PHONE, ANN)
-        assert receipt.created is (state == "nobody")
+        assert receipt.created is (state == "missing")
         assert len(session.sent) <= 5
-        if state == "somebody":
+        if state == "existing":
             assert session.methods == ["PUT"]
 
     run(main())
     contact = server.contacts.pop(PHONE)
     assert (contact["firstName"], contact["lastName"]) == ("Ann", "Lee")
-    assert contact.get("email") == ("kept@example.com" if state == "somebody" else None)
+    assert contact.get("email") == ("kept@example.com" if state == "existing" else None)
     assert not server.contacts
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_aelyst_bad_data_is_said_to_be_bad_data(exists: bool) -> None:
-    server = Aelyst(invalid=True)
+def test_aelyst_composed_upsert_raises_bad_request_for_bad_data(exists: bool) -> None:
+    server = FakeAelyst(invalid=True)
     if exists:
         server.contacts[PHONE] = {}
 
@@ -120,8 +120,10 @@ LOOK_UPS: list[tuple[Any, type[errors.ContactsError], str]] = [
 
 @pytest.mark.parametrize("put", NOT_UNDERSTOOD)
 @pytest.mark.parametrize(("look_up", "kind", "method"), LOOK_UPS)
-def test_aelyst_a_look_up_that_fails_does_not_hide_the_write(put: Any, look_up: Any, kind: Any, method: str) -> None:
-    """The update was answered with success: whatever becomes of the look-up, it may have been applied."""
+def test_aelyst_failed_lookup_keeps_that_the_update_may_be_applied(
+    put: Any, look_up: Any, kind: Any, method: str
+) -> None:
+    """The update got a success response, so it may have been applied, even if the lookup fails."""
 
     async def main() -> None:
         _, lent = scripted([put, look_up])
@@ -134,7 +136,7 @@ def test_aelyst_a_look_up_that_fails_does_not_hide_the_write(put: Any, look_up: 
     run(main())
 
 
-def test_aelyst_two_refusals_are_the_writes() -> None:
+def test_aelyst_composed_upsert_raises_the_error_of_the_write() -> None:
     async def main() -> None:
         refusals = [Answer(400, {"message": "bad language"}), Answer(400, {"message": "bad identifier"})]
         _, lent = scripted(list(refusals))
@@ -146,8 +148,8 @@ def test_aelyst_two_refusals_are_the_writes() -> None:
 
 
 @pytest.mark.parametrize("last", [Answer(500, {}), Answer(429, {}), Answer(200, b""), aiohttp.ClientConnectionError()])
-def test_dmchamp_an_update_that_fails_does_not_hide_a_create(last: Any) -> None:
-    """The create was answered with a whole contact, which may be the new one without what the server leaves out."""
+def test_dmchamp_failed_update_keeps_that_the_create_may_be_applied(last: Any) -> None:
+    """The create returned a full contact. It may be the new one, without fields that the server omits."""
 
     async def main() -> None:
         script = [Answer(404, {}), Answer(200, {"id": "c1", "phoneNumber": "+601"}), last]
@@ -163,7 +165,7 @@ def test_dmchamp_an_update_that_fails_does_not_hide_a_create(last: Any) -> None:
 
 @pytest.mark.parametrize("bad", [None, {"first_name": "Ann"}, "first_name=Ann", AelystFields, ["Ann"]])
 @pytest.mark.parametrize("provider", ["aelyst", "dmchamp"])
-def test_what_is_no_fields_is_refused_before_anything_is_sent(provider: str, bad: Any) -> None:
+def test_writes_reject_other_types_before_anything_is_sent(provider: str, bad: Any) -> None:
     async def main() -> None:
         session, lent = scripted([Answer(200, {})])
         gateway = make(provider, session=lent, base_url="http://127.0.0.1:9")
@@ -180,9 +182,9 @@ def test_what_is_no_fields_is_refused_before_anything_is_sent(provider: str, bad
 
 
 @pytest.mark.parametrize("series", [tuple, list, iter, lambda fields: (field for field in fields)])
-def test_aelyst_custom_fields_are_sent_whole_twice(series: Any) -> None:
-    """An upsert that creates sends them for the second time: a generator would be empty by then."""
-    server = Aelyst()
+def test_aelyst_upsert_sends_iterator_custom_fields_in_both_requests(series: Any) -> None:
+    """An upsert that creates sends the custom fields twice. A generator would be exhausted."""
+    server = FakeAelyst()
     fields = AelystFields(first_name="Ann", custom_fields=series([CustomField("Seats", 3)]))
     assert fields == AelystFields(first_name="Ann", custom_fields=(CustomField("Seats", 3),))
     assert hash(fields)
@@ -195,11 +197,11 @@ def test_aelyst_custom_fields_are_sent_whole_twice(series: Any) -> None:
     assert server.contacts[PHONE]["custom_fields"] == [{"name": "Seats", "value": 3}]
 
 
-def test_aelyst_an_id_is_never_created() -> None:
+def test_aelyst_composed_upsert_never_creates_an_id() -> None:
     for missing in MISSING:
-        server = Aelyst(missing=missing)
+        server = FakeAelyst(missing=missing)
 
-        async def main(server: Aelyst = server) -> None:
+        async def main(server: FakeAelyst = server) -> None:
             session, lent = scripted(server)
             with pytest.raises((errors.ContactNotFoundError, errors.BadRequestError, errors.ResponseDecodeError)):
                 await make("aelyst", upsert="compose", session=lent, base_url="http://127.0.0.1:9").upsert("id:5", ANN)
@@ -208,15 +210,15 @@ def test_aelyst_an_id_is_never_created() -> None:
         run(main())
 
 
-def test_aelyst_what_a_create_requires_is_checked_only_for_a_create() -> None:
+def test_aelyst_required_fields_are_checked_only_for_a_create() -> None:
     fields = AelystFields(last_name="Lee")
 
     async def main() -> None:
-        _, lent = scripted(Aelyst(contacts={PHONE: {}}))
+        _, lent = scripted(FakeAelyst(contacts={PHONE: {}}))
         assert (
             await make("aelyst", upsert="compose", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, fields)
         ).created is False
-        session, lent = scripted(Aelyst())
+        session, lent = scripted(FakeAelyst())
         with pytest.raises(errors.UnsupportedFieldError, match="first_name"):
             await make("aelyst", upsert="compose", session=lent, base_url="http://127.0.0.1:9").upsert(PHONE, fields)
         assert session.methods == ["PUT"]
@@ -225,8 +227,8 @@ def test_aelyst_what_a_create_requires_is_checked_only_for_a_create() -> None:
 
 
 @attrs.define(kw_only=True)
-class DmChamp:
-    """DM Champ with its open questions: how "not found" and "exists already" are said."""
+class FakeDmChamp:
+    """DM Champ, with variants: the responses that mean "not found" and "already exists"."""
 
     missing: str = "404"
     existing: str = "409"
@@ -244,7 +246,7 @@ class DmChamp:
             self.contacts[sent.name].update(sent.json)
             return Answer(200, {"success": True, "message": "ok"})
         if self.born_before_post:
-            self.contacts["c9"] = {"id": "c9", "phoneNumber": "+601", "firstName": "Somebody else's"}
+            self.contacts["c9"] = {"id": "c9", "phoneNumber": "+601", "firstName": "Another client's"}
         found = next((c for c in self.contacts.values() if c["phoneNumber"] == sent.json["phoneNumber"]), None)
         if found is not None:
             return self.exists(found)
@@ -279,11 +281,11 @@ DM_EXISTING = ["409", "200, code", "200, false", "200, contact", "200, words"]
 
 
 @pytest.mark.parametrize(("missing", "existing"), list(itertools.product(DM_MISSING, DM_EXISTING)))
-@pytest.mark.parametrize("state", ["nobody", "somebody", "race"])
+@pytest.mark.parametrize("state", ["missing", "existing", "race"])
 @pytest.mark.parametrize("whole", [False, True])
-def test_dmchamp(missing: str, existing: str, state: str, whole: bool) -> None:
-    server = DmChamp(missing=missing, existing=existing, whole=whole, born_before_post=state == "race")
-    if state == "somebody":
+def test_dmchamp_upsert_stores_the_fields_once(missing: str, existing: str, state: str, whole: bool) -> None:
+    server = FakeDmChamp(missing=missing, existing=existing, whole=whole, born_before_post=state == "race")
+    if state == "existing":
         server.contacts["c5"] = {"id": "c5", "phoneNumber": "+601", "firstName": "Old", "email": "kept@example.com"}
 
     async def main() -> None:
@@ -291,13 +293,13 @@ def test_dmchamp(missing: str, existing: str, state: str, whole: bool) -> None:
         gateway = make("dmchamp", session=lent, base_url="http://127.0.0.1:9")
         receipt = await gateway.upsert(PHONE, DmChampFields(first_name="Ann", do_not_disturb=True))
         assert receipt.contact_id in server.contacts
-        # A whole contact for an answer leaves open whether it is new.
-        assert receipt.created is {"nobody": None if whole else True, "somebody": False, "race": False}[state]
+        # A response with a full contact does not say whether it is new.
+        assert receipt.created is {"missing": None if whole else True, "existing": False, "race": False}[state]
         assert (
             session.methods
             == {
-                "nobody": ["GET", "POST"],
-                "somebody": ["GET", "PUT"],
+                "missing": ["GET", "POST"],
+                "existing": ["GET", "PUT"],
                 "race": ["GET", "POST", "PUT"]
                 if existing in {"200, contact", "200, words"}
                 else ["GET", "POST", "GET", "PUT"],
@@ -309,8 +311,8 @@ def test_dmchamp(missing: str, existing: str, state: str, whole: bool) -> None:
     assert (contact["firstName"], contact["do_not_disturb"], contact["phoneNumber"]) == ("Ann", True, "+601")
 
 
-def test_dmchamp_says_what_only_a_create_takes() -> None:
-    server = DmChamp(contacts={"c5": {"id": "c5", "phoneNumber": "+601"}})
+def test_dmchamp_receipt_lists_create_only_fields_as_not_applied() -> None:
+    server = FakeDmChamp(contacts={"c5": {"id": "c5", "phoneNumber": "+601"}})
     fields = DmChampFields(phone="+60 1", first_name="Ann", channel="wa", external_id="x")
 
     async def main() -> None:
@@ -323,9 +325,9 @@ def test_dmchamp_says_what_only_a_create_takes() -> None:
     assert "channel" not in server.contacts["c5"]
 
 
-def test_dmchamp_sends_no_empty_update() -> None:
+def test_dmchamp_upsert_sends_no_empty_update() -> None:
     async def main() -> None:
-        session, lent = scripted(DmChamp(contacts={"c5": {"id": "c5", "phoneNumber": "+601"}}))
+        session, lent = scripted(FakeDmChamp(contacts={"c5": {"id": "c5", "phoneNumber": "+601"}}))
         gateway = make("dmchamp", session=lent, base_url="http://127.0.0.1:9")
         receipt = await gateway.upsert(PHONE, DmChampFields(channel="wa"))
         assert (receipt.contact_id, receipt.created, receipt.not_applied) == ("c5", False, ("channel",))
@@ -334,9 +336,9 @@ def test_dmchamp_sends_no_empty_update() -> None:
     run(main())
 
 
-def test_dmchamp_both_ways_are_checked_before_anything_is_sent() -> None:
+def test_dmchamp_upsert_checks_create_and_update_before_sending() -> None:
     async def main() -> None:
-        session, lent = scripted(DmChamp())
+        session, lent = scripted(FakeDmChamp())
         gateway = make("dmchamp", session=lent, base_url="http://127.0.0.1:9")
         for fields in (DmChampFields(phone="+602"), DmChampFields(channel=5), DmChampFields(first_name=None)):  # type: ignore[arg-type]
             with pytest.raises(errors.UnsupportedFieldError):

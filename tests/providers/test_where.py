@@ -1,4 +1,4 @@
-"""Conditions as text mean the conditions that code builds."""
+"""`AelystGateway.condition`: parses text to the same conditions that code builds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aelyst_providers.aelyst import AelystGateway, Condition, Field, HasTag
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("text", "expected"),
     [
         ("email contains @example.com", Field("email").contains("@example.com")),
         ("  first_name  equals  Ann van Lee ", Field("first_name").equals("Ann van Lee")),
@@ -30,12 +30,12 @@ from aelyst_providers.aelyst import AelystGateway, Condition, Field, HasTag
         ),
     ],
 )
-def test_condition_of_text(said: str, meant: Condition) -> None:
-    assert AelystGateway.condition(said) == meant
+def test_condition_parses_text(text: str, expected: Condition) -> None:
+    assert AelystGateway.condition(text) == expected
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         "",
         " ",
@@ -48,6 +48,6 @@ def test_condition_of_text(said: str, meant: Condition) -> None:
         "first_name greater_than x",
     ],
 )
-def test_condition_of_text_refuses(said: str) -> None:
+def test_condition_rejects_malformed_text(text: str) -> None:
     with pytest.raises(errors.ConfigurationError):
-        AelystGateway.condition(said)
+        AelystGateway.condition(text)

@@ -1,4 +1,4 @@
-"""The plugin as a user's project meets it: an installed entry point, pytest in a process of its own."""
+"""The pytest plugin as in a user's project: loaded by its entry point, in a separate pytest process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
 
 
-def test_each_test_has_a_world_of_its_own_and_gateways_ready_to_use(pytester: pytest.Pytester) -> None:
+def test_sandbox_fixture_gives_each_test_its_own_data_and_gateways(pytester: pytest.Pytester) -> None:
     pytester.makeini(ASYNC.format(scope="function"))
     pytester.makepyfile(
         """
@@ -31,7 +31,7 @@ def test_each_test_has_a_world_of_its_own_and_gateways_ready_to_use(pytester: py
             assert [one.method for one in sandbox.requests] == ["POST", "GET"]
             assert sandbox.aelyst is sandbox.aelyst
 
-        async def test_all_three(sandbox):
+        async def test_gateways(sandbox):
             await sandbox.dmchamp.create(ContactFields(phone="+601", first_name="Bo"))
             assert (await sandbox.dmchamp.get("phone:+601")).id == sandbox.contacts("dmchamp")[0]["id"]
             contact = sandbox.add_contact("callab", {"firstname": "Cy"})
@@ -50,7 +50,7 @@ def test_each_test_has_a_world_of_its_own_and_gateways_ready_to_use(pytester: py
             await sandbox.aelyst.get("email:late@example.com")
 
         @pytest.mark.sandbox(quota="2/h", switches={"aelyst.retry_after": "absent"}, faults=["500=nth:1"])
-        def test_a_plain_test_and_the_marker(sandbox, monkeypatch):
+        def test_sync_test_with_marker(sandbox, monkeypatch):
             with pytest.raises(RuntimeError, match="async tests"):
                 sandbox.aelyst
             assert set(sandbox.environment()) == {
@@ -71,14 +71,14 @@ def test_each_test_has_a_world_of_its_own_and_gateways_ready_to_use(pytester: py
             assert statuses == [500, 404, 429]
             assert sandbox.counters.refused == 1
 
-        def test_its_type_is_public_and_it_says_where_it_is(sandbox: SandboxFixture) -> None:
+        def test_type_and_repr(sandbox: SandboxFixture) -> None:
             assert isinstance(sandbox, SandboxFixture)
-            assert repr(sandbox).startswith("<SandboxFixture 'test_its_type_is_public")
+            assert repr(sandbox).startswith("<SandboxFixture 'test_type_and_repr")
             assert sandbox.url in repr(sandbox)
             assert "sandbox-token" not in repr(sandbox)
             assert {"aelyst", "environment", "fail_next", "counters", "contacts"} <= set(dir(sandbox))
 
-        def test_a_mistake_is_raised_in_the_test(sandbox):
+        def test_unknown_switch_and_attribute_raise(sandbox):
             with pytest.raises(ValueError, match="no switch"):
                 sandbox.assume(nonsense=1)
             with pytest.raises(AttributeError):
@@ -88,7 +88,7 @@ def test_each_test_has_a_world_of_its_own_and_gateways_ready_to_use(pytester: py
     _run(pytester).assert_outcomes(passed=7)
 
 
-def test_a_loop_of_the_whole_session_and_xdist(pytester: pytest.Pytester) -> None:
+def test_sandbox_fixture_works_with_a_session_loop_and_xdist(pytester: pytest.Pytester) -> None:
     pytester.makeini(
         ASYNC.format(scope="session").replace("filter", "asyncio_default_test_loop_scope = session\nfilter")
     )
@@ -98,7 +98,7 @@ def test_a_loop_of_the_whole_session_and_xdist(pytester: pytest.Pytester) -> Non
         from aelyst_async import ContactFields
 
         @pytest.mark.parametrize("turn", range(6))
-        async def test_alone(sandbox, turn):
+        async def test_own_sandbox_per_test(sandbox, turn):
             assert sandbox.counters.requests == 0
             await sandbox.aelyst.create(ContactFields(first_name="Ann", email="ann@example.com"))
             assert len(sandbox.contacts("aelyst")) == 1
@@ -107,7 +107,7 @@ def test_a_loop_of_the_whole_session_and_xdist(pytester: pytest.Pytester) -> Non
     _run(pytester, "-n", "2").assert_outcomes(passed=6)
 
 
-def test_a_failed_test_shows_what_the_server_saw_without_the_credential(pytester: pytest.Pytester) -> None:
+def test_failed_test_report_lists_requests_without_the_credential(pytester: pytest.Pytester) -> None:
     pytester.makeini(ASYNC.format(scope="function"))
     pytester.makepyfile(
         """
@@ -137,7 +137,7 @@ def test_a_failed_test_shows_what_the_server_saw_without_the_credential(pytester
     assert "s3cret-key" not in result.stdout.str().partition("what the server saw")[2]
 
 
-def test_a_project_that_does_not_use_it_pays_no_import(pytester: pytest.Pytester) -> None:
+def test_plugin_imports_nothing_heavy_unless_used(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import sys

@@ -19,7 +19,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    # One request a connection is not realistic, but a broken connection must not be repeated behind a test's back.
+    # One connection per request, so that aiohttp never retries a request on a broken pooled connection.
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(force_close=True), timeout=aiohttp.ClientTimeout(total=10)
     ) as running:

@@ -1,4 +1,4 @@
-"""A plain HTTP client for the sandbox's tests: it knows nothing of ours."""
+"""A plain HTTP client for the sandbox tests. It uses nothing of this library."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Answer:
 
 
 class Http:
-    """Sends what it is told, byte for byte in the path, with the right credential unless told otherwise."""
+    """Sends the path byte for byte, with a valid credential by default."""
 
     def __init__(self, session: aiohttp.ClientSession, account: Account) -> None:
         self.session = session

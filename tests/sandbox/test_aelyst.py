@@ -1,4 +1,4 @@
-"""Aelyst's three operations of the seed pages, as the seed pages describe them, seen with a plain HTTP client."""
+"""Aelyst's create, get and update as the vendor's pages describe them, over plain HTTP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SEED_BODY: dict[str, Any] = {
 }
 
 
-async def test_the_example_of_the_create_page_is_answered_as_on_the_page_and_read_back(http: Http) -> None:
+async def test_documented_create_returns_the_documented_response(http: Http) -> None:
     created = await http("aelyst", "POST", "/contact/email:test@example.com", SEED_BODY)
     assert (created.status, created.json) == (200, {"code": "200", "message": "Contact added successfully!"})
     read = (await http("aelyst", "GET", "/contact/phone:%2B60123456789")).json
@@ -33,7 +33,7 @@ async def test_the_example_of_the_create_page_is_answered_as_on_the_page_and_rea
     assert by_id == read
 
 
-async def test_an_update_changes_the_fields_in_the_body_and_null_clears(http: Http) -> None:
+async def test_update_changes_given_fields_and_null_clears(http: Http) -> None:
     await http("aelyst", "POST", "/contact/email:test@example.com", SEED_BODY)
     answer = await http("aelyst", "PUT", "/contact/email:test@example.com", {"lastName": "Dar", "phone": None})
     read = (await http("aelyst", "GET", "/contact/email:test@example.com")).json
@@ -44,7 +44,7 @@ async def test_an_update_changes_the_fields_in_the_body_and_null_clears(http: Ht
     assert (await http("aelyst", "GET", "/contact/phone:%2B60123456789")).status == 404
 
 
-async def test_of_duplicates_the_first_one_is_read_and_updated(http: Http, sandbox: Sandbox) -> None:
+async def test_get_and_update_use_the_first_of_duplicates(http: Http, sandbox: Sandbox) -> None:
     for name in ("First", "Second"):
         await http("aelyst", "POST", "/contact/email:twin@example.com", {"firstName": name})
     assert sandbox.counters.duplicates["aelyst"] == 1
@@ -55,7 +55,7 @@ async def test_of_duplicates_the_first_one_is_read_and_updated(http: Http, sandb
     ]
 
 
-async def test_the_identifier_fills_the_field_that_the_body_leaves_out(http: Http, sandbox: Sandbox) -> None:
+async def test_create_takes_a_missing_email_or_phone_from_the_identifier(http: Http, sandbox: Sandbox) -> None:
     await http("aelyst", "POST", "/contact/phone:%2B6011", {"firstName": "A"})
     await http("aelyst", "POST", "/contact/email:a%2Bb@c.d", {"firstName": "B", "email": "other@c.d"})
     assert [(one["phone"], one["email"]) for one in sandbox.contacts("aelyst")] == [
@@ -74,9 +74,7 @@ async def test_the_identifier_fills_the_field_that_the_body_leaves_out(http: Htt
         "/contact/email:A%2BB@EXAMPLE.COM",
     ],
 )
-async def test_an_address_with_a_plus_is_found_however_its_path_is_encoded(
-    http: Http, sandbox: Sandbox, path: str
-) -> None:
+async def test_get_finds_an_email_with_plus_in_every_path_encoding(http: Http, sandbox: Sandbox, path: str) -> None:
     sandbox.add_contact("aelyst", {"email": "a+b@example.com", "firstName": "A"})
     assert (await http("aelyst", "GET", path)).status == 200
 
@@ -92,7 +90,7 @@ async def test_an_address_with_a_plus_is_found_however_its_path_is_encoded(
         ("a%00b@e.f", "a\0b@e.f"),
     ],
 )
-async def test_what_is_encoded_in_an_identifier_stays_in_it(
+async def test_create_decodes_an_encoded_identifier_once(
     http: Http, sandbox: Sandbox, encoded: str, plain: str
 ) -> None:
     made = await http("aelyst", "POST", f"/contact/email:{encoded}", {"firstName": "Odd"})
@@ -102,7 +100,7 @@ async def test_what_is_encoded_in_an_identifier_stays_in_it(
 
 
 @pytest.mark.parametrize("phone", ["%2B60123456789", "+60123456789", "%2B60%2012-345%20(6789)"])
-async def test_a_phone_is_found_however_it_is_written(http: Http, sandbox: Sandbox, phone: str) -> None:
+async def test_get_finds_a_phone_in_every_notation(http: Http, sandbox: Sandbox, phone: str) -> None:
     sandbox.add_contact("aelyst", {"phone": "+60 12-345 6789"})
     assert (await http("aelyst", "GET", f"/contact/phone:{phone}")).status == 200
 
@@ -140,7 +138,7 @@ async def test_a_phone_is_found_however_it_is_written(http: Http, sandbox: Sandb
         ("PATCH", "/contact/list", b"{}", 405),
     ],
 )
-async def test_what_is_refused_is_refused_with_code_and_message(
+async def test_invalid_requests_get_an_error_with_code_and_message(
     http: Http, sandbox: Sandbox, method: str, path: str, body: bytes | None, status: int
 ) -> None:
     answer = await http("aelyst", method, path, data=body)
@@ -151,19 +149,19 @@ async def test_what_is_refused_is_refused_with_code_and_message(
     assert sandbox.contacts("aelyst") == []
 
 
-async def test_a_lone_surrogate_is_kept_and_breaks_nothing(http: Http) -> None:
+async def test_create_keeps_a_lone_surrogate(http: Http) -> None:
     body = b'{"firstName": "\\ud800", "email": "\\udfff@b.c"}'
     assert (await http("aelyst", "POST", "/contact/phone:%2B601", data=body)).status == 200
     assert (await http("aelyst", "GET", "/contact/phone:%2B601")).json["firstName"] == "\ud800"
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic sandbox-token"}])
-async def test_without_the_token_it_is_401(http: Http, headers: dict[str, str]) -> None:
+async def test_request_without_a_valid_token_gets_401(http: Http, headers: dict[str, str]) -> None:
     answer = await http("aelyst", "GET", "/contact/id:1", token=None, headers=headers)
     assert (answer.status, answer.json) == (401, {"code": 401, "message": "UN_AUTHORIZED"})
 
 
-async def test_a_rotated_token_is_accepted_and_the_old_one_no_more(http: Http, sandbox: Sandbox) -> None:
+async def test_set_tokens_replaces_the_accepted_token(http: Http, sandbox: Sandbox) -> None:
     sandbox.add_contact("aelyst", {"email": "a@b.c"})
     sandbox.set_tokens("aelyst", "new")
     assert (await http("aelyst", "GET", "/contact/email:a@b.c")).status == 401

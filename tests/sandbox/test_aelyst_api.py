@@ -1,4 +1,4 @@
-"""The rest of Aelyst's API as other clients send it: bare pluses, empty filters, arrays in DELETE bodies, slugs."""
+"""The rest of Aelyst's API, with requests as other clients send them: bare pluses, arrays in DELETE bodies, slugs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EVERY = ["email:a+b@c.d", "phone:+60123", "email:a%2Bb@c.d", "phone:%2B60123"]
 
 
 @pytest.mark.parametrize("identifier", EVERY)
-async def test_every_call_takes_an_identifier_with_a_bare_plus(http: Http, ann: int, identifier: str) -> None:
+async def test_every_route_accepts_an_identifier_with_a_bare_plus(http: Http, ann: int, identifier: str) -> None:
     done = {"contactId": ann}
     assert (await http("aelyst", "POST", f"/contact/{identifier}/tag", ["vip", "a, b"])).json == done
     assert (await http("aelyst", "DELETE", f"/contact/{identifier}/tag", ["vip"])).json == done
@@ -45,7 +45,7 @@ async def test_create_or_update_creates_once_and_then_updates(http: Http, sandbo
     path = "/contact/create_or_update/phone:+60123"
     first = await http("aelyst", "POST", path, {"firstName": "Ann", "custom_fields": [{"name": "Seats", "value": 1}]})
     second = await http("aelyst", "POST", path, {"lastName": "Lee", "custom_fields": [{"name": "Town", "value": "KL"}]})
-    assert first.json == second.json  # also while nobody can see the contact yet
+    assert first.json == second.json  # also while the contact is not visible yet
     [contact] = sandbox.contacts("aelyst")
     assert (contact["firstName"], contact["lastName"], contact["phone"]) == ("Ann", "Lee", "+60123")
     assert [item["name"] for item in contact["custom_fields"]] == ["Seats", "Town"]
@@ -55,7 +55,7 @@ async def test_create_or_update_creates_once_and_then_updates(http: Http, sandbo
     assert (await http("aelyst", "POST", "/contact/create_or_update/id:999", ANN)).status == 404
 
 
-async def test_list_pages_through_everybody_by_the_cursor_of_next(http: Http, sandbox: Sandbox) -> None:
+async def test_list_returns_all_contacts_over_the_next_links(http: Http, sandbox: Sandbox) -> None:
     made = sandbox.add_contacts("aelyst", [{"email": f"p{number}@x.com"} for number in range(25)])
     seen: list[str] = []
     query = "limit=10"
@@ -73,7 +73,7 @@ async def test_list_pages_through_everybody_by_the_cursor_of_next(http: Http, sa
     assert len((await http("aelyst", "POST", "/contact/list?limit=99&cursorId=", {})).json["items"]) == 25
 
 
-async def test_list_goes_on_where_it_was_after_contacts_were_deleted(http: Http, sandbox: Sandbox) -> None:
+async def test_list_continues_at_the_cursor_after_deletes(http: Http, sandbox: Sandbox) -> None:
     made = sandbox.add_contacts("aelyst", [{"email": f"p{number}@x.com"} for number in range(6)])
     first = (await http("aelyst", "POST", "/contact/list?limit=2", {})).json
     for one in made[:3]:
@@ -127,7 +127,7 @@ PEOPLE: list[dict[str, Any]] = [
         ({"$and": []}, ["Ann", "Bob", "Cid"]),
     ],
 )
-async def test_list_filters(http: Http, sandbox: Sandbox, spec: dict[str, Any], found: list[str]) -> None:
+async def test_list_applies_the_filter(http: Http, sandbox: Sandbox, spec: dict[str, Any], found: list[str]) -> None:
     sandbox.add_contacts("aelyst", PEOPLE)
     answer = await http("aelyst", "POST", "/contact/list", {"search": "", "timezone": "UTC", "filter": spec})
     assert [item["firstName"] for item in answer.json["items"]] == found
@@ -137,7 +137,7 @@ async def test_list_filters(http: Http, sandbox: Sandbox, spec: dict[str, Any], 
     ("search", "found"),
     [("ANN", ["Ann"]), ("y.com", ["Bob"]), ("+601", ["Bob"]), ("zzz", []), (None, ["Ann", "Bob", "Cid"])],
 )
-async def test_list_searches_names_addresses_and_phones(
+async def test_list_searches_names_emails_and_phones(
     http: Http, sandbox: Sandbox, search: Any, found: list[str]
 ) -> None:
     sandbox.add_contacts("aelyst", PEOPLE)
@@ -147,7 +147,7 @@ async def test_list_searches_names_addresses_and_phones(
     assert [item["firstName"] for item in answer.json["items"]] == found
 
 
-async def test_merge_keeps_the_older_contact_whatever_the_order(http: Http, sandbox: Sandbox) -> None:
+async def test_merge_keeps_the_older_contact_in_any_order(http: Http, sandbox: Sandbox) -> None:
     older = int(
         sandbox.add_contact(
             "aelyst", {"firstName": "Ann", "tags": ["a"], "custom_fields": [{"name": "Seats", "value": 1}]}
@@ -172,7 +172,7 @@ async def test_merge_keeps_the_older_contact_whatever_the_order(http: Http, sand
     assert (await http("aelyst", "POST", "/contact/merge", {"contactIds": [newer, older]})).status == 404
 
 
-async def test_custom_fields_are_defined_paged_and_written_by_name_or_slug(http: Http, sandbox: Sandbox) -> None:
+async def test_custom_fields_are_created_paged_and_set_by_name_or_slug(http: Http, sandbox: Sandbox) -> None:
     tier = {"name": "Tier", "slug": "tier", "dataType": "list", "allowedValues": ["Gold", "Silver"], "description": "x"}
     made = (await http("aelyst", "POST", "/space/custom_field", tier)).json
     assert {**tier, "id": made["id"]} == made
@@ -207,7 +207,7 @@ TYPES: list[tuple[str, list[Any], list[Any]]] = [
 
 
 @pytest.mark.parametrize(("kind", "right", "wrong"), TYPES)
-async def test_values_follow_the_formatting_rules_of_their_definition(
+async def test_custom_values_must_match_their_definition(
     http: Http, ann: int, kind: str, right: list[Any], wrong: list[Any]
 ) -> None:
     field = {"name": "X", "dataType": kind, "allowedValues": ["Gold"] if kind == "list" else None}
@@ -272,7 +272,7 @@ REFUSED: list[tuple[str, str, Any, int]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), REFUSED)
-async def test_bad_request_is_refused_with_code_and_message(
+async def test_bad_requests_get_an_error_with_code_and_message(
     http: Http, sandbox: Sandbox, method: str, path: str, body: Any, status: int
 ) -> None:
     answer = await http("aelyst", method, path, body)
@@ -281,17 +281,17 @@ async def test_bad_request_is_refused_with_code_and_message(
     assert sandbox.contacts("aelyst") == []
 
 
-async def test_delete_leaves_no_member_and_no_duplicate_behind(http: Http, sandbox: Sandbox) -> None:
+async def test_delete_updates_the_duplicate_count_and_frees_no_id(http: Http, sandbox: Sandbox) -> None:
     for _ in range(2):
         sandbox.add_contact("aelyst", {"email": "twin@x.com"})
     assert sandbox.counters.duplicates["aelyst"] == 1
     await http("aelyst", "DELETE", "/contact/email:twin@x.com")
     assert (sandbox.counters.duplicates["aelyst"], len(sandbox.contacts("aelyst"))) == (0, 1)
     made = int(sandbox.contacts("aelyst")[0]["id"])
-    assert int(sandbox.add_contact("aelyst", {"email": "new@x.com"})) > made  # an id is never given twice
+    assert int(sandbox.add_contact("aelyst", {"email": "new@x.com"})) > made  # ids are never reused
 
 
-async def test_definitions_survive_a_snapshot_and_not_a_reset(http: Http, sandbox: Sandbox) -> None:
+async def test_reset_removes_definitions_and_restore_brings_them_back(http: Http, sandbox: Sandbox) -> None:
     await http("aelyst", "POST", "/space/custom_field", {"name": "Born", "dataType": "date"})
     sandbox.snapshot("with")
     sandbox.reset()

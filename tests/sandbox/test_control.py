@@ -1,4 +1,4 @@
-"""The control API, the guard in front of it, curl commands, snapshots, seeding and the live stream."""
+"""The control API, its host and origin checks, curl commands, snapshots, seeding and the event stream."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.sandbox.plain_http import Http
 SECRET = "s3cret-token"
 
 
-async def test_a_day_at_the_control_api(http: Http, sandbox: Sandbox) -> None:
+async def test_control_api_manages_contacts_faults_clock_and_snapshots(http: Http, sandbox: Sandbox) -> None:
     state = (await http.control("GET", "state")).json
     assert state["vendors"]["aelyst"]["base_url"] == sandbox.base_url("aelyst")
     ids = (await http.control("POST", "contacts/aelyst", [{"email": "a@b.c"}, {"email": "A@b.c"}])).json["ids"]
@@ -67,7 +67,7 @@ async def test_a_day_at_the_control_api(http: Http, sandbox: Sandbox) -> None:
     assert sandbox.counters.requests == 0
 
 
-async def test_ids_go_on_after_a_restore_and_history_comes_back(http: Http, sandbox: Sandbox) -> None:
+async def test_restore_continues_the_ids_and_keeps_the_history(http: Http, sandbox: Sandbox) -> None:
     sandbox.add_contact("aelyst", {"email": "a@b.c"})
     sandbox.snapshot("one")
     second = sandbox.add_contact("aelyst", {"email": "b@b.c"})
@@ -113,7 +113,7 @@ async def test_ids_go_on_after_a_restore_and_history_comes_back(http: Http, sand
         ("GET", "%FF", None, 400),
     ],
 )
-async def test_control_answers_a_wrong_request_with_a_message(
+async def test_control_api_answers_invalid_requests_with_a_message(
     http: Http, method: str, path: str, body: Any, status: int
 ) -> None:
     answer = await http.control(method, path, body)
@@ -121,7 +121,7 @@ async def test_control_answers_a_wrong_request_with_a_message(
     assert answer.json["message"]
 
 
-async def test_accounts_are_worlds_of_their_own(http: Http, sandbox: Sandbox) -> None:
+async def test_accounts_do_not_share_contacts_counters_or_faults(http: Http, sandbox: Sandbox) -> None:
     made = (await http.control("POST", "accounts", {"name": "Ann's", "switches": {"put_missing": 400}})).json
     assert made["base_urls"]["aelyst"].endswith("/@Ann%27s/aelyst/v1")
     other = sandbox.account("Ann's")
@@ -139,7 +139,7 @@ async def test_accounts_are_worlds_of_their_own(http: Http, sandbox: Sandbox) ->
     assert (await http.raw("GET", f"{sandbox.url}/@Ann%27s/_sandbox/state")).status == 404
 
 
-async def test_no_credential_leaves_the_log(http: Http, sandbox: Sandbox) -> None:
+async def test_request_log_masks_credentials(http: Http, sandbox: Sandbox) -> None:
     for vendor in ("aelyst", "dmchamp", "callab"):
         sandbox.set_tokens(vendor, SECRET)
     await http("aelyst", "GET", "/contact/id:1", token=SECRET)
@@ -155,7 +155,7 @@ async def test_no_credential_leaves_the_log(http: Http, sandbox: Sandbox) -> Non
     assert b"apiKey=***" in shown[0]
 
 
-async def test_the_state_shows_the_well_known_token_and_no_other(http: Http, sandbox: Sandbox) -> None:
+async def test_state_shows_only_the_default_token(http: Http, sandbox: Sandbox) -> None:
     assert (await http.control("GET", "state")).json["tokens"] == dict.fromkeys(vendors(), DEFAULT_TOKEN)
     sandbox.set_tokens("dmchamp", SECRET)
     sandbox.set_tokens("callab", DEFAULT_TOKEN, SECRET)
@@ -164,7 +164,7 @@ async def test_the_state_shows_the_well_known_token_and_no_other(http: Http, san
 
 
 @pytest.mark.parametrize("kind", [list, tuple, set, frozenset])
-async def test_contacts_are_put_in_with_any_series_of_tags(http: Http, sandbox: Sandbox, kind: Any) -> None:
+async def test_add_contact_accepts_any_collection_of_tags(http: Http, sandbox: Sandbox, kind: Any) -> None:
     tags = ["vip", "new_customer, sales", "b"]
     aelyst = sandbox.add_contact("aelyst", {"email": "a@b.c", "tags": kind(tags)})
     shown = (await http("aelyst", "GET", f"/contact/id:{aelyst}")).json["tags"]
@@ -174,7 +174,7 @@ async def test_contacts_are_put_in_with_any_series_of_tags(http: Http, sandbox: 
     assert sandbox.members("dmchamp", "l2") == [dmchamp]
 
 
-# --- who may talk to it --------------------------------------------------------------------------------------------
+# --- host and origin -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -199,13 +199,13 @@ async def test_contacts_are_put_in_with_any_series_of_tags(http: Http, sandbox: 
         ("", False),
     ],
 )
-def test_the_host_must_be_this_machine(host: str, allowed: bool) -> None:
+def test_guard_accepts_ip_addresses_localhost_and_allowed_names(host: str, allowed: bool) -> None:
     guard = Guard(["sandbox"])
     for _ in range(2):
         assert (guard.refusal("GET", CIMultiDict({"Host": host})) is None) == allowed
 
 
-async def test_a_rebound_name_reads_nothing(http: Http, sandbox: Sandbox) -> None:
+async def test_foreign_host_header_gets_403(http: Http, sandbox: Sandbox) -> None:
     for url in (f"{sandbox.url}/", f"{sandbox.url}/_sandbox/state", sandbox.base_url("aelyst") + "/contact/id:1"):
         answer = await http.raw("GET", url, headers={"Host": "evil.example"})
         assert (answer.status, answer.headers["X-Sandbox"]) == (403, "aelyst-async")
@@ -223,7 +223,7 @@ async def test_a_rebound_name_reads_nothing(http: Http, sandbox: Sandbox) -> Non
         ({}, False),
     ],
 )
-async def test_another_origin_changes_nothing(
+async def test_cross_origin_writes_get_403(
     http: Http, sandbox: Sandbox, headers: dict[str, str], refused: bool
 ) -> None:
     made = await http("dmchamp", "POST", "/contacts", {"phoneNumber": "+1"}, headers=headers)
@@ -234,7 +234,7 @@ async def test_another_origin_changes_nothing(
     assert "Access-Control-Allow-Origin" not in made.headers
 
 
-async def test_the_page_and_its_answers_carry_the_security_headers(http: Http, sandbox: Sandbox) -> None:
+async def test_inspector_responses_have_the_security_headers(http: Http, sandbox: Sandbox) -> None:
     for path in ("/", "/_sandbox/static/inspector.js", "/_sandbox/static/inspector.css", "/_sandbox/state"):
         answer = await http.raw("GET", sandbox.url + path)
         assert answer.status == 200
@@ -281,7 +281,7 @@ def _logged(**changes: Any) -> LoggedRequest:
         b"@/etc/passwd",
     ],
 )
-async def test_the_curl_command_sends_the_same_request_again(http: Http, sandbox: Sandbox, body: bytes) -> None:
+async def test_curl_command_repeats_the_request(http: Http, sandbox: Sandbox, body: bytes) -> None:
     path = "/contact/email:a%2Bb'$(id)@b.c?x=[1-3]&y={a,b}"
     await http("aelyst", "PUT", path, data=body, headers={"X-Odd": 'it\'s "quoted" $HOME'})
     (first,) = sandbox.requests
@@ -299,7 +299,7 @@ async def test_the_curl_command_sends_the_same_request_again(http: Http, sandbox
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 @given(text=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=30))
-def test_no_text_gets_out_of_its_quotes(text: str) -> None:
+def test_as_curl_quotes_any_text(text: str) -> None:
     import subprocess
 
     command = as_curl(_logged(body=text.encode(), path=f"/{text}"), "http://h")
@@ -312,7 +312,7 @@ def test_no_text_gets_out_of_its_quotes(text: str) -> None:
 # --- seeding -------------------------------------------------------------------------------------------------------
 
 
-async def test_contacts_from_csv(http: Http, sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_seeding_from_csv_adds_contacts_and_names_bad_rows(http: Http, sandbox: Sandbox, tmp_path: Path) -> None:
     file = tmp_path / "people.csv"
     file.write_text(
         "\ufefffirst_name,email,custom_fields.Town,tags\n"
@@ -335,7 +335,7 @@ async def test_contacts_from_csv(http: Http, sandbox: Sandbox, tmp_path: Path) -
         add_csv(sandbox, "aelyst", file)
 
 
-# --- live ----------------------------------------------------------------------------------------------------------
+# --- stream---------------------------------------------------------------------------------------------------------
 
 
 class _Events:
@@ -362,7 +362,7 @@ class _Events:
         return seen
 
 
-async def test_requests_come_over_the_stream_once_each_and_in_batches(http: Http, sandbox: Sandbox) -> None:
+async def test_event_stream_sends_each_request_once(http: Http, sandbox: Sandbox) -> None:
     async with http.session.get(f"{sandbox.url}/_sandbox/events") as response:
         assert response.headers["Content-Type"].startswith("text/event-stream")
         events = _Events(response)
@@ -371,7 +371,7 @@ async def test_requests_come_over_the_stream_once_each_and_in_batches(http: Http
             await http("aelyst", "GET", f"/contact/id:{number}")
         seen = await events.until(5)
         assert [one["path"] for one in seen] == [f"/contact/id:{number}" for number in range(5)]
-        # A contact that changes and a switch are told within a second as well.
+        # Changes of contacts and switches are reported within a second as well.
         _, before = await events.next()
         sandbox.add_contact("aelyst", {})
         sandbox.assume(put_missing=400)
@@ -381,9 +381,7 @@ async def test_requests_come_over_the_stream_once_each_and_in_batches(http: Http
         assert after["switches_revision"] > before["switches_revision"]
 
 
-async def test_a_reader_that_comes_back_goes_on_where_it_was_and_is_told_what_it_missed(
-    http: Http, sandbox: Sandbox
-) -> None:
+async def test_event_stream_resumes_and_counts_skipped_requests(http: Http, sandbox: Sandbox) -> None:
     for number in range(350):
         await http("aelyst", "GET", f"/contact/id:{number}")
     async with http.session.get(f"{sandbox.url}/_sandbox/events", headers={"Last-Event-ID": "347"}) as response:
@@ -398,7 +396,7 @@ async def test_a_reader_that_comes_back_goes_on_where_it_was_and_is_told_what_it
 
 
 @pytest.mark.parametrize("since", ["999", "x", "-1", ""])
-async def test_a_position_that_cannot_be_is_the_present(http: Http, sandbox: Sandbox, since: str) -> None:
+async def test_event_stream_ignores_an_invalid_position(http: Http, sandbox: Sandbox, since: str) -> None:
     await http("aelyst", "GET", "/contact/id:1")
     async with http.session.get(f"{sandbox.url}/_sandbox/events?since={since}") as response:
         assert (await _Events(response).next())[1]["requests"] == []

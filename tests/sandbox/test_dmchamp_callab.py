@@ -1,4 +1,4 @@
-"""DM Champ's seven operations and Callab's one, seen with a plain HTTP client."""
+"""DM Champ's seven operations and Callab's one, over plain HTTP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aelyst_async.sandbox import Sandbox
 from tests.sandbox.plain_http import Http
 
 
-async def test_dmchamp_a_contact_goes_through_all_seven_operations(http: Http, sandbox: Sandbox) -> None:
+async def test_dmchamp_supports_all_seven_operations(http: Http, sandbox: Sandbox) -> None:
     created = (await http("dmchamp", "POST", "/contacts", {"phoneNumber": "+1234567890", "email": "a+b@c.d"})).json
     contact_id = created["data"]["contactId"]
     assert created["success"] is True
@@ -35,7 +35,7 @@ async def test_dmchamp_a_contact_goes_through_all_seven_operations(http: Http, s
     assert (contact["firstName"], contact["lastName"], contact["is_bot_active"]) == ("Ann", "Unknown", False)
 
 
-async def test_dmchamp_tags_and_messages_put_in_are_read(http: Http, sandbox: Sandbox) -> None:
+async def test_dmchamp_returns_seeded_tags_and_messages(http: Http, sandbox: Sandbox) -> None:
     contact_id = sandbox.add_contact(
         "dmchamp",
         {
@@ -59,7 +59,7 @@ async def test_dmchamp_tags_and_messages_put_in_are_read(http: Http, sandbox: Sa
         ("GET", "/contacts", None, 400),
         ("GET", "/contacts?phoneNumber=", None, 400),
         ("GET", "/contacts?phoneNumber=%2B404", None, 404),
-        ("GET", "/contacts?phoneNumber=+1", None, 404),  # a raw plus in a query is a blank
+        ("GET", "/contacts?phoneNumber=+1", None, 404),  # a raw plus in a query means a space
         ("GET", "/contacts?email=%FF", None, 400),
         ("POST", "/contacts", b"{}", 400),
         ("POST", "/contacts", b'{"phoneNumber": "+2", "is_bot_active": "yes"}', 400),
@@ -75,7 +75,7 @@ async def test_dmchamp_tags_and_messages_put_in_are_read(http: Http, sandbox: Sa
         ("GET", "/contacts/tags/", None, 404),
     ],
 )
-async def test_dmchamp_refusals(
+async def test_dmchamp_invalid_requests_get_an_error(
     http: Http, sandbox: Sandbox, method: str, path: str, body: bytes | None, status: int
 ) -> None:
     sandbox.add_contact("dmchamp", {"phoneNumber": "+1"})
@@ -85,7 +85,7 @@ async def test_dmchamp_refusals(
     assert sandbox.counters.contacts["dmchamp"] == 1
 
 
-async def test_dmchamp_a_wrong_key_is_a_bare_json_string_and_a_bearer_token_is_no_key(http: Http) -> None:
+async def test_dmchamp_wrong_key_or_bearer_token_gets_401(http: Http) -> None:
     wrong = await http("dmchamp", "GET", "/contacts?email=a@b.c", token="wrong")
     assert (wrong.status, wrong.json) == (401, "Unauthorized")
     bearer = {"Authorization": "Bearer sandbox-token"}
@@ -93,7 +93,7 @@ async def test_dmchamp_a_wrong_key_is_a_bare_json_string_and_a_bearer_token_is_n
 
 
 @pytest.mark.parametrize("path", ["contact", "contacts"])
-async def test_callab_a_contact_put_in_is_read_with_all_19_fields(http: Http, sandbox: Sandbox, path: str) -> None:
+async def test_callab_returns_a_seeded_contact_with_all_19_fields(http: Http, sandbox: Sandbox, path: str) -> None:
     contact_id = sandbox.add_contact("callab", {"firstname": "Ann", "last_call_duration": 12, "workspace_id": "w"})
     assert str(uuid.UUID(contact_id)) == contact_id
     answer = (await http("callab", "GET", f"/{path}/{contact_id}")).json
@@ -106,16 +106,16 @@ async def test_callab_a_contact_put_in_is_read_with_all_19_fields(http: Http, sa
 
 
 @pytest.mark.parametrize("contact_id", ["3c90c3cc-0d44-4b50-8888-8dd25736052a", "zzz", "a%2Fb", "%00"])
-async def test_callab_an_unknown_id_is_http_200_with_status_error(http: Http, contact_id: str) -> None:
+async def test_callab_unknown_id_gets_200_with_status_error(http: Http, contact_id: str) -> None:
     answer = await http("callab", "GET", f"/contact/{contact_id}")
     assert (answer.status, answer.json) == (200, {"status": "error", "message": "Contact not found", "data": ""})
 
 
-async def test_callab_refuses_a_wrong_token(http: Http) -> None:
+async def test_callab_wrong_token_gets_401(http: Http) -> None:
     assert (await http("callab", "GET", "/contact/x", token="wrong")).status == 401
 
 
-async def test_ids_are_the_same_for_the_same_seed_and_others_for_another() -> None:
+async def test_ids_depend_only_on_the_seed() -> None:
     made = []
     for seed in (1, 1, 2):
         async with Sandbox(seed=seed) as sandbox:
@@ -124,7 +124,7 @@ async def test_ids_are_the_same_for_the_same_seed_and_others_for_another() -> No
     assert set(made[0]).isdisjoint(made[2])
 
 
-async def test_an_id_that_is_taken_is_an_error_and_nothing_of_the_batch_stays(sandbox: Sandbox) -> None:
+async def test_add_contacts_adds_nothing_if_one_id_is_taken(sandbox: Sandbox) -> None:
     sandbox.add_contact("aelyst", {"id": 7})
     with pytest.raises(ValueError, match="already has a contact with this id"):
         sandbox.add_contacts("aelyst", [{"id": 8}, {"id": 7}])

@@ -1,4 +1,4 @@
-"""docs/sandbox.md names every fault, every option and every call of the control API."""
+"""docs/sandbox.md names every fault, every option and every route of the control API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "sandbox.md").read_text("utf-8")
 
 
-def test_the_page_names_every_fault_and_every_call() -> None:
+def test_sandbox_page_names_every_fault_and_control_route() -> None:
     assert [kind for kind in KINDS if f"`{kind}`" not in TEXT] == []
     written = TEXT.replace("`, `", " ").replace("`", " ")
     for _, template in _ROUTES:
@@ -23,7 +23,7 @@ def test_the_page_names_every_fault_and_every_call() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_page_names_the_options_of_each_fault(kind: str) -> None:
+def test_sandbox_page_lists_the_options_of_each_fault(kind: str) -> None:
     (row,) = re.findall(rf"^\| `{kind}`.*\|$", TEXT, re.MULTILINE)
     written = {"status": "`code`", "retry_after_form": "`form:date`", "applied": "`applied:yes`"}
     for option in {option for facts in KINDS.values() for option in facts.options}:

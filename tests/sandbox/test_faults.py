@@ -1,4 +1,4 @@
-"""Each kind of fault is seen on the wire with a plain HTTP client; the dice are the same whatever the concurrency."""
+"""Each kind of fault over plain HTTP. For one seed, random faults do not depend on concurrency."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def _content_type(http: Http, sandbox: Sandbox) -> None:
     assert answer.json["code"] == "200"
 
 
-ON_THE_WIRE: dict[str, Callable[[Http, Sandbox], Awaitable[None]]] = {
+CHECKS: dict[str, Callable[[Http, Sandbox], Awaitable[None]]] = {
     "status": _status,
     "html": _html,
     "reset": _reset,
@@ -133,8 +133,8 @@ ON_THE_WIRE: dict[str, Callable[[Http, Sandbox], Awaitable[None]]] = {
 }
 
 
-def test_every_kind_is_in_the_table() -> None:
-    assert set(ON_THE_WIRE) == set(KINDS)
+def test_every_fault_kind_has_a_check() -> None:
+    assert set(CHECKS) == set(KINDS)
     assert tuple(KINDS) == get_args(Kind)
 
 
@@ -144,7 +144,7 @@ OPTIONS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_fault_takes_the_options_of_its_kind_and_no_others(kind: Any) -> None:
+def test_fault_accepts_only_the_options_of_its_kind(kind: Any) -> None:
     assert set(OPTIONS) == {option for facts in KINDS.values() for option in facts.options}
     for option, value in OPTIONS.items():
         if option in KINDS[kind].options:
@@ -155,26 +155,26 @@ def test_a_fault_takes_the_options_of_its_kind_and_no_others(kind: Any) -> None:
     assert (KINDS[kind].seconds is not None) == ("seconds" in KINDS[kind].options)
 
 
-@pytest.mark.parametrize("kind", ON_THE_WIRE)
-async def test_a_fault_is_seen_on_the_wire(http: Http, sandbox: Sandbox, kind: str) -> None:
-    await ON_THE_WIRE[kind](http, sandbox)
+@pytest.mark.parametrize("kind", CHECKS)
+async def test_fault_has_its_effect_on_the_wire(http: Http, sandbox: Sandbox, kind: str) -> None:
+    await CHECKS[kind](http, sandbox)
 
 
-async def test_an_error_can_be_answered_although_the_write_took_effect(http: Http, sandbox: Sandbox) -> None:
+async def test_fault_with_applied_answers_an_error_after_the_write(http: Http, sandbox: Sandbox) -> None:
     sandbox.fail_next(500, applied=True)
     assert (await http(*CREATE)).status == 500
     assert _made(sandbox) == 1
     assert (await http("aelyst", "GET", "/contact/email:a@b.c")).status == 200
 
 
-async def test_retry_after_can_be_a_date(http: Http, sandbox: Sandbox) -> None:
+async def test_fault_can_send_retry_after_as_a_date(http: Http, sandbox: Sandbox) -> None:
     sandbox.fail_next(429, retry_after=30, retry_after_form="date")
     answer = await http(*CREATE)
     at = parsedate_to_datetime(answer.headers["Retry-After"]).timestamp()
     assert 29 <= at - sandbox.clock.now() <= 31
 
 
-async def test_fail_next_hits_only_where_it_should_and_only_so_often(http: Http, sandbox: Sandbox) -> None:
+async def test_fail_next_is_limited_to_its_endpoint_vendor_and_count(http: Http, sandbox: Sandbox) -> None:
     sandbox.fail_next(503, times=2, endpoint="GET /contact/{identifier}")
     sandbox.fail_next("html", vendor="dmchamp")
     statuses = [(await http(*CREATE)).status]
@@ -184,16 +184,16 @@ async def test_fail_next_hits_only_where_it_should_and_only_so_often(http: Http,
     assert sandbox.plan.listing() == []
 
 
-async def test_a_wrong_token_and_a_refused_call_use_up_no_fault(http: Http, sandbox: Sandbox) -> None:
+async def test_unauthorized_and_rate_limited_calls_consume_no_fault(http: Http, sandbox: Sandbox) -> None:
     sandbox.assume({"aelyst.quota": "1/h"})
     sandbox.fail_next(503, endpoint="GET")
     assert (await http("aelyst", "GET", "/contact/id:1", token="no")).status == 401
     assert [(await http("aelyst", "GET", "/contact/id:1")).status for _ in range(2)] == [503, 429]
 
 
-async def _fates(http: Http, seed: int, *, order: int, width: int) -> dict[str, list[str]]:
-    """Send 120 creates, each twice, in a shuffled order; return what each one met."""
-    fates: dict[str, list[str]] = {}
+async def _results(http: Http, seed: int, *, order: int, width: int) -> dict[str, list[str]]:
+    """Send 120 creates, each twice, in a shuffled order. Return the results by path."""
+    results: dict[str, list[str]] = {}
     async with Sandbox(quota="none", seed=seed, faults=["503=0.2", "reset-after=0.1", "garbage=0.1"]) as sandbox:
         client = Http(http.session, sandbox)
         paths = [f"/contact/email:p{number}@b.c" for number in range(120)] * 2
@@ -206,20 +206,20 @@ async def _fates(http: Http, seed: int, *, order: int, width: int) -> dict[str, 
                     answer = str((await client("aelyst", "POST", path, {"firstName": "A"})).body)
                 except aiohttp.ClientConnectionError:
                     answer = "reset"
-                fates.setdefault(path, []).append(answer)
+                results.setdefault(path, []).append(answer)
 
         await asyncio.gather(*map(one, paths))
         contacts = sorted(one["email"] for one in sandbox.contacts("aelyst"))
-    return {**{path: sorted(met) for path, met in fates.items()}, "contacts": contacts}
+    return {**{path: sorted(bodies) for path, bodies in results.items()}, "contacts": contacts}
 
 
-async def test_the_same_seed_gives_each_request_the_same_fate_whatever_the_order(http: Http) -> None:
-    first = await _fates(http, 7, order=1, width=1)
-    assert first == await _fates(http, 7, order=2, width=32)
-    assert first != await _fates(http, 8, order=1, width=1)
+async def test_same_seed_gives_each_request_the_same_fault_in_any_order(http: Http) -> None:
+    first = await _results(http, 7, order=1, width=1)
+    assert first == await _results(http, 7, order=2, width=32)
+    assert first != await _results(http, 8, order=1, width=1)
 
 
-def test_rates_hold_and_a_repetition_draws_anew() -> None:
+def test_fault_rate_holds_for_different_and_repeated_requests() -> None:
     plan = FaultPlan(1, [Fault("status", rate=0.25)])
     hits = [bool(plan.strikes("aelyst", "GET /c", "GET", f"/c/{n}", b"")) for n in range(4000)]
     assert 0.22 < sum(hits) / len(hits) < 0.28
@@ -227,7 +227,7 @@ def test_rates_hold_and_a_repetition_draws_anew() -> None:
     assert 0.22 < sum(again) / len(again) < 0.28
 
 
-def test_nth_first_and_every_count_calls() -> None:
+def test_nth_first_and_every_select_calls() -> None:
     def hits(**when: int) -> list[int]:
         plan = FaultPlan(0, [Fault("status", **when)])  # type: ignore[arg-type]
         return [n for n in range(1, 10) if plan.strikes("aelyst", "GET /c", "GET", "/c", b"")]
@@ -238,7 +238,7 @@ def test_nth_first_and_every_count_calls() -> None:
     assert hits() == list(range(1, 10))
 
 
-def test_a_log_normal_latency_has_its_median_and_its_spread() -> None:
+def test_log_normal_latency_has_its_median_and_sigma() -> None:
     plan = FaultPlan(5, [Fault("latency", seconds=0.2, sigma=0.5)])
     drawn = sorted(plan.strikes("aelyst", "GET /c", "GET", f"/{n}", b"")[0].delay for n in range(2001))
     assert 0.18 < drawn[1000] < 0.22
@@ -262,7 +262,7 @@ def test_a_log_normal_latency_has_its_median_and_its_spread() -> None:
         ("queued=5%@dmchamp", Fault("queued", rate=0.05, vendor="dmchamp")),
     ],
 )
-def test_the_text_of_the_command_line(text: str, fault: Fault) -> None:
+def test_parse_fault_reads_the_command_line_syntax(text: str, fault: Fault) -> None:
     assert parse_fault(text) == fault
 
 
@@ -283,6 +283,6 @@ def test_the_text_of_the_command_line(text: str, fault: Fault) -> None:
         "status,form:hours=1",
     ],
 )
-def test_a_wrong_text_is_refused_with_an_example(text: str) -> None:
+def test_parse_fault_rejects_malformed_text_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"not a fault.*such as"):
         parse_fault(text)

@@ -1,4 +1,4 @@
-"""Start and stop: ports, databases, kills, open connections; the command with its exit codes."""
+"""Start and stop: ports, databases, kills, open connections, and the exit codes of the command."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def _get(url: str) -> dict[str, object]:
         return value
 
 
-async def test_the_constructor_does_nothing_and_the_url_needs_a_running_server() -> None:
+async def test_url_raises_before_the_sandbox_is_started() -> None:
     sandbox = Sandbox(db="/nowhere/at/all.db")
     with pytest.raises(RuntimeError, match="not running"):
         _ = sandbox.url
     await sandbox.aclose()
 
 
-async def test_a_taken_port_is_an_error_that_says_what_to_do() -> None:
+async def test_start_raises_for_a_taken_port() -> None:
     async with Sandbox() as first:
         with pytest.raises(SandboxError, match=r"cannot listen on 127\.0\.0\.1 port .*in use.*--port 0"):
             await Sandbox(port=first.port).start()
@@ -71,7 +71,7 @@ async def test_a_taken_port_is_an_error_that_says_what_to_do() -> None:
         assert again.port == first.port
 
 
-async def test_it_stops_at_once_with_open_connections_and_streams(recwarn: pytest.WarningsRecorder) -> None:
+async def test_aclose_returns_quickly_with_open_connections(recwarn: pytest.WarningsRecorder) -> None:
     sandbox = Sandbox(faults=["latency,seconds:30=first:1@GET"])
     await sandbox.start()
     session = aiohttp.ClientSession()
@@ -86,7 +86,7 @@ async def test_it_stops_at_once_with_open_connections_and_streams(recwarn: pytes
     begun = time.monotonic()
     await sandbox.aclose()
     assert time.monotonic() - begun < 2
-    assert (await stream.read()).startswith(b"id: ")  # a stream ends as a whole answer, not as a broken one
+    assert (await stream.read()).startswith(b"id: ")  # the stream ends as a complete response
     with pytest.raises(aiohttp.ClientError):
         await hanging
     await session.close()
@@ -98,7 +98,7 @@ async def test_it_stops_at_once_with_open_connections_and_streams(recwarn: pytes
     assert [str(one.message) for one in recwarn] == []
 
 
-async def test_a_file_keeps_the_contacts_and_the_numbers(session: aiohttp.ClientSession, tmp_path: Path) -> None:
+async def test_database_file_keeps_contacts_snapshots_and_ids(session: aiohttp.ClientSession, tmp_path: Path) -> None:
     db = tmp_path / "sandbox.db"
     async with Sandbox(db=db) as sandbox:
         await Http(session, sandbox)("aelyst", "POST", "/contact/email:a@b.c", {"firstName": "Ann"})
@@ -109,7 +109,7 @@ async def test_a_file_keeps_the_contacts_and_the_numbers(session: aiohttp.Client
         assert sandbox.add_contact("aelyst", {}) != sandbox.contacts("aelyst")[0]["id"]
 
 
-async def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+async def test_start_rejects_a_foreign_file_without_changing_it(tmp_path: Path) -> None:
     text, other, newer = tmp_path / "notes.txt", tmp_path / "other.db", tmp_path / "newer.db"
     text.write_text("my notes, and long enough to be no database" * 50)
     for path, statement in ((other, "CREATE TABLE mine (x)"), (newer, "PRAGMA user_version = 99")):
@@ -129,7 +129,7 @@ async def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     assert before == {path: path.read_bytes() for path in (text, other, newer)}
 
 
-def test_the_ready_line_the_page_and_a_clean_end_on_sigterm() -> None:
+def test_command_prints_a_ready_line_and_exits_0_on_sigterm() -> None:
     with _process("--quota", "5/s") as (process, ready, errors):
         assert ready["token"] == "sandbox-token"
         assert _get(f"{ready['url']}/_sandbox/state")["account"] == "default"
@@ -138,8 +138,8 @@ def test_the_ready_line_the_page_and_a_clean_end_on_sigterm() -> None:
         assert errors.read() == f"inspector page: {ready['url']}/   stop with Ctrl-C\n"
 
 
-def test_the_command_breaks_connections_as_told_on_its_own_loop_too() -> None:
-    """The command runs on uvloop where that is installed; sockets are its own affair there."""
+def test_command_applies_connection_faults_on_its_own_loop() -> None:
+    """The command runs on uvloop if installed, which has its own socket code."""
     faults = ["reset-after=nth:1", "truncate=nth:2", "slow-body,seconds:0.1=nth:3", "reset=nth:4"]
     with _process("--quota", "none", *(part for fault in faults for part in ("--fault", fault))) as (_, ready, _err):
         port = int(ready["url"].rpartition(":")[2])
@@ -165,7 +165,7 @@ def test_the_command_breaks_connections_as_told_on_its_own_loop_too() -> None:
         assert counters["contacts"] == {"aelyst": 4, "dmchamp": 0, "callab": 0}
 
 
-def test_a_kill_in_mid_write_leaves_each_write_whole_or_absent(tmp_path: Path) -> None:
+def test_kill_during_writes_leaves_each_write_complete_or_absent(tmp_path: Path) -> None:
     db = tmp_path / "sandbox.db"
     with _process("--quota", "none", "--db", str(db)) as (process, ready, _):
         answered: list[int] = []
@@ -215,7 +215,7 @@ def _command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
     return code, out, err
 
 
-async def test_a_repr_says_where_it_is_and_shows_no_token() -> None:
+async def test_repr_shows_the_url_and_no_token() -> None:
     sandbox = Sandbox()
     sandbox.set_tokens("dmchamp", "s3cret-key")
     other = sandbox.account("ci")
@@ -227,7 +227,7 @@ async def test_a_repr_says_where_it_is_and_shows_no_token() -> None:
     assert "not running" in repr(sandbox)
 
 
-def test_explain_prints_every_behaviour_and_what_is_set(capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_prints_every_behaviour_and_its_value(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = _command(capsys, "explain", "--assume", "put_missing=400", "--quota", "7/s")
     assert code == 0
     assert "aelyst.first_match" in out
@@ -254,7 +254,7 @@ def test_explain_prints_every_behaviour_and_what_is_set(capsys: pytest.CaptureFi
         (["--contacts", "/nowhere.csv", "--port", "0"], "No such file"),
     ],
 )
-def test_what_cannot_start_is_one_line_and_exit_2(
+def test_command_with_invalid_options_prints_one_line_and_exits_2(
     capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
 ) -> None:
     code, out, err = _command(capsys, *arguments)
@@ -264,14 +264,14 @@ def test_what_cannot_start_is_one_line_and_exit_2(
     assert err.count("\n") == 1
 
 
-def test_a_taken_port_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_exits_2_for_a_taken_port(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, out, err = _command(capsys, "--port", str(taken.getsockname()[1]))
     assert (code, out) == (2, "")
     assert "in use" in err
 
 
-def test_another_host_warns_and_is_reached_by_address_but_not_by_a_foreign_name() -> None:
+def test_command_with_public_host_warns_and_checks_host_headers() -> None:
     with _process("--host", "0.0.0.0", "--allow-host", "sandbox") as (process, ready, errors):
         port = int(ready["url"].rpartition(":")[2])
         assert ready["url"].startswith("http://127.0.0.1:")

@@ -1,4 +1,4 @@
-"""What a client's rate limiter has learned reaches the sandbox: the report, its checks, and the client's side of it."""
+"""Reports of a client's rate limiter to the sandbox: the report, its validation, and `report_limiter`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ BUCKET: dict[str, Any] = {
 }
 
 
-def test_a_report_has_the_fields_of_a_snapshot() -> None:
+def test_report_has_all_fields_of_a_bucket_snapshot() -> None:
     assert {field.name for field in attrs.fields(BucketSnapshot)} <= set(BUCKET)
 
 
@@ -61,7 +61,7 @@ class Clock:
 # --- the report and its checks -------------------------------------------------------------------------------------
 
 
-async def test_a_report_stands_beside_what_is_enforced(http: Http, sandbox: Sandbox) -> None:
+async def test_report_is_listed_next_to_the_enforced_quota(http: Http, sandbox: Sandbox) -> None:
     assert (await http.control("GET", "limiters")).json == []
     sandbox.clock.freeze()
     sandbox.assume({"aelyst.quota": "10/2s", "aelyst.quota_window": "token"})
@@ -69,10 +69,10 @@ async def test_a_report_stands_beside_what_is_enforced(http: Http, sandbox: Sand
         await http("aelyst", "GET", "/contact/id:1")
     report = {"name": "my import", "more": 7, "buckets": [BUCKET, {"endpoint": "GET /elsewhere"}]}
     assert (await http.control("PUT", "limiters/a1", report)).json == {"kept": "a1"}
-    (told,) = (await http.control("GET", "limiters")).json
-    assert (told["client"], told["name"], told["ended"], told["more"]) == ("a1", "my import", False, 7)
-    assert 0 <= told["silent"] < 5
-    bucket, other = told["buckets"]
+    (listed,) = (await http.control("GET", "limiters")).json
+    assert (listed["client"], listed["name"], listed["ended"], listed["more"]) == ("a1", "my import", False, 7)
+    assert 0 <= listed["silent"] < 5
+    bucket, other = listed["buckets"]
     same = {name: value for name, value in BUCKET.items() if name != "account"}
     assert {name: bucket[name] for name in same} == same
     assert bucket["vendor"] == "aelyst"
@@ -98,7 +98,7 @@ async def test_a_report_stands_beside_what_is_enforced(http: Http, sandbox: Sand
         ({"quota": "10/s", "quota_scope": "path"}, None, 2, (10, None, "path")),
     ],
 )
-async def test_what_is_enforced(
+async def test_enforced_returns_the_quota_of_an_endpoint_or_path(
     http: Http, sandbox: Sandbox, switches: dict[str, str], path: str | None, asked: int, expected: tuple[Any, ...]
 ) -> None:
     sandbox.clock.freeze()
@@ -111,7 +111,7 @@ async def test_what_is_enforced(
     assert (vendor, enforced.limit, enforced.remaining, enforced.scope) == ("aelyst", *expected)
 
 
-async def test_two_credentials_with_quotas_of_their_own_are_not_mixed_up(http: Http, sandbox: Sandbox) -> None:
+async def test_enforced_has_no_remaining_for_several_credentials(http: Http, sandbox: Sandbox) -> None:
     sandbox.assume(quota="10/s")
     sandbox.set_tokens("aelyst", "one", "two")
     for token in ("one", "two"):
@@ -146,21 +146,21 @@ async def test_two_credentials_with_quotas_of_their_own_are_not_mixed_up(http: H
         ("a", {"buckets": [{**BUCKET, "state": {}}]}),
     ],
 )
-async def test_a_wrong_report_is_a_message_and_keeps_nothing(http: Http, client: str, report: Any) -> None:
+async def test_malformed_report_gets_400_and_is_not_kept(http: Http, client: str, report: Any) -> None:
     answer = await http.control("PUT", f"limiters/{client.replace(' ', '%20')}", report)
     assert answer.status == 400
     assert answer.json["message"]
     assert (await http.control("GET", "limiters")).json == []
 
 
-async def test_numbers_that_no_page_can_show_are_refused(http: Http) -> None:
+async def test_report_with_nan_infinite_or_huge_numbers_gets_400(http: Http) -> None:
     for number in (b"1e999", b"NaN", b"-Infinity", b"9" * 5000):
         data = b'{"buckets": [{"endpoint": "GET /x", "rate": %s}]}' % number
         assert (await http.control("PUT", "limiters/a", data=data)).status == 400
 
 
-async def test_a_body_that_is_too_large_is_refused_and_the_largest_report_is_not(http: Http) -> None:
-    # Outside of the Basic Multilingual Plane a character is two escapes in JSON, so none takes more room.
+async def test_largest_report_is_accepted_and_a_larger_body_gets_413(http: Http) -> None:
+    # A character outside the Basic Multilingual Plane becomes two JSON escapes, the largest encoding.
     wide = {name: "\U0001d54f" * (PATH_BOUND if name == "path" else TEXT_BOUND) for name in ("scope_reason", "state")}
     largest = {
         "name": "\U0001d54f" * TEXT_BOUND,
@@ -172,13 +172,13 @@ async def test_a_body_that_is_too_large_is_refused_and_the_largest_report_is_not
     assert len((await http.control("GET", "limiters")).json) == 1
 
 
-async def test_another_origin_reports_nothing(http: Http) -> None:
+async def test_cross_origin_report_gets_403(http: Http) -> None:
     answer = await http.control("PUT", "limiters/a", {"buckets": []}, headers={"Origin": "https://evil.example"})
     assert answer.status == 403
     assert (await http.control("GET", "limiters")).json == []
 
 
-async def test_no_credential_is_kept_wherever_a_client_puts_it(http: Http, sandbox: Sandbox) -> None:
+async def test_report_credentials_are_not_kept(http: Http, sandbox: Sandbox) -> None:
     bucket = {
         **BUCKET,
         "account": SECRET,
@@ -196,7 +196,7 @@ async def test_no_credential_is_kept_wherever_a_client_puts_it(http: Http, sandb
     assert first["account"] != second["account"]
 
 
-async def test_an_account_has_its_own_and_a_reset_forgets_them(http: Http, sandbox: Sandbox) -> None:
+async def test_reports_belong_to_one_account_and_reset_drops_them(http: Http, sandbox: Sandbox) -> None:
     sandbox.account("ci")
     assert (await http.control("PUT", "limiters/a?account=ci", {"buckets": []})).status == 200
     assert (await http.control("GET", "limiters")).json == []
@@ -205,7 +205,7 @@ async def test_an_account_has_its_own_and_a_reset_forgets_them(http: Http, sandb
     assert (await http.control("GET", "limiters?account=ci")).json == []
 
 
-def test_who_is_silent_is_forgotten_and_who_has_ended_is_kept_for_minutes() -> None:
+def test_silent_clients_expire_before_ended_clients() -> None:
     clock = Clock()
     limiters = Limiters(lambda _endpoint, _path: None, clock)
     limiters.report("silent", {"buckets": []})
@@ -215,12 +215,12 @@ def test_who_is_silent_is_forgotten_and_who_has_ended_is_kept_for_minutes() -> N
     revision = limiters.revision
     clock.now = 15.1
     assert [one["client"] for one in limiters.listing()] == ["ended"]
-    assert limiters.revision > revision, "the page is told"
+    assert limiters.revision > revision, "the page is notified"
     clock.now = 301
     assert limiters.listing() == []
 
 
-def test_a_number_of_clients_is_kept_and_those_that_have_ended_make_room_first() -> None:
+def test_ended_clients_are_dropped_first_at_the_client_limit() -> None:
     clock = Clock()
     limiters = Limiters(lambda _endpoint, _path: None, clock)
     for number in range(8):
@@ -239,7 +239,7 @@ _values = st.recursive(
 
 
 @given(changes=st.dictionaries(st.sampled_from(sorted(BUCKET)), _values, max_size=4), report=_values)
-def test_any_report_is_refused_or_can_be_shown(changes: dict[str, Any], report: Any) -> None:
+def test_any_report_is_rejected_or_json_serializable(changes: dict[str, Any], report: Any) -> None:
     limiters = Limiters(Account.enforced.__get__(Sandbox()))
     for value in ({"buckets": [{**BUCKET, **changes}]}, {"buckets": report}):
         try:
@@ -253,40 +253,44 @@ def test_any_report_is_refused_or_can_be_shown(changes: dict[str, Any], report: 
 
 
 @pytest.fixture(autouse=True)
-async def _nothing_is_left_behind() -> AsyncIterator[None]:
+async def _assert_no_reporter_task_is_left() -> AsyncIterator[None]:
     before = asyncio.all_tasks()
     yield
-    # The sandbox's own tasks for connections may still be there; ours may not.
+    # Connection tasks of the sandbox may still run; reporter tasks must not.
     left = [task for task in asyncio.all_tasks() - before if "Reporter" in repr(task.get_coro())]
     assert left == []
 
 
-async def _bring_in(sandbox: Sandbox, gateway: AelystGateway, people: int) -> None:
+async def _upsert_people(sandbox: Sandbox, gateway: AelystGateway, people: int) -> None:
     pairs = [(f"email:p{number}@example.com", ContactFields(first_name="Ann")) for number in range(people)]
     assert [one.error async for one in upsert_many(gateway, pairs) if one.error] == []
 
 
-async def test_a_client_reports_to_the_end_and_the_users_callback_stays(sandbox: Sandbox) -> None:
+async def test_report_limiter_reports_until_the_end_and_restores_on_change(sandbox: Sandbox) -> None:
     sandbox.assume({"aelyst.quota": "50/s"})
-    heard: asyncio.Queue[BucketSnapshot] = asyncio.Queue()
+    changes: asyncio.Queue[BucketSnapshot] = asyncio.Queue()
     async with AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst"), settle=0) as gateway:
-        callback = gateway.limiter.on_change = heard.put_nowait
+        callback = gateway.limiter.on_change = changes.put_nowait
         async with report_limiter(gateway.limiter, sandbox.url, name="my import"):
-            await _bring_in(sandbox, gateway, 5)
-            assert await asyncio.wait_for(heard.get(), 5)
+            await _upsert_people(sandbox, gateway, 5)
+            assert await asyncio.wait_for(changes.get(), 5)
         assert gateway.limiter.on_change == callback
-        (told,) = sandbox.limiters.listing()
+        (listed,) = sandbox.limiters.listing()
         learned = {one.endpoint: (one.limit, one.sent) for one in gateway.limiter.snapshot()}
-    assert (told["name"], told["ended"], told["more"]) == ("my import", True, 0)
-    assert {one["endpoint"]: (one["limit"], one["sent"]) for one in told["buckets"]} == learned
+    assert (listed["name"], listed["ended"], listed["more"]) == ("my import", True, 0)
+    assert {one["endpoint"]: (one["limit"], one["sent"]) for one in listed["buckets"]} == learned
     assert learned["POST /contact/create_or_update/{identifier}"] == (50, 5)
-    assert {one["enforced"]["limit"] for one in told["buckets"]} == {50}
+    assert {one["enforced"]["limit"] for one in listed["buckets"]} == {50}
 
 
 @pytest.mark.parametrize(
-    "address", [lambda one: one.url, lambda one: one.url + "/", lambda one: one.base_url("dmchamp")]
+    "address",
+    [lambda one: one.url, lambda one: one.url + "/", lambda one: one.base_url("dmchamp")],
+    ids=["root", "slash", "base URL"],
 )
-async def test_any_address_of_an_account_will_do(sandbox: Sandbox, address: Callable[[Account], str]) -> None:
+async def test_report_limiter_accepts_any_url_of_an_account(
+    sandbox: Sandbox, address: Callable[[Account], str]
+) -> None:
     for account in (sandbox, sandbox.account("Ann's")):
         async with report_limiter(RateLimiter(), address(account)):
             pass
@@ -296,14 +300,14 @@ async def test_any_address_of_an_account_will_do(sandbox: Sandbox, address: Call
 @pytest.mark.parametrize(
     "address", ["", "localhost:8787", "ftp://127.0.0.1", "http://", "http://[", "http://a:b@:1", "http://h:99999"]
 )
-async def test_what_is_no_address_is_said_at_once_and_not_shown(address: str) -> None:
+async def test_report_limiter_rejects_invalid_urls_without_showing_them(address: str) -> None:
     with pytest.raises(ConfigurationError, match="such as http://127") as caught:
         async with report_limiter(RateLimiter(), address):
             raise AssertionError
     assert "a:b" not in str(caught.value)
 
 
-async def test_a_sandbox_that_dies_meanwhile_disturbs_nobody(
+async def test_report_limiter_survives_a_sandbox_that_stops(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.DEBUG, "aelyst_async.sandbox.reporting")
@@ -321,7 +325,7 @@ async def test_a_sandbox_that_dies_meanwhile_disturbs_nobody(
     assert caplog.messages[0].startswith("the sandbox did not accept the limiter's report: Client")
 
 
-async def test_a_sandbox_that_hangs_is_waited_for_no_longer_than_said(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_report_limiter_gives_up_on_a_hanging_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reporting, "_PATIENCE", 0.05)
     reached, left = asyncio.Event(), asyncio.Event()
 
@@ -341,7 +345,7 @@ async def test_a_sandbox_that_hangs_is_waited_for_no_longer_than_said(monkeypatc
     server.close()
 
 
-async def test_a_block_that_is_cancelled_ends_clean_and_tells_its_end(sandbox: Sandbox) -> None:
+async def test_report_limiter_reports_its_end_when_cancelled(sandbox: Sandbox) -> None:
     entered = asyncio.Event()
 
     async def work() -> None:
@@ -357,7 +361,7 @@ async def test_a_block_that_is_cancelled_ends_clean_and_tells_its_end(sandbox: S
     assert [one["ended"] for one in sandbox.limiters.listing()] == [True]
 
 
-async def test_a_credential_given_as_an_accounts_name_does_not_leave_the_client() -> None:
+async def test_report_limiter_sends_no_credential() -> None:
     sent = bytearray()
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -391,7 +395,7 @@ def _recorded(monkeypatch: pytest.MonkeyPatch, *, ok: bool = True) -> list[tuple
     return times
 
 
-def test_it_reports_twice_a_second_at_most_and_seldom_without_news(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_limiter_reports_at_most_twice_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     times = _recorded(monkeypatch)
 
     @virtual
@@ -410,11 +414,11 @@ def test_it_reports_twice_a_second_at_most_and_seldom_without_news(monkeypatch: 
     assert 9 <= len(busy) <= 11
     idle = [at - begun for at, ended in times if at - begun > 6 and not ended]
     assert 15 <= len(idle) <= 20
-    assert max(later - earlier for earlier, later in itertools.pairwise(idle)) < 5, "or it would be forgotten"
+    assert max(later - earlier for earlier, later in itertools.pairwise(idle)) < 5, "or the client would expire"
     assert [ended for _, ended in times][-2:] == [False, True]
 
 
-def test_a_sandbox_that_does_not_answer_is_tried_again_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_limiter_retries_a_failing_sandbox_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     times = _recorded(monkeypatch, ok=False)
 
     @virtual
@@ -426,7 +430,7 @@ def test_a_sandbox_that_does_not_answer_is_tried_again_now_and_then(monkeypatch:
     assert 10 <= len(times) <= 12
 
 
-async def test_of_many_buckets_the_foremost_are_reported() -> None:
+async def test_foremost_selects_busy_and_recent_buckets() -> None:
     limiter = RateLimiter()
     async with limiter.permit(GET):
         pass

@@ -1,4 +1,4 @@
-"""Our client over the matrix of assumptions: what a caller gets is the same, whatever the vendor turns out to do."""
+"""Our gateways over the matrix of assumptions: a caller gets the same result for every value of each switch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUICK = RetryPolicy(max_attempts=3, base=0.01, cap=0.02, queued_base=0.01, queue
 
 
 def _single(vendor: str) -> Iterator[dict[str, str]]:
-    """Each value of each switch, one at a time; quotas have their own tests."""
+    """Yield each value of each switch, one at a time. Quotas have their own tests."""
     for behaviour in vendors()[vendor].behaviours:
         if behaviour.switch and behaviour.parse is None and "quota" not in behaviour.name:
             for value in behaviour.values:
@@ -28,7 +28,7 @@ def _single(vendor: str) -> Iterator[dict[str, str]]:
 
 
 def _pairs(vendor: str, *names: str) -> Iterator[dict[str, str]]:
-    """All combinations of these switches' values."""
+    """Yield all combinations of the values of these switches."""
     switches = {one.name: one.values for one in vendors()[vendor].behaviours}
     full = [f"{vendor}.{name}" for name in names]
     for values in itertools.product(*(switches[name] for name in full)):
@@ -46,7 +46,7 @@ def _cases(*groups: Iterator[dict[str, str]]) -> list[Any]:
 @pytest.mark.parametrize(
     "switches", _cases(_single("aelyst"), _pairs("aelyst", "put_missing", "create_existing", "unknown_fields"))
 )
-async def test_aelyst(sandbox: Sandbox, switches: Mapping[str, str]) -> None:
+async def test_aelyst_gateway_works_with_every_switch_value(sandbox: Sandbox, switches: Mapping[str, str]) -> None:
     sandbox.assume(switches)
     async with AelystGateway(
         sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst"), retry=QUICK, settle=0
@@ -73,7 +73,7 @@ async def test_aelyst(sandbox: Sandbox, switches: Mapping[str, str]) -> None:
         _pairs("dmchamp", "get_answer", "id_field"),
     ),
 )
-async def test_dmchamp(sandbox: Sandbox, switches: Mapping[str, str]) -> None:
+async def test_dmchamp_gateway_works_with_every_switch_value(sandbox: Sandbox, switches: Mapping[str, str]) -> None:
     sandbox.assume(switches)
     async with DmChampGateway(sandbox.token("dmchamp"), base_url=sandbox.base_url("dmchamp"), retry=QUICK) as gateway:
         for turn in ("First", "Second"):
@@ -95,7 +95,7 @@ async def test_dmchamp(sandbox: Sandbox, switches: Mapping[str, str]) -> None:
 
 
 @pytest.mark.parametrize("switches", _cases(_pairs("callab", "error_status", "timestamps"), _single("callab")))
-async def test_callab(sandbox: Sandbox, switches: Mapping[str, str]) -> None:
+async def test_callab_gateway_works_with_every_switch_value(sandbox: Sandbox, switches: Mapping[str, str]) -> None:
     contact_id = sandbox.add_contact("callab", {"firstname": "Ann", "created_at": "2023-11-07T05:31:56Z"})
     sandbox.assume(switches)
     path = "/contacts/{id}" if switches.get("callab.path") == "contacts" else "/contact/{id}"
@@ -110,14 +110,14 @@ async def test_callab(sandbox: Sandbox, switches: Mapping[str, str]) -> None:
     assert contact.created_at.isoformat() == "2023-11-07T05:31:56+00:00"
 
 
-async def test_whatever_the_quota_every_call_is_answered_in_the_end(sandbox: Sandbox) -> None:
-    """All 36 kinds of quota at once, each in an account of its own."""
+async def test_every_call_succeeds_under_every_kind_of_quota(sandbox: Sandbox) -> None:
+    """All 36 kinds of quota run concurrently, each in its own account."""
 
     async def one(form: str, window: str, headers: str) -> None:
         account = sandbox.account(f"{form}-{window}-{headers}")
         account.assume(quota="5/0.3s", quota_window=window, quota_headers=headers, retry_after=form)
         account.add_contact("aelyst", {"email": "a@b.c"})
-        account.clock.freeze()  # until the quota is spent, so that a slow machine meets it too
+        account.clock.freeze()  # until the quota is used up, so that a slow machine reaches it too
         resumed = asyncio.create_task(resume_when_refused(account))
         retry = RetryPolicy(max_attempts=8, base=0.1, cap=0.5)
         async with AelystGateway(account.token("aelyst"), base_url=account.base_url("aelyst"), retry=retry) as gateway:

@@ -1,4 +1,4 @@
-"""Each value of each assumed switch is seen on the wire, and the table is complete."""
+"""Each value of each switch has its effect on the wire, and the table is complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aelyst_async.sandbox.account import all_behaviours
 from tests.sandbox.plain_http import Http
 
 Check = Callable[[Http, Sandbox, str], Awaitable[object]]
-"""What a value does, reduced to one comparable observation."""
+"""Returns one comparable observation of the effect of a switch value."""
 
 ANN = {"firstName": "Ann"}
 
@@ -186,7 +186,7 @@ async def _timestamps(http: Http, sandbox: Sandbox, _: str) -> object:
     return (await http("callab", "GET", f"/contact/{one}")).json["data"]["created_at"][-1] == "Z"
 
 
-# --- switches that every vendor has; Aelyst stands for all, and the last test sees that all have them --------------
+# --- switches of every vendor, tested with Aelyst; a test below checks that all vendors have them ------------------
 
 
 async def _statuses(http: Http, count: int, path: str = "/contact/id:1", method: str = "GET") -> list[int]:
@@ -207,7 +207,7 @@ async def _quota_scope(http: Http, sandbox: Sandbox, _: str) -> object:
 
 async def _quota_window(http: Http, sandbox: Sandbox, _: str) -> object:
     sandbox.clock.freeze()
-    # To the start of a window, then 6 calls late in it: what is let in right after its end tells the rules apart.
+    # 6 calls late in a window: the number of calls allowed right after its end differs for each rule.
     sandbox.clock.advance(100 - sandbox.clock.now() % 100)
     sandbox.assume({"aelyst.quota": "6/100s"})
     sandbox.advance(98)
@@ -311,7 +311,7 @@ TABLE: dict[str, tuple[Check, dict[str, object]]] = {
             "account": ([404, 404], True, True),
         },
     ),
-    # 20 s later: a new window has all 6; the sliding span still holds all; the bucket has got 20/100 of 6 back.
+    # 20 s later: a new window allows all 6, the sliding window none, and the bucket has refilled 20/100 of 6.
     "quota_window": (_quota_window, {"fixed": 6, "sliding": 0, "token": 1}),
     "refused_count": (_refused_count, {"no": 404, "yes": 429}),
     "quota_headers": (_quota_headers, {"all": ("1", "1"), "429": (None, "1"), "none": (None, None)}),
@@ -321,7 +321,7 @@ TABLE: dict[str, tuple[Check, dict[str, object]]] = {
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, (_, values) in TABLE.items() for value in values])
-async def test_the_switch_does_what_it_says(http: Http, sandbox: Sandbox, name: str, value: str) -> None:
+async def test_switch_value_has_its_effect_on_the_wire(http: Http, sandbox: Sandbox, name: str, value: str) -> None:
     check, expected = TABLE[name]
     sandbox.assume({name: value})
     assert await check(http, sandbox, value) == expected[value]
@@ -331,7 +331,7 @@ def vendor_of(name: str) -> str:
     return name.partition(".")[0]
 
 
-def test_every_switch_and_every_value_has_a_test_above() -> None:
+def test_every_switch_value_has_a_check() -> None:
     for behaviour in all_behaviours():
         if behaviour.switch:
             vendor, bare = vendor_of(behaviour.name), behaviour.name.partition(".")[2]
@@ -346,7 +346,7 @@ def test_every_switch_and_every_value_has_a_test_above() -> None:
         assert not behaviour.url or re.fullmatch(
             rf"https://[a-z]+\.{vendor_of(behaviour.name)}\.[a-z]+/\S*", behaviour.url
         )
-        # A source that speaks of a page of the vendor says where it is.
+        # A source that mentions a vendor page has its URL.
         assert behaviour.url or not re.search(r"^page|\bpage (says|lists|marks|shows)", behaviour.source), (
             behaviour.name
         )
@@ -364,7 +364,7 @@ def test_every_switch_and_every_value_has_a_test_above() -> None:
         ({"put_missing": None}, "not a value"),
     ],
 )
-def test_a_wrong_switch_is_refused_and_none_of_the_others_is_set(changes: dict[str, object], reason: str) -> None:
+def test_assume_with_an_invalid_switch_changes_nothing(changes: dict[str, object], reason: str) -> None:
     sandbox = Sandbox()
     before = sandbox.settings.values()
     with pytest.raises(ValueError, match=reason):
@@ -372,6 +372,6 @@ def test_a_wrong_switch_is_refused_and_none_of_the_others_is_set(changes: dict[s
     assert sandbox.settings.values() == before
 
 
-def test_a_bare_name_sets_the_switch_of_every_vendor_that_has_it() -> None:
+def test_assume_with_a_bare_name_sets_the_switch_of_every_vendor() -> None:
     sandbox = Sandbox()
     assert sandbox.assume(put_missing=400) == {"aelyst.put_missing": "400", "dmchamp.put_missing": "400"}

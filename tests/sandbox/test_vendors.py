@@ -1,4 +1,4 @@
-"""Sandboxes are found by entry point: those of this distribution and those of a third party's package."""
+"""Sandboxes are found by entry point: those of this distribution and those of third parties."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_sandbox_serves_the_vendor_of_a_third_party(tmp_path: Path) -> None:
     result = run(tmp_path, USE)
     assert result.stderr == ""
     names, statuses, credential = json.loads(result.stdout)
-    assert names == ["aelyst", "callab", "dmchamp", "acme"]  # the default vendor stays the first
+    assert names == ["aelyst", "callab", "dmchamp", "acme"]  # the default vendor stays first
     assert statuses == [200, 401, 200, 429]
     assert credential == "Bearer ***"
 
@@ -83,7 +83,7 @@ def test_sandbox_command_reports_a_broken_entry_point(tmp_path: Path, module: st
     assert "Traceback" not in result.stderr
 
 
-def test_vendors_reports_that_no_entry_point_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vendors_raises_if_no_entry_point_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
     with pytest.raises(ConfigurationError, match="no sandbox is installed; reinstall"):
         vendors.__wrapped__()

@@ -1,4 +1,4 @@
-"""Encodings: told by marks and shape, guessed where the names leave no doubt, refused with readings elsewhere."""
+"""Encoding detection: by byte order mark and structure, by a guess if it is clear, otherwise an error."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ def table(names: list[tuple[str, str]]) -> str:
     return f"email;first_name;last_name\r\n{rows}"
 
 
-def told(data: bytes, encoding: str | None = None) -> Encoding:
+def detect_bytes(data: bytes, encoding: str | None = None) -> Encoding:
     return detect(io.BufferedReader(io.BytesIO(data)), "people.csv", encoding)
 
 
 @pytest.mark.parametrize(("encoding", "names"), CASES)
-def test_names_are_read_as_they_were_written_or_not_at_all(encoding: str, names: list[tuple[str, str]]) -> None:
+def test_detect_guesses_the_encoding_of_names(encoding: str, names: list[tuple[str, str]]) -> None:
     text = table(names)
-    found = told(text.encode(encoding))
+    found = detect_bytes(text.encode(encoding))
     assert text.encode(encoding).decode(found.codec) == text
     assert found.told_by == "guess"
 
 
 @pytest.mark.parametrize(("encoding", "names"), CASES)
-def test_few_names_are_never_read_wrong_where_the_guess_is_made(encoding: str, names: list[tuple[str, str]]) -> None:
+def test_detect_never_guesses_wrong_for_few_names(encoding: str, names: list[tuple[str, str]]) -> None:
     dice = random.Random(encoding)
     wrong = 0
     for _ in range(6):
         text = table(dice.sample(names, 2))
         try:
-            found = told(text.encode(encoding))
+            found = detect_bytes(text.encode(encoding))
         except SourceError:
             continue
         wrong += text.encode(encoding).decode(found.codec) != text
@@ -71,29 +71,29 @@ def test_few_names_are_never_read_wrong_where_the_guess_is_made(encoding: str, n
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("names", [WESTERN, RUSSIAN, JAPANESE])
-def test_unicode(encoding: str, name: str, by: str, names: list[tuple[str, str]]) -> None:
-    found = told(table(names).encode(encoding))
+def test_detect_recognizes_unicode_encodings(encoding: str, name: str, by: str, names: list[tuple[str, str]]) -> None:
+    found = detect_bytes(table(names).encode(encoding))
     assert (found.name, found.told_by) == (name, by)
 
 
-def test_a_weak_guess_is_refused_and_shows_the_readings() -> None:
+def test_detect_rejects_a_weak_guess_and_shows_alternatives() -> None:
     data = "email;first_name\r\np@example.com;João\r\n".encode("cp1252")
     with pytest.raises(SourceError) as refusal:
-        told(data)
+        detect_bytes(data)
     words = str(refusal.value)
     assert "line 2, byte 17 (0xE3): not UTF-8" in words
     assert "--encoding windows-1252: 'João'" in words
     assert "--encoding windows-1250: 'Joăo'" in words
-    assert told(data, "windows-1252").codec == "cp1252"
+    assert detect_bytes(data, "windows-1252").codec == "cp1252"
 
 
-def test_the_guess_is_made_from_the_whole_file() -> None:
+def test_detect_reads_the_whole_file() -> None:
     ascii_rows = "".join(f"p{number}@example.com;Ann;Lee\r\n" for number in range(40_000))
     data = (table([]) + ascii_rows + table(CZECH).partition("\n")[2]).encode("cp1250")
-    assert told(data).codec == "cp1250"
+    assert detect_bytes(data).codec == "cp1250"
 
 
-def test_a_few_wrong_bytes_in_utf8_cost_their_cells() -> None:
+def test_invalid_bytes_in_utf8_affect_only_their_cells() -> None:
     data = table(WESTERN).encode().replace("Zoë".encode(), b"Zo\xeb")
     source = read_contacts(io.BytesIO(data))
     assert [row["first_name"] for row in source][1] == "Zo\udceb"
@@ -102,20 +102,20 @@ def test_a_few_wrong_bytes_in_utf8_cost_their_cells() -> None:
     source.close()
 
 
-def test_an_encoding_that_is_named_wins() -> None:
-    assert told(table(WESTERN).encode(), "latin-1").codec == "iso8859-1"
-    assert told(table(WESTERN).encode("utf-16"), "utf-16").codec == "utf-16"
-    assert told(table(WESTERN).encode("utf-8-sig"), "utf-8").codec == "utf-8-sig"
+def test_explicit_encoding_takes_precedence() -> None:
+    assert detect_bytes(table(WESTERN).encode(), "latin-1").codec == "iso8859-1"
+    assert detect_bytes(table(WESTERN).encode("utf-16"), "utf-16").codec == "utf-16"
+    assert detect_bytes(table(WESTERN).encode("utf-8-sig"), "utf-8").codec == "utf-8-sig"
 
 
-def test_a_wrong_name_of_an_encoding_is_said() -> None:
+def test_wrong_explicit_encoding_error_names_the_flag() -> None:
     source = read_contacts(io.BytesIO(table(WESTERN).encode("cp1252")), encoding="utf-16")
     with pytest.raises(SourceError, match="--encoding"):
         list(source)
     source.close()
 
 
-def test_a_byte_that_the_named_encoding_lacks_costs_its_row() -> None:
+def test_byte_undefined_in_the_explicit_encoding_fails_its_row() -> None:
     data = table(WESTERN).encode("cp1252").replace(b"Zo\xeb", b"Zo\x81")
     source = read_contacts(io.BytesIO(data), encoding="windows-1252")
     preview = inspect(source, Mapper(AelystGateway.schema))

@@ -1,6 +1,6 @@
-"""The files in examples/files: how many runs each needs, by flags that the answers name, and what arrives."""
+"""The files in examples/files: the runs and flags that each needs, and how many contacts arrive."""
 
-# ruff: noqa: E501 - one file a line
+# ruff: noqa: E501 - one file per line
 from __future__ import annotations
 
 import os
@@ -21,7 +21,7 @@ FILES = Path(__file__).parents[2] / "examples" / "files"
 
 @attrs.frozen
 class Run:
-    """The flags of a run (as arguments), the flag that its answer has to name (None: it is the last), the outcome."""
+    """The flags of a run (as arguments), the flag that its output must name (None in the last run), and the counts."""
 
     source: dict[str, Any] = attrs.Factory(dict)
     sync: dict[str, Any] = attrs.Factory(dict)
@@ -36,7 +36,7 @@ def one(arrive: int, fail: int = 0, note: str | None = None) -> list[Run]:
 
 
 def two(names: str, arrive: int, fail: int = 0, note: str | None = None, **options: Any) -> list[Run]:
-    """Two runs: the first one names the flag that the second one has."""
+    """Two runs: the output of the first names the flag that the second uses."""
     source: dict[str, Any] = {
         name: options.pop(name) for name in ("encoding", "skip_lines", "sheet") if name in options
     }
@@ -69,7 +69,7 @@ TABLE: dict[str, list[Run]] = {
     "sep_line.csv": one(6),
     "pipes.csv": one(6),
     "empty_columns.csv": one(6),
-    "short_rows.csv": one(2, 1),  # the row without a first name is Aelyst's to refuse: it needs one
+    "short_rows.csv": one(2, 1),  # one row has no first name, which Aelyst requires
     "long_row.csv": one(1, 1),
     "bad_quote.csv": one(3, 1),
     "swallowed.csv": one(1, 1),
@@ -101,13 +101,13 @@ TABLE: dict[str, list[Run]] = {
 }  # fmt: skip
 
 
-def test_the_table_has_every_file() -> None:
+def test_every_example_file_has_an_entry() -> None:
     assert set(TABLE) == {path.name for path in FILES.iterdir() if path.suffix not in {".py", ".pyc", ".md"}} - {
         "__pycache__"
     }
 
 
-def test_the_files_are_what_their_script_makes(tmp_path: Path) -> None:
+def test_example_files_match_their_script(tmp_path: Path) -> None:
     script = (FILES / "make_files.py").read_text("utf-8")
     (tmp_path / "make_files.py").write_text(script, encoding="utf-8")
     environment = {**os.environ, "PYTHONWARNINGS": ""}
@@ -117,7 +117,7 @@ def test_the_files_are_what_their_script_makes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", TABLE)
-async def test_runs_needed_and_what_arrives(tmp_path: Path, name: str) -> None:
+async def test_example_file_needs_the_expected_runs_and_flags(tmp_path: Path, name: str) -> None:
     async with Sandbox(port=0, quota="none") as sandbox:
         for run in TABLE[name]:
             sandbox.reset()
@@ -136,6 +136,6 @@ async def test_runs_needed_and_what_arrives(tmp_path: Path, name: str) -> None:
                 assert not (tmp_path / "failures.jsonl").exists()
                 continue
             assert (report.created, report.failed) == (run.arrive, run.fail)
-            said = (tmp_path / "failures.jsonl").read_text("utf-8") if report.failed else ""
-            assert run.names is None or run.names in said
+            reasons = (tmp_path / "failures.jsonl").read_text("utf-8") if report.failed else ""
+            assert run.names is None or run.names in reasons
             assert run.note is None or run.note in {note.change for note in report.changes}

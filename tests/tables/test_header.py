@@ -1,4 +1,4 @@
-"""Columns → fields: exact names, layouts of known tools, near names; every problem in one answer with its flags."""
+"""Matching of columns to fields: exact names, layouts of known tools, near names, and problems with their flags."""
 
 # ruff: noqa: E501, ISC004 - headers as the tools write them
 from __future__ import annotations
@@ -32,7 +32,7 @@ def flags(made: Header) -> list[str]:
     return [flag for problem in made.problems for flag in problem.flags]
 
 
-# Headers as the tools write them, and what is sent of them with --ignore-unknown.
+# Headers as the tools write them, and the fields that are sent with --ignore-unknown.
 EXPORTS = {
     "Google Contacts": (
         "First Name,Middle Name,Last Name,Phonetic First Name,Nickname,File As,Labels,E-mail 1 - Label,E-mail 1 - Value,"
@@ -104,7 +104,7 @@ EXPORTS = {
 
 
 @pytest.mark.parametrize("tool", EXPORTS)
-def test_exports_of_known_tools_need_one_flag_at_most(tool: str) -> None:
+def test_exports_of_known_tools_need_only_ignore_unknown(tool: str) -> None:
     columns, expected = EXPORTS[tool]
     key = "email" if "email" in expected.values() else "phone"
     first = header(columns, key=key)
@@ -118,18 +118,18 @@ def test_exports_of_known_tools_need_one_flag_at_most(tool: str) -> None:
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_case_and_order_of_an_export_do_not_matter(shuffled: bool) -> None:
+def test_layouts_match_in_any_case_and_order(shuffled: bool) -> None:
     for columns, expected in EXPORTS.values():
         names = columns.upper().split(",")
         made = Mapper(AELYST, key="email,phone", ignore_unknown=True).header(names[::-1] if shuffled else names)
         assert fields(made) == {name.upper(): field for name, field in expected.items()}
 
 
-def test_the_layout_files_are_sound() -> None:
+def test_layout_files_are_valid() -> None:
     for layout in layouts():
         assert len(layout.marks) >= 8, layout.name
-        for column, said in layout.columns.items():
-            target = parse_target(said, column)
+        for column, text in layout.columns.items():
+            target = parse_target(text, column)
             fields = {"first_name", "last_name", "email", "phone", "language", "country_code", "profile_pic"}
             assert target.field in {None, "split_name", *fields}
         marks = list(layout.marks)
@@ -140,7 +140,7 @@ def test_the_layout_files_are_sound() -> None:
     }  # fmt: skip
 
 
-def test_generic_names_are_no_layout() -> None:
+def test_generic_column_names_match_no_layout() -> None:
     for columns in (
         "First Name,Last Name,Email,Phone", "Email Address,First name,Surname,Mobile Phone",
         "Name,Email,Phone,Company,City,Country,Notes,Birthday",
@@ -148,7 +148,7 @@ def test_generic_names_are_no_layout() -> None:
         assert recognise(columns.split(",")) is None
 
 
-def test_near_names_where_one_column_fits() -> None:
+def test_near_names_match_if_one_column_fits() -> None:
     made = header("E-mail Address,First name,Surname,Mobile Phone")
     assert made.problems == ()
     assert [(column.field, column.match) for column in made.columns] == [
@@ -159,7 +159,7 @@ def test_near_names_where_one_column_fits() -> None:
     }  # fmt: skip
 
 
-def test_several_near_names_are_asked_about_with_all_flags() -> None:
+def test_several_near_names_are_a_problem_with_all_flags() -> None:
     made = header("Email,Mobile Phone,Home Phone,Company")
     assert flags(made) == ["--map 'Mobile Phone=phone'", "--map 'Home Phone=phone'", "--ignore-unknown"]
     assert made.problems[0].choice
@@ -168,16 +168,16 @@ def test_several_near_names_are_asked_about_with_all_flags() -> None:
     assert fields(again) == {"Email": "email", "Home Phone": "phone"}
 
 
-def test_the_choice_is_asked_for_even_if_the_unknown_is_left_out() -> None:
+def test_ambiguous_names_are_a_problem_despite_ignore_unknown() -> None:
     made = header("Work Email,Private Email", ignore_unknown=True)
-    assert flags(made) == ["--map 'Work Email=email'", "--map 'Private Email=email'"], "and no second complaint"
+    assert flags(made) == ["--map 'Work Email=email'", "--map 'Private Email=email'"], "and no second problem"
 
 
-def test_an_exact_name_settles_near_ones() -> None:
+def test_exact_name_takes_precedence_over_near_names() -> None:
     assert fields(header("email,phone,Mobile Phone", ignore_unknown=True)) == {"email": "email", "phone": "phone"}
 
 
-def test_a_full_name_is_asked_about() -> None:
+def test_full_name_column_is_a_problem_with_two_flags() -> None:
     made = header("Email,Name")
     assert flags(made) == ["--map Name=split_name", "--map Name=first_name"]
     assert fields(header("Email,Name,First name", ignore_unknown=True)) == {
@@ -186,18 +186,18 @@ def test_a_full_name_is_asked_about() -> None:
     }
 
 
-def test_all_problems_at_once() -> None:
+def test_header_reports_all_problems_at_once() -> None:
     made = header(
         "email,frist_name,status,Fav,Mobile,Tel,firstName,first_name,custom_fields.A:nubmer", mapping={"X": "email"}
     )
-    said = [problem.message for problem in made.problems]
-    assert len(said) == 7
+    messages = [problem.message for problem in made.problems]
+    assert len(messages) == 7
     for words in (
         "names a column 'X', which is not there", "'nubmer' is not a type", "'firstName' and 'first_name' both mean",
         "'Mobile' and 'Tel' could each be phone", "'frist_name' is no field of aelyst (did you mean first_name?)",
         "aelyst shows status but takes no changes to it", "column 'Fav' is no field of aelyst",
     ):  # fmt: skip
-        assert sum(words in one for one in said) == 1, words
+        assert sum(words in one for one in messages) == 1, words
     with pytest.raises(MappingError) as refusal:
         Mapper(AELYST, mapping={"X": "email"}).plan(["email", "frist_name", "status", "Fav", "Mobile", "Tel"])
     assert "\n" not in str(refusal.value)
@@ -214,7 +214,7 @@ def test_all_problems_at_once() -> None:
         ("first_name", ["A"], {"key": "phone,email"}, []),
     ],
 )
-def test_a_missing_key_names_the_columns_that_could_be_it(
+def test_missing_key_problem_suggests_columns(
     columns: str, sample: Any, options: dict[str, Any], expected: list[str]
 ) -> None:
     made = header(columns, sample, **options)
@@ -222,13 +222,13 @@ def test_a_missing_key_names_the_columns_that_could_be_it(
     assert flags(made) == expected
 
 
-def test_flags_are_quoted_for_a_shell() -> None:
+def test_flags_are_quoted_for_the_shell() -> None:
     [problem] = header("email,it's $HOME").problems
     assert """--map 'it'"'"'s $HOME=FIELD'""" in problem.message
 
 
 @pytest.mark.parametrize("name", ["Unnamed: 0", "__index_level_0__", "column 1", "index"])
-def test_the_index_of_pandas_is_left_out(name: str) -> None:
+def test_index_column_of_pandas_is_left_out(name: str) -> None:
     made = header(f"{name},email", [0, "a@b.co"])
     assert made.problems == ()
     assert made.columns[0].match == "index"
@@ -236,7 +236,7 @@ def test_the_index_of_pandas_is_left_out(name: str) -> None:
     assert flags(named) == ["--ignore-unknown"]
 
 
-def test_columns_tell_type_transforms_and_sample() -> None:
+def test_columns_have_type_transforms_and_sample() -> None:
     made = header(
         "email,custom_fields.Seats:number,Born,Junk", ["a@b.co", "3", "4/3/2025", "x"],
         mapping={"Born": "custom_fields.Born:date(%d/%m/%Y)", "Junk": ""},
@@ -249,14 +249,14 @@ def test_columns_tell_type_transforms_and_sample() -> None:
     ]
 
 
-def test_a_date_format_and_default_in_the_name_of_a_column() -> None:
+def test_column_name_may_contain_a_date_format() -> None:
     mapper = Mapper(AELYST)
     mapped = mapper.plan(["email", "custom_fields.Born:date(%d/%m/%Y)"]).read(["a@b.co", "04/03/2025"])
     assert not isinstance(mapped, list)
     assert dict(mapped.values)["custom_fields.Born"] == "2025-03-04"
 
 
-def test_another_api_takes_what_it_has() -> None:
+def test_layout_is_matched_to_the_fields_of_another_provider() -> None:
     columns, _ = EXPORTS["respond.io"]
     made = Mapper(DMCHAMP, key="phone", ignore_unknown=True).header(columns.split(","))
     assert fields(made) == {
@@ -264,23 +264,23 @@ def test_another_api_takes_what_it_has() -> None:
     }  # fmt: skip
 
 
-def test_two_columns_with_one_name() -> None:
+def test_duplicate_column_names_are_a_problem() -> None:
     made = header("email,phone,phone (2)")
     assert flags(made)[:2] == ["--map phone=", "--map 'phone (2)='"]
     assert header("email,phone,phone (2)", mapping={"phone (2)": ""}).problems == ()
 
 
-def test_a_wide_header_is_matched_in_time_that_grows_with_it() -> None:
+def test_wide_header_is_matched_with_a_bounded_message() -> None:
     made = header(",".join(["email", *(f"Property {number}" for number in range(1_999))]))
     assert len(made.columns) == 2_000
     assert len(made.problems[0].message) < 2_000
 
 
-def test_a_mapping_may_leave_out_columns_that_are_not_there() -> None:
+def test_mapping_may_ignore_missing_columns() -> None:
     assert header("email", mapping={"Notes": "", "Fax": "ignore"}).problems == ()
 
 
-def test_a_column_and_a_constant_for_one_field() -> None:
+def test_column_and_constant_for_one_field_are_a_problem() -> None:
     [problem] = header("email,language", constants={"language": "ms"}).problems
     assert problem.message == "column 'language' and a constant both give language; leave one out"
     assert problem.flags == ("--map language=",)

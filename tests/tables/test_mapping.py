@@ -1,4 +1,4 @@
-"""Columns become fields: by our names, the vendor's, a mapping; the misfits are named before the first row."""
+"""`Mapper`: maps columns to fields by name or mapping, and reports an unusable header before the first row."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def problems(mapper: Mapper, columns: str, *cells: Any) -> list[Problem]:
 
 
 @pytest.mark.parametrize("columns", ["email,first_name,phone", "email,firstName,phone", "Email,First Name,PHONE"])
-def test_names_of_columns(columns: str) -> None:
+def test_columns_match_in_every_spelling_of_a_field(columns: str) -> None:
     mapper = Mapper(AELYST)
     mapped = read(mapper, columns, "Ann@Example.com", "Ann ", "+60 12-3456789")
     assert mapper.fields(mapped.values) == AelystFields(
@@ -39,7 +39,7 @@ def test_names_of_columns(columns: str) -> None:
     assert str(mapper.identifier(mapped.values)) == "email:Ann@Example.com"
 
 
-def test_custom_fields_with_types_and_colons() -> None:
+def test_custom_field_columns_may_have_types_and_colons() -> None:
     mapper = Mapper(AELYST)
     columns = "email,custom_fields.Age:number,custom_fields.Note,custom_fields.A:b:text,custom_fields.Ratio 1:2"
     mapped = read(mapper, columns, "a@b.co", "41", "41", "x", "y")
@@ -51,7 +51,7 @@ def test_custom_fields_with_types_and_colons() -> None:
     )
 
 
-def test_records_nest_their_custom_fields() -> None:
+def test_records_have_nested_custom_fields() -> None:
     mapper = Mapper(AELYST)
     one = mapper.read(None, {"email": "a@b.co", "custom_fields": {"Age:x": 41, "Vip": True}})
     two = mapper.read(
@@ -59,13 +59,13 @@ def test_records_nest_their_custom_fields() -> None:
     )
     assert isinstance(one, Mapped)
     assert isinstance(two, Mapped)
-    assert one.hash == two.hash, "the order of keys is no change"
+    assert one.hash == two.hash, "the order of keys does not change the hash"
     assert mapper.fields(one.values) == AelystFields(
         email="a@b.co", custom_fields=(CustomField("Age:x", 41), CustomField("Vip", True))
     )
 
 
-def test_the_hash_tells_values_types_and_fields_apart() -> None:
+def test_row_hash_depends_on_values_types_and_fields() -> None:
     mapper = Mapper(AELYST)
     base: dict[str, Any] = {"email": "a@b.co", "first_name": "Ann"}
     variants: list[dict[str, Any]] = [
@@ -85,7 +85,7 @@ def test_the_hash_tells_values_types_and_fields_apart() -> None:
     assert len(set(hashes)) == len(variants)
 
 
-def test_empty_cells() -> None:
+def test_empty_cells_are_skipped_or_cleared() -> None:
     skip, clear = Mapper(AELYST), Mapper(AELYST, empty="clear")
     assert skip.fields(read(skip, "email,last_name", "a@b.co", " ").values).last_name is UNSET
     assert clear.fields(read(clear, "email,last_name", "a@b.co", " ").values).last_name is None
@@ -94,14 +94,14 @@ def test_empty_cells() -> None:
     ]
 
 
-def test_null_in_a_record_clears_and_absent_keeps() -> None:
+def test_null_in_a_record_clears_and_a_missing_key_keeps() -> None:
     mapper = Mapper(AELYST)
     mapped = mapper.read(None, {"email": "a@b.co", "last_name": None, "custom_fields": None})
     assert isinstance(mapped, Mapped)
     assert dict(mapper.fields(mapped.values).given()) == {"email": "a@b.co", "last_name": None, "custom_fields": None}
 
 
-def test_all_problems_of_a_row_with_their_columns() -> None:
+def test_row_reports_all_problems_with_their_columns() -> None:
     mapper = Mapper(AELYST, mapping=["E-Mail=email"])
     found = problems(mapper, "E-Mail,phone,language,countryCode", "ann", "12", "Malay", "XX")
     assert {(problem.column, problem.rule) for problem in found} == {
@@ -139,7 +139,9 @@ def test_all_problems_of_a_row_with_their_columns() -> None:
         ("email", {"empty": "maybe"}, r"must be skip or clear"),
     ],
 )
-def test_misfits(columns: str, options: dict[str, Any], words: str | None) -> None:
+def test_invalid_headers_and_options_raise_mapping_error(
+    columns: str, options: dict[str, Any], words: str | None
+) -> None:
     if words is None:
         assert problems(Mapper(AELYST), columns, "a@b.co", "x")[0].rule == "custom_fields"
         return
@@ -148,13 +150,13 @@ def test_misfits(columns: str, options: dict[str, Any], words: str | None) -> No
     assert "\n" not in str(refusal.value)
 
 
-def test_mappings_leave_out_rename_and_split_at_the_right_equals_sign() -> None:
+def test_mappings_split_at_the_right_equals_sign() -> None:
     mapper = Mapper(AELYST, mapping=["a=b=first_name", "Junk=", "Mail=email"])
     mapped = read(mapper, "a=b,Junk,Mail", "Ann", "x", "a@b.co")
     assert mapped.values == [("email", "a@b.co"), ("first_name", "Ann")]
 
 
-def test_a_callable_maps_rows_to_fields() -> None:
+def test_callable_mapping_maps_rows_to_fields() -> None:
     mapper = Mapper(AELYST, mapping=lambda row: {"email": row["mail"], "first_name": row["name"].title()})
     assert read(mapper, "mail,name", "a@b.co", "ann").values == [("email", "a@b.co"), ("first_name", "Ann")]
     fields = Mapper(AELYST, mapping=lambda row: ContactFields(email=row["mail"], first_name="A"))
@@ -170,7 +172,7 @@ def test_a_callable_maps_rows_to_fields() -> None:
     assert problem.message == "the mapping raised KeyError: 'nope'"
 
 
-def test_an_unknown_key_in_a_later_record_is_the_rows_fault() -> None:
+def test_unknown_key_in_a_later_record_fails_its_row() -> None:
     mapper = Mapper(AELYST)
     found = mapper.read(None, {"email": "a@b.co", "foo": 1})
     assert isinstance(found, list)
@@ -180,13 +182,13 @@ def test_an_unknown_key_in_a_later_record_is_the_rows_fault() -> None:
 
 
 @pytest.mark.parametrize("custom", ["x", [1], {"A": {"nested": 1}}, [{"name": 5}], [{"name": "A"}, {"name": "A"}]])
-def test_custom_fields_of_a_wrong_shape(custom: Any) -> None:
+def test_malformed_custom_fields_fail_the_row(custom: Any) -> None:
     found = Mapper(AELYST).read(None, {"email": "a@b.co", "custom_fields": custom})
     assert isinstance(found, list)
     assert found
 
 
-def test_another_vendors_schema() -> None:
+def test_mapper_works_with_the_dmchamp_schema() -> None:
     mapper = Mapper(DMCHAMP, key="phone")
     mapped = read(
         mapper, "phoneNumber,firstName,do_not_disturb,currentCampaignData", "+60123456789", "A", "no", '{"a":1}'
@@ -197,13 +199,13 @@ def test_another_vendors_schema() -> None:
         mapper.plan(["phone", "custom_fields.A"])
 
 
-def test_a_gateway_without_a_schema_has_the_common_fields() -> None:
+def test_schema_of_a_gateway_without_schema_has_the_common_fields() -> None:
     schema = schema_of(FakeGateway())
     assert [rule.name for rule in schema.rules] == ["first_name", "last_name", "phone", "email"]
     assert schema.provider == "fake"
 
 
-def test_the_first_of_two_keys_that_a_row_has() -> None:
+def test_first_non_empty_key_identifies_the_row() -> None:
     mapper = Mapper(AELYST, key="email,phone", empty="clear")
     columns = "email,phone,last_name"
     both = read(mapper, columns, "A@b.co", "+60123456789", "")
@@ -212,7 +214,7 @@ def test_the_first_of_two_keys_that_a_row_has() -> None:
     other = read(mapper, columns, "", "+60 12 345 6789", "L")
     assert other.key == "phone:+60123456789"
     assert str(mapper.identifier(other.values)) == "phone:+60123456789"
-    assert dict(other.values)["email"] is None, "what is not the row's key is a field like the others"
+    assert dict(other.values)["email"] is None, "the unused key column is an ordinary field"
     [problem] = problems(mapper, columns, " ", "", "L")
     assert problem.message == "empty: without the email or the phone the contact cannot be matched"
     assert mapper.plan(["phone"]).key_of(["+60123456789"]) == "phone:+60123456789", "one column is enough"
@@ -220,12 +222,12 @@ def test_the_first_of_two_keys_that_a_row_has() -> None:
         mapper.plan(["first_name"])
 
 
-def test_an_invalid_first_key_fails_the_row_and_does_not_fall_back() -> None:
+def test_invalid_first_key_fails_the_row_without_fallback() -> None:
     found = problems(Mapper(AELYST, key="email,phone"), "email,phone", "nobody", "+60123456789")
     assert [problem.rule for problem in found] == ["email"]
 
 
-def test_transforms_and_their_notes() -> None:
+def test_transforms_change_values_and_add_notes() -> None:
     mapper = Mapper(
         AELYST,
         mapping={
@@ -255,7 +257,7 @@ def test_transforms_and_their_notes() -> None:
     assert read(mapper, columns, "a@b.co", "Ann", "", "en", "", "").values[2] == ("first_name", "Ann")
 
 
-def test_columns_may_map_to_callables() -> None:
+def test_columns_can_map_to_callables() -> None:
     def people(cell: str) -> dict[str, Any]:
         return {"first_name": cell.upper(), "custom_fields.Length:number": len(cell)}
 
@@ -274,13 +276,13 @@ def test_columns_may_map_to_callables() -> None:
     assert "given by another column" in problem.message
 
 
-def test_records_leave_out_what_is_unknown_where_that_is_asked_for() -> None:
+def test_ignore_unknown_drops_unknown_keys_of_records() -> None:
     mapped = Mapper(AELYST, ignore_unknown=True).read(None, {"email": "a@b.co", "foo": 1, "status": "x"})
     assert isinstance(mapped, Mapped)
     assert mapped.values == [("email", "a@b.co")]
 
 
-def test_a_change_of_a_value_is_in_the_notes() -> None:
+def test_changed_values_are_in_the_notes() -> None:
     mapped = read(Mapper(AELYST), "email,phone,language,first_name", "a@b.co ", "+60 12-345 6789", "MS", "Ann ")
     assert [(note.column, note.before, note.after) for note in mapped.notes] == [
         ("email", "'a@b.co '", "'a@b.co'"),
@@ -289,21 +291,21 @@ def test_a_change_of_a_value_is_in_the_notes() -> None:
     ]
 
 
-def test_a_problem_has_value_and_remedy() -> None:
+def test_problem_has_value_and_remedy() -> None:
     [problem] = problems(Mapper(AELYST), "email,phone", "a@b.co", "012-345 6789")
     assert (problem.column, problem.rule, problem.value) == ("phone", "phone", "'012-345 6789'")
     assert problem.remedy is not None
     assert problem.remedy in problem.message
 
 
-def test_the_remedy_for_several_values_is_a_flag_to_paste() -> None:
+def test_remedy_for_several_values_contains_the_flag() -> None:
     mapper = Mapper(AELYST, mapping=["Mobile no.=phone"])
     [problem] = problems(mapper, "email,Mobile no.", "a@b.co", "+6012345678; +6012345679")
     assert problem.remedy == "leave one, or add --map 'Mobile no.=phone:first'"
     assert problem.message.endswith(problem.remedy)
 
 
-def test_a_cell_of_invisible_characters_is_empty() -> None:
+def test_cell_of_invisible_characters_is_empty() -> None:
     skip, clear = Mapper(AELYST), Mapper(AELYST, empty="clear")
     assert dict(read(skip, "email,last_name", "a@b.co", "\u200b").values) == {"email": "a@b.co"}
     assert dict(read(clear, "email,last_name", "a@b.co", "\u200b").values)["last_name"] is None
@@ -316,8 +318,8 @@ def test_a_cell_of_invisible_characters_is_empty() -> None:
         ("a@b.co ::: b@b.co ::: c@b.co", "a@b.co"), ("a@b.co,b@b.co", "a@b.co"),
     ],
 )  # fmt: skip
-def test_the_first_of_several_addresses(cell: str, first: str) -> None:
+def test_first_transform_takes_the_first_address(cell: str, first: str) -> None:
     mapper = Mapper(AELYST, mapping=["Mail=email:first"])
     assert read(mapper, "Mail", cell).values == [("email", first)]
     [problem] = problems(mapper, "Mail", f"{cell}\nBob,b@b.co")
-    assert "probably not closed" in problem.message, "rows that a quote swallowed are not several values"
+    assert "probably not closed" in problem.message, "rows inside an unclosed quote are not several values"

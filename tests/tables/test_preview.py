@@ -1,4 +1,4 @@
-"""What is shown before the first request: columns, first rows, counts; and mapping files that come back."""
+"""`inspect`, the preview of a sync, and mapping files: suggesting and loading them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write(folder: Path, content: str, name: str = "people.csv") -> Path:
     return path
 
 
-def test_a_header_that_does_not_fit_is_shown_whole_and_reads_no_row(tmp_path: Path) -> None:
+def test_inspect_shows_an_unusable_header_without_reading_rows(tmp_path: Path) -> None:
     preview = inspect(read_contacts(write(tmp_path, TABLE)), Mapper(AELYST))
     assert [column.sample for column in preview.header.columns] == ["Ann <ann@b.co>", "Ann", "+60 12-345 6789", "x"]
     assert [problem.flags for problem in preview.header.problems] == [
@@ -43,7 +43,7 @@ def test_a_header_that_does_not_fit_is_shown_whole_and_reads_no_row(tmp_path: Pa
     assert (preview.rows, preview.total) == ((), 0)
 
 
-def test_counts_with_an_example_each(tmp_path: Path) -> None:
+def test_inspect_counts_problems_and_changes_with_an_example(tmp_path: Path) -> None:
     mapper = Mapper(AELYST, mapping=["Kontakt=email"], ignore_unknown=True)
     preview = inspect(read_contacts(write(tmp_path, TABLE)), mapper, rows=2)
     assert (preview.total, preview.valid, len(preview.rows)) == (4, 1, 2)
@@ -59,7 +59,7 @@ def test_counts_with_an_example_each(tmp_path: Path) -> None:
     }
 
 
-async def test_records_are_previewed_too() -> None:
+async def test_inspect_previews_records() -> None:
     preview = inspect(await as_source([{"email": "a@b.co", "custom_fields": {"Seats": 3}}]), Mapper(AELYST))
     assert [(one.name, one.field) for one in preview.header.columns] == [
         ("email", "email"), ("custom_fields.Seats", "custom_fields.Seats")
@@ -78,7 +78,7 @@ async def test_records_are_previewed_too() -> None:
         "Name;E-mail Address;Notes", "First Name;Last Name;E-mail 1 - Value;Phone 1 - Value;Labels",
     ],
 )  # fmt: skip
-def test_the_suggested_mapping_alone_brings_the_table_in(tmp_path: Path, header: str) -> None:
+def test_suggested_mapping_solves_all_problems_but_a_missing_key(tmp_path: Path, header: str) -> None:
     path = write(tmp_path, f"{header}\n")
     mapping = write(tmp_path, suggest_mapping(read_contacts(path), Mapper(AELYST)), "mapping.toml")
     loaded = load_mapping(mapping)
@@ -89,16 +89,16 @@ def test_the_suggested_mapping_alone_brings_the_table_in(tmp_path: Path, header:
     problems = mapper.header(source.columns).problems
     key_only = all("no column for" in problem.message for problem in problems)
     assert key_only, problems
-    assert header.startswith("Kontakt") or not problems, "all but a table without a key"
+    assert header.startswith("Kontakt") or not problems, "only the table without a key may have a problem"
 
 
-def test_a_suggestion_has_samples_and_says_what_is_left_out(tmp_path: Path) -> None:
-    said = suggest_mapping(read_contacts(write(tmp_path, TABLE.replace("Kontakt", "E-mail"))), Mapper(AELYST))
-    assert '"E-mail" = "email"  # near; e.g. "Ann <ann@b.co>"' in said
-    assert '"Junk" = ""  # left out; or "custom_fields.Junk"; e.g. "x"' in said
+def test_suggested_mapping_has_samples_and_ignored_columns(tmp_path: Path) -> None:
+    suggestion = suggest_mapping(read_contacts(write(tmp_path, TABLE.replace("Kontakt", "E-mail"))), Mapper(AELYST))
+    assert '"E-mail" = "email"  # near; e.g. "Ann <ann@b.co>"' in suggestion
+    assert '"Junk" = ""  # left out; or "custom_fields.Junk"; e.g. "x"' in suggestion
 
 
-def test_everything_that_a_mapping_file_may_say(tmp_path: Path) -> None:
+def test_load_mapping_reads_every_setting(tmp_path: Path) -> None:
     loaded = load_mapping(
         write(
             tmp_path,
@@ -135,18 +135,18 @@ def test_everything_that_a_mapping_file_may_say(tmp_path: Path) -> None:
         ('[columns]\na = "email:date(%Q)"', "date format"),
     ],
 )
-def test_faults_of_a_mapping_file(tmp_path: Path, content: str, words: str) -> None:
+def test_load_mapping_rejects_malformed_files(tmp_path: Path, content: str, words: str) -> None:
     with pytest.raises(MappingError, match=words) as refusal:
         load_mapping(write(tmp_path, content, "m.toml"))
     assert "m.toml" in str(refusal.value)
 
 
-def test_a_mapping_file_that_is_not_there(tmp_path: Path) -> None:
+def test_load_mapping_raises_for_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(MappingError, match="no such file"):
         load_mapping(tmp_path / "nope.toml")
 
 
-def test_a_preview_needs_memory_for_no_row(tmp_path: Path) -> None:
+def test_inspect_uses_constant_memory(tmp_path: Path) -> None:
     import tracemalloc
 
     path = write(tmp_path, "email,first_name\n" + "".join(f"p{number}@b.co,Ann\n" for number in range(30_000)))
@@ -162,7 +162,7 @@ def test_a_preview_needs_memory_for_no_row(tmp_path: Path) -> None:
     assert peak < 2_000_000
 
 
-def test_a_sample_is_the_first_value_of_a_column(tmp_path: Path) -> None:
+def test_sample_is_the_first_value_of_a_column(tmp_path: Path) -> None:
     preview = inspect(read_contacts(write(tmp_path, "email,phone\na@b.co,\n,\nb@b.co,+60123456789\n")), Mapper(AELYST))
     assert [column.sample for column in preview.header.columns] == ["a@b.co", "+60123456789"]
     assert preview.total == 2

@@ -1,4 +1,4 @@
-"""Files, pipes, frames and iterables become rows; what is wrong with a file is one line with the place."""
+"""Sources of rows: files, streams, frames and iterables. A broken file raises a one-line error."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def zipped(**members: str) -> bytes:
         ("a.csv.zip", zipped(**{"__MACOSX/x": "", "people.jsonl": LINES})),
     ],
 )
-def test_formats(tmp_path: Path, name: str, content: str | bytes) -> None:
+def test_read_contacts_reads_every_format_repeatedly(tmp_path: Path, name: str, content: str | bytes) -> None:
     source = read_contacts(write(tmp_path, name, content))
     assert list(source) == ROWS
     assert list(source) == ROWS, "a source can be read again"
@@ -83,7 +83,7 @@ def test_formats(tmp_path: Path, name: str, content: str | bytes) -> None:
     stream.close()
 
 
-def test_what_was_found_is_said(tmp_path: Path) -> None:
+def test_source_describes_the_detected_format(tmp_path: Path) -> None:
     source = read_contacts(write(tmp_path, "a.csv.gz", gzip.compress(TABLE.replace(",", ";").encode("utf-16"))))
     list(source)
     found = source.found
@@ -93,7 +93,7 @@ def test_what_was_found_is_said(tmp_path: Path) -> None:
     assert str(found) == "CSV, gzip, UTF-16 (by its byte order mark), delimiter ';'"
 
 
-def test_a_delimiter_that_is_in_cells_too(tmp_path: Path) -> None:
+def test_delimiter_is_detected_if_cells_contain_others(tmp_path: Path) -> None:
     table = "name;address;amount\n" + "Ann;1, Main St, KL;3,5\nBob;2, Main St, KL;4,5\n" * 3
     source = read_contacts(write(tmp_path, "a.csv", table))
     assert next(iter(source)) == {"name": "Ann", "address": "1, Main St, KL", "amount": "3,5"}
@@ -106,7 +106,7 @@ def test_quoted_cells_keep_their_line(tmp_path: Path) -> None:
     assert list(source.open()) == [(2, ["a@b.co", 'two\nlines, "quoted"']), (4, ["b@b.co", "x"])]
 
 
-def test_short_rows_are_filled_and_long_ones_are_bad(tmp_path: Path) -> None:
+def test_short_rows_are_filled_and_long_rows_are_bad(tmp_path: Path) -> None:
     table = 'email,x,y\na@b.co,1,2,"3"\nb@b.co\nc@b.co,3,4,,\nd@b.co,5 "in,6,7\n'
     rows = list(read_contacts(write(tmp_path, "a.csv", table)).open())
     assert [line for line, _ in rows] == [2, 3, 4, 5]
@@ -130,7 +130,7 @@ SWALLOWED = 'email,first_name,note\na@b.co,"Ann,x\nb@b.co,Bob,y\nc@b.co,Cid,"z\n
         ('email,n,m\na@b.co,A,"x\nb@b.co,B,y\nc@b.co,C,"\nd@b.co,D,\n', [2, 4], ["b@b.co", "d@b.co"]),
     ],
 )
-def test_a_wrong_quote_costs_its_row(tmp_path: Path, table: str, bad: list[int], kept: list[str]) -> None:
+def test_misplaced_quote_fails_only_its_row(tmp_path: Path, table: str, bad: list[int], kept: list[str]) -> None:
     rows = list(read_contacts(write(tmp_path, "a.csv", table)).open())
     assert [line for line, cells in rows if isinstance(cells, BadRow)] == bad
     assert all(cells.rule == "quote" for _, cells in rows if isinstance(cells, BadRow))
@@ -146,7 +146,7 @@ CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0@\x1a\r", exc
     st.sampled_from([",", ";", "\t", "|"]),
     st.sampled_from(["\n", "\r\n"]),
 )
-def test_what_the_csv_module_writes_is_read_back(rows: list[list[str]], delimiter: str, end: str) -> None:
+def test_output_of_the_csv_module_is_read_back(rows: list[list[str]], delimiter: str, end: str) -> None:
     out = io.StringIO()
     writer = csv.writer(out, delimiter=delimiter, lineterminator=end)
     table = [[f"p{number}@b.co", *cells] for number, cells in enumerate(rows)]
@@ -155,7 +155,7 @@ def test_what_the_csv_module_writes_is_read_back(rows: list[list[str]], delimite
         assert [cells for _, cells in source.open()] == table
 
 
-def test_notes_of_several_lines_are_no_wrong_quotes(tmp_path: Path) -> None:
+def test_multi_line_cells_are_no_misplaced_quotes(tmp_path: Path) -> None:
     note = "Dear Ann,\nwe met, talked, and\nwill meet, again, soon,\n\nBob"
     path = tmp_path / "a.csv"
     with path.open("w", newline="") as file:
@@ -163,7 +163,7 @@ def test_notes_of_several_lines_are_no_wrong_quotes(tmp_path: Path) -> None:
     assert [cells for _, cells in read_contacts(path).open()] == [["a@b.co", "Ann", note], ["b@b.co", "B", ""]]
 
 
-def test_a_quote_that_is_never_closed_costs_bounded_memory(tmp_path: Path) -> None:
+def test_unclosed_quote_uses_bounded_memory(tmp_path: Path) -> None:
     rows = "".join(f"p{number}@b.co,Ann\n" for number in range(20_000))
     path = write(tmp_path, "a.csv", 'email,n\n"x@b.co,Ann\n' + rows)
     found = read_contacts(path)
@@ -181,7 +181,7 @@ def test_a_quote_that_is_never_closed_costs_bounded_memory(tmp_path: Path) -> No
     assert peak < 3_000_000
 
 
-def test_cells_that_are_too_long_cost_their_rows(tmp_path: Path) -> None:
+def test_too_long_cells_fail_only_their_rows(tmp_path: Path) -> None:
     content = 'email,n\n"' + "y" * 200_000 + '"\n"' + "y" * 1_000_000 + "\n" + "a@b.co,A\n" * 3
     rows = [cells for _, cells in read_contacts(write(tmp_path, "a.csv", content)).open()]
     assert [isinstance(cells, BadRow) for cells in rows] == [True, True, False, False, False]
@@ -230,7 +230,7 @@ def test_bad_json_lines_are_bad_rows(tmp_path: Path) -> None:
         ("a.csv.bz2", b"BZh91AY", r"packed with bzip2"),
     ],
 )
-def test_faults_of_a_file(tmp_path: Path, name: str, content: str | bytes, words: str) -> None:
+def test_unreadable_files_raise_a_one_line_error(tmp_path: Path, name: str, content: str | bytes, words: str) -> None:
     with pytest.raises(SourceError, match=words) as refusal:
         list(read_contacts(write(tmp_path, name, content)).open())
     assert "\n" not in str(refusal.value)
@@ -238,12 +238,12 @@ def test_faults_of_a_file(tmp_path: Path, name: str, content: str | bytes, words
     assert refusal.value.__cause__ is None
 
 
-def test_dates_may_name_columns(tmp_path: Path) -> None:
+def test_header_may_contain_dates_and_numbers(tmp_path: Path) -> None:
     source = read_contacts(write(tmp_path, "a.csv", "email,2025-01-01,60123456789\na@b.co,1,2\n"))
     assert next(iter(source)) == {"email": "a@b.co", "2025-01-01": "1", "60123456789": "2"}
 
 
-def test_skip_lines(tmp_path: Path) -> None:
+def test_skip_lines_keeps_the_line_numbers(tmp_path: Path) -> None:
     path = write(tmp_path, "title.csv", "People\n\nemail,first_name\na@b.co,Ann\n")
     source = read_contacts(path, skip_lines=2)
     assert list(source.open()) == [(4, ["a@b.co", "Ann"])]
@@ -253,12 +253,12 @@ def test_skip_lines(tmp_path: Path) -> None:
     assert len(list(read_contacts(one_column))) == 2
 
 
-def test_names_of_columns_are_made_unique(tmp_path: Path) -> None:
+def test_column_names_are_made_unique(tmp_path: Path) -> None:
     source = read_contacts(write(tmp_path, "a.csv", "email, phone ,,phone,\nx,1,2,3,\n"))
     assert next(iter(source)) == {"email": "x", "phone": "1", "column 3": "2", "phone (2)": "3"}
 
 
-def test_faults_of_a_path(tmp_path: Path) -> None:
+def test_read_contacts_rejects_invalid_paths_and_options(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"no such file"):
         list(read_contacts(tmp_path / "nope.csv").open())
     with pytest.raises(SourceError, match=r"is a directory"):
@@ -274,7 +274,7 @@ def test_faults_of_a_path(tmp_path: Path) -> None:
         list(read_contacts("a\0b.csv").open())
 
 
-def test_file_names_that_are_not_utf8(tmp_path: Path) -> None:
+def test_non_utf8_file_names_are_escaped(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/J\xfcrgen.csv"
     try:
         with open(path, "wb") as file:  # noqa: PTH123 - bytes
@@ -290,7 +290,7 @@ def test_file_names_that_are_not_utf8(tmp_path: Path) -> None:
     str(refusal.value).encode()
 
 
-def test_a_stream_is_read_twice_and_its_copy_goes() -> None:
+def test_stream_can_be_read_twice_and_closed() -> None:
     source = read_contacts(io.BytesIO(TABLE.encode()))
     assert list(source) == ROWS
     assert list(source) == ROWS
@@ -298,7 +298,7 @@ def test_a_stream_is_read_twice_and_its_copy_goes() -> None:
     source.close()
 
 
-async def test_iterables() -> None:
+async def test_as_source_accepts_sync_and_async_iterables() -> None:
     def once() -> Iterator[dict[str, str]]:
         yield from ROWS
 
@@ -319,7 +319,7 @@ async def test_iterables() -> None:
         await as_source(5)
 
 
-def test_any_value_is_plain_json() -> None:
+def test_plain_makes_any_value_json_serializable() -> None:
     class Hostile:
         def __repr__(self) -> str:
             raise RuntimeError
@@ -338,7 +338,7 @@ def test_any_value_is_plain_json() -> None:
     assert plain({"a": [1, 2.5, None, True, "x"]}) == {"a": [1, 2.5, None, True, "x"]}
 
 
-async def test_parquet_and_frames(tmp_path: Path) -> None:
+async def test_parquet_files_and_arrow_frames_are_read(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     table = pa.table({"email": ["a@b.co", "b@b.co"], "custom_fields.Age:number": [41, None]})
@@ -353,7 +353,7 @@ async def test_parquet_and_frames(tmp_path: Path) -> None:
     assert source.fingerprint() is not None
 
     class Frame:
-        """What polars is, as far as we look."""
+        """A data frame with only the Arrow interface, as polars has it."""
 
         def __arrow_c_stream__(self, requested: Any = None) -> Any:
             return table.__arrow_c_stream__(requested)
@@ -367,7 +367,7 @@ async def test_parquet_and_frames(tmp_path: Path) -> None:
         list(read_contacts(broken).open())
 
 
-def test_parquet_values_that_python_cannot_hold_fail_their_rows(tmp_path: Path) -> None:
+def test_unsupported_parquet_values_fail_only_their_rows(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     bad_text = pa.Array.from_buffers(

@@ -1,4 +1,4 @@
-"""The rules of cells: what they take, what they make of it, what they refuse."""
+"""The rules of cells: accepted values, conversions and rejected values."""
 
 from __future__ import annotations
 
@@ -91,14 +91,14 @@ REFUSED: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "cell", "value"), ACCEPTED)
-def test_accepted(kind: str, cell: Any, value: Any) -> None:
+def test_field_rules_accept_and_normalize_values(kind: str, cell: Any, value: Any) -> None:
     made = field(kind, cell)
     assert made == value
     assert type(made) is type(value)
 
 
 @pytest.mark.parametrize(("kind", "cell"), REFUSED)
-def test_refused_with_words(kind: str, cell: Any) -> None:
+def test_field_rules_reject_invalid_values_in_one_line(kind: str, cell: Any) -> None:
     with pytest.raises(ValueError, match=r"\w") as refusal:
         field(kind, cell)
     assert "\n" not in str(refusal.value)
@@ -128,7 +128,7 @@ CUSTOM: list[tuple[str | None, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "cell", "value"), CUSTOM)
-def test_custom_values(kind: str | None, cell: Any, value: Any) -> None:
+def test_custom_rules_accept_and_convert_values(kind: str | None, cell: Any, value: Any) -> None:
     made = custom(kind, cell)
     assert made == value
     assert type(made) is type(value)
@@ -144,13 +144,13 @@ def test_custom_values(kind: str | None, cell: Any, value: Any) -> None:
         (None, math.inf), (None, {"a": 1}), ("url", "x"), ("email", "x"),
     ],
 )  # fmt: skip
-def test_custom_values_refused(kind: str | None, cell: Any) -> None:
+def test_custom_rules_reject_invalid_values(kind: str | None, cell: Any) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         custom(kind, cell)
 
 
 @given(st.text(), st.sampled_from(["email", "phone", "url", "language", "country", "bool", "text", "object"]))
-def test_a_rule_returns_or_raises_value_error(cell: str, kind: str) -> None:
+def test_field_rules_raise_only_value_error(cell: str, kind: str) -> None:
     with contextlib.suppress(ValueError):
         field(kind, cell)
 
@@ -159,14 +159,14 @@ def test_a_rule_returns_or_raises_value_error(cell: str, kind: str) -> None:
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers()), st.binary()),
     st.sampled_from(CUSTOM_TYPES),
 )
-def test_a_custom_rule_returns_or_raises_value_error(cell: Any, kind: str) -> None:
+def test_custom_rules_raise_only_value_error(cell: Any, kind: str) -> None:
     with contextlib.suppress(ValueError):
         custom(kind, cell)
 
 
 @given(st.emails() | st.text(max_size=40))
-def test_an_accepted_email_is_an_identifier(cell: str) -> None:
-    """What the sync lets through must not be refused later, when the request is made."""
+def test_accepted_email_is_a_valid_identifier(cell: str) -> None:
+    """A value that the sync accepts must not be rejected later, when the request is built."""
     try:
         address = field("email", cell)
     except ValueError:
@@ -175,7 +175,7 @@ def test_an_accepted_email_is_an_identifier(cell: str) -> None:
 
 
 @given(st.from_regex(r"[+ 0-9().\-]{1,20}", fullmatch=True))
-def test_an_accepted_phone_is_an_identifier(cell: str) -> None:
+def test_accepted_phone_is_a_valid_identifier(cell: str) -> None:
     try:
         number = field("phone", cell)
     except ValueError:
@@ -196,10 +196,10 @@ def test_national_numbers_need_a_region() -> None:
         phone_rule("XX")
 
 
-def test_folding() -> None:
+def test_fold_email_ignores_case_and_normalization() -> None:
     assert fold_email("Ann@Example.COM") == fold_email("ann@example.com")
     assert fold_email("Zoe\u0308@example.com") == fold_email("zo\u00eb@example.com")
-    assert fold_email("strasse@example.com") != fold_email("stra\u00dfe@example.com"), "two mailboxes"
+    assert fold_email("strasse@example.com") != fold_email("stra\u00dfe@example.com"), "they are two mailboxes"
 
 
 PHONES: list[tuple[str, str, str | None]] = [
@@ -223,7 +223,7 @@ PHONES: list[tuple[str, str, str | None]] = [
 
 
 @pytest.mark.parametrize(("cell", "number", "change"), PHONES)
-def test_spellings_of_phones_and_what_is_said_of_them(cell: str, number: str, change: str | None) -> None:
+def test_phone_rule_normalizes_spellings_and_describes_the_change(cell: str, number: str, change: str | None) -> None:
     made = phone_rule()(cell)
     assert plain(made) == number
     if change is None:
@@ -262,7 +262,7 @@ def test_spellings_of_phones_and_what_is_said_of_them(cell: str, number: str, ch
         ("+60 12", "not a phone number"),
     ],
 )
-def test_phones_refused_with_the_remedy(cell: str, words: str) -> None:
+def test_phone_rule_rejects_values_with_a_remedy(cell: str, words: str) -> None:
     with pytest.raises(CellError, match=words) as refusal:
         phone_rule()(cell)
     assert "\n" not in str(refusal.value)
@@ -270,25 +270,25 @@ def test_phones_refused_with_the_remedy(cell: str, words: str) -> None:
         phone_rule("MY")(cell)
 
 
-def test_a_number_of_a_workbook_is_no_phone_without_a_region() -> None:
+def test_numeric_phone_cell_needs_a_region() -> None:
     with pytest.raises(CellError, match=r"lost a leading \+ or 0; format the column as text"):
         phone_rule()(60123456789)
     assert plain(phone_rule("MY")(123456789)) == "+60123456789"
 
 
-def test_extensions_are_dropped_where_that_is_asked_for() -> None:
+def test_drop_extensions_removes_the_extension() -> None:
     made = phone_rule(drop_extensions=True)("+60 12-345 6789 ext 42")
     assert plain(made) == "+60123456789"
     assert made.change == "the extension dropped"
 
 
 @given(st.integers(1, 999), st.text("0123456789", min_size=4, max_size=12))
-def test_possible_numbers_are_the_ones_of_phonenumbers(code: int, rest: str) -> None:
-    """The quick check of `phones` never differs from parsing the number."""
+def test_phone_rule_agrees_with_phonenumbers(code: int, rest: str) -> None:
+    """The fast check of `phones` gives the same result as parsing the number."""
     import phonenumbers
 
     number = f"+{code}{rest}"
-    assume(8 <= len(number) <= 16)  # E.164, which the rule demands before
+    assume(8 <= len(number) <= 16)  # the length of E.164, which the rule checks first
     try:
         parsed = phonenumbers.parse(number, None)
         expected = (
@@ -324,7 +324,7 @@ EMAILS: list[tuple[str, str, str | None]] = [
 
 
 @pytest.mark.parametrize(("cell", "address", "change"), EMAILS)
-def test_spellings_of_addresses_and_what_is_said_of_them(cell: str, address: str, change: str | None) -> None:
+def test_email_rule_normalizes_spellings_and_describes_the_change(cell: str, address: str, change: str | None) -> None:
     made = RULES.of_field("email")(cell)
     assert plain(made) == address
     if change is None:
@@ -350,7 +350,7 @@ def test_spellings_of_addresses_and_what_is_said_of_them(cell: str, address: str
         ("\u202eann@x\u202emoc.com", r"U\+202E"),
     ],
 )
-def test_addresses_refused_with_the_remedy(cell: str, words: str) -> None:
+def test_email_rule_rejects_values_with_a_remedy(cell: str, words: str) -> None:
     with pytest.raises(CellError, match=words) as refusal:
         field("email", cell)
     assert "\n" not in str(refusal.value)
@@ -366,12 +366,12 @@ NAMES: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("cell", "made"), NAMES)
-def test_invisible_characters_in_names(cell: str, made: str) -> None:
+def test_name_rule_removes_outer_invisible_characters(cell: str, made: str) -> None:
     assert field("name", cell) == made
 
 
 @pytest.mark.parametrize(("cell", "words"), [("An\u00adn", "SOFT HYPHEN"), ("Ann\nBob", "probably not closed")])
-def test_names_refused(cell: str, words: str) -> None:
+def test_name_rule_rejects_soft_hyphens_and_line_breaks(cell: str, words: str) -> None:
     with pytest.raises(CellError, match=words):
         field("name", cell)
 
@@ -389,7 +389,7 @@ DATES: list[tuple[Any, str | None, str]] = [
 
 
 @pytest.mark.parametrize(("cell", "date_format", "made"), DATES)
-def test_dates(cell: Any, date_format: str | None, made: str) -> None:
+def test_date_rule_reads_iso_dates_and_the_given_format(cell: Any, date_format: str | None, made: str) -> None:
     assert plain(Rules(date_format=date_format).of_custom("date")(cell)) == made
 
 
@@ -413,24 +413,24 @@ def test_dates(cell: Any, date_format: str | None, made: str) -> None:
         ("soon", "see --date-format"),
     ],
 )
-def test_dates_refused_with_the_remedy(cell: Any, words: str) -> None:
+def test_date_rule_rejects_values_with_a_remedy(cell: Any, words: str) -> None:
     with pytest.raises(CellError) as refusal:
         custom("date", cell)
     assert words in str(refusal.value)
 
 
-def test_a_time_of_day_is_never_dropped() -> None:
+def test_date_rule_rejects_a_time_of_day() -> None:
     with pytest.raises(CellError, match="has a time of day"):
         Rules(date_format="%d/%m/%Y %H:%M").day("04/03/2025 10:30")
 
 
 @pytest.mark.parametrize("bad", ["%d/%m", "%Q", "nonsense", "%d/%m/%Y%", 5])
-def test_a_date_format_has_to_name_a_day(bad: Any) -> None:
+def test_date_format_must_have_year_month_and_day(bad: Any) -> None:
     with pytest.raises(MappingError, match="date format"):
         Rules(date_format=bad)
 
 
-def test_words_of_checkboxes() -> None:
+def test_checkbox_rule_accepts_custom_words() -> None:
     rules = Rules(true=["ja", "x", "✓"], false=["nein"])
     assert [rules.checkbox(cell) for cell in ("Ja", "✓", "X", "nein", "no", 1.0, 0)] == [
         True, True, True, False, False, True, False,
@@ -442,7 +442,7 @@ def test_words_of_checkboxes() -> None:
 
 
 @given(st.one_of(st.text(), st.emails(), st.from_regex(r"[+0-9 ()/.x-]{5,20}", fullmatch=True)))
-def test_a_string_is_never_changed_unsaid(cell: str) -> None:
+def test_changed_strings_are_always_reported(cell: str) -> None:
     for kind in ("email", "phone", "text", "name", "language", "country", "url"):
         with contextlib.suppress(ValueError):
             made = RULES.of_field(kind)(cell)

@@ -1,4 +1,4 @@
-"""Workbooks: typed cells, sheets, titles, and what Excel does to numbers."""
+"""Workbooks: typed cells, sheets, title rows, and numbers that Excel has changed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def save(path: Path, **sheets: list[list[Any]]) -> Path:
     return path
 
 
-def test_cells_keep_their_types(tmp_path: Path) -> None:
+def test_workbook_cells_keep_their_types(tmp_path: Path) -> None:
     header = [
         "email", "first_name", "custom_fields.Born:date", "custom_fields.At:time", "custom_fields.VIP:checkbox",
         "custom_fields.Seats:number", "custom_fields.Share:number", "custom_fields.Zip",
@@ -39,7 +39,7 @@ def test_cells_keep_their_types(tmp_path: Path) -> None:
     path = save(tmp_path / "a.xlsx", People=[header, row, [], ["b@b.co", "Bob", datetime(2025, 3, 4)]])  # noqa: DTZ001
     source = read_contacts(path)
     rows = list(source.open())
-    assert [line for line, _ in rows] == [2, 4], "the row's number in the sheet"
+    assert [line for line, _ in rows] == [2, 4], "row numbers of the sheet"
     assert source.columns is not None
     mapped = MAPPER.plan(source.columns).read(rows[0][1])  # type: ignore[arg-type]
     assert isinstance(mapped, Mapped)
@@ -55,13 +55,13 @@ def test_cells_keep_their_types(tmp_path: Path) -> None:
     assert str(preview.found) == "WORKBOOK, sheet 'People'"
 
 
-def test_a_phone_that_became_a_number_is_said(tmp_path: Path) -> None:
+def test_phone_stored_as_a_number_is_a_problem(tmp_path: Path) -> None:
     path = save(tmp_path / "a.xlsx", People=[["email", "first_name", "phone"], ["a@b.co", "A", 60123456789]])
     [problem] = inspect(read_contacts(path), MAPPER).problems
     assert "'60123456789' is a number, which has lost a leading + or 0" in problem.message
 
 
-def test_the_sheet_is_chosen(tmp_path: Path) -> None:
+def test_workbook_with_several_sheets_needs_a_sheet(tmp_path: Path) -> None:
     rows = [["email"], ["a@b.co"]]
     two = save(tmp_path / "two.xlsx", People=rows, Others=rows)
     with pytest.raises(SourceError, match=r"several sheets; choose one: --sheet 'People' or --sheet 'Others'"):
@@ -70,12 +70,12 @@ def test_the_sheet_is_chosen(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"no sheet 'Nope'; there are 'People', 'Others'"):
         list(read_contacts(two, sheet="Nope"))
     one = save(tmp_path / "one.xlsx", Notes=[], People=rows)
-    assert list(read_contacts(one)) == [{"email": "a@b.co"}], "an empty sheet is no choice"
+    assert list(read_contacts(one)) == [{"email": "a@b.co"}], "empty sheets are ignored"
     with pytest.raises(SourceError, match="is empty"):
         list(read_contacts(save(tmp_path / "none.xlsx", Notes=[])))
 
 
-def test_titles_and_cells_beyond_the_header(tmp_path: Path) -> None:
+def test_title_rows_and_cells_beyond_the_header_are_reported(tmp_path: Path) -> None:
     rows = [["email", "first_name"], ["a@b.co", "A"], ["b@b.co", "B", "what?"], ["c@b.co"]]
     path = save(tmp_path / "a.xlsx", People=[["Newsletter 2025"], [], *rows])
     with pytest.raises(SourceError, match=r"a title \('Newsletter 2025'\); add --skip-lines 2"):
@@ -87,7 +87,7 @@ def test_titles_and_cells_beyond_the_header(tmp_path: Path) -> None:
     assert found[2] == ["c@b.co", ""]
 
 
-def test_a_workbook_by_any_name_or_stream(tmp_path: Path) -> None:
+def test_workbook_is_recognized_by_content(tmp_path: Path) -> None:
     path = save(tmp_path / "a.xlsx", People=[["email"], ["a@b.co"]])
     disguised = path.rename(tmp_path / "people.csv")
     assert list(read_contacts(disguised)) == [{"email": "a@b.co"}]
@@ -96,7 +96,7 @@ def test_a_workbook_by_any_name_or_stream(tmp_path: Path) -> None:
     stream.close()
 
 
-def test_without_the_extra_the_file_says_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_excel_extra_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "a.xlsx", People=[["email"], ["a@b.co"]])
     real = builtins.__import__
 
@@ -110,11 +110,11 @@ def test_without_the_extra_the_file_says_what_it_is(tmp_path: Path, monkeypatch:
         list(read_contacts(path))
 
 
-def test_what_is_no_workbook(tmp_path: Path) -> None:
+def test_unreadable_workbook_raises_and_text_named_xlsx_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.xls"
     path.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 2_000)
     with pytest.raises(SourceError, match="not readable as a workbook"):
         list(read_contacts(path))
     csv = tmp_path / "b.xlsx"
     csv.write_text("email\na@b.co\n")
-    assert list(read_contacts(csv)) == [{"email": "a@b.co"}], "a table of text is read, whatever it is called"
+    assert list(read_contacts(csv)) == [{"email": "a@b.co"}], "a text table is read under any file name"

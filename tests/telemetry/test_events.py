@@ -1,4 +1,4 @@
-"""What a call tells those who watch it: in order, balanced, without data, and harmless to the call."""
+"""Events of a call: ordered, balanced, without personal data. Subscribers cannot affect the call."""
 
 from __future__ import annotations
 
@@ -37,28 +37,28 @@ async def gateway(sandbox: Sandbox) -> AsyncIterator[AelystGateway]:
 
 
 def record(gateway: AelystGateway | DmChampGateway) -> list[Call | Event]:
-    """Subscribe to everything; return the list that fills."""
-    told: list[Call | Event] = []
+    """Subscribe to all events. Return the list that collects them."""
+    events: list[Call | Event] = []
     gateway.subscribe(
-        told.append,
-        on_call=told.append,
-        on_wait=told.append,
-        on_request=told.append,
-        on_retry=told.append,
-        on_done=told.append,
+        events.append,
+        on_call=events.append,
+        on_wait=events.append,
+        on_request=events.append,
+        on_retry=events.append,
+        on_done=events.append,
     )
-    return told
+    return events
 
 
-def kinds(told: list[Call | Event]) -> list[str]:
-    return [type(event).__name__ for event in told]
+def kinds(events: list[Call | Event]) -> list[str]:
+    return [type(event).__name__ for event in events]
 
 
-async def test_a_call_that_succeeds_is_told_from_begin_to_end(gateway: AelystGateway) -> None:
-    told = record(gateway)
+async def test_successful_call_emits_all_events_in_order(gateway: AelystGateway) -> None:
+    events = record(gateway)
     await gateway.get("email:ann@example.com")
-    assert kinds(told) == ["Call", "Sending", "Exchange", "Done"]
-    call, sending, exchange, done = told
+    assert kinds(events) == ["Call", "Sending", "Exchange", "Done"]
+    call, sending, exchange, done = events
     assert isinstance(call, Call)
     assert (call.provider, call.base_url, call.method, call.endpoint) == (
         "aelyst", gateway.base_url, "GET", "/contact/{identifier}",
@@ -75,37 +75,35 @@ async def test_a_call_that_succeeds_is_told_from_begin_to_end(gateway: AelystGat
     assert exchange.waited == 0.0
 
 
-async def test_repeats_are_told_one_by_one(gateway: AelystGateway, sandbox: Sandbox) -> None:
+async def test_each_retry_emits_its_own_events(gateway: AelystGateway, sandbox: Sandbox) -> None:
     sandbox.fail_next(503, times=2)
-    told = record(gateway)
+    events = record(gateway)
     await gateway.get("email:ann@example.com")
-    assert kinds(told) == ["Call", *["Sending", "Exchange", "Retry"] * 2, "Sending", "Exchange", "Done"]
-    retries = [event for event in told if isinstance(event, Retry)]
+    assert kinds(events) == ["Call", *["Sending", "Exchange", "Retry"] * 2, "Sending", "Exchange", "Done"]
+    retries = [event for event in events if isinstance(event, Retry)]
     assert [(event.error, event.attempt) for event in retries] == [("ServerError", 1), ("ServerError", 2)]
     assert all(0 <= event.delay <= 0.03 for event in retries)
-    assert [event.status for event in told if isinstance(event, Exchange)] == [503, 503, 200]
-    assert [event.attempt for event in told if isinstance(event, Sending)] == [1, 2, 3]
+    assert [event.status for event in events if isinstance(event, Exchange)] == [503, 503, 200]
+    assert [event.attempt for event in events if isinstance(event, Sending)] == [1, 2, 3]
 
 
-async def test_a_call_that_fails_ends_with_the_error_that_the_caller_gets(
-    gateway: AelystGateway, sandbox: Sandbox
-) -> None:
-    told = record(gateway)
+async def test_failed_call_ends_with_the_error_of_the_caller(gateway: AelystGateway, sandbox: Sandbox) -> None:
+    events = record(gateway)
     with pytest.raises(ContactNotFoundError):
         await gateway.get("email:nobody@example.com")
-    assert kinds(told) == ["Call", "Sending", "Exchange", "Done"]
-    done = told[-1]
+    assert kinds(events) == ["Call", "Sending", "Exchange", "Done"]
+    done = events[-1]
     assert isinstance(done, Done)
     assert (done.status, done.error) == (404, "ContactNotFoundError")
     sandbox.fail_next(503, times=9)
     with pytest.raises(ServerError):
         await gateway.with_retry(RetryPolicy(max_attempts=2, base=0.01)).get("email:ann@example.com")
-    assert kinds(told[4:]) == ["Call", "Sending", "Exchange", "Retry", "Sending", "Exchange", "Done"]
+    assert kinds(events[4:]) == ["Call", "Sending", "Exchange", "Retry", "Sending", "Exchange", "Done"]
 
 
-async def test_no_answer_and_a_cancellation_are_told_too(gateway: AelystGateway, sandbox: Sandbox) -> None:
+async def test_timeout_and_cancellation_emit_events(gateway: AelystGateway, sandbox: Sandbox) -> None:
     sandbox.add_fault("latency,seconds:5=100%")
-    told = record(gateway)
+    events = record(gateway)
     async with AelystGateway(
         sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst"), timeout=0.05, retry=RetryPolicy(max_attempts=1)
     ) as impatient:
@@ -123,30 +121,28 @@ async def test_no_answer_and_a_cancellation_are_told_too(gateway: AelystGateway,
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert kinds(told) == ["Call", "Sending", "Exchange", "Done"]
-    exchange, done = told[-2:]
+    assert kinds(events) == ["Call", "Sending", "Exchange", "Done"]
+    exchange, done = events[-2:]
     assert isinstance(exchange, Exchange)
     assert isinstance(done, Done)
     assert (exchange.error, done.error) == ("CancelledError", "CancelledError")
 
 
-async def test_a_wait_for_the_rate_limit_is_told_when_it_is_over(sandbox: Sandbox) -> None:
+async def test_wait_event_follows_a_wait_for_the_rate_limit(sandbox: Sandbox) -> None:
     sandbox.assume(quota="2/s")
     async with AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst"), retry=QUICK) as gateway:
-        told = record(gateway)
+        events = record(gateway)
         for _ in range(4):
             await gateway.get("email:ann@example.com")
-    waits = [event for event in told if isinstance(event, Wait)]
+    waits = [event for event in events if isinstance(event, Wait)]
     assert waits
     assert all(0 < event.waited < 5 for event in waits)
-    # Each wait stands right before the request that it held back.
-    following = [told[position + 1] for position, event in enumerate(told) if isinstance(event, Wait)]
+    # Each wait comes directly before the request that it delayed.
+    following = [events[position + 1] for position, event in enumerate(events) if isinstance(event, Wait)]
     assert [event.waited for event in following if isinstance(event, Sending)] == [event.waited for event in waits]
 
 
-async def test_begins_and_ends_balance_for_who_comes_or_goes_in_the_middle(
-    gateway: AelystGateway, sandbox: Sandbox
-) -> None:
+async def test_subscribers_that_join_or_leave_see_balanced_events(gateway: AelystGateway, sandbox: Sandbox) -> None:
     sandbox.add_fault("latency,seconds:0.05=100%")
     early: list[Any] = []
     late: list[Any] = []
@@ -164,13 +160,13 @@ async def test_begins_and_ends_balance_for_who_comes_or_goes_in_the_middle(
     assert kinds(late) == ["Call", "Exchange", "Done"]
 
 
-async def test_a_view_with_another_retry_policy_has_the_same_watchers(gateway: AelystGateway) -> None:
-    told = record(gateway)
+async def test_with_retry_view_shares_the_subscribers(gateway: AelystGateway) -> None:
+    events = record(gateway)
     await gateway.with_retry(RetryPolicy(max_attempts=1)).get("email:ann@example.com")
-    assert kinds(told) == ["Call", "Sending", "Exchange", "Done"]
+    assert kinds(events) == ["Call", "Sending", "Exchange", "Done"]
 
 
-async def test_all_hooks_of_a_call_share_its_context(gateway: AelystGateway) -> None:
+async def test_hooks_of_a_call_share_its_context(gateway: AelystGateway) -> None:
     current: contextvars.ContextVar[Call | None] = contextvars.ContextVar("current", default=None)
     seen: list[bool] = []
     gateway.subscribe(
@@ -182,46 +178,46 @@ async def test_all_hooks_of_a_call_share_its_context(gateway: AelystGateway) -> 
     assert seen == [True] * 40
 
 
-async def test_two_who_watch_are_nested_like_with_blocks(gateway: AelystGateway) -> None:
-    told: list[str] = []
+async def test_subscribers_are_nested_like_with_blocks(gateway: AelystGateway) -> None:
+    events: list[str] = []
     for name in ("a", "b"):
         gateway.subscribe(
-            lambda _, name=name: told.append(f"-{name}"),  # type: ignore[misc]
-            on_call=lambda _, name=name: told.append(f"({name}"),  # type: ignore[misc]
-            on_request=lambda _, name=name: told.append(f"+{name}"),  # type: ignore[misc]
-            on_done=lambda _, name=name: told.append(f"{name})"),  # type: ignore[misc]
+            lambda _, name=name: events.append(f"-{name}"),  # type: ignore[misc]
+            on_call=lambda _, name=name: events.append(f"({name}"),  # type: ignore[misc]
+            on_request=lambda _, name=name: events.append(f"+{name}"),  # type: ignore[misc]
+            on_done=lambda _, name=name: events.append(f"{name})"),  # type: ignore[misc]
         )
     await gateway.get("email:ann@example.com")
-    assert told == ["(a", "(b", "+a", "+b", "-b", "-a", "b)", "a)"]
+    assert events == ["(a", "(b", "+a", "+b", "-b", "-a", "b)", "a)"]
 
 
-async def test_a_hook_that_raises_is_logged_by_name_and_hurts_nobody(
+async def test_failing_hook_is_logged_and_does_not_affect_the_call(
     gateway: AelystGateway, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(_: object) -> None:
         raise RuntimeError("ann@example.com")
 
     gateway.subscribe(broken, on_call=broken, on_request=broken, on_done=broken)
-    told = record(gateway)
+    events = record(gateway)
     with pytest.raises(ContactNotFoundError) as failure:
         await gateway.get("email:nobody@example.com")
     assert failure.value.__context__ is None
-    assert kinds(told) == ["Call", "Sending", "Exchange", "Done"]
+    assert kinds(events) == ["Call", "Sending", "Exchange", "Done"]
     assert caplog.text.count("raised RuntimeError") == 4
     assert "ann@example.com" not in caplog.text
 
 
-async def test_no_event_holds_a_contact_a_query_or_a_credential(sandbox: Sandbox) -> None:
+async def test_events_contain_no_personal_data_and_no_credential(sandbox: Sandbox) -> None:
     sandbox.add_contact("dmchamp", {"phoneNumber": "+60123456789"})
     async with (
         AelystGateway(sandbox.token("aelyst"), base_url=sandbox.base_url("aelyst"), settle=0) as one,
         DmChampGateway(sandbox.token("dmchamp"), base_url=sandbox.base_url("dmchamp"), settle=0) as two,
     ):
-        told = [record(one), record(two)]
+        events = [record(one), record(two)]
         await one.upsert("email:zoe@example.com", AelystFields(first_name="Zoe", phone="+60987654321"))
         await two.get("phone:+60123456789")
-    everything = repr([attrs.asdict(event) for events in told for event in events])
-    assert [len(events) for events in told] == [4, 4]
+    everything = repr([attrs.asdict(event) for events in events for event in events])
+    assert [len(events) for events in events] == [4, 4]
     for secret in (
         sandbox.token("aelyst"),
         sandbox.token("dmchamp"),
@@ -234,11 +230,11 @@ async def test_no_event_holds_a_contact_a_query_or_a_credential(sandbox: Sandbox
         assert secret not in everything
 
 
-async def test_with_nobody_listening_no_event_is_made(
+async def test_no_event_is_created_without_subscribers(
     gateway: AelystGateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def forbidden(*_: object, **__: object) -> None:
-        raise AssertionError("an event was made for nobody")
+        raise AssertionError("an event was created without a subscriber")
 
     for name in ("Watch", "Call"):
         monkeypatch.setattr(f"aelyst_async.transport.transport.{name}", forbidden)

@@ -1,4 +1,4 @@
-"""Spans and metrics, read back from OpenTelemetry's in-memory exporters."""
+"""Spans and metrics, read from OpenTelemetry's in-memory exporters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QUICK = RetryPolicy(base=0.01, cap=0.02)
 
 @attrs.frozen
 class Telemetry:
-    """Providers of a test's own, and what they have got."""
+    """The providers of one test, with the exported spans and metrics."""
 
     tracer_provider: TracerProvider
     meter_provider: MeterProvider
@@ -43,7 +43,7 @@ class Telemetry:
     reader: InMemoryMetricReader
 
     def spans(self) -> list[ReadableSpan]:
-        """Return the finished spans in the order of their beginning."""
+        """Return the finished spans, ordered by start time."""
         return sorted(self.exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
 
     def points(self, name: str) -> list[Any]:
@@ -100,7 +100,7 @@ def watch(gateway: Any, telemetry: Telemetry) -> Any:
     return instrument(gateway, tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
 
 
-async def test_a_call_is_a_span_and_each_attempt_a_child_by_the_conventions(
+async def test_call_is_a_span_with_a_child_span_per_attempt(
     gateway: AelystGateway, sandbox: Sandbox, telemetry: Telemetry
 ) -> None:
     sandbox.fail_next(503)
@@ -137,7 +137,7 @@ async def test_a_call_is_a_span_and_each_attempt_a_child_by_the_conventions(
     assert call.start_time <= first.start_time <= first.end_time <= second.start_time <= call.end_time  # type: ignore[operator]
 
 
-async def test_errors_mark_the_span_of_the_call_with_the_class_that_the_caller_gets(
+async def test_call_span_has_the_error_class_of_the_caller(
     gateway: AelystGateway, sandbox: Sandbox, telemetry: Telemetry
 ) -> None:
     with pytest.raises(ContactNotFoundError):
@@ -167,7 +167,7 @@ async def test_errors_mark_the_span_of_the_call_with_the_class_that_the_caller_g
     assert [(span.attributes or {})["error.type"] for span in telemetry.spans()] == ["CancelledError"] * 2
 
 
-async def test_an_error_hidden_in_a_200_fails_the_call_not_the_attempt(sandbox: Sandbox, telemetry: Telemetry) -> None:
+async def test_error_in_a_200_response_marks_only_the_call_span(sandbox: Sandbox, telemetry: Telemetry) -> None:
     async with CallabGateway(sandbox.token("callab"), base_url=sandbox.base_url("callab")) as gateway:
         watch(gateway, telemetry)
         with pytest.raises(ContactNotFoundError):
@@ -177,9 +177,7 @@ async def test_an_error_hidden_in_a_200_fails_the_call_not_the_attempt(sandbox: 
     assert (call.attributes or {})["error.type"] == "ContactNotFoundError"
 
 
-async def test_spans_hang_under_the_callers_and_leave_nothing_behind(
-    gateway: AelystGateway, telemetry: Telemetry
-) -> None:
+async def test_call_spans_are_children_of_the_callers_span(gateway: AelystGateway, telemetry: Telemetry) -> None:
     tracer = telemetry.tracer_provider.get_tracer("test")
 
     async def one(name: str) -> None:
@@ -196,7 +194,7 @@ async def test_spans_hang_under_the_callers_and_leave_nothing_behind(
     assert not trace.get_current_span().get_span_context().is_valid
 
 
-async def test_other_instrumentations_are_silent_during_an_attempt_only(
+async def test_other_instrumentations_are_suppressed_during_attempts_only(
     gateway: AelystGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[object] = []
@@ -211,7 +209,9 @@ async def test_other_instrumentations_are_silent_during_an_attempt_only(
     assert seen == [None, True, None]
 
 
-async def test_metrics_are_read_back(gateway: AelystGateway, sandbox: Sandbox, telemetry: Telemetry) -> None:
+async def test_metrics_have_the_documented_values_and_attributes(
+    gateway: AelystGateway, sandbox: Sandbox, telemetry: Telemetry
+) -> None:
     sandbox.assume(quota="100/s")
     sandbox.fail_next(503)
     for _ in range(3):
@@ -253,7 +253,7 @@ async def test_metrics_are_read_back(gateway: AelystGateway, sandbox: Sandbox, t
     }  # fmt: skip
 
 
-async def test_the_queue_of_the_limiter_shows_while_it_stands(
+async def test_limiter_waiting_metric_follows_the_queue(
     gateway: AelystGateway, sandbox: Sandbox, telemetry: Telemetry
 ) -> None:
     sandbox.assume(quota="2/m")
@@ -268,7 +268,9 @@ async def test_the_queue_of_the_limiter_shows_while_it_stands(
     assert waiting.value == 0
 
 
-async def test_no_span_and_no_metric_holds_a_contact_or_a_credential(sandbox: Sandbox, telemetry: Telemetry) -> None:
+async def test_spans_and_metrics_contain_no_personal_data_and_no_credential(
+    sandbox: Sandbox, telemetry: Telemetry
+) -> None:
     sandbox.assume(quota="50/s", quota_scope="path")
     sandbox.add_contact("dmchamp", {"phoneNumber": "+60123456789"})
     async with (
@@ -303,7 +305,7 @@ async def test_no_span_and_no_metric_holds_a_contact_or_a_credential(sandbox: Sa
         assert secret not in everything
 
 
-async def test_jobs_are_measured(telemetry: Telemetry) -> None:
+async def test_instrument_jobs_reports_job_metrics(telemetry: Telemetry) -> None:
     gate = asyncio.Event()
 
     async def hold() -> None:
@@ -337,7 +339,7 @@ async def test_jobs_are_measured(telemetry: Telemetry) -> None:
     assert not value("aelyst.jobs.waiting")
 
 
-async def test_stopping_ends_it_and_doubles_are_not_made(
+async def test_shared_limiter_is_measured_once_until_the_last_stop(
     sandbox: Sandbox, telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     limiter = RateLimiter()
@@ -348,17 +350,17 @@ async def test_stopping_ends_it_and_doubles_are_not_made(
     ):
         stops = [watch(gateway, telemetry) for gateway in (one, two)]
         await one.get("email:ann@example.com")
-        assert len(telemetry.points("aelyst.limiter.limit")) == 1, "one limiter, shared by both"
+        assert len(telemetry.points("aelyst.limiter.limit")) == 1, "both gateways share one limiter"
         stops[0]()
         await one.get("email:ann@example.com")
         assert len(telemetry.spans()) == 2
-        assert len(telemetry.points("aelyst.limiter.limit")) == 1, "the other one still uses it"
+        assert len(telemetry.points("aelyst.limiter.limit")) == 1, "the other gateway still uses it"
         stops[1]()
         assert not telemetry.points("aelyst.limiter.limit")
-    assert not caplog.records, "OpenTelemetry warns of instruments that are made twice"
+    assert not caplog.records, "OpenTelemetry warns about duplicate instruments"
 
 
-async def test_reading_metrics_from_another_thread_while_buckets_come_and_go(
+async def test_metrics_can_be_read_in_another_thread_while_buckets_change(
     gateway: AelystGateway, sandbox: Sandbox, telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     stop = threading.Event()
@@ -381,10 +383,10 @@ async def test_reading_metrics_from_another_thread_while_buckets_come_and_go(
         stop.set()
         await asyncio.get_running_loop().run_in_executor(None, thread.join)
     assert reads
-    assert not caplog.records, "the SDK logs what a callback raises"
+    assert not caplog.records, "the SDK logs exceptions of callbacks"
 
 
-async def test_the_fastapi_gateways_are_instrumented_where_opentelemetry_is_installed(
+async def test_fastapi_gateways_are_instrumented_automatically(
     sandbox: Sandbox, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trace, "get_tracer", lambda *_: telemetry.tracer_provider.get_tracer("t"))
@@ -399,7 +401,7 @@ async def test_the_fastapi_gateways_are_instrumented_where_opentelemetry_is_inst
                 telemetry.exporter.clear()
 
 
-async def test_the_queue_of_an_app_is_measured_where_opentelemetry_is_installed(
+async def test_fastapi_jobs_are_instrumented_automatically(
     telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", lambda: telemetry.meter_provider)
@@ -410,7 +412,7 @@ async def test_the_queue_of_an_app_is_measured_where_opentelemetry_is_installed(
         assert not telemetry.points("aelyst.jobs.waiting")
 
 
-def test_without_opentelemetry_it_says_what_to_install_and_nothing_else_needs_it(tmp_path: Path) -> None:
+def test_instrument_without_opentelemetry_names_the_extra(tmp_path: Path) -> None:
     code = """
 import asyncio, sys
 class Blocked:
@@ -438,18 +440,18 @@ assert not [name for name in sys.modules if name.startswith("opentelemetry")]
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_importing_the_module_does_not_import_opentelemetry() -> None:
+def test_importing_telemetry_does_not_import_opentelemetry() -> None:
     code = "import sys, aelyst_async.telemetry; assert not [n for n in sys.modules if n.startswith('opentelemetry')]"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     assert available()
 
 
-def test_a_name_that_is_not_a_gateway_is_a_clear_error() -> None:
+def test_instrument_rejects_objects_that_are_no_gateway() -> None:
     with pytest.raises(ConfigurationError, match="HttpGateway"):
         instrument(object())  # type: ignore[arg-type]
 
 
-async def test_an_opentelemetry_without_bucket_advice_is_used_all_the_same(
+async def test_instrument_works_with_opentelemetry_before_1_30(
     sandbox: Sandbox, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modern = Meter.create_histogram

@@ -1,4 +1,4 @@
-"""What the transport's tests share: gateways on loopback servers, closed at the end of the test."""
+"""Fixtures of the transport tests: gateways for loopback servers, closed at the end of the test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ONCE = RetryPolicy(max_attempts=1)
 
 @pytest_asyncio.fixture
 async def aelyst() -> AsyncIterator[Opener]:
-    """Return a function that makes an Aelyst gateway for a URL, with quick repeats and no limit of its own."""
+    """Return a function that makes an Aelyst gateway for a URL, with fast retries and no rate limit."""
     async with AsyncExitStack() as stack:
 
         def make(url: str, token: str = "token-1", **settings: Any) -> AelystGateway:

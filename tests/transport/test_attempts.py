@@ -1,4 +1,4 @@
-"""Attempts are counted exactly: what the server saw is what the error says, whatever breaks and whenever."""
+"""Attempts: the error counts exactly the requests that the server received, for every kind of failure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GOOD = {
 
 HALF = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"id": 1'
 
-# What breaks, and the error that says so.
+# The failure, and the error that reports it.
 BREAKS: dict[str, tuple[Answer, type[ContactsError]]] = {
     "reset before headers": (reset, TransportError),
     "closed before headers": (stop, TransportError),
@@ -57,7 +57,7 @@ BREAKS: dict[str, tuple[Answer, type[ContactsError]]] = {
 
 @pytest.mark.parametrize("method", CALLS)
 @pytest.mark.parametrize("fault", BREAKS)
-async def test_a_break_is_repeated_only_where_that_is_safe(aelyst: Opener, method: str, fault: str) -> None:
+async def test_broken_connection_is_retried_only_if_idempotent(aelyst: Opener, method: str, fault: str) -> None:
     answer, kind = BREAKS[fault]
     async with RawServer(answer) as server:
         with pytest.raises(kind) as caught:
@@ -74,7 +74,7 @@ async def test_a_break_is_repeated_only_where_that_is_safe(aelyst: Opener, metho
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 @pytest.mark.parametrize("fault", BREAKS)
-async def test_a_break_that_passes_is_not_noticed(aelyst: Opener, method: str, fault: str) -> None:
+async def test_call_succeeds_after_one_broken_connection(aelyst: Opener, method: str, fault: str) -> None:
     async with RawServer(BREAKS[fault][0], GOOD[method]) as server:
         await CALLS[method](aelyst(server.url))
     assert len(server.requests) == 2
@@ -82,8 +82,8 @@ async def test_a_break_that_passes_is_not_noticed(aelyst: Opener, method: str, f
 
 @pytest.mark.parametrize("borrowed", [False, True], ids=["own", "borrowed"])
 @pytest.mark.parametrize("method", CALLS)
-async def test_a_pooled_connection_that_drops_costs_one_attempt(aelyst: Opener, method: str, borrowed: bool) -> None:
-    """aiohttp itself repeats GET and PUT on a dropped pooled connection: then the server sees more than we count."""
+async def test_dropped_pooled_connection_counts_as_one_attempt(aelyst: Opener, method: str, borrowed: bool) -> None:
+    """aiohttp retries GET and PUT on a dropped pooled connection: the server would see more requests than we count."""
     async with RawServer(GOOD[method], stop) as server, aiohttp.ClientSession() as session:
         gateway = aelyst(server.url, session=session if borrowed else None, retry=ONCE)
         await CALLS[method](gateway)
@@ -94,8 +94,8 @@ async def test_a_pooled_connection_that_drops_costs_one_attempt(aelyst: Opener, 
         assert caught.value.attempts == 1
 
 
-async def test_a_borrowed_session_keeps_its_own_ways(aelyst: Opener) -> None:
-    """The switch-off holds for our requests only: the lender's GET on a dropped connection is still repeated."""
+async def test_borrowed_session_still_retries_its_own_requests(aelyst: Opener) -> None:
+    """aiohttp's own retry is disabled for our requests only: the session owner's GET is still retried."""
     async with RawServer(GOOD["GET"], stop, GOOD["GET"]) as server, aiohttp.ClientSession() as session:
         await CALLS["GET"](aelyst(server.url, session=session, retry=ONCE))
         async with session.get(server.url + "/own") as answer:
@@ -104,7 +104,7 @@ async def test_a_borrowed_session_keeps_its_own_ways(aelyst: Opener) -> None:
 
 
 @pytest.mark.parametrize("method", CALLS)
-async def test_no_connection_is_always_repeated(aelyst: Opener, method: str) -> None:
+async def test_failed_connection_is_retried_for_every_method(aelyst: Opener, method: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -115,8 +115,8 @@ async def test_no_connection_is_always_repeated(aelyst: Opener, method: str) -> 
 
 
 @pytest.mark.parametrize("method", CALLS)
-async def test_no_answer_to_connecting_is_not_taken_for_a_lost_answer(aelyst: Opener, method: str) -> None:
-    """A listener whose queue is full swallows connections; the total time-out is as short as the one to connect."""
+async def test_connect_timeout_is_not_reported_as_perhaps_applied(aelyst: Opener, method: str) -> None:
+    """A listener with a full queue drops connections. The total timeout is as short as the connect timeout."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -142,7 +142,7 @@ async def test_no_answer_to_connecting_is_not_taken_for_a_lost_answer(aelyst: Op
     [hang, raw(HALF, *[b" "] * 100, pause=0.1), raw(*[b"H", b"T"] * 50, pause=0.1)],
     ids=["no answer", "slow body", "slow headers"],
 )
-async def test_time_out(aelyst: Opener, method: str, slow: Answer) -> None:
+async def test_timeout_is_retried_only_for_idempotent_methods(aelyst: Opener, method: str, slow: Answer) -> None:
     async with RawServer(slow) as server:
         with pytest.raises((errors.RequestTimeoutError, TransportError)) as caught:
             await CALLS[method](aelyst(server.url, timeout=0.5, retry=TWICE))
@@ -153,7 +153,7 @@ async def test_time_out(aelyst: Opener, method: str, slow: Answer) -> None:
 
 
 @pytest.mark.parametrize("method", CALLS)
-async def test_time_out_while_reading_from_the_socket(aelyst: Opener, method: str) -> None:
+async def test_socket_read_timeout_raises_request_timeout_error(aelyst: Opener, method: str) -> None:
     timeout = aiohttp.ClientTimeout(total=None, sock_read=0.1)
     async with RawServer(hang) as server:
         with pytest.raises(errors.RequestTimeoutError) as caught:
@@ -161,7 +161,7 @@ async def test_time_out_while_reading_from_the_socket(aelyst: Opener, method: st
     assert caught.value.may_have_been_applied is (method != "GET")
 
 
-async def test_the_deadline_ends_a_call_in_the_middle_of_an_attempt(aelyst: Opener) -> None:
+async def test_retry_total_ends_a_call_during_an_attempt(aelyst: Opener) -> None:
     policy = RetryPolicy(max_attempts=1_000, total=1.0, base=0.001, cap=0.001)
     async with RawServer(reset, reset, hang) as server:
         started = asyncio.get_running_loop().time()
@@ -171,8 +171,8 @@ async def test_the_deadline_ends_a_call_in_the_middle_of_an_attempt(aelyst: Open
     assert caught.value.attempts == len(server.requests) == 3
 
 
-async def test_a_refusal_whose_body_breaks_off_is_still_a_refusal(aelyst: Opener) -> None:
-    """The server said 429: the create was surely not carried out, so it is repeated."""
+async def test_create_is_retried_after_429_with_a_truncated_body(aelyst: Opener) -> None:
+    """A 429 means that the create was not carried out, so it is safe to retry."""
     cut = HALF.replace(b"200 OK", b"429 Too Many Requests")
     async with RawServer(raw(cut), GOOD["POST"]) as server:
         receipt = await CALLS["POST"](aelyst(server.url))
@@ -180,7 +180,7 @@ async def test_a_refusal_whose_body_breaks_off_is_still_a_refusal(aelyst: Opener
     assert len(server.requests) == 2
 
 
-async def test_requests_at_a_time_are_bounded(aelyst: Opener) -> None:
+async def test_gateway_sends_at_most_100_concurrent_requests(aelyst: Opener) -> None:
     async def slow(connection: Any, seen: Any) -> bool:
         await asyncio.sleep(0.02)
         return await GOOD["GET"](connection, seen)
@@ -195,12 +195,12 @@ async def test_requests_at_a_time_are_bounded(aelyst: Opener) -> None:
 
 @pytest.mark.parametrize("fault", [*BREAKS, "400", "200, nonsense"])
 @pytest.mark.parametrize("method", CALLS)
-async def test_an_error_knows_whom_it_is_about_and_does_not_tell(aelyst: Opener, method: str, fault: str) -> None:
-    who = "email:ann.o@example.com"
+async def test_error_has_the_identifier_but_str_and_repr_mask_it(aelyst: Opener, method: str, fault: str) -> None:
+    identifier = "email:ann.o@example.com"
     calls: dict[str, Callable[[AelystGateway], Awaitable[Any]]] = {
-        "GET": lambda gateway: gateway.get(who),
-        "PUT": lambda gateway: gateway.update(who, ANN),
-        "POST": lambda gateway: gateway.create(ANN, identifier=who),
+        "GET": lambda gateway: gateway.get(identifier),
+        "PUT": lambda gateway: gateway.update(identifier, ANN),
+        "POST": lambda gateway: gateway.create(ANN, identifier=identifier),
     }
     body = {"code": 400, "message": "there is no ann.o@example.com"}
     answer = {"400": reply(400, body), "200, nonsense": reply(200, json.dumps([body]).encode())}
@@ -208,7 +208,7 @@ async def test_an_error_knows_whom_it_is_about_and_does_not_tell(aelyst: Opener,
         with pytest.raises(ContactsError) as caught:
             await calls[method](aelyst(server.url, retry=ONCE))
     error = cast(Any, caught.value)
-    assert str(error.identifier) == who
+    assert str(error.identifier) == identifier
     assert "ann.o" not in str(error) + repr(error)
     assert "/contact/{identifier}" in str(error)
     assert "ann.o@example.com" in error.url

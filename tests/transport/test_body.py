@@ -1,4 +1,4 @@
-"""Bodies: bounds, packing, and everything that is not the JSON that was asked for."""
+"""Response bodies: size limits, content encodings, and everything that is not the expected JSON."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ GOOD: dict[str, Answer] = {
     "plain": reply(200, CONTACT),
     "identity": reply(200, CONTACT, {"Content-Encoding": "identity"}),
     "gzip": reply(200, gzip.compress(CONTACT), {"Content-Encoding": "gzip"}),
-    "x-gzip, in capitals": reply(200, gzip.compress(CONTACT), {"Content-Encoding": "X-GZIP"}),
+    "x-gzip, upper case": reply(200, gzip.compress(CONTACT), {"Content-Encoding": "X-GZIP"}),
     "gzip in two members": reply(
         200, gzip.compress(CONTACT[:7]) + gzip.compress(CONTACT[7:]), {"Content-Encoding": "gzip"}
     ),
-    "gzip with a tail": reply(200, gzip.compress(CONTACT) + b"\0" * 100_000, {"Content-Encoding": "gzip"}),
-    "deflate, as the RFC has it": reply(200, zlib.compress(CONTACT), {"Content-Encoding": "deflate"}),
-    "deflate, as some servers have it": reply(200, raw_deflate(CONTACT), {"Content-Encoding": "deflate"}),
+    "gzip with padding": reply(200, gzip.compress(CONTACT) + b"\0" * 100_000, {"Content-Encoding": "gzip"}),
+    "deflate, zlib format as in the RFC": reply(200, zlib.compress(CONTACT), {"Content-Encoding": "deflate"}),
+    "deflate, raw as some servers send it": reply(200, raw_deflate(CONTACT), {"Content-Encoding": "deflate"}),
     "chunked": raw(head(200, [("Transfer-Encoding", "chunked")]) + chunked(CONTACT[:3], CONTACT[3:])),
-    "no length, to the end": raw(head(200) + CONTACT),
+    "no length, until the connection closes": raw(head(200) + CONTACT),
     "another content type": reply(200, CONTACT, {"Content-Type": "text/plain"}),
     "no content type": raw(head(200, [("Content-Length", str(len(CONTACT)))]) + CONTACT),
     "UTF-8 with a byte order mark": reply(200, b"\xef\xbb\xbf" + CONTACT),
@@ -60,13 +60,13 @@ GOOD: dict[str, Answer] = {
     "windows-1252, declared": reply(
         200, b'{"id": 1, "firstName": "Ann", "lastName": "\x80"}', {"Content-Type": 'text/json; charset="windows-1252"'}
     ),
-    "UTF-8, declared as something else": reply(200, CONTACT, {"Content-Type": "application/json; charset=rot13"}),
+    "UTF-8, declared as an unknown charset": reply(200, CONTACT, {"Content-Type": "application/json; charset=rot13"}),
     "NaN": reply(200, b'{"id": 1, "firstName": "Ann", "created_at": NaN, "x": -Infinity}'),
     **{
         f"Content-Encoding: {coding}": reply(200, CONTACT, {"Content-Encoding": coding})
         for coding in ("none", "UTF-8", "utf-8, identity", "binary", "8bit", "", ",", "x")
     },
-    "gzip and a word": reply(200, gzip.compress(CONTACT), {"Content-Encoding": "utf-8, gzip"}),
+    "gzip after an unknown coding": reply(200, gzip.compress(CONTACT), {"Content-Encoding": "utf-8, gzip"}),
     "headers of 60 kB": reply(200, CONTACT, {"X-One": "x" * 60_000, "X-Two": "y" * 60_000}),
     "byte by byte": raw(
         head(200, [("Content-Length", str(len(gzip.compress(CONTACT)))), ("Content-Encoding", "gzip")]),
@@ -76,7 +76,7 @@ GOOD: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("how", GOOD)
-async def test_a_good_body_however_it_comes(aelyst: Opener, how: str) -> None:
+async def test_valid_body_is_decoded_in_every_encoding(aelyst: Opener, how: str) -> None:
     async with RawServer(GOOD[how]) as server:
         contact = await aelyst(server.url, retry=ONCE).get("id:1")
     assert (contact.id, contact.first_name) == ("1", "Ann")
@@ -94,7 +94,7 @@ BAD: dict[str, tuple[Answer, str]] = {
     "nested too deeply": (reply(200, b"[" * 200_000 + b"]" * 200_000), "nested too deeply"),
     "another encoding": (reply(200, CONTACT, {"Content-Encoding": "br"}), "Content-Encoding (br)"),
     "two encodings": (reply(200, CONTACT, {"Content-Encoding": "gzip, br"}), "Content-Encoding (an unknown one)"),
-    "not gzip at all": (reply(200, CONTACT, {"Content-Encoding": "gzip"}), "not valid gzip"),
+    "not gzip": (reply(200, CONTACT, {"Content-Encoding": "gzip"}), "not valid gzip"),
     "gzip that ends early": (reply(200, gzip.compress(CONTACT)[:-6], {"Content-Encoding": "gzip"}), "too early"),
     "gzip that ends at once": (reply(200, gzip.compress(CONTACT)[:5], {"Content-Encoding": "gzip"}), "too early"),
     "a wrong checksum": (
@@ -104,7 +104,7 @@ BAD: dict[str, tuple[Answer, str]] = {
 
 
 @pytest.mark.parametrize("how", BAD)
-async def test_a_bad_body_is_a_decode_error_that_shows_it(aelyst: Opener, how: str) -> None:
+async def test_invalid_body_raises_decode_error_with_a_preview(aelyst: Opener, how: str) -> None:
     answer, problem = BAD[how]
     async with RawServer(answer) as server:
         with pytest.raises(errors.ResponseDecodeError) as caught:
@@ -117,7 +117,7 @@ async def test_a_bad_body_is_a_decode_error_that_shows_it(aelyst: Opener, how: s
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 449, 500, 302])
 @pytest.mark.parametrize("how", [how for how in BAD if how != "204"])
-async def test_a_bad_body_does_not_hide_the_status(aelyst: Opener, how: str, status: int) -> None:
+async def test_invalid_body_does_not_hide_the_error_status(aelyst: Opener, how: str, status: int) -> None:
     async def answer(connection: Connection, seen: Seen) -> bool:
         class Patched:
             reader, writer, number = connection.reader, connection.writer, connection.number
@@ -144,7 +144,7 @@ PACKS = [(bytes, "identity"), (gzip.compress, "gzip"), (zlib.compress, "deflate"
 
 
 @pytest.mark.parametrize(("pack", "encoding"), PACKS, ids=["plain", "gzip", "zlib", "deflate"])
-async def test_the_bound_is_exact(aelyst: Opener, pack: Callable[[bytes], bytes], encoding: str) -> None:
+async def test_body_limit_is_exact(aelyst: Opener, pack: Callable[[bytes], bytes], encoding: str) -> None:
     async with RawServer(of_size(pack, encoding, MAX_BODY), of_size(pack, encoding, MAX_BODY + 1)) as server:
         gateway = aelyst(server.url, retry=ONCE)
         assert (await gateway.get("id:1")).id == "1"
@@ -153,8 +153,8 @@ async def test_the_bound_is_exact(aelyst: Opener, pack: Callable[[bytes], bytes]
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, raw_deflate], ids=["gzip", "zlib", "deflate"])
-async def test_a_bomb_is_not_unpacked(aelyst: Opener, pack: Callable[[bytes], bytes]) -> None:
-    """200 MB out of 200 kB; two layers would be a thousand times that."""
+async def test_decompression_bomb_stops_at_the_body_limit(aelyst: Opener, pack: Callable[[bytes], bytes]) -> None:
+    """200 kB decompress to 200 MB; two layers of compression would give a thousand times that."""
     bomb = pack(bytes(200_000_000))
     assert len(bomb) < 250_000
     encoding = "gzip" if pack is gzip.compress else "deflate"
@@ -174,7 +174,7 @@ async def test_a_bomb_is_not_unpacked(aelyst: Opener, pack: Callable[[bytes], by
     [(b"[", ""), (gzip.compress(b"{}"), "gzip"), (raw_deflate(b"{}"), "deflate")],
     ids=["plain", "behind gzip's end", "behind deflate's end"],
 )
-async def test_an_endless_body_is_left(aelyst: Opener, start: bytes, encoding: str) -> None:
+async def test_endless_body_stops_at_the_body_limit(aelyst: Opener, start: bytes, encoding: str) -> None:
     sent = 0
 
     async def endless(connection: Connection, seen: Seen) -> bool:
@@ -191,8 +191,8 @@ async def test_an_endless_body_is_left(aelyst: Opener, start: bytes, encoding: s
     assert sent < 4 * MAX_BODY
 
 
-async def test_a_large_body_of_garbage_does_not_hold_up_the_loop(aelyst: Opener) -> None:
-    """To show it as text, with an escape for each byte, took more than a second."""
+async def test_large_undecodable_error_body_does_not_block_the_loop(aelyst: Opener) -> None:
+    """Decoding the whole body for the message, with an escape per byte, would take more than a second."""
     loop = asyncio.get_running_loop()
     async with RawServer(reply(500, b"\xff" * MAX_BODY)) as server:
         task = asyncio.create_task(aelyst(server.url, retry=ONCE).get("id:1"))
@@ -206,8 +206,8 @@ async def test_a_large_body_of_garbage_does_not_hold_up_the_loop(aelyst: Opener)
     assert longest < 0.5
 
 
-async def held_up(task: asyncio.Future[Any]) -> float:
-    """Return the longest time, in seconds of this process, for which the loop did not run while the task did."""
+async def longest_block(task: asyncio.Future[Any]) -> float:
+    """Return the longest CPU time, in seconds, for which the loop was blocked while the task ran."""
     longest, last = 0.0, time.process_time()
     while not task.done():
         await asyncio.sleep(0)
@@ -227,15 +227,15 @@ COSTLY: dict[str, tuple[bytes, dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("what", COSTLY)
-async def test_a_costly_answer_costs_the_loop_little(aelyst: Opener, what: str) -> None:
+async def test_expensive_body_blocks_the_loop_briefly(aelyst: Opener, what: str) -> None:
     body, headers, problem = COSTLY[what]
     assert len(body) <= MAX_BODY
-    async with RawServer(reply(200, body[:1])) as server:  # whatever is imported late is imported now
+    async with RawServer(reply(200, body[:1])) as server:  # triggers the lazy imports
         with pytest.raises(errors.ResponseDecodeError):
             await aelyst(server.url, retry=ONCE).get("id:1")
     async with RawServer(reply(200, body, headers)) as server:
         task = asyncio.ensure_future(aelyst(server.url, retry=ONCE).get("id:1"))
-        assert await held_up(task) < 0.2
+        assert await longest_block(task) < 0.2
         if problem:
             with pytest.raises(errors.ResponseDecodeError, match=problem):
                 await task
@@ -243,7 +243,7 @@ async def test_a_costly_answer_costs_the_loop_little(aelyst: Opener, what: str) 
             assert (await task).id == "1"
 
 
-async def test_a_body_left_unread_does_not_go_back_to_the_pool(aelyst: Opener) -> None:
+async def test_connection_with_an_unread_body_is_not_reused(aelyst: Opener) -> None:
     async with RawServer(of_size(bytes, "identity", 4 * MAX_BODY), reply(200, CONTACT)) as server:
         gateway = aelyst(server.url, retry=ONCE)
         with pytest.raises(errors.ResponseDecodeError):
@@ -253,7 +253,7 @@ async def test_a_body_left_unread_does_not_go_back_to_the_pool(aelyst: Opener) -
 
 
 @given(st.binary(max_size=300), st.integers(1, 50), st.sampled_from([gzip.compress, zlib.compress, raw_deflate]))
-def test_unpacking_does_not_depend_on_where_the_chunks_end(
+def test_inflate_result_does_not_depend_on_chunk_boundaries(
     data: bytes, size: int, pack: Callable[[bytes], bytes]
 ) -> None:
     packed = pack(data)
@@ -264,7 +264,7 @@ def test_unpacking_does_not_depend_on_where_the_chunks_end(
 
 
 @given(st.binary(max_size=300), st.integers(1, 20), st.sampled_from([gzip.compress, zlib.compress, raw_deflate]))
-def test_unpacking_in_steps(data: bytes, room: int, pack: Callable[[bytes], bytes]) -> None:
+def test_inflate_continues_from_pending_input(data: bytes, room: int, pack: Callable[[bytes], bytes]) -> None:
     unpacker = _Inflate()
     out, pending = b"", pack(data * 50)
     while True:
@@ -277,7 +277,7 @@ def test_unpacking_in_steps(data: bytes, room: int, pack: Callable[[bytes], byte
 
 
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=5), st.integers(1, 60))
-def test_gzip_members(parts: list[bytes], size: int) -> None:
+def test_inflate_reads_several_gzip_members(parts: list[bytes], size: int) -> None:
     packed = b"".join(map(gzip.compress, parts))
     unpacker = _Inflate()
     out = b"".join(unpacker.feed(packed[at : at + size], MAX_BODY) for at in range(0, len(packed), size))
@@ -286,11 +286,11 @@ def test_gzip_members(parts: list[bytes], size: int) -> None:
 
 
 @given(st.binary(max_size=100), st.integers(0, 40))
-def test_no_more_comes_out_than_there_is_room_for(data: bytes, room: int) -> None:
+def test_inflate_returns_at_most_the_requested_bytes(data: bytes, room: int) -> None:
     assert len(_Inflate().feed(gzip.compress(data) + gzip.compress(data), room)) <= room
 
 
-async def test_a_redirect_is_not_followed(aelyst: Opener) -> None:
+async def test_redirect_is_not_followed(aelyst: Opener) -> None:
     async with RawServer(reply(302, b"", {"Location": "/elsewhere"})) as server:
         gateway = aelyst(server.url)
         for call in (lambda: gateway.get("id:1"), lambda: gateway.update("id:1", AelystFields(first_name="Ann"))):

@@ -1,4 +1,4 @@
-"""Cancellation at every stage: nothing leaks, and the gateway works on as if nothing had been."""
+"""Cancellation at every stage: nothing leaks, and the gateway keeps working."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLOW_BODY = raw(head(200, [("Content-Length", "9")]) + b'{"id"', b": 1}", pause=
 
 
 @pytest.mark.parametrize("stage", ["sending", "reading"])
-async def test_cancelled_in_the_middle(aelyst: Opener, stage: str) -> None:
+async def test_cancelled_calls_count_as_sent_and_release_their_permits(aelyst: Opener, stage: str) -> None:
     limiter, lent = free_limiter()
     async with RawServer(*[hang if stage == "sending" else SLOW_BODY] * 100, FOUND) as server:
         gateway = aelyst(server.url, limiter=lent)
@@ -28,7 +28,7 @@ async def test_cancelled_in_the_middle(aelyst: Opener, stage: str) -> None:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(isinstance(result, asyncio.CancelledError) for result in results)
-        # The server counted them, so the limiter must too: none is handed back as "unsent".
+        # The server counted them, so the limiter must too: no permit is returned as unsent.
         assert not any(permit.was_unsent for permit in limiter.permits)
         assert all(permit.left for permit in limiter.permits)
         for _ in range(1_000 // 100):
@@ -36,7 +36,7 @@ async def test_cancelled_in_the_middle(aelyst: Opener, stage: str) -> None:
     assert len(server.requests) == 1_100
 
 
-async def test_no_permit_is_held_while_waiting_for_a_connection(aelyst: Opener) -> None:
+async def test_no_permit_is_held_while_waiting_for_a_connection_slot(aelyst: Opener) -> None:
     limiter, lent = free_limiter()
     async with RawServer(*[hang] * 100, FOUND) as server:
         gateway = aelyst(server.url, limiter=lent)
@@ -55,7 +55,7 @@ async def test_no_permit_is_held_while_waiting_for_a_connection(aelyst: Opener) 
     assert len(server.requests) == 101
 
 
-async def test_cancelled_between_attempts(aelyst: Opener) -> None:
+async def test_gateway_works_after_cancellation_between_attempts(aelyst: Opener) -> None:
     async with RawServer(reply(429, b"", {"Retry-After": "60"}), FOUND) as server:
         gateway = aelyst(server.url)
         with pytest.raises(asyncio.TimeoutError):
@@ -64,8 +64,8 @@ async def test_cancelled_between_attempts(aelyst: Opener) -> None:
     assert len(server.requests) == 2
 
 
-async def test_cancelled_at_random(aelyst: Opener) -> None:
-    """Cancel half of a thousand calls at random moments: every other call gets its own answer, none hangs."""
+async def test_random_cancellation_does_not_mix_up_responses(aelyst: Opener) -> None:
+    """Half of a thousand calls are cancelled at random moments. The others get their own response, and none hangs."""
     draw = random.Random(7)
 
     async def echo(connection: Connection, seen: Seen) -> bool:
@@ -91,7 +91,7 @@ async def test_cancelled_at_random(aelyst: Opener) -> None:
     assert 400 < answers < 1_000
 
 
-async def test_closing_while_calls_are_under_way(aelyst: Opener) -> None:
+async def test_aclose_fails_the_calls_in_progress(aelyst: Opener) -> None:
     async with RawServer(hang) as server:
         gateway = aelyst(server.url, retry=ONCE)
         tasks = [asyncio.create_task(gateway.get("id:1")) for _ in range(150)]

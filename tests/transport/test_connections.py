@@ -1,4 +1,4 @@
-"""Pooled connections: no stray answer is taken for the next one, and whether a request was sent is known."""
+"""Pooled connections: stray responses are discarded, and the library knows whether a request was sent."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STRAY = whole({"id": 99, "firstName": "Somebody else"})
 
 
 def twice(pause: float, stray: bytes = STRAY) -> Callable[[Connection, Seen], Awaitable[bool]]:
-    """Answer what was asked, and `pause` seconds later something else."""
+    """Send the right response, and `pause` seconds later a stray one."""
 
     async def answer(connection: Connection, seen: Seen) -> bool:
         body = whole({"id": asked(seen)})
@@ -56,10 +56,12 @@ def twice(pause: float, stray: bytes = STRAY) -> Callable[[Connection, Seen], Aw
 
 
 @pytest.mark.parametrize("pause", [0, 0.005])
-@pytest.mark.parametrize("stray", [STRAY, STRAY[:1], STRAY[:20], STRAY[:-5], b"\r\n"], ids=len)
-async def test_a_second_answer_on_an_idle_connection_is_not_the_next_ones(
-    aelyst: Opener, pause: float, stray: bytes
-) -> None:
+@pytest.mark.parametrize(
+    "stray",
+    [STRAY, STRAY[:1], STRAY[:20], STRAY[:-5], b"\r\n"],
+    ids=["whole", "1 byte", "20 bytes", "without the end", "CRLF"],
+)
+async def test_extra_response_on_an_idle_connection_is_discarded(aelyst: Opener, pause: float, stray: bytes) -> None:
     async with RawServer(twice(pause, stray)) as server:
         gateway = aelyst(server.url, retry=ONCE)
         for number in range(1, 6):
@@ -71,8 +73,8 @@ async def test_a_second_answer_on_an_idle_connection_is_not_the_next_ones(
 
 
 @pytest.mark.parametrize("rest", [STRAY, b""], ids=["stray", "closed"])
-async def test_what_waits_in_the_kernel_is_noticed(aelyst: Opener, rest: bytes) -> None:
-    """The loop is busy when the stray answer, or the end of the stream, arrives: nobody has read it yet."""
+async def test_unread_bytes_or_eof_on_a_pooled_connection_are_detected(aelyst: Opener, rest: bytes) -> None:
+    """The loop is blocked while stray bytes or EOF arrive, so they are still unread in the kernel."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -88,7 +90,7 @@ async def test_what_waits_in_the_kernel_is_noticed(aelyst: Opener, rest: bytes) 
             peer.send(rest)
         else:
             peer.shutdown(socket.SHUT_WR)
-        time.sleep(0.02)  # noqa: ASYNC251 - the busy loop that this is about
+        time.sleep(0.02)  # noqa: ASYNC251 - blocks the loop on purpose
         second = asyncio.create_task(gateway.create(ANN, identifier="phone:+1"))
         other, _ = await asyncio.wait_for(loop.sock_accept(listener), 2)
         await loop.sock_recv(other, 65_536)
@@ -98,7 +100,7 @@ async def test_what_waits_in_the_kernel_is_noticed(aelyst: Opener, rest: bytes) 
         other.close()
 
 
-async def test_a_good_connection_is_used_again(aelyst: Opener) -> None:
+async def test_clean_connection_is_reused(aelyst: Opener) -> None:
     async with RawServer(reply(200, {"id": 1})) as server:
         gateway = aelyst(server.url)
         for _ in range(10):
@@ -126,7 +128,7 @@ OTHERS: dict[str, tuple[Any, Callable[[Any], Awaitable[Any]], object, bool]] = {
 
 @pytest.mark.parametrize("borrowed", [False, True], ids=["own", "borrowed"])
 @pytest.mark.parametrize("call", OTHERS)
-async def test_an_answer_about_another_id_is_refused_and_its_connection_closed(call: str, borrowed: bool) -> None:
+async def test_response_about_another_id_is_rejected_and_connection_closed(call: str, borrowed: bool) -> None:
     kind, make, body, applied = OTHERS[call]
     async with RawServer(reply(200, body)) as server, aiohttp.ClientSession() as session:
         gateway = kind(
@@ -140,10 +142,10 @@ async def test_an_answer_about_another_id_is_refused_and_its_connection_closed(c
     assert server.connections == len(server.requests) == 2
 
 
-@pytest.mark.parametrize("told", [7, "7", "07"])
-async def test_an_id_that_is_written_otherwise_is_the_same(aelyst: Opener, told: object) -> None:
-    async with RawServer(reply(200, {"id": told})) as server:
-        assert (await aelyst(server.url).get("id:7")).id == str(told)
+@pytest.mark.parametrize("sent_id", [7, "7", "07"])
+async def test_response_id_may_be_written_differently(aelyst: Opener, sent_id: object) -> None:
+    async with RawServer(reply(200, {"id": sent_id})) as server:
+        assert (await aelyst(server.url).get("id:7")).id == str(sent_id)
 
 
 # ---- sent or not ----------------------------------------------------------------------------------------------------
@@ -158,7 +160,7 @@ async def refuse_connect(connection: Connection, seen: Seen) -> bool:
 @pytest.mark.parametrize(
     "answer", [refuse_connect, reply(502), raw(b"HTTP/1.1 200 OK\r\n\r\n"), raw(b"nonsense\r\n\r\n"), hang]
 )
-async def test_a_proxy_that_breaks_off_connect_did_not_apply_a_create(
+async def test_failed_proxy_connect_is_not_reported_as_perhaps_applied(
     monkeypatch: pytest.MonkeyPatch, aelyst: Opener, answer: Any, borrowed: bool
 ) -> None:
     limiter, lent = free_limiter()
@@ -175,7 +177,7 @@ async def test_a_proxy_that_breaks_off_connect_did_not_apply_a_create(
 
 @pytest.mark.parametrize("lent", ["own", "borrowed", "made by us"])
 @pytest.mark.parametrize("answer", [hang, stop])
-async def test_a_request_that_was_sent_may_have_been_applied(aelyst: Opener, answer: Any, lent: str) -> None:
+async def test_sent_request_without_response_may_have_been_applied(aelyst: Opener, answer: Any, lent: str) -> None:
     limiter, free = free_limiter()
     async with RawServer(answer) as server:
         session = aiohttp.ClientSession() if lent == "borrowed" else make_session(server.url)
@@ -194,7 +196,7 @@ async def test_a_request_that_was_sent_may_have_been_applied(aelyst: Opener, ans
     assert [permit.was_unsent for permit in limiter.permits] == [False]
 
 
-async def test_the_lenders_traces_are_left_alone(aelyst: Opener) -> None:
+async def test_borrowed_session_keeps_its_trace_configs(aelyst: Opener) -> None:
     seen: list[str] = []
     trace = aiohttp.TraceConfig()
 
@@ -212,7 +214,7 @@ async def test_the_lenders_traces_are_left_alone(aelyst: Opener) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_gateway_left_open_at_the_end_of_its_loop_is_closed_without_noise(
+def test_gateway_left_open_when_its_loop_ends_is_closed_without_warning(
     caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:
     with socket.socket() as listener:

@@ -1,4 +1,4 @@
-"""Credentials: texts, callables, rotation, and callables that fail."""
+"""Credentials: strings, callables, rotation, and callables that fail."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def async_source() -> str:
 
 
 class Vault:
-    """A callable object whose `__call__` is async, as vault clients have it."""
+    """A callable object whose `__call__` is async, as in clients of secret stores."""
 
     async def __call__(self) -> str:
         return "from-object"
@@ -40,13 +40,13 @@ class Vault:
     ("source", "expected"),
     [("plain", "plain"), (sync_source, "from-sync"), (async_source, "from-async"), (Vault(), "from-object")],
 )
-async def test_sources(aelyst: Opener, source: Any, expected: str) -> None:
+async def test_credential_may_be_a_string_or_a_callable(aelyst: Opener, source: Any, expected: str) -> None:
     async with RawServer(FOUND) as server:
         await aelyst(server.url, source).get("id:1")
     assert server.requests[0].headers["authorization"] == f"Bearer {expected}"
 
 
-async def test_a_key_in_the_query_arrives_as_it_is() -> None:
+async def test_query_key_with_special_characters_arrives_unchanged() -> None:
     key = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~%2B"
     async with RawServer(reply(200, {"contactId": "a"})) as server, DmChampGateway(key, base_url=server.url) as gateway:
         await gateway.get("phone:+1")
@@ -54,14 +54,14 @@ async def test_a_key_in_the_query_arrives_as_it_is() -> None:
     assert "authorization" not in server.requests[0].headers
 
 
-async def test_a_rotated_credential_is_used_by_the_next_attempt(aelyst: Opener) -> None:
+async def test_next_attempt_uses_a_rotated_credential(aelyst: Opener) -> None:
     keys = iter(["one", "two", "three"])
     async with RawServer(reply(500), reply(500), FOUND) as server:
         await aelyst(server.url, lambda: next(keys)).get("id:1")
     assert [seen.headers["authorization"] for seen in server.requests] == ["Bearer one", "Bearer two", "Bearer three"]
 
 
-async def test_rotation_keeps_what_the_limiter_has_learned() -> None:
+async def test_rotation_keeps_the_limiter_account() -> None:
     keys = iter(["one", "two", "three"])
     limiter, lent = free_limiter()
     async with (
@@ -87,7 +87,7 @@ async def fails_later() -> str:
 
 
 @pytest.mark.parametrize("source", [fails, fails_later])
-async def test_a_source_that_fails(aelyst: Opener, source: Any) -> None:
+async def test_failing_callable_raises_configuration_error_without_its_text(aelyst: Opener, source: Any) -> None:
     async with RawServer(FOUND) as server:
         with pytest.raises(errors.ConfigurationError, match="VaultError") as caught:
             await aelyst(server.url, source).get("id:1")
@@ -97,14 +97,14 @@ async def test_a_source_that_fails(aelyst: Opener, source: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [None, "", b"bytes", "two\nlines", "ü", 5])
-async def test_a_source_that_returns_nonsense(aelyst: Opener, value: Any) -> None:
+async def test_callable_with_an_invalid_result_raises_configuration_error(aelyst: Opener, value: Any) -> None:
     async with RawServer(FOUND) as server:
         with pytest.raises(errors.ConfigurationError, match="token"):
             await aelyst(server.url, lambda: value).get("id:1")
     assert server.requests == []
 
 
-async def test_cancelling_a_source_is_cancelling(aelyst: Opener) -> None:
+async def test_call_can_be_cancelled_while_the_callable_runs(aelyst: Opener) -> None:
     async def stuck() -> str:
         await asyncio.sleep(3600)
         return "never"
@@ -115,7 +115,7 @@ async def test_cancelling_a_source_is_cancelling(aelyst: Opener) -> None:
 
 
 class Hanging:
-    """An async callable that answers `good` times, and then hangs; it ignores the first cancellation, as some do."""
+    """An async callable that returns `good` times and then hangs. It ignores the first cancellation."""
 
     def __init__(self, good: int = 0) -> None:
         self.left = good
@@ -134,9 +134,7 @@ class Hanging:
 @pytest.mark.parametrize(
     "settings", [{"timeout": 0.2}, {"retry": RetryPolicy(total=0.2)}, {"timeout": 0.2, "retry": RetryPolicy(total=1)}]
 )
-async def test_a_source_that_hangs_is_inside_the_time_out_and_holds_no_permit(
-    aelyst: Opener, settings: dict[str, Any]
-) -> None:
+async def test_hanging_callable_times_out_and_holds_no_permit(aelyst: Opener, settings: dict[str, Any]) -> None:
     limiter, lent = free_limiter()
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -147,7 +145,7 @@ async def test_a_source_that_hangs_is_inside_the_time_out_and_holds_no_permit(
     assert limiter.permits == []
 
 
-async def test_a_source_that_hangs_before_a_repeat_leaves_the_error_of_the_attempt(aelyst: Opener) -> None:
+async def test_hanging_callable_before_a_retry_keeps_the_earlier_error(aelyst: Opener) -> None:
     limiter, lent = free_limiter()
     async with RawServer(reply(500)) as server:
         with pytest.raises(errors.ServerError) as caught:
@@ -158,7 +156,7 @@ async def test_a_source_that_hangs_before_a_repeat_leaves_the_error_of_the_attem
 
 
 class Rotating:
-    """Returns the tokens in turn, the last one for ever."""
+    """Returns the tokens in turn, and then the last one forever."""
 
     def __init__(self, *tokens: str, account: str | None = None) -> None:
         self.tokens = list(tokens)
@@ -180,7 +178,7 @@ def only(token: str, good: Answer) -> Answer:
 
 
 @pytest.mark.parametrize("retry", [RetryPolicy(max_attempts=1), RetryPolicy()], ids=["once", "default"])
-async def test_a_401_is_repeated_once_with_a_credential_that_has_rotated(aelyst: Opener, retry: RetryPolicy) -> None:
+async def test_call_is_retried_once_after_401_with_a_rotated_credential(aelyst: Opener, retry: RetryPolicy) -> None:
     source = Rotating("old", "new")
     limiter, lent = free_limiter()
     async with RawServer(only("new", reply(200, {"code": "200", "message": "ok"}))) as server:
@@ -192,7 +190,7 @@ async def test_a_401_is_repeated_once_with_a_credential_that_has_rotated(aelyst:
     assert len(limiter.permits) == 2
 
 
-async def test_a_401_is_not_repeated_more_than_once(aelyst: Opener) -> None:
+async def test_call_is_retried_only_once_after_401(aelyst: Opener) -> None:
     source = Rotating("a", "b", "c", "d")
     async with RawServer(only("z", FOUND)) as server:
         with pytest.raises(errors.AuthenticationError) as caught:
@@ -201,7 +199,7 @@ async def test_a_401_is_not_repeated_more_than_once(aelyst: Opener) -> None:
 
 
 @pytest.mark.parametrize("source", ["same", Rotating("same"), Rotating("same", "")])
-async def test_a_401_with_the_same_credential_is_final(aelyst: Opener, source: Any) -> None:
+async def test_call_is_not_retried_after_401_with_the_same_credential(aelyst: Opener, source: Any) -> None:
     async with RawServer(reply(401)) as server:
         with pytest.raises(errors.AuthenticationError) as caught:
             await aelyst(server.url, source).get("id:1")
@@ -209,7 +207,7 @@ async def test_a_401_with_the_same_credential_is_final(aelyst: Opener, source: A
     assert caught.value.__context__ is None
 
 
-async def test_a_403_is_final(aelyst: Opener) -> None:
+async def test_call_is_not_retried_after_403(aelyst: Opener) -> None:
     source = Rotating("a", "b")
     async with RawServer(reply(403)) as server:
         with pytest.raises(errors.AuthenticationError):
@@ -218,8 +216,8 @@ async def test_a_403_is_final(aelyst: Opener) -> None:
 
 
 @virtual
-async def test_a_credential_that_waited_in_the_queue_is_asked_for_again_without_the_permit() -> None:
-    """What was a fresh token when the call began may have expired when its turn comes."""
+async def test_credential_is_fetched_again_after_waiting_for_a_permit() -> None:
+    """A token that was valid when the call began may have expired while the call waited for its permit."""
 
     class Slow:
         def __init__(self) -> None:
@@ -251,7 +249,7 @@ async def test_a_credential_that_waited_in_the_queue_is_asked_for_again_without_
     assert [permit.asked["retry"] for permit in limiter.permits] == [False, True]
 
 
-async def test_a_callable_may_name_its_account() -> None:
+async def test_account_uses_the_account_attribute_of_a_callable() -> None:
     def account(source: Any) -> Any:
         return AelystGateway(source, base_url="https://a.example/v1").account()
 
@@ -267,14 +265,14 @@ async def test_a_callable_may_name_its_account() -> None:
         AelystGateway(Rotating("one", account=""))
 
 
-async def test_account_names_but_does_not_tell() -> None:
+async def test_account_is_a_stable_hash_per_credential_provider_and_url() -> None:
     def gateway(token: Any, url: str = "https://a.example/v1") -> AelystGateway:
         return AelystGateway(token, base_url=url)
 
     name = await gateway("token-1").account()
     assert len(name) == 32
     assert int(name, 16) >= 0
-    # Stable across processes, so it is pinned: a journal bound to an account must open again after an upgrade.
+    # The value must never change: a journal bound to an account must open again after an upgrade.
     assert name == fingerprint("token-1", "aelyst", "https://a.example/v1")
     assert name == await gateway(lambda: "token-1").account()
     others = [
@@ -286,19 +284,19 @@ async def test_account_names_but_does_not_tell() -> None:
     assert len({name, *others}) == 5
 
 
-def test_the_fingerprint_is_pinned_and_its_parts_are_kept_apart() -> None:
+def test_fingerprint_is_stable_and_separates_its_parts() -> None:
     assert fingerprint("secret", "aelyst", "https://api.aelyst.ai/v1") == "5eb54421ac40f923b9c988c8f9b6cc6c"
     assert fingerprint("a", "b", "c") != fingerprint("a", "bc", "") != fingerprint("ab", "", "c")
 
 
-def test_reprs() -> None:
+def test_repr_hides_the_credential() -> None:
     assert "hunter2" not in repr(Credential("hunter2", "token"))
     assert "hunter2" not in repr(AelystGateway("hunter2"))
 
 
 @pytest.mark.parametrize("gone", ["raises", "empty", "closed"])
-async def test_a_repeat_that_cannot_be_sent_tells_of_the_attempt_before_it(aelyst: Opener, gone: str) -> None:
-    """A PUT that may have been applied must not end as "the vault is down", raised before any request."""
+async def test_unsendable_retry_raises_the_error_of_the_earlier_attempt(aelyst: Opener, gone: str) -> None:
+    """A PUT that may have been applied must not end as an error that is raised before any request."""
     gateway: AelystGateway
 
     asked = 0
@@ -310,7 +308,7 @@ async def test_a_repeat_that_cannot_be_sent_tells_of_the_attempt_before_it(aelys
             return "key"
         if gone == "empty":
             return ""
-        raise RuntimeError("the vault is down")
+        raise RuntimeError("the secret store is down")
 
     async def drop(connection: Connection, seen: Seen) -> bool:
         if gone == "closed":

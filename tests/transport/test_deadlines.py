@@ -1,4 +1,4 @@
-"""The time-out of an attempt, which our connection pool keeps for all requests with one timer."""
+"""The timeout of an attempt. The connection pool enforces it for all requests with one timer."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def gateway_for(server: RawServer, timeout: float, retry: RetryPolicy = ONCE) ->
     return AelystGateway("a-token", base_url=server.url, limiter=limiter, timeout=timeout, retry=retry)
 
 
-@pytest.mark.parametrize("answer", [hang, TRICKLE], ids=["no answer", "a body that trickles in"])
-async def test_an_attempt_ends_at_its_timeout(answer: Answer) -> None:
+@pytest.mark.parametrize("answer", [hang, TRICKLE], ids=["no answer", "slow body"])
+async def test_attempt_ends_at_its_timeout(answer: Answer) -> None:
     async with RawServer(answer) as server, gateway_for(server, 0.3) as gateway:
         began = time.monotonic()
         with pytest.raises(errors.RequestTimeoutError, match="no complete answer") as caught:
@@ -38,7 +38,7 @@ async def test_an_attempt_ends_at_its_timeout(answer: Answer) -> None:
 
 
 async def test_each_attempt_has_its_own_deadline() -> None:
-    """The end of a call that has little time left comes before that of calls that began earlier."""
+    """A call with a short deadline ends before calls that began earlier with a longer one."""
     async with RawServer(hang) as server, gateway_for(server, 1.5) as gateway:
         began = time.monotonic()
 
@@ -54,8 +54,8 @@ async def test_each_attempt_has_its_own_deadline() -> None:
     assert 1.4 <= third < 4
 
 
-async def test_a_deadline_ends_with_its_request() -> None:
-    """A connection that is reused is not ended by the deadline of an earlier request."""
+async def test_deadline_does_not_affect_later_requests_on_the_connection() -> None:
+    """The deadline of an earlier request does not close a reused connection."""
     async with RawServer(WHOLE) as server, gateway_for(server, 0.4) as gateway:
         for _ in range(4):
             assert (await gateway.get("id:1")).id == "1"
@@ -66,7 +66,7 @@ async def test_a_deadline_ends_with_its_request() -> None:
         assert session.connector._deadlines.of == {}
 
 
-async def test_a_request_after_one_that_was_late_has_a_connection_of_its_own() -> None:
+async def test_request_after_a_timeout_uses_a_new_connection() -> None:
     async with RawServer(hang, WHOLE) as server, gateway_for(server, 0.3) as gateway:
         with pytest.raises(errors.RequestTimeoutError):
             await gateway.get("id:1")

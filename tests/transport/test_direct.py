@@ -1,4 +1,4 @@
-"""Requests over our own pool, past `aiohttp.ClientSession`: the same on the wire, and only where nothing is missed."""
+"""Requests that bypass `aiohttp.ClientSession`: identical on the wire, and only if no session hook is skipped."""
 
 from __future__ import annotations
 
@@ -22,24 +22,26 @@ def opened(server: RawServer, **settings: Any) -> AelystGateway:
     return AelystGateway("a-token", base_url=f"{server.url}/v1", limiter=free_limiter()[1], **settings)
 
 
-def way(gateway: AelystGateway) -> str:
+def route(gateway: AelystGateway) -> str:
     http = gateway._transport._http
     assert http is not None
     return "session" if http._template is None else "direct"
 
 
-def shown(seen: Seen) -> tuple[str, str, dict[str, str], bytes]:
+def wire_form(seen: Seen) -> tuple[str, str, dict[str, str], bytes]:
     return seen.method, seen.target, dict(seen.headers), seen.body
 
 
-async def test_own_session_is_passed_by_with_this_aiohttp() -> None:
+async def test_own_session_is_bypassed_with_this_aiohttp_version() -> None:
     async with RawServer(FOUND) as server, opened(server) as gateway:
         await gateway.get("id:1")
-        assert way(gateway) == "direct"
+        assert route(gateway) == "direct"
 
 
 @pytest.mark.parametrize("kind", [AelystGateway, DmChampGateway])
-async def test_a_request_is_the_same_on_the_wire_either_way(kind: type[AelystGateway | DmChampGateway]) -> None:
+async def test_direct_and_session_requests_are_identical(
+    kind: type[AelystGateway | DmChampGateway],
+) -> None:
     async with RawServer(FOUND) as server, make_session(server.url) as session:
         for own in (True, False):
             gateway = kind(
@@ -54,11 +56,11 @@ async def test_a_request_is_the_same_on_the_wire_either_way(kind: type[AelystGat
         half = len(server.requests) // 2
         direct, by_session = server.requests[:half], server.requests[half:]
     assert half >= 2
-    assert [shown(seen) for seen in direct] == [shown(seen) for seen in by_session]
+    assert [wire_form(seen) for seen in direct] == [wire_form(seen) for seen in by_session]
 
 
-async def test_a_traced_session_is_not_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenTelemetry's and Sentry's instrumentations add a trace to every session that is made."""
+async def test_traced_session_is_not_bypassed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The instrumentations of OpenTelemetry and Sentry add a trace to every new session."""
     seen: list[str] = []
     trace = aiohttp.TraceConfig()
 
@@ -74,12 +76,12 @@ async def test_a_traced_session_is_not_passed_by(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(aiohttp.ClientSession, "__init__", traced)
     async with RawServer(FOUND) as server, opened(server) as gateway:
         await gateway.get("id:1")
-        assert way(gateway) == "session"
+        assert route(gateway) == "session"
     assert seen == ["GET"]
 
 
-async def test_a_patched_session_is_not_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    """aioresponses and vcrpy patch the session's method, also after a gateway has sent requests."""
+async def test_patched_session_is_not_bypassed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aioresponses and vcrpy patch the session's method, possibly after the gateway has sent requests."""
     seen: list[str] = []
     plain = aiohttp.ClientSession._request
 
@@ -95,27 +97,27 @@ async def test_a_patched_session_is_not_passed_by(monkeypatch: pytest.MonkeyPatc
     assert seen == ["GET"]
 
 
-async def test_an_interim_response_is_passed_over() -> None:
+async def test_interim_response_is_skipped() -> None:
     answer = raw(head(103, [("Link", "</x>")]) + head(200, [("Content-Length", "9")]) + b'{"id": 1}')
     async with RawServer(answer) as server, opened(server) as gateway:
         assert (await gateway.get("id:1")).id == "1"
 
 
 @pytest.mark.parametrize("path", ["/a b", "/a\r\nX: 1", "/a\x00", "/ä"])
-async def test_a_path_that_is_not_encoded_is_never_sent(path: str) -> None:
+async def test_unencoded_path_is_never_sent(path: str) -> None:
     async with RawServer(FOUND) as server, opened(server) as gateway:
         with pytest.raises(errors.ConfigurationError):
             await gateway._call(Request(method="GET", endpoint="/x", path=path), lambda response: response.json())
         assert server.requests == []
 
 
-async def test_a_call_without_a_body_says_so() -> None:
+async def test_post_without_a_body_sends_content_length_zero() -> None:
     async with RawServer(FOUND) as server, opened(server) as gateway:
         await gateway._call(Request(method="POST", endpoint="/x", path="/x"), lambda response: response.json())
         assert server.requests[0].headers["content-length"] == "0"
 
 
-async def test_head_has_no_body_to_wait_for() -> None:
+async def test_head_response_has_no_body() -> None:
     answer = raw(head(200, [("Content-Length", "9")]))
     async with RawServer(answer) as server, opened(server, timeout=5.0) as gateway:
         request = Request(method="HEAD", endpoint="/x", path="/x")

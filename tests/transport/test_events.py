@@ -1,4 +1,4 @@
-"""What watchers and the log are told: begins and ends balance, nothing is told that should not be."""
+"""Events and log records: each call begins and ends, and nothing private is reported."""
 
 from __future__ import annotations
 
@@ -27,104 +27,104 @@ def play(*script: Any, **settings: Any) -> AelystGateway:
     return AelystGateway("token", base_url="http://127.0.0.1:9/v1", session=lent, **settings)
 
 
-def listen(gateway: AelystGateway, heard: list[Any]) -> Callable[[], None]:
+def listen(gateway: AelystGateway, events: list[Any]) -> Callable[[], None]:
     names = ["on_call", "on_wait", "on_request", "on_response", "on_retry", "on_done"]
-    return gateway.subscribe(**{name: lambda event, name=name: heard.append((name, event)) for name in names})
+    return gateway.subscribe(**{name: lambda event, name=name: events.append((name, event)) for name in names})
 
 
 @virtual
-async def test_a_call_from_its_beginning_to_its_end() -> None:
+async def test_retried_call_emits_all_events_in_order() -> None:
     gateway = play(BUSY, aiohttp.ServerDisconnectedError(), FOUND)
-    heard: list[Any] = []
-    listen(gateway, heard)
+    events: list[Any] = []
+    listen(gateway, events)
     await gateway.get("email:ann@example.com")
-    assert [name for name, _ in heard] == [
+    assert [name for name, _ in events] == [
         "on_call", "on_request", "on_response", "on_retry", "on_request", "on_response", "on_retry", "on_request",
         "on_response", "on_done",
     ]  # fmt: skip
-    responses = [event for name, event in heard if name == "on_response"]
+    responses = [event for name, event in events if name == "on_response"]
     assert [(event.attempt, event.status, event.error) for event in responses] == [
         (1, 429, None), (2, None, "TransportError"), (3, 200, None),
     ]  # fmt: skip
-    retries = [event for name, event in heard if name == "on_retry"]
+    retries = [event for name, event in events if name == "on_retry"]
     assert [event.error for event in retries] == ["RateLimitedError", "TransportError"]
     assert retries[0].delay >= 5
-    done = heard[-1][1]
+    done = events[-1][1]
     assert (done.attempt, done.status, done.error) == (3, 200, None)
     assert done.duration >= 5
-    for _, event in heard:
+    for _, event in events:
         assert (event.provider, event.method, event.endpoint) == ("aelyst", "GET", "/contact/{identifier}")
         assert "ann" not in repr(event)
         assert "token" not in repr(event)
 
 
 @virtual
-async def test_a_call_that_fails() -> None:
+async def test_failed_call_ends_with_on_done() -> None:
     gateway = play(Answer(404, b""))
-    heard: list[Any] = []
-    listen(gateway, heard)
+    events: list[Any] = []
+    listen(gateway, events)
     with pytest.raises(errors.ContactNotFoundError):
         await gateway.get("id:1")
-    assert [name for name, _ in heard] == ["on_call", "on_request", "on_response", "on_done"]
-    assert (heard[-1][1].error, heard[-1][1].status) == ("ContactNotFoundError", 404)
+    assert [name for name, _ in events] == ["on_call", "on_request", "on_response", "on_done"]
+    assert (events[-1][1].error, events[-1][1].status) == ("ContactNotFoundError", 404)
 
 
 @virtual
-async def test_a_call_that_is_cancelled_ends_too() -> None:
+async def test_cancelled_call_ends_with_on_done() -> None:
     async def never(sent: Any) -> Answer:
         await asyncio.sleep(10_000)
         return FOUND
 
     _, lent = scripted(never)
     gateway = AelystGateway("t", base_url="http://127.0.0.1:9", session=lent, limiter=free_limiter()[1])
-    heard: list[Any] = []
-    listen(gateway, heard)
+    events: list[Any] = []
+    listen(gateway, events)
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(gateway.get("id:1"), 5)
-    assert [name for name, _ in heard] == ["on_call", "on_request", "on_response", "on_done"]
-    assert heard[-1][1].error == "CancelledError"
+    assert [name for name, _ in events] == ["on_call", "on_request", "on_response", "on_done"]
+    assert events[-1][1].error == "CancelledError"
 
 
 @virtual
-async def test_a_call_that_is_refused_before_it_is_sent_is_not_one() -> None:
+async def test_call_with_an_invalid_identifier_emits_no_event() -> None:
     gateway = play(FOUND)
-    heard: list[Any] = []
-    listen(gateway, heard)
+    events: list[Any] = []
+    listen(gateway, events)
     with pytest.raises(errors.InvalidIdentifierError):
         await gateway.get("nonsense")
-    assert heard == []
+    assert events == []
 
 
 @virtual
-async def test_who_unsubscribes_hears_no_more() -> None:
+async def test_subscriber_gets_no_event_after_unsubscribe() -> None:
     gateway = play(FOUND)
-    heard: list[Any] = []
-    end = listen(gateway, heard)
-    await gateway.with_retry(RetryPolicy(max_attempts=1)).get("id:1")  # a view has the same watchers
-    assert len(heard) == 4
+    events: list[Any] = []
+    end = listen(gateway, events)
+    await gateway.with_retry(RetryPolicy(max_attempts=1)).get("id:1")  # a view shares the subscribers
+    assert len(events) == 4
     end()
     end()
     await gateway.get("id:1")
-    assert len(heard) == 4
+    assert len(events) == 4
 
 
 @virtual
-async def test_a_broken_watcher_breaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failing_subscriber_does_not_affect_calls_or_other_subscribers(caplog: pytest.LogCaptureFixture) -> None:
     def broken(event: object) -> None:
         raise ZeroDivisionError("ann@example.com")
 
     gateway = play(FOUND)
-    heard: list[Any] = []
+    events: list[Any] = []
     gateway.subscribe(broken, on_call=broken, on_request=broken, on_done=broken)
-    listen(gateway, heard)
+    listen(gateway, events)
     assert (await gateway.get("id:1")).id == "1"
-    assert len(heard) == 4
+    assert len(events) == 4
     assert "ZeroDivisionError" in caplog.text
     assert "ann@" not in caplog.text
 
 
 @virtual
-async def test_the_log_line_of_an_attempt(caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_attempt_is_logged_with_template_and_status(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "aelyst_async")
     gateway = play(BUSY, FOUND)
     await gateway.get("email:ann@example.com")
@@ -139,15 +139,15 @@ async def test_the_log_line_of_an_attempt(caplog: pytest.LogCaptureFixture) -> N
 
 
 @virtual
-async def test_a_create_that_is_not_repeated_says_so_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_create_that_is_not_retried_logs_no_retry(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "aelyst_async")
     with pytest.raises(errors.ServerError):
         await play(Answer(500)).create(AelystFields(first_name="Ann", phone="+1"))
     assert "again in" not in caplog.text
 
 
-def test_silent_by_default() -> None:
-    """Nothing on stderr for a program that has not set up logging, even for warnings."""
+def test_library_logs_nothing_to_stderr_by_default() -> None:
+    """A program that has not configured logging gets nothing on stderr, even for errors."""
     code = "import logging, aelyst_async.transport.exchange\nlogging.getLogger('aelyst_async').error('x')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == done.stdout == ""

@@ -1,7 +1,7 @@
-"""No frame that an exception leaves through has seen the credential: cancelled calls, time-outs, refused settings.
+"""No frame of a traceback holds the credential: cancelled calls, timeouts, refused settings.
 
 Error trackers and `pytest --showlocals` record the local variables of a traceback's frames, of the error itself and of
-all errors behind it.
+its causes and contexts.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from tests.servers import Answer, RawServer, hang, head, raw
 
 pytestmark = pytest.mark.hostile
 
-modern: Any = asyncio  # with what Python 3.11 adds
+modern: Any = asyncio  # includes the additions of Python 3.11
 
 SECRET = "hunter2hunter2/+%41"
 SLOW_BODY = raw(head(200, [("Content-Length", "90")]) + b'{"id"', *[b" "] * 60, pause=0.5)
 
 
 def holds(value: object, depth: int = 4) -> bool:
-    """Whether a local variable shows the credential, in itself or in what it is made of."""
+    """Whether a local variable shows the credential, directly or in its items."""
     if isinstance(value, Secret):
         return False  # shows nothing
     if isinstance(value, str):
@@ -55,18 +55,18 @@ def holds(value: object, depth: int = 4) -> bool:
     return "hunter2" in repr(value)
 
 
-def family(error: BaseException, seen: dict[int, BaseException]) -> dict[int, BaseException]:
-    """Return the error and all errors behind it."""
+def error_chain(error: BaseException, seen: dict[int, BaseException]) -> dict[int, BaseException]:
+    """Return the error and its causes and contexts."""
     if id(error) not in seen:
         seen[id(error)] = error
         for other in (error.__cause__, error.__context__, *error.args, *getattr(error, "exceptions", ())):
             if isinstance(other, BaseException):
-                family(other, seen)
+                error_chain(other, seen)
     return seen
 
 
 def frames(error: BaseException) -> Iterator[types.FrameType]:
-    for one in family(error, {}).values():
+    for one in error_chain(error, {}).values():
         step = one.__traceback__
         while step is not None:
             yield step.tb_frame
@@ -81,7 +81,7 @@ def assert_shown_nowhere(error: BaseException) -> None:
             assert not holds(value), f"{frame.f_code.co_filename}:{frame.f_lineno} {name}"
 
 
-def test_the_search_finds_what_is_there() -> None:
+def test_holds_finds_the_credential_in_every_container() -> None:
     for value in (SECRET, SECRET.encode(), URL(f"http://x/?k={SECRET}"), {"a": [SECRET]}, (b"hunter2",)):
         assert holds(value)
 
@@ -111,7 +111,7 @@ async def by_gather(call: Callable[[], Awaitable[Any]], after: float) -> None:
     await together
 
 
-CUTS = {"timeout": by_timeout, "wait_for": by_wait_for, "cancel": by_cancel, "gather": by_gather}
+INTERRUPTIONS = {"timeout": by_timeout, "wait_for": by_wait_for, "cancel": by_cancel, "gather": by_gather}
 CALLS: dict[str, tuple[Any, Callable[[Any], Awaitable[Any]]]] = {
     "aelyst get": (AelystGateway, lambda gateway: gateway.get("id:1")),
     "aelyst create": (
@@ -123,41 +123,41 @@ CALLS: dict[str, tuple[Any, Callable[[Any], Awaitable[Any]]]] = {
 }
 
 
-@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("interruption", INTERRUPTIONS)
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("stage", ["sending", "reading"])
-async def test_a_call_that_is_cut_off_leaves_without_the_frames_that_saw_the_credential(
-    cut: str, call: str, stage: str
+async def test_cancelled_call_drops_the_frames_that_saw_the_credential(
+    interruption: str, call: str, stage: str
 ) -> None:
     kind, make = CALLS[call]
     answer: Answer = hang if stage == "sending" else SLOW_BODY
     async with RawServer(answer) as server, kind(SECRET, base_url=server.url, limiter=free_limiter()[1]) as gateway:
         after = 0.05
-        while True:  # on a busy machine it takes longer until the request is out
+        while True:  # on a busy machine it takes longer until the request is sent
             with pytest.raises((asyncio.CancelledError, asyncio.TimeoutError)) as caught:
-                await CUTS[cut](lambda: make(gateway), after)
+                await INTERRUPTIONS[interruption](lambda: make(gateway), after)
             assert_shown_nowhere(caught.value)
             if server.requests:
                 break
             after *= 3
-    if cut == "cancel" and sys.version_info >= (3, 11):  # before, asyncio itself loses the message
+    if interruption == "cancel" and sys.version_info >= (3, 11):  # before, asyncio itself loses the message
         assert caught.value.args == ("from outside",)
 
 
 @pytest.mark.parametrize("borrowed", [False, True])
-async def test_a_cancellation_keeps_its_meaning(borrowed: bool) -> None:
-    """Its message, the task's state and its count of cancellations are as without us."""
+async def test_cancellation_keeps_its_message_and_the_task_state(borrowed: bool) -> None:
+    """Message, task state and `cancelling()` are the same as without this library."""
     async with RawServer(hang) as server, aiohttp.ClientSession() as session:
         gateway = AelystGateway(
             SECRET, base_url=server.url, limiter=free_limiter()[1], session=session if borrowed else None
         )
-        heard: list[Any] = []
+        caught_args: list[Any] = []
 
         async def caller() -> None:
             try:
                 await gateway.get("id:1")
             except asyncio.CancelledError as error:
-                heard.append(error.args)
+                caught_args.append(error.args)
                 raise
 
         task: Any = asyncio.create_task(caller())
@@ -165,7 +165,7 @@ async def test_a_cancellation_keeps_its_meaning(borrowed: bool) -> None:
         task.cancel("why")
         with pytest.raises(asyncio.CancelledError) as caught:
             await task
-        assert heard == [("why",)]
+        assert caught_args == [("why",)]
         assert task.cancelled()
         if sys.version_info >= (3, 11):
             assert task.cancelling() == 1
@@ -174,7 +174,7 @@ async def test_a_cancellation_keeps_its_meaning(borrowed: bool) -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.timeout is new in 3.11")
-async def test_a_timeout_within_a_timeout_is_told_apart() -> None:
+async def test_nested_timeouts_expire_independently() -> None:
     async with RawServer(hang) as server, AelystGateway(SECRET, base_url=server.url) as gateway:
         async with modern.timeout(30) as outer:
             with pytest.raises(TimeoutError):
@@ -184,10 +184,10 @@ async def test_a_timeout_within_a_timeout_is_told_apart() -> None:
         assert modern.current_task().cancelling() == 0
 
 
-async def test_a_cancelled_call_leaves_no_reference_cycle() -> None:
+async def test_cancelled_call_leaves_no_reference_cycle() -> None:
     async with RawServer(hang) as server, AelystGateway(SECRET, base_url=server.url) as gateway:
         cycles: list[object] = []
-        for _ in range(2):  # the first imports, and makes caches
+        for _ in range(2):  # the first round imports modules and fills caches
             gc.collect()
             gc.disable()
             try:
@@ -209,7 +209,7 @@ async def test_a_cancelled_call_leaves_no_reference_cycle() -> None:
     assert cycles == []
 
 
-async def test_a_callable_that_is_cancelled_shows_nothing() -> None:
+async def test_cancelled_credential_callable_is_in_no_frame() -> None:
     async def source() -> str:
         token = SECRET
         await asyncio.sleep(3600)
@@ -223,7 +223,7 @@ async def test_a_callable_that_is_cancelled_shows_nothing() -> None:
 
 
 @pytest.mark.parametrize("value", [SECRET + "\n", SECRET + "é", SECRET.encode()])
-async def test_a_callable_that_returns_an_unusable_credential_shows_nothing(value: Any) -> None:
+async def test_invalid_credential_from_a_callable_is_in_no_frame(value: Any) -> None:
     gateway = AelystGateway(lambda: value, base_url="http://127.0.0.1:9")
     with pytest.raises(errors.ConfigurationError) as caught:
         await gateway.get("id:1")
@@ -245,19 +245,19 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "direct, no URL": lambda: AelystGateway(SECRET, base_url="u:hunter2@x.example"),
     "direct, a slash too few": lambda: AelystGateway(SECRET, base_url="https:/u:hunter2@x.example"),
     "direct, a slash too many": lambda: AelystGateway(SECRET, base_url="https:///u:hunter2@x.example"),
-    "direct, a settle": lambda: AelystGateway(SECRET, settle=-1),
+    "direct, a wrong settle": lambda: AelystGateway(SECRET, settle=-1),
 }
 
 
 @pytest.mark.parametrize("refusal", REFUSED)
-def test_a_refused_setting_shows_nothing(refusal: str) -> None:
+def test_refused_setting_keeps_the_credential_out_of_frames(refusal: str) -> None:
     with pytest.raises(errors.ConfigurationError) as caught:
         REFUSED[refusal]()
     assert "hunter2" not in str(caught.value)
     assert_shown_nowhere(caught.value)
 
 
-def test_a_password_in_the_environments_base_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_in_the_base_url_variable_is_in_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AELYST_TOKEN", SECRET)
     monkeypatch.setenv("AELYST_BASE_URL", PASSWORD)
     with pytest.raises(errors.ConfigurationError) as caught:
@@ -266,7 +266,7 @@ def test_a_password_in_the_environments_base_url_is_not_shown(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("token", [SECRET + " ", SECRET.encode()])
-async def test_the_gateways_of_tenants_keep_no_token_in_sight(token: Any) -> None:
+async def test_tenants_gateways_keep_no_plain_token(token: Any) -> None:
     tenants = TenantGateways(AelystGateway, base_url="http://127.0.0.1:9")
     async with tenants.lifespan():
         first = tenants.get(SECRET)

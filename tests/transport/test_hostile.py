@@ -1,4 +1,4 @@
-"""What a caller gets in each hostile situation, and what is repeated: the rows of docs/hostile.md, each one run."""
+"""Runs each row of docs/hostile.md: which error a caller gets, and what is repeated."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ ROWS = [
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.situation)
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_caller_gets_the_error_and_the_repeats_of_the_page(aelyst: Opener, row: Row, method: str) -> None:
+async def test_caller_gets_the_documented_error_and_retries(aelyst: Opener, row: Row, method: str) -> None:
     async with RawServer(row.answer) as server:
         gateway = aelyst(server.url, timeout=0.2 if row.error is errors.RequestTimeoutError else 5)
         with pytest.raises(row.error) as caught:
@@ -90,7 +90,7 @@ async def test_caller_gets_the_error_and_the_repeats_of_the_page(aelyst: Opener,
     assert getattr(caught.value, "may_have_been_applied", False) is (method == "POST" and row.doubt)
 
 
-async def test_no_connection_is_repeated_also_for_a_create(aelyst: Opener) -> None:
+async def test_failed_connection_is_retried_also_for_a_create(aelyst: Opener) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(errors.TransportError) as caught:
@@ -98,7 +98,7 @@ async def test_no_connection_is_repeated_also_for_a_create(aelyst: Opener) -> No
     assert (caught.value.attempts, caught.value.may_have_been_applied) == (QUICK.max_attempts, False)
 
 
-async def test_a_401_is_repeated_once_with_a_rotated_token(aelyst: Opener) -> None:
+async def test_call_is_retried_once_after_401_with_a_rotated_token(aelyst: Opener) -> None:
     tokens = iter(["old", "new"])
     good = reply(200, {"code": "200", "message": "ok"})
     async with RawServer(reply(401, {"code": 401}), good) as server:
@@ -108,14 +108,14 @@ async def test_a_401_is_repeated_once_with_a_rotated_token(aelyst: Opener) -> No
     assert [seen.headers["authorization"] for seen in server.requests] == ["Bearer old", "Bearer new"]
 
 
-async def test_an_answer_about_another_id_is_refused(aelyst: Opener) -> None:
+async def test_response_about_another_id_is_rejected(aelyst: Opener) -> None:
     async with RawServer(reply(200, {"id": 2})) as server:
         with pytest.raises(errors.ResponseDecodeError):
             await aelyst(server.url).get("id:1")
         assert len(server.requests) == 1
 
 
-async def test_a_wait_beyond_max_wait_is_refused_before_anything_is_sent(aelyst: Opener) -> None:
+async def test_wait_beyond_max_wait_raises_before_anything_is_sent(aelyst: Opener) -> None:
     limiter = RateLimiter(quotas={"*": Quota(1, per=60)}, max_wait=1)
     async with RawServer(reply(200, {"id": 1})) as server:
         gateway = aelyst(server.url, limiter=limiter)
@@ -125,7 +125,7 @@ async def test_a_wait_beyond_max_wait_is_refused_before_anything_is_sent(aelyst:
         assert (len(server.requests), caught.value.attempts) == (1, 0)
 
 
-async def test_a_cancelled_call_is_cancelled_and_its_connection_not_reused(aelyst: Opener) -> None:
+async def test_connection_of_a_cancelled_call_is_not_reused(aelyst: Opener) -> None:
     async with RawServer(hang, reply(200, {"id": 1})) as server:
         gateway = aelyst(server.url)
         task = asyncio.create_task(gateway.get("id:1"))
@@ -144,7 +144,7 @@ CALLS: dict[str, tuple[Callable[[AelystGateway], Awaitable[Any]], type[errors.Co
 
 
 @pytest.mark.parametrize("wrong", CALLS)
-async def test_bad_input_is_refused_before_anything_is_sent(aelyst: Opener, wrong: str) -> None:
+async def test_invalid_input_raises_before_anything_is_sent(aelyst: Opener, wrong: str) -> None:
     call, error = CALLS[wrong]
     async with RawServer(reply(200, {"id": 1})) as server:
         with pytest.raises(error):
@@ -152,7 +152,7 @@ async def test_bad_input_is_refused_before_anything_is_sent(aelyst: Opener, wron
         assert not server.requests
 
 
-async def test_a_closed_gateway_says_so(aelyst: Opener) -> None:
+async def test_closed_gateway_raises_configuration_error(aelyst: Opener) -> None:
     async with RawServer(reply(200, {"id": 1})) as server:
         gateway = aelyst(server.url)
         await gateway.aclose()

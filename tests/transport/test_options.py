@@ -1,4 +1,4 @@
-"""`with_options`: a view of a gateway with another time-out, retry policy or more headers."""
+"""`with_options`: a view of a gateway with its own timeout, retry policy or extra headers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.transport.conftest import ONCE, QUICK, Opener
 CONTACT = {"id": 1, "firstName": "Ann"}
 
 
-async def test_with_options_sends_headers_with_this_view_only(aelyst: Opener) -> None:
+async def test_with_options_headers_apply_to_the_view_only(aelyst: Opener) -> None:
     async with RawServer(reply(200, CONTACT)) as server:
         gateway = aelyst(server.url)
         view = gateway.with_options(headers={"X-Trace": "abc", "User-Agent": "mine/1"})
@@ -29,14 +29,14 @@ async def test_with_options_sends_headers_with_this_view_only(aelyst: Opener) ->
         assert first.connection == second.connection  # one pool
 
 
-async def test_with_options_adds_headers_to_those_of_the_view_before_it(aelyst: Opener) -> None:
+async def test_with_options_adds_headers_to_those_of_the_parent_view(aelyst: Opener) -> None:
     async with RawServer(reply(200, CONTACT)) as server:
         view = aelyst(server.url).with_options(headers={"X-A": "1", "X-B": "1"}).with_options(headers={"x-b": "2"})
         await view.with_retry(ONCE).get("id:1")
         assert (server.requests[0].headers["x-a"], server.requests[0].headers["x-b"]) == ("1", "2")
 
 
-async def test_with_options_headers_go_with_a_borrowed_session(aelyst: Opener) -> None:
+async def test_with_options_headers_are_sent_over_a_borrowed_session(aelyst: Opener) -> None:
     import aiohttp
 
     async with RawServer(reply(200, CONTACT)) as server, aiohttp.ClientSession() as session:
@@ -44,7 +44,7 @@ async def test_with_options_headers_go_with_a_borrowed_session(aelyst: Opener) -
         assert server.requests[0].headers["x-trace"] == "abc"
 
 
-async def test_with_options_timeout_bounds_an_attempt_of_the_view(aelyst: Opener) -> None:
+async def test_with_options_timeout_applies_to_the_view_only(aelyst: Opener) -> None:
     async with RawServer(hang, reply(200, CONTACT)) as server:
         gateway = aelyst(server.url, timeout=30)
         with pytest.raises(errors.RequestTimeoutError):
@@ -52,7 +52,7 @@ async def test_with_options_timeout_bounds_an_attempt_of_the_view(aelyst: Opener
         assert (await gateway.get("id:1")).id == "1"
 
 
-async def test_with_options_shares_subscribers_and_life(aelyst: Opener) -> None:
+async def test_with_options_view_shares_subscribers_and_closing(aelyst: Opener) -> None:
     seen: list[Any] = []
     async with RawServer(reply(200, CONTACT)) as server:
         gateway = aelyst(server.url)
@@ -76,7 +76,7 @@ async def test_with_options_shares_subscribers_and_life(aelyst: Opener) -> None:
         [("X-A", "a")], "X-A: a",
     ],
 )  # fmt: skip
-def test_with_options_refuses_headers(aelyst: Opener, headers: Any) -> None:
+def test_with_options_rejects_reserved_and_malformed_headers(aelyst: Opener, headers: Any) -> None:
     gateway = aelyst("https://api.example.com")
     with pytest.raises(errors.ConfigurationError, match="headers") as caught:
         gateway.with_options(headers=headers)
@@ -84,12 +84,12 @@ def test_with_options_refuses_headers(aelyst: Opener, headers: Any) -> None:
 
 
 @pytest.mark.parametrize("options", [{"timeout": 0}, {"timeout": -1}, {"timeout": "5"}, {"retry": 3}])
-def test_with_options_refuses_settings(aelyst: Opener, options: dict[str, Any]) -> None:
+def test_with_options_rejects_invalid_timeout_and_retry(aelyst: Opener, options: dict[str, Any]) -> None:
     with pytest.raises(errors.ConfigurationError):
         aelyst("https://api.example.com").with_options(**options)
 
 
-async def test_with_options_headers_are_not_shown(aelyst: Opener, caplog: pytest.LogCaptureFixture) -> None:
+async def test_with_options_header_values_are_never_shown(aelyst: Opener, caplog: pytest.LogCaptureFixture) -> None:
     async with RawServer(reply(500)) as server:
         view = aelyst(server.url).with_options(headers={"X-Trace": "private-value"})
         with caplog.at_level(logging.DEBUG), pytest.raises(errors.ServerError) as caught:
@@ -99,17 +99,17 @@ async def test_with_options_headers_are_not_shown(aelyst: Opener, caplog: pytest
     assert "private-value" not in shown
 
 
-def test_with_retry_refuses_what_is_no_policy(aelyst: Opener) -> None:
+def test_with_retry_rejects_other_types(aelyst: Opener) -> None:
     with pytest.raises(errors.ConfigurationError, match="RetryPolicy"):
         aelyst("https://api.example.com").with_retry(3)  # type: ignore[arg-type]
 
 
-def test_with_options_takes_a_policy(aelyst: Opener) -> None:
+def test_with_options_accepts_a_retry_policy(aelyst: Opener) -> None:
     assert aelyst("https://api.example.com").with_options(retry=RetryPolicy(max_attempts=2))
 
 
 @pytest.mark.parametrize("used", [False, True])
-async def test_with_options_refuses_a_header_that_holds_the_credential(aelyst: Opener, used: bool) -> None:
+async def test_with_options_rejects_a_header_that_contains_the_credential(aelyst: Opener, used: bool) -> None:
     async with RawServer(reply(200, CONTACT)) as server:
         gateway = aelyst(server.url)
         if used:

@@ -1,4 +1,4 @@
-"""`with_raw_response`, and the server's request id on errors."""
+"""`with_raw_response`, and the request id of the server on errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.transport.conftest import ONCE, Opener
 CONTACT = {"id": 1, "firstName": "Ann"}
 
 
-async def test_with_raw_response_returns_the_answer_beside_the_value(aelyst: Opener) -> None:
+async def test_with_raw_response_returns_response_and_value(aelyst: Opener) -> None:
     async with RawServer(reply(200, CONTACT, headers={"X-Request-Id": "r-1", "X-Extra": "e"})) as server:
         gateway = aelyst(server.url)
         raw_response = await gateway.with_raw_response.get("id:1")
@@ -32,14 +32,14 @@ async def test_with_raw_response_returns_the_answer_beside_the_value(aelyst: Ope
         assert "Ann" not in repr(raw_response)
 
 
-async def test_with_raw_response_takes_a_method_for_its_types(aelyst: Opener) -> None:
+async def test_with_raw_response_accepts_a_method_and_its_arguments(aelyst: Opener) -> None:
     async with RawServer(reply(200, CONTACT)) as server:
         gateway = aelyst(server.url)
         assert (await gateway.with_raw_response(AelystGateway.get, "id:1")).value.first_name == "Ann"
         assert (await gateway.with_raw_response.request("GET", "/space/channel")).value == CONTACT
 
 
-async def test_with_raw_response_holds_the_last_answer_of_several(aelyst: Opener) -> None:
+async def test_with_raw_response_returns_the_last_of_several_responses(aelyst: Opener) -> None:
     async with RawServer(
         reply(404, {"code": 404, "message": "Contact not found"}), reply(200, {"code": "200", "message": "created"})
     ) as server:
@@ -49,7 +49,7 @@ async def test_with_raw_response_holds_the_last_answer_of_several(aelyst: Opener
         assert b"created" in found.body
 
 
-async def test_with_raw_response_keeps_parallel_calls_apart(aelyst: Opener) -> None:
+async def test_with_raw_response_separates_concurrent_calls(aelyst: Opener) -> None:
     async def echo(connection: object, seen: object) -> bool:
         return await reply(200, {"id": seen.path.rpartition(":")[2]})(connection, seen)  # type: ignore[attr-defined, arg-type]
 
@@ -59,19 +59,19 @@ async def test_with_raw_response_keeps_parallel_calls_apart(aelyst: Opener) -> N
         assert [f'"{one.value.id}"'.encode() in one.body for one in found] == [True] * 20
 
 
-async def test_with_raw_response_follows_with_options(aelyst: Opener) -> None:
+async def test_with_raw_response_works_on_a_with_options_view(aelyst: Opener) -> None:
     async with RawServer(reply(200, CONTACT)) as server:
         await aelyst(server.url).with_options(headers={"X-A": "1"}).with_raw_response.get("id:1")
         assert server.requests[0].headers["x-a"] == "1"
 
 
-async def test_with_raw_response_raises_what_the_call_raises(aelyst: Opener) -> None:
+async def test_with_raw_response_raises_the_error_of_the_call(aelyst: Opener) -> None:
     async with RawServer(reply(404, {"code": 404, "message": "no"})) as server:
         with pytest.raises(errors.ContactNotFoundError):
             await aelyst(server.url).with_raw_response.get("id:1")
 
 
-async def test_with_raw_response_refuses_what_has_no_response(aelyst: Opener) -> None:
+async def test_with_raw_response_rejects_unknown_and_local_operations(aelyst: Opener) -> None:
     view = aelyst("https://api.example.com").with_raw_response
     with pytest.raises(AttributeError, match="AelystGateway has no operation 'messages'"):
         _ = view.messages  # type: ignore[misc]
@@ -79,7 +79,7 @@ async def test_with_raw_response_refuses_what_has_no_response(aelyst: Opener) ->
         await view(AelystGateway.account)
 
 
-def test_with_raw_response_has_each_operation_of_the_gateways(aelyst: Opener) -> None:
+def test_with_raw_response_offers_every_declared_operation(aelyst: Opener) -> None:
     views: list[Any] = [aelyst("https://api.example.com").with_raw_response, DmChampGateway("k").with_raw_response]
     names = {name for name, value in vars(RawCalls).items() if isinstance(value, property)}
     assert {name for name in names if any(hasattr(view, name) for view in views)} == names
@@ -88,7 +88,7 @@ def test_with_raw_response_has_each_operation_of_the_gateways(aelyst: Opener) ->
 @pytest.mark.parametrize(
     "name", ["X-Request-Id", "x-request-id", "Request-Id", "X-Correlation-ID", "x-amzn-RequestId", "CF-Ray"]
 )
-async def test_errors_have_the_request_id(aelyst: Opener, name: str) -> None:
+async def test_api_errors_have_the_request_id(aelyst: Opener, name: str) -> None:
     async with RawServer(reply(400, {"message": "bad"}, headers={name: "abc-123"})) as server:
         with pytest.raises(errors.BadRequestError) as caught:
             await aelyst(server.url).get("id:1")
@@ -98,14 +98,14 @@ async def test_errors_have_the_request_id(aelyst: Opener, name: str) -> None:
     assert pickle.loads(pickle.dumps(error)).request_id == copy.copy(error).request_id == "abc-123"
 
 
-async def test_errors_of_decoding_have_the_request_id(aelyst: Opener) -> None:
+async def test_decode_errors_have_the_request_id(aelyst: Opener) -> None:
     async with RawServer(reply(200, [], headers={"X-Request-Id": "abc"})) as server:
         with pytest.raises(errors.ResponseDecodeError, match="request id abc") as caught:
             await aelyst(server.url).get("id:1")
     assert caught.value.request_id == "abc"
 
 
-async def test_errors_without_a_request_id_show_none(aelyst: Opener) -> None:
+async def test_errors_omit_a_blank_request_id(aelyst: Opener) -> None:
     async with RawServer(reply(400, {"message": "bad"}, headers={"X-Request-Id": " "})) as server:
         with pytest.raises(errors.BadRequestError) as caught:
             await aelyst(server.url).get("id:1")
@@ -131,7 +131,7 @@ def test_request_id_prefers_the_most_specific_header() -> None:
     assert request_id({"CF-Ray": "ray", "X-Request-Id": "id"}) == "id"
 
 
-async def test_request_id_shows_no_person(aelyst: Opener) -> None:
+async def test_request_id_with_an_email_is_masked(aelyst: Opener) -> None:
     async with RawServer(reply(400, {"message": "bad"}, headers={"X-Request-Id": "ann@example.com"})) as server:
         with pytest.raises(errors.BadRequestError) as caught:
             await aelyst(server.url, retry=ONCE).get("email:ann@example.com")

@@ -1,4 +1,4 @@
-"""`gateway.request`: a route that no method wraps, by the rules of all other calls."""
+"""`gateway.request`: calls a route that has no method of its own, under the same rules as all calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_request_sends_json_and_returns_none_for_an_empty_body(aelyst: Ope
         assert server.requests[0].json == {"search": "é"}
 
 
-async def test_request_encodes_fields_of_the_path(aelyst: Opener) -> None:
+async def test_request_encodes_path_fields(aelyst: Opener) -> None:
     async with RawServer(reply(200, [])) as server:
         gateway = aelyst(server.url)
         await gateway.request("GET", "/contact/{who}/channels", fields={"who": "email:a+b/../c?d@x.com"})
@@ -59,7 +59,7 @@ async def test_request_encodes_fields_of_the_path(aelyst: Opener) -> None:
         ("/contact/ann%40x.com", "/contact/{identifier}"),
     ],
 )
-async def test_request_shows_a_template_and_no_person(
+async def test_request_reports_a_route_template_without_identifiers(
     aelyst: Opener, caplog: pytest.LogCaptureFixture, path: str, endpoint: str
 ) -> None:
     limiter = RateLimiter()
@@ -78,7 +78,7 @@ async def test_request_shows_a_template_and_no_person(
         assert person not in caplog.text + str(caught.value)
 
 
-async def test_request_repeats_what_is_safe_only(aelyst: Opener) -> None:
+async def test_request_retries_only_idempotent_methods(aelyst: Opener) -> None:
     async with RawServer(reset, reply(200, {})) as server:
         assert await aelyst(server.url).request("GET", "/space/channel") == {}
         assert len(server.requests) == 2
@@ -89,13 +89,13 @@ async def test_request_repeats_what_is_safe_only(aelyst: Opener) -> None:
         assert len(server.requests) == 1
 
 
-async def test_request_waits_for_the_rate_limit(aelyst: Opener) -> None:
+async def test_request_is_retried_after_429(aelyst: Opener) -> None:
     async with RawServer(reply(429, headers={"Retry-After": "0"}), reply(200, {"a": 1})) as server:
         assert await aelyst(server.url).request("POST", "/contact/list", json={}) == {"a": 1}
         assert len(server.requests) == 2
 
 
-async def test_request_follows_no_redirect(aelyst: Opener) -> None:
+async def test_request_does_not_follow_redirects(aelyst: Opener) -> None:
     async with RawServer(reply(302, headers={"Location": "https://evil.example/"})) as server:
         with pytest.raises(errors.ApiError, match="redirects are not followed"):
             await aelyst(server.url).request("GET", "/space/channel")
@@ -109,20 +109,20 @@ async def test_request_redacts_the_credential(aelyst: Opener) -> None:
         assert "token-1" not in repr(vars(caught.value)) + str(caught.value)
 
 
-async def test_request_raises_for_what_is_not_json(aelyst: Opener) -> None:
+async def test_request_raises_decode_error_for_invalid_json(aelyst: Opener) -> None:
     async with RawServer(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")) as server:
         with pytest.raises(errors.ResponseDecodeError, match="not JSON"):
             await aelyst(server.url).request("GET", "/space/channel")
 
 
-async def test_request_reads_errors_that_callab_hides() -> None:
+async def test_request_detects_callab_errors_sent_with_status_200() -> None:
     answer = reply(200, {"status": "error", "message": "Contact not found", "data": ""})
     async with RawServer(answer) as server, CallabGateway("t", base_url=server.url) as callab:
         with pytest.raises(errors.ContactNotFoundError):
             await callab.request("GET", "/campaigns")
 
 
-async def test_request_reads_errors_that_dmchamp_hides_and_guards_its_key() -> None:
+async def test_request_detects_dmchamp_errors_and_rejects_an_api_key_parameter() -> None:
     async with RawServer(reply(200, {"success": False})) as server, DmChampGateway("k", base_url=server.url) as dmchamp:
         with pytest.raises(errors.ApiError):
             await dmchamp.request("GET", "/contacts/lists")
@@ -138,7 +138,7 @@ async def test_request_reads_errors_that_dmchamp_hides_and_guards_its_key() -> N
         "/a b", "/a\nb", "/a\\b", "/é", "/a%", "/a%zz", "/a%0d%0aX: b", "/a/{", "/a/x{y}", "/{Who}", 5, None, b"/a",
     ],
 )  # fmt: skip
-async def test_request_refuses_paths(aelyst: Opener, path: Any) -> None:
+async def test_request_rejects_unsafe_paths(aelyst: Opener, path: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match="request: the path"):
         await aelyst(URL).request("GET", path)
 
@@ -152,17 +152,17 @@ async def test_request_refuses_paths(aelyst: Opener, path: Any) -> None:
         ("POST", {"json": object()}), ("POST", {"json": float("nan")}), ("POST", {"json": "\ud800"}),
     ],
 )  # fmt: skip
-async def test_request_refuses_bad_arguments(aelyst: Opener, method: Any, options: dict[str, Any]) -> None:
+async def test_request_rejects_invalid_arguments(aelyst: Opener, method: Any, options: dict[str, Any]) -> None:
     with pytest.raises(errors.ConfigurationError, match="request"):
         await aelyst(URL).request(method, "/a", **options)
 
 
 @pytest.mark.parametrize("value", ["", ".", "..", "a\nb", None, True, 1.5, ["a"]])
-async def test_request_refuses_values_of_fields(aelyst: Opener, value: Any) -> None:
+async def test_request_rejects_invalid_path_field_values(aelyst: Opener, value: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match="the field who"):
         await aelyst(URL).request("GET", "/contact/{who}", fields={"who": value})
 
 
-async def test_request_needs_a_value_for_each_field(aelyst: Opener) -> None:
+async def test_request_rejects_missing_path_fields(aelyst: Opener) -> None:
     with pytest.raises(errors.ConfigurationError, match="has no value"):
         await aelyst(URL).request("GET", "/contact/{who}")

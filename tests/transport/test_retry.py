@@ -1,4 +1,4 @@
-"""When a call is repeated, after how long, and how often: in virtual time, by the table in `transport.retry`."""
+"""Which calls are retried, after which delay and how often, by the table in `transport.retry`. In virtual time."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def refused(status: int, retry_after: str | None = None) -> Answer:
     return Answer(status, {"code": status, "message": "no"}, headers)
 
 
-# What goes wrong; which methods are repeated; the error in the end; and whether a write may have been applied then.
+# Fault; retried methods; final error; whether a write may have been applied.
 RULES: list[tuple[Answer | Exception, str, type[ContactsError], bool]] = [
     (refused(429), "GET PUT POST", errors.RateLimitedError, False),
     (refused(429, "1"), "GET PUT POST", errors.RateLimitedError, False),
@@ -79,9 +79,13 @@ RULES: list[tuple[Answer | Exception, str, type[ContactsError], bool]] = [
 ]
 
 
+def fault_name(fault: Answer | Exception) -> str:
+    return str(fault.status) if isinstance(fault, Answer) else type(fault).__name__
+
+
 @pytest.mark.parametrize("method", CALLS)
-@pytest.mark.parametrize(("fault", "repeated", "kind", "applied"), RULES, ids=map(str, range(len(RULES))))
-def test_the_table(
+@pytest.mark.parametrize(("fault", "repeated", "kind", "applied"), RULES, ids=[fault_name(rule[0]) for rule in RULES])
+def test_retry_follows_the_table_for_each_method_and_fault(
     method: str, fault: Answer | Exception, repeated: str, kind: type[ContactsError], applied: bool
 ) -> None:
     async def fails() -> None:
@@ -114,14 +118,14 @@ def test_the_table(
 
 @pytest.mark.parametrize(("header", "seconds"), [("1", 1), ("17", 17), ("1.5", 1.5), ("0", 0), (" 2 ", 2)])
 @virtual
-async def test_not_before_retry_after(header: str, seconds: float) -> None:
+async def test_retry_waits_for_retry_after_seconds(header: str, seconds: float) -> None:
     session, gateway = play(refused(429, header), GOOD["GET"], retry=RetryPolicy(base=0.5))
     await gateway.get("id:1")
     assert seconds - 1e-9 <= session.gaps[0] <= max(seconds, 0.5) + 0.01
 
 
 @virtual
-async def test_retry_after_as_a_date() -> None:
+async def test_retry_waits_for_retry_after_date() -> None:
     session, gateway = play(refused(429, formatdate(time.time() + 30, usegmt=True)), GOOD["GET"])
     await gateway.get("id:1")
     assert 28 <= session.gaps[0] <= 31
@@ -129,7 +133,7 @@ async def test_retry_after_as_a_date() -> None:
 
 @pytest.mark.parametrize("header", ["soon", "-5", "nan", "inf", "-inf", "", "1e400", "Thu, 99 Foo 2026"])
 @virtual
-async def test_a_retry_after_that_says_nothing_is_passed_over(header: str) -> None:
+async def test_invalid_retry_after_is_ignored(header: str) -> None:
     session, gateway = play(refused(429, header), GOOD["GET"], retry=RetryPolicy(base=0.5))
     await gateway.get("id:1")
     assert session.gaps[0] <= 0.5 + 0.01
@@ -137,7 +141,7 @@ async def test_a_retry_after_that_says_nothing_is_passed_over(header: str) -> No
 
 @pytest.mark.parametrize(("header", "seconds"), [("1000", 1000), ("9" * 400, 1e9)])
 @virtual
-async def test_a_retry_after_beyond_the_deadline_fails_at_once(header: str, seconds: float) -> None:
+async def test_retry_after_beyond_the_deadline_fails_immediately(header: str, seconds: float) -> None:
     session, gateway = play(refused(429, header), GOOD["GET"], retry=RetryPolicy(total=900))
     began = asyncio.get_running_loop().time()
     with pytest.raises(errors.RateLimitedError) as caught:
@@ -153,8 +157,8 @@ async def test_a_retry_after_beyond_the_deadline_fails_at_once(header: str, seco
 @pytest.mark.parametrize("unit", [1, 1000])
 @pytest.mark.parametrize("skew", [0, 86_400])
 @virtual
-async def test_a_retry_after_as_a_unix_time_counts_from_the_servers_date(unit: int, skew: int) -> None:
-    """Our clock, or the server's, is a day wrong; as a number of seconds this would be a pause of decades."""
+async def test_retry_after_unix_time_is_relative_to_the_date_header(unit: int, skew: int) -> None:
+    """One of the clocks is wrong by a day. Read as a number of seconds, the value would mean decades."""
     then = int(time.time()) + skew
     headers = {"Retry-After": str((then + 30) * unit), "Date": formatdate(then, usegmt=True)}
     for status in (429, 503):
@@ -164,7 +168,7 @@ async def test_a_retry_after_as_a_unix_time_counts_from_the_servers_date(unit: i
 
 
 @virtual
-async def test_no_pause_of_our_own_is_longer_than_a_minute() -> None:
+async def test_backoff_never_exceeds_a_minute() -> None:
     session, gateway = play(refused(500), retry=RetryPolicy(max_attempts=40, total=1e6))
     with pytest.raises(errors.ServerError):
         await gateway.get("id:1")
@@ -173,27 +177,27 @@ async def test_no_pause_of_our_own_is_longer_than_a_minute() -> None:
 
 
 @virtual
-async def test_retry_after_of_a_503_is_kept_too() -> None:
+async def test_retry_waits_for_retry_after_of_503() -> None:
     session, gateway = play(refused(503, "20"), GOOD["GET"])
     await gateway.get("id:1")
     assert session.gaps[0] >= 20
 
 
 @virtual
-async def test_queued_waits_minutes() -> None:
+async def test_retry_after_449_follows_the_queued_schedule() -> None:
     policy = RetryPolicy(max_attempts=5, total=100_000)
     for _ in range(20):
         session, gateway = play(Answer(449, b"currently in queue, no JSON"), retry=policy)
         with pytest.raises(errors.QueuedError) as caught:
             await gateway.update("id:1", ANN)
         assert caught.value.attempts == len(session.sent) == 5
-        # Half of each value of the schedule 60, 120, 240, 300 is certain, the other half is drawn.
+        # Half of each delay of the schedule 60, 120, 240, 300 is fixed, the other half is random.
         for gap, value in zip(session.gaps, [60, 120, 240, 300], strict=True):
             assert value / 2 <= gap <= value + 0.01
 
 
 @virtual
-async def test_queued_may_be_left_to_the_caller() -> None:
+async def test_retry_policy_can_disable_retries_after_449() -> None:
     session, gateway = play(refused(449), retry=RetryPolicy(queued=False))
     with pytest.raises(errors.QueuedError):
         await gateway.update("id:1", ANN)
@@ -201,7 +205,7 @@ async def test_queued_may_be_left_to_the_caller() -> None:
 
 
 @virtual
-async def test_queued_does_not_use_up_the_quick_schedule() -> None:
+async def test_retry_after_449_does_not_advance_the_normal_backoff() -> None:
     session, gateway = play(refused(449), refused(500), GOOD["GET"], retry=RetryPolicy(base=0.5))
     await gateway.get("id:1")
     assert session.gaps[0] >= 30
@@ -209,8 +213,8 @@ async def test_queued_does_not_use_up_the_quick_schedule() -> None:
 
 
 @virtual
-async def test_full_jitter() -> None:
-    """Draws are uniform from zero to 0.5, 1, 2, 4 … 30 seconds: neither all the same nor beyond."""
+async def test_backoff_uses_full_jitter() -> None:
+    """Delays are uniform between zero and 0.5, 1, 2, 4 … 30 seconds."""
     policy = RetryPolicy(max_attempts=9, base=0.5, cap=30)
     columns: list[list[float]] = []
     for _ in range(200):
@@ -231,14 +235,14 @@ async def test_full_jitter() -> None:
     st.floats(0.1, 2_000),
     st.sampled_from(list(CALLS)),
 )
-def test_whatever_happens_attempts_are_exact_and_the_deadline_holds(
-    faults: list[int], most: int, total: float, method: str
+def test_attempts_and_deadline_hold_for_any_sequence_of_faults(
+    faults: list[int], max_attempts: int, total: float, method: str
 ) -> None:
     kinds: list[Answer | Exception] = [refused(429), refused(429, "3"), refused(449), refused(500), NO_CONNECTION]
 
     async def main() -> None:
         session, gateway = play(
-            *(kinds[fault] for fault in faults), GOOD[method], retry=RetryPolicy(max_attempts=most, total=total)
+            *(kinds[fault] for fault in faults), GOOD[method], retry=RetryPolicy(max_attempts=max_attempts, total=total)
         )
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -248,7 +252,7 @@ def test_whatever_happens_attempts_are_exact_and_the_deadline_holds(
         except (errors.ApiError, errors.TransportError) as error:
             failure = error
         assert failure is None or failure.attempts == len(session.sent)
-        assert len(session.sent) <= most
+        assert len(session.sent) <= max_attempts
         assert loop.time() - began <= total + 0.01
         if method == "POST":
             sent = len(session.sent)
@@ -258,8 +262,8 @@ def test_whatever_happens_attempts_are_exact_and_the_deadline_holds(
 
 
 @virtual
-async def test_an_error_in_a_200_is_repeated_by_the_same_rules() -> None:
-    """Callab sends errors as 200; what it means decides, not the status line."""
+async def test_error_in_a_200_response_is_not_retried_if_it_means_404() -> None:
+    """Callab sends errors with status 200. The meaning of the error decides, not the status line."""
     session, lent = scripted([Answer(200, {"status": "error", "message": "Contact not found", "data": ""})])
     gateway = CallabGateway("t", base_url="http://127.0.0.1:9", session=lent, limiter=free_limiter()[1])
     with pytest.raises(errors.ContactNotFoundError) as caught:
@@ -268,11 +272,11 @@ async def test_an_error_in_a_200_is_repeated_by_the_same_rules() -> None:
 
 
 @virtual
-async def test_repeats_say_so_to_the_limiter() -> None:
+async def test_retries_are_marked_for_the_limiter() -> None:
     limiter, lent = free_limiter()
     _, gateway = play(refused(429, "2"), NO_CONNECTION, GOOD["PUT"], limiter=lent)
     await gateway.update("phone:+60 1", ANN)
-    # The second was granted before its Retry-After was over, and given back: it asks again.
+    # The second permit was granted before Retry-After had passed, so it is returned and requested again.
     assert [permit.asked["retry"] for permit in limiter.permits] == [False, True, True, True]
     assert {permit.asked["endpoint"] for permit in limiter.permits} == {"PUT /contact/{identifier}"}
     assert {permit.asked["path"] for permit in limiter.permits} == {"/contact/phone:%2B601"}
@@ -284,7 +288,7 @@ async def test_repeats_say_so_to_the_limiter() -> None:
 
 
 @virtual
-async def test_with_retry_is_a_view() -> None:
+async def test_with_retry_returns_a_view_with_its_own_policy() -> None:
     session, gateway = play(refused(500), retry=RetryPolicy(max_attempts=1))
     patient = gateway.with_retry(RetryPolicy(max_attempts=3))
     with pytest.raises(errors.ServerError):
@@ -301,19 +305,19 @@ async def test_with_retry_is_a_view() -> None:
 
 @pytest.mark.parametrize("name", ["total", "base", "cap", "queued_base", "queued_cap"])
 @pytest.mark.parametrize("value", [0, -1, None, "1", float("nan"), float("inf"), True, 10**400])
-def test_a_policy_that_cannot_work_is_refused(name: str, value: Any) -> None:
+def test_retry_policy_rejects_invalid_durations(name: str, value: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match=name):
         RetryPolicy(**{name: value})
 
 
 @pytest.mark.parametrize("value", [0, -1, None, "1", 1.5, True, float("nan")])
-def test_attempts_that_cannot_be_are_refused(value: Any) -> None:
+def test_retry_policy_rejects_invalid_max_attempts(value: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match="max_attempts"):
         RetryPolicy(max_attempts=value)
 
 
 @given(st.floats(0.001, 10), st.floats(0.001, 100))
-def test_delays_never_exceed_the_cap(base: float, cap: float) -> None:
+def test_backoff_delays_never_exceed_the_cap(base: float, cap: float) -> None:
     backoff = Backoff(RetryPolicy(base=base, cap=cap))
     error = errors.ServerError(status=500)
     for delay in itertools.islice(iter(lambda: backoff.delay(error, repeatable=True), None), 12):
@@ -323,8 +327,8 @@ def test_delays_never_exceed_the_cap(base: float, cap: float) -> None:
 
 @pytest.mark.parametrize("last", [refused(429), refused(449), refused(400), refused(404), refused(401), NO_CONNECTION])
 @pytest.mark.parametrize("first", [DISCONNECTED, LATE, BROKEN, refused(500)])
-def test_a_doubt_about_an_earlier_attempt_stays(first: Any, last: Any) -> None:
-    """The error is the whole call's: a PUT that was perhaps carried out is not undone by a repeat that is refused."""
+def test_may_have_been_applied_survives_later_refusals(first: Any, last: Any) -> None:
+    """The error describes the whole call: a refused retry does not undo a PUT that may have been applied."""
 
     async def main() -> None:
         for script in ([first, last], [first, refused(429), last], [refused(429), first, last]):

@@ -1,6 +1,6 @@
-"""Whatever an identifier holds, the request arrives at the route that was meant, with that identifier.
+"""For any identifier, the request reaches the intended route with exactly that identifier.
 
-One aiohttp.web server for all examples. What arrives is read from ``raw_path``: `match_info` hides the encoding.
+One aiohttp.web server serves all examples. It reads ``raw_path``, because `match_info` hides the encoding.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ class Arrived:
     json: Any
 
 
-class World:
-    """The server, the gateways and the loop that they live in."""
+class RoutingServer:
+    """The server, the gateways and their event loop."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.arrived: list[Arrived] = []
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Arrived:
-        """Run one call and return the one request that it made."""
+        """Run one call and return its only request."""
         self.arrived.clear()
         self.loop.run_until_complete(coroutine)
         assert len(self.arrived) == 1
@@ -57,7 +57,7 @@ class World:
             ("*", "/v1/contacts"), ("*", "/v1/contacts/lists"), ("*", "/v1/contacts/tags/{id}"),
             ("*", "/v1/contacts/messages/{id}"), ("*", "/v1/contacts/{id}"), ("*", "/{tail:.*}"),
         ]:  # fmt: skip
-            # By default aiohttp takes no braces in a segment.
+            # By default aiohttp accepts no braces in a segment.
             braced = path.replace("id}", "id:[^/]+}").replace("identifier}", "identifier:[^/]+}")
             app.router.add_route(method, braced, self.handle)
         self.runner = web.AppRunner(app)
@@ -88,7 +88,7 @@ class World:
             )
         )
         arrived = self.arrived[-1]
-        asked = arrived.segments[-1].removeprefix("id:")  # an answer about another id is refused
+        asked = arrived.segments[-1].removeprefix("id:")  # the gateway rejects a response about another id
         if path.split("/")[2:3] == ["contacts"]:
             asked = arrived.json.get("contactId", asked) if arrived.json is not None else asked
             return web.json_response({"contactId": asked, "success": True, "data": []})
@@ -98,12 +98,12 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    world = World()
-    world.loop.run_until_complete(world.start())
-    yield world
-    world.loop.run_until_complete(world.stop())
-    world.loop.close()
+def server() -> Iterator[RoutingServer]:
+    server = RoutingServer()
+    server.loop.run_until_complete(server.start())
+    yield server
+    server.loop.run_until_complete(server.stop())
+    server.loop.close()
 
 
 NASTY = [
@@ -123,27 +123,29 @@ phones = st.builds("+{}".format, st.integers(1, 10**15))
 @given(emails, phones, texts)
 @example("a+b&c=d#e%f/g?h@x.y", "+60123", "list")
 @example("a@b.c", "+60123", "²")
-def test_aelyst(world: World, email: str, phone: str, name: str) -> None:
+def test_aelyst_requests_reach_their_route_with_the_identifier(
+    server: RoutingServer, email: str, phone: str, name: str
+) -> None:
     for kind, value in ((Email, email), (Phone, phone), (ContactId, name)):
-        who: Identifier | None = None
+        identifier: Identifier | None = None
         with contextlib.suppress(errors.InvalidIdentifierError):
-            who = kind(value)
-        if who is None:
+            identifier = kind(value)
+        if identifier is None:
             continue
-        if isinstance(who, ContactId) and not (who.value.isascii() and who.value.isdigit()):
+        if isinstance(identifier, ContactId) and not (identifier.value.isascii() and identifier.value.isdigit()):
             with pytest.raises(errors.InvalidIdentifierError):
-                world.loop.run_until_complete(world.aelyst.get(who))
+                server.loop.run_until_complete(server.aelyst.get(identifier))
             continue
-        arrived = world.run(world.aelyst.get(who))
-        assert arrived == Arrived("GET /v1/contact/{identifier}", ["v1", "contact", str(who)], {}, None)
+        arrived = server.run(server.aelyst.get(identifier))
+        assert arrived == Arrived("GET /v1/contact/{identifier}", ["v1", "contact", str(identifier)], {}, None)
         fields = AelystFields(first_name=name.encode("utf-8", "replace").decode())
-        arrived = world.run(world.aelyst.update(who, fields))
+        arrived = server.run(server.aelyst.update(identifier, fields))
         assert arrived.route == "PUT /v1/contact/{identifier}"
-        assert arrived.segments == ["v1", "contact", str(who)]
+        assert arrived.segments == ["v1", "contact", str(identifier)]
         assert arrived.json == {"firstName": fields.first_name}
-        if not isinstance(who, ContactId):
-            arrived = world.run(world.aelyst.create(fields, identifier=who))
-            assert (arrived.route, arrived.segments[2]) == ("POST /v1/contact/{identifier}", str(who))
+        if not isinstance(identifier, ContactId):
+            arrived = server.run(server.aelyst.create(fields, identifier=identifier))
+            assert (arrived.route, arrived.segments[2]) == ("POST /v1/contact/{identifier}", str(identifier))
 
 
 @settings(max_examples=150)
@@ -151,25 +153,31 @@ def test_aelyst(world: World, email: str, phone: str, name: str) -> None:
 @example("..%2f")
 @example("a%2Fb")
 @example("contacts")
-def test_ids_of_any_text(world: World, value: str) -> None:
+def test_callab_and_dmchamp_requests_reach_their_route_with_any_id(server: RoutingServer, value: str) -> None:
     try:
-        who = ContactId(value)
+        identifier = ContactId(value)
     except errors.InvalidIdentifierError:
         return
-    arrived = world.run(world.callab.get(who))
-    assert (arrived.route, arrived.segments) == ("GET /v1/contact/{identifier}", ["v1", "contact", who.value])
-    if who.value in {"lists", "tags", "messages"}:
+    arrived = server.run(server.callab.get(identifier))
+    assert (arrived.route, arrived.segments) == ("GET /v1/contact/{identifier}", ["v1", "contact", identifier.value])
+    if identifier.value in {"lists", "tags", "messages"}:
         with pytest.raises(errors.InvalidIdentifierError):
-            world.loop.run_until_complete(world.dmchamp.update(who, DmChampFields(first_name="A")))
+            server.loop.run_until_complete(server.dmchamp.update(identifier, DmChampFields(first_name="A")))
         return
-    arrived = world.run(world.dmchamp.update(who, DmChampFields(first_name="A")))
-    assert (arrived.route, arrived.segments) == ("PUT /v1/contacts/{id}", ["v1", "contacts", who.value])
-    arrived = world.run(world.dmchamp.tags(who))
-    assert (arrived.route, arrived.segments) == ("GET /v1/contacts/tags/{id}", ["v1", "contacts", "tags", who.value])
-    arrived = world.run(world.dmchamp.messages(who))
-    assert arrived.segments == ["v1", "contacts", "messages", who.value]
-    arrived = world.run(world.dmchamp.remove_from_list(who, "l/1"))
-    assert (arrived.route, arrived.json) == ("DELETE /v1/contacts/lists", {"contactId": who.value, "listId": "l/1"})
+    arrived = server.run(server.dmchamp.update(identifier, DmChampFields(first_name="A")))
+    assert (arrived.route, arrived.segments) == ("PUT /v1/contacts/{id}", ["v1", "contacts", identifier.value])
+    arrived = server.run(server.dmchamp.tags(identifier))
+    assert (arrived.route, arrived.segments) == (
+        "GET /v1/contacts/tags/{id}",
+        ["v1", "contacts", "tags", identifier.value],
+    )
+    arrived = server.run(server.dmchamp.messages(identifier))
+    assert arrived.segments == ["v1", "contacts", "messages", identifier.value]
+    arrived = server.run(server.dmchamp.remove_from_list(identifier, "l/1"))
+    assert (arrived.route, arrived.json) == (
+        "DELETE /v1/contacts/lists",
+        {"contactId": identifier.value, "listId": "l/1"},
+    )
     assert arrived.query == {"apiKey": KEY}
 
 
@@ -177,19 +185,22 @@ def test_ids_of_any_text(world: World, value: str) -> None:
 @given(emails, phones)
 @example("a+b&c=d#e%f@x.y", "+60")
 @example("a&apiKey=stolen@x.y", "+60")
-def test_query_values(world: World, email: str, phone: str) -> None:
-    arrived = world.run(world.dmchamp.get(f"phone:{phone}"))
+def test_dmchamp_query_parameters_arrive_unchanged(server: RoutingServer, email: str, phone: str) -> None:
+    arrived = server.run(server.dmchamp.get(f"phone:{phone}"))
     assert arrived == Arrived("GET /v1/contacts", ["v1", "contacts"], {"phoneNumber": phone, "apiKey": KEY}, None)
     try:
-        who = Email(email)
+        identifier = Email(email)
     except errors.InvalidIdentifierError:
         return
-    arrived = world.run(world.dmchamp.get(who))
-    assert arrived.query == {"email": who.value, "apiKey": KEY}
+    arrived = server.run(server.dmchamp.get(identifier))
+    assert arrived.query == {"email": identifier.value, "apiKey": KEY}
 
 
 @pytest.mark.parametrize("name", ["lists", "tags", "messages"])
-def test_a_route_of_the_api_is_not_an_id(world: World, name: str) -> None:
-    for call in (world.dmchamp.update(f"id:{name}", DmChampFields(first_name="A")), world.dmchamp.tags(f"id:{name}")):
+def test_dmchamp_rejects_ids_that_are_route_names(server: RoutingServer, name: str) -> None:
+    for call in (
+        server.dmchamp.update(f"id:{name}", DmChampFields(first_name="A")),
+        server.dmchamp.tags(f"id:{name}"),
+    ):
         with pytest.raises(errors.InvalidIdentifierError, match="is a route"):
-            world.loop.run_until_complete(call)
+            server.loop.run_until_complete(call)

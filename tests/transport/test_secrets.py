@@ -1,6 +1,6 @@
-"""No credential anywhere: every fault, echoed in every way, with everything logged, and every error taken apart.
+"""No credential in logs, errors or events: every fault, with the credential echoed in every encoding.
 
-The credentials hold what needs escaping, around a core of letters that no escape changes. If the core turns up in a
+The credential has special characters around a core of letters that no escape changes. If the core appears in a
 log record, an error, a repr, a pickle or the variables of a traceback's frames, a test fails.
 """
 
@@ -51,7 +51,7 @@ FORMS: dict[str, Callable[[str], str]] = {
     "percent": lambda text: quote(text, safe=""),
     "percent, but not /": quote,
     "form": quote_plus,
-    "percent, small letters": every_special(percent),
+    "percent, lower case": every_special(percent),
     "percent twice": lambda text: quote(quote(text, safe=""), safe=""),
     "percent thrice": lambda text: quote(quote(quote(text, safe=""), safe=""), safe=""),
     "JSON": lambda text: json.dumps(text)[1:-1],
@@ -73,13 +73,13 @@ FORMS: dict[str, Callable[[str], str]] = {
     "folded, percent": lambda text: quote(f"{text[:5]}\r\n{text[5:]}", safe=""),
     "folded, quoted-printable": lambda text: f"{text[:11]}=\r\n{text[11:]}",
     "HTML breaks": lambda text: "<br/>".join((text[:3], text[3:])),
-    "every character on its line": "\n".join,
+    "one character per line": "\n".join,
     "some characters only": lambda text: text.replace("&", "\\u0026").replace("<", "\\u003c").replace("'", "\\u0027"),
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_each_way_of_writing_is_found(form: str) -> None:
+def test_redactor_masks_the_credential_in_every_encoding(form: str) -> None:
     redactor = Redactor()
     redactor.learn(SECRET)
     text = FORMS[form](SECRET)
@@ -93,7 +93,7 @@ credentials = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_si
 
 
 @given(credentials, st.sampled_from(sorted(FORMS)), st.text(max_size=20), st.text(max_size=20))
-def test_any_credential_in_any_form(secret: str, form: str, before: str, after: str) -> None:
+def test_redactor_masks_any_credential_in_every_encoding(secret: str, form: str, before: str, after: str) -> None:
     redactor = Redactor()
     redactor.learn(secret)
     text = FORMS[form](secret)
@@ -104,7 +104,7 @@ def test_any_credential_in_any_form(secret: str, form: str, before: str, after: 
 
 
 @given(st.lists(credentials, min_size=1, max_size=20, unique=True))
-def test_sixteen_credentials_are_kept_in_mind(secrets: list[str]) -> None:
+def test_redactor_remembers_the_last_sixteen_credentials(secrets: list[str]) -> None:
     redactor = Redactor()
     for secret in secrets:
         redactor.learn(secret)
@@ -115,7 +115,7 @@ def test_sixteen_credentials_are_kept_in_mind(secrets: list[str]) -> None:
 
 
 @given(st.integers(0, 5_000), st.integers(1, 3_000), st.text(alphabet="ab%/", max_size=5))
-def test_a_preview_never_shows_a_part(position: int, length: int, filler: str) -> None:
+def test_preview_never_shows_a_part_of_the_credential(position: int, length: int, filler: str) -> None:
     secret = "S3CR3T/" * 20
     redactor = Redactor()
     redactor.learn(secret)
@@ -124,14 +124,14 @@ def test_a_preview_never_shows_a_part(position: int, length: int, filler: str) -
     assert len(shown) <= length
 
 
-def test_a_preview_of_megabytes_is_quick_and_full() -> None:
+def test_preview_of_a_large_body_has_full_length() -> None:
     redactor = Redactor()
     redactor.learn(SECRET)
     assert redactor.preview("x" * 8_000_000, 2048) == "x" * 2048
     assert redactor.preview(SECRET * 100_000, 2048).replace(MASK, "") == ""
 
 
-def test_a_credential_of_backslashes_takes_no_time_without_bound() -> None:
+def test_redactor_is_not_slow_for_a_credential_of_backslashes() -> None:
     redactor = Redactor()
     redactor.learn("a" + "\\" * 30 + "/" * 30 + "b")
     text = ("a" + "\\" * 2_000 + "/" * 2_000) * 20
@@ -182,10 +182,10 @@ FAULTS: dict[str, Answer] = {
     "chunk size that echoes": echo(
         lambda seen: f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{SECRET}\r\n".encode()
     ),
-    "redirect to a place with it": echo(
+    "redirect that echoes": echo(
         lambda seen: answered(302, b"", [("Location", f"https://evil.example/?k={quote(SECRET)}&t={seen.target}")])
     ),
-    "cookie with it": echo(
+    "cookie that echoes": echo(
         lambda seen: answered(401, b"", [("Set-Cookie", f"key={quote(SECRET)}"), ("X-Key", SECRET)])
     ),
     "encoding that echoes": echo(lambda seen: answered(200, b"x", [("Content-Encoding", SECRET)])),
@@ -193,11 +193,11 @@ FAULTS: dict[str, Answer] = {
     "the whole request, as 400": echo(lambda seen: answered(400, json.dumps([seen.target, seen.headers]).encode())),
     "the whole request, as 200": echo(lambda seen: answered(200, json.dumps([seen.target, seen.headers]).encode())),
     "the whole request, no JSON": echo(lambda seen: answered(200, f"{seen.target} {seen.headers}".encode())),
-    "a model with it in a wrong place": echo(
+    "a model with wrong types that echoes": echo(
         lambda seen: answered(200, {"id": [SECRET], "contactId": [SECRET], "data": {"id": {SECRET: 1}}, "status": "ok"})
     ),
-    "in a bare JSON text": echo(lambda seen: answered(401, json.dumps(f"key {SECRET} is wrong").encode())),
-    "success that is none": echo(lambda seen: answered(200, {"success": False, "status": "error", "message": SECRET})),
+    "in a bare JSON string": echo(lambda seen: answered(401, json.dumps(f"key {SECRET} is wrong").encode())),
+    "error in a 200": echo(lambda seen: answered(200, {"success": False, "status": "error", "message": SECRET})),
     "in UTF-16": echo(lambda seen: answered(400, json.dumps({"message": SECRET}).encode("utf-16"))),
     "in gzip": echo(lambda seen: answered(400, gzip.compress(SECRET.encode()), [("Content-Encoding", "gzip")])),
     "at the end of a long body": echo(lambda seen: answered(500, b"x" * 2_000 + SECRET.encode() * 200)),
@@ -228,7 +228,7 @@ CALLS: dict[str, tuple[str, Callable[[Any], Awaitable[Any]]]] = {
 
 
 class Records(logging.Handler):
-    """Keeps everything that anybody logs."""
+    """Keeps all log records."""
 
     def __init__(self) -> None:
         super().__init__(logging.NOTSET)
@@ -237,7 +237,7 @@ class Records(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.text += [record.getMessage(), repr(record.args), repr(vars(record))]
         if record.exc_info and record.exc_info[1] is not None:
-            self.text += list(taken_apart(record.exc_info[1]))
+            self.text += list(all_strings(record.exc_info[1]))
 
 
 @pytest.fixture
@@ -269,8 +269,8 @@ async def gateways() -> AsyncIterator[Callable[..., Any]]:
         await gateway.aclose()
 
 
-def taken_apart(error: BaseException, seen: set[int] | None = None) -> Iterator[str]:
-    """Yield all text that an error, its causes, contexts and attributes can show."""
+def all_strings(error: BaseException, seen: set[int] | None = None) -> Iterator[str]:
+    """Yield all strings that an error, its causes, contexts and attributes can show."""
     seen = set() if seen is None else seen
     if id(error) in seen:
         return
@@ -283,7 +283,7 @@ def taken_apart(error: BaseException, seen: set[int] | None = None) -> Iterator[
         yield repr(list(headers.items()))
     for other in (error.__cause__, error.__context__, *error.args):
         if isinstance(other, BaseException):
-            yield from taken_apart(other, seen)
+            yield from all_strings(other, seen)
 
 
 def assert_clean(texts: list[str]) -> None:
@@ -293,7 +293,7 @@ def assert_clean(texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_no_fault_shows_the_credential(
+async def test_faults_show_the_credential_in_no_log_error_or_event(
     call: str, records: Records, gateways: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     provider, make_call = CALLS[call]
@@ -307,23 +307,23 @@ async def test_no_fault_shows_the_credential(
             continue
         async with RawServer(fault) as server:
             gateway = gateways(provider, server.url, 1.0 if name == "hang" else 20)
-            heard: list[str] = []
-            gateway.subscribe(*[lambda event, heard=heard: heard.append(repr(event))])
+            events: list[str] = []
+            gateway.subscribe(*[lambda event, events=events: events.append(repr(event))])
             try:
                 await make_call(gateway)
             except ContactsError as error:
                 failed += 1
-                texts += taken_apart(error)
+                texts += all_strings(error)
             texts += [
                 repr(gateway),
                 repr(vars(gateway)),
                 repr(vars(gateway._transport)),
                 await gateway.account(),
-                *heard,
+                *events,
             ]
             assert server.requests, name
             assert CORE in (server.requests[0].target + server.requests[0].headers.get("authorization", "")), name
-            assert heard
+            assert events
     loop.set_debug(False)
     assert failed > 0.9 * len(FAULTS)
     assert any("aelyst" in text or "attempt" in text for text in records.text), "nothing was logged: nothing was tested"
@@ -336,8 +336,8 @@ QUIET = ["reset", "stop", "hang", "nested"]
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_the_variables_of_a_traceback_do_not_hold_it(call: str, gateways: Callable[..., Any]) -> None:
-    """Error trackers and `pytest --showlocals` print the variables of each frame."""
+async def test_traceback_variables_do_not_hold_the_credential(call: str, gateways: Callable[..., Any]) -> None:
+    """Error trackers and `pytest --showlocals` print the local variables of each frame."""
     provider, make_call = CALLS[call]
     frames: set[str] = set()
     body = {"message": [SECRET], "id": {"x": SECRET}, "data": SECRET}
@@ -373,7 +373,7 @@ def variables(error: BaseException) -> list[str]:
     [(provider, wrong) for provider in ("aelyst", "dmchamp") for wrong in WRONG if wrong != "contact_path"]
     + [("callab", wrong) for wrong in WRONG],
 )
-def test_a_wrong_setting_shows_no_credential(provider: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_setting_shows_no_credential(provider: str, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         {"aelyst": "AELYST_TOKEN", "dmchamp": "DMCHAMP_API_KEY", "callab": "CALLAB_TOKEN"}[provider], SECRET
     )
@@ -390,7 +390,7 @@ def test_a_wrong_setting_shows_no_credential(provider: str, wrong: str, monkeypa
 @pytest.mark.parametrize(
     "secret", [f"{SECRET}\n", f" {SECRET}", f"{SECRET}é", SECRET.encode(), [SECRET], {"key": SECRET}]
 )
-async def test_a_credential_that_cannot_be_used_is_not_shown(secret: Any) -> None:
+async def test_invalid_credential_is_not_shown(secret: Any) -> None:
     async def later() -> Any:
         return secret
 
@@ -404,35 +404,35 @@ async def test_a_credential_that_cannot_be_used_is_not_shown(secret: Any) -> Non
         assert_clean([text for text in variables(caught.value) if "object at 0x" not in text])
 
 
-async def test_no_connection_shows_nothing(records: Records, gateways: Callable[..., Any]) -> None:
+async def test_failed_connection_shows_no_credential(records: Records, gateways: Callable[..., Any]) -> None:
     for url in ("http://127.0.0.1:1", "https://127.0.0.1:1", "https://nowhere.invalid"):
         with pytest.raises(errors.TransportError) as caught:
             await gateways("dmchamp", url).get(Email("a@b.c"))
-        assert_clean(list(taken_apart(caught.value)))
+        assert_clean(list(all_strings(caught.value)))
     assert_clean(records.text)
 
 
-async def test_a_plain_key_as_the_name_of_a_header() -> None:
+async def test_echoed_header_name_shows_no_credential() -> None:
     answer = echo(lambda seen: f"HTTP/1.1 400 OK\r\n{CORE}: 1\r\nContent-Length: 0\r\n\r\n".encode())
     async with RawServer(answer) as server, AelystGateway(CORE, base_url=server.url) as gateway:
         with pytest.raises(errors.BadRequestError) as caught:
             await gateway.get("id:1")
-    assert_clean(list(taken_apart(caught.value)))
+    assert_clean(list(all_strings(caught.value)))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-async def test_what_aiohttp_refuses_shows_nothing(records: Records) -> None:
-    """A session that adds its own authorisation: aiohttp complains with a ValueError."""
+async def test_request_rejected_by_aiohttp_shows_no_credential(records: Records) -> None:
+    """The session adds its own authorization, so aiohttp raises a ValueError."""
     async with aiohttp.ClientSession(auth=aiohttp.BasicAuth("u", CORE)) as session:
         gateway = AelystGateway(SECRET, base_url="http://127.0.0.1:9", session=session, limiter=free_limiter()[1])
         with pytest.raises(errors.ConfigurationError) as caught:
             await gateway.get(Phone("+1"))
-    assert_clean(list(taken_apart(caught.value)))
+    assert_clean(list(all_strings(caught.value)))
     assert_clean(records.text)
 
 
-def test_the_search_finds_what_is_there() -> None:
-    """A test of the tests: each hiding place is looked into."""
+def test_assert_clean_finds_the_credential_in_every_place() -> None:
+    """Tests the helpers of this module."""
 
     inner = ValueError(SECRET)
     caused, noted, in_context = errors.TransportError("x"), errors.TransportError("x"), errors.TransportError("x")
@@ -445,4 +445,4 @@ def test_the_search_finds_what_is_there() -> None:
     ]  # fmt: skip
     for error in hiding:
         with pytest.raises(AssertionError):
-            assert_clean(list(taken_apart(error)))
+            assert_clean(list(all_strings(error)))

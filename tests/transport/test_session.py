@@ -1,4 +1,4 @@
-"""The session's life: made late, closed once, never closed when borrowed, never shared across loops."""
+"""The session: created on the first call, closed once, never closed if borrowed, never shared across loops."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tests.transport.conftest import Opener
 FOUND = reply(200, {"id": 1})
 
 
-def test_a_gateway_is_made_without_a_loop() -> None:
+def test_gateway_is_constructed_without_a_loop() -> None:
     for kind in (AelystGateway, DmChampGateway, CallabGateway):
         assert "new" in repr(kind("t"))
 
 
-async def test_own_session_is_made_late_and_closed(aelyst: Opener) -> None:
+async def test_own_session_opens_on_first_call_and_is_closed(aelyst: Opener) -> None:
     async with RawServer(FOUND) as server:
         async with AelystGateway("t", base_url=server.url, limiter=free_limiter()[1]) as gateway:
             assert "new" in repr(gateway)
@@ -45,12 +45,12 @@ async def test_own_session_is_made_late_and_closed(aelyst: Opener) -> None:
         assert len(server.requests) == 2
 
 
-async def test_closing_what_was_never_used_is_fine() -> None:
+async def test_unused_gateway_can_be_closed() -> None:
     async with AelystGateway("t"):
         pass
 
 
-async def test_a_borrowed_session_is_left_open(aelyst: Opener) -> None:
+async def test_borrowed_session_is_not_closed(aelyst: Opener) -> None:
     async with RawServer(FOUND) as server, aiohttp.ClientSession() as session:
         gateway = aelyst(server.url, session=session)
         await gateway.get("id:1")
@@ -62,14 +62,14 @@ async def test_a_borrowed_session_is_left_open(aelyst: Opener) -> None:
             await gateway.get("id:1")
 
 
-async def test_a_borrowed_session_that_is_closed(aelyst: Opener) -> None:
+async def test_closed_borrowed_session_raises_configuration_error(aelyst: Opener) -> None:
     session = aiohttp.ClientSession()
     await session.close()
     with pytest.raises(errors.ConfigurationError, match="session that was passed in is closed"):
         await aelyst("http://127.0.0.1:9", session=session).get("id:1")
 
 
-async def test_the_lenders_settings_do_not_change_ours(aelyst: Opener) -> None:
+async def test_settings_of_a_borrowed_session_do_not_override_the_gateway(aelyst: Opener) -> None:
     async with (
         RawServer(reply(404, {"code": 404, "message": "Contact not found"}), FOUND) as server,
         aiohttp.ClientSession(
@@ -87,7 +87,7 @@ async def test_the_lenders_settings_do_not_change_ours(aelyst: Opener) -> None:
     assert server.requests[0].headers["x-mine"] == "1"
 
 
-async def test_no_warning_is_left_behind(aelyst: Opener) -> None:
+async def test_closed_gateways_cause_no_warning(aelyst: Opener) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         async with RawServer(FOUND) as server, aiohttp.ClientSession() as session:
@@ -100,7 +100,7 @@ async def test_no_warning_is_left_behind(aelyst: Opener) -> None:
     assert [str(warning.message) for warning in caught] == []
 
 
-async def test_cookies_are_not_kept(aelyst: Opener) -> None:
+async def test_cookies_are_not_stored(aelyst: Opener) -> None:
     async with RawServer(reply(200, {"id": 1}, {"Set-Cookie": "tenant=7; Path=/"})) as server:
         gateway = aelyst(server.url.replace("127.0.0.1", "localhost"))
         for _ in range(2):
@@ -109,7 +109,7 @@ async def test_cookies_are_not_kept(aelyst: Opener) -> None:
     assert all("cookie" not in seen.headers for seen in server.requests)
 
 
-def test_a_second_loop_is_told_so() -> None:
+def test_gateway_raises_when_used_from_another_loop() -> None:
     async def first() -> AelystGateway:
         async with RawServer(FOUND) as server:
             gateway = AelystGateway("t", base_url=server.url, limiter=free_limiter()[1])
@@ -128,7 +128,7 @@ def test_a_second_loop_is_told_so() -> None:
     asyncio.run(second())
 
 
-def test_a_borrowed_session_of_another_loop_is_told_so() -> None:
+def test_gateway_raises_for_a_session_of_another_loop() -> None:
     async def first() -> aiohttp.ClientSession:
         return aiohttp.ClientSession()
 
@@ -144,8 +144,8 @@ def test_a_borrowed_session_of_another_loop_is_told_so() -> None:
     loop.close()
 
 
-async def test_many_gateways_on_one_pool_do_not_time_out_in_its_queue() -> None:
-    """A borrowed pool of two connections, forty requests of two gateways: none is taken for "no connection"."""
+async def test_waiting_for_a_shared_pool_is_no_connect_timeout() -> None:
+    """Two gateways send forty requests over a borrowed pool of two connections. None fails with a connect timeout."""
 
     async def slow(connection: Any, seen: Any) -> bool:
         await asyncio.sleep(0.07)
@@ -162,7 +162,7 @@ async def test_many_gateways_on_one_pool_do_not_time_out_in_its_queue() -> None:
     assert server.peak <= 2
 
 
-def test_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_applies_follows_https_proxy_and_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not proxy_applies("https://api.example.com")
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
     monkeypatch.setenv("no_proxy", "localhost,.internal.example")
@@ -171,14 +171,14 @@ def test_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not proxy_applies("https://api.internal.example")
 
 
-async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, aelyst: Opener) -> None:
+async def test_requests_use_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch, aelyst: Opener) -> None:
     async with RawServer(FOUND) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         await aelyst("http://contacts.example:9/v1", allow_insecure=True).get("id:1")
     assert proxy.requests[0].target == "http://contacts.example:9/v1/contact/id:1"
 
 
-def test_all_proxy_is_said_to_be_unused(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_all_proxy_is_ignored_with_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("all_proxy", "socks5://user:hunter2@proxy.example")
     assert not proxy_applies("https://api.example.com")
     assert "ALL_PROXY" in caplog.text
@@ -186,7 +186,7 @@ def test_all_proxy_is_said_to_be_unused(monkeypatch: pytest.MonkeyPatch, caplog:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.7", "[::1]"])
-def test_this_machine_is_never_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_loopback_hosts_are_never_proxied(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://proxy.example:3128")
     assert not proxy_applies(f"http://{host}:8787/v1")
@@ -205,7 +205,7 @@ def test_this_machine_is_never_reached_through_a_proxy(monkeypatch: pytest.Monke
         ("http://proxy.example:port", "not a URL with a host"),
     ],
 )
-async def test_a_proxy_that_cannot_be_used_is_named_before_a_permit_is_taken(
+async def test_unusable_proxy_raises_before_a_permit_is_taken(
     monkeypatch: pytest.MonkeyPatch, aelyst: Opener, proxy: str, problem: str
 ) -> None:
     monkeypatch.setenv("https_proxy", proxy)

@@ -1,4 +1,4 @@
-"""Settings that cannot work, or must not, are refused when the gateway is made."""
+"""Invalid or unsafe settings are rejected when the gateway is constructed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.transport.conftest import Opener
         ("HTTPS://api.example.com", "HTTPS://api.example.com"),
     ],
 )
-def test_base_url(given: str, kept: str) -> None:
+def test_check_base_url_accepts_and_normalizes_urls(given: str, kept: str) -> None:
     assert check_base_url(given, allow_insecure=False) == kept
 
 
@@ -45,12 +45,12 @@ def test_base_url(given: str, kept: str) -> None:
         "http://notlocalhost", "http://[fe80::1%25lo]",
     ],
 )  # fmt: skip
-def test_http_is_for_this_machine_only(url: str) -> None:
+def test_plain_http_is_rejected_for_remote_hosts(url: str) -> None:
     with pytest.raises(errors.ConfigurationError):
         AelystGateway("t", base_url=url)
 
 
-def test_unless_allowed() -> None:
+def test_allow_insecure_permits_plain_http() -> None:
     assert AelystGateway("t", base_url="http://api.example.com", allow_insecure=True).base_url
 
 
@@ -66,14 +66,14 @@ def test_unless_allowed() -> None:
         None, 1, b"https://api.example.com",
     ],
 )  # fmt: skip
-def test_a_base_url_that_is_none_is_refused(url: Any, allow: bool) -> None:
+def test_gateway_rejects_invalid_base_urls(url: Any, allow: bool) -> None:
     with pytest.raises(errors.ConfigurationError) as caught:
         DmChampGateway("k", base_url=url, allow_insecure=allow)
     assert "pw" not in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1//", "/a%20b/v1"])
-async def test_paths_are_joined_to_it(aelyst: Opener, suffix: str) -> None:
+async def test_request_paths_are_joined_to_the_base_url(aelyst: Opener, suffix: str) -> None:
     async with RawServer(reply(200, {"id": 1})) as server:
         await aelyst(server.url.replace("http", "HTTP") + suffix).get("id:1")
     assert server.requests[0].target == suffix.rstrip("/") + "/contact/id:1"
@@ -91,13 +91,13 @@ async def test_paths_are_joined_to_it(aelyst: Opener, suffix: str) -> None:
         (aiohttp.ClientTimeout(total=60, connect=20), 60.0, 20.0),
     ],
 )
-def test_time_outs_are_never_unlimited(given: Any, total: float, connect: float) -> None:
+def test_make_timeout_always_bounds_total_and_connect(given: Any, total: float, connect: float) -> None:
     timeout = make_timeout(given)
     assert (timeout["total"], timeout["connect"]) == (total, connect)
     assert None not in timeout.values()
 
 
-def test_the_other_time_outs_of_aiohttp_are_kept() -> None:
+def test_make_timeout_keeps_the_socket_timeouts() -> None:
     assert make_timeout(aiohttp.ClientTimeout(sock_read=3, sock_connect=2)) == {
         "total": 30.0, "connect": 5.0, "sock_read": 3.0, "sock_connect": 2.0,
     }  # fmt: skip
@@ -111,31 +111,31 @@ def test_the_other_time_outs_of_aiohttp_are_kept() -> None:
         aiohttp.ClientTimeout(connect=0),
     ],
 )  # fmt: skip
-def test_time_outs_that_cannot_work_are_refused(timeout: Any) -> None:
+def test_gateway_rejects_invalid_timeouts(timeout: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match="timeout"):
         CallabGateway("t", timeout=timeout)
 
 
 @pytest.mark.parametrize("settle", [-1, None, "1", float("nan"), float("inf"), True, 10**400])
-def test_settle(settle: Any) -> None:
+def test_gateway_rejects_invalid_settle(settle: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match="settle"):
         AelystGateway("t", settle=settle)
 
 
 @pytest.mark.parametrize("retry", [None, 3, {"max_attempts": 1}])
-def test_retry(retry: Any) -> None:
+def test_gateway_rejects_invalid_retry(retry: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match="retry"):
         AelystGateway("t", retry=retry)
 
 
 @pytest.mark.parametrize("limiter", [1, "10/s", RateLimiter, object()])
-def test_limiter(limiter: Any) -> None:
+def test_gateway_rejects_invalid_limiter(limiter: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match="limiter: expected a RateLimiter"):
         AelystGateway("t", limiter=limiter)
 
 
 @pytest.mark.parametrize("session", [1, "session", aiohttp.ClientSession, object()])
-def test_session(session: Any) -> None:
+def test_gateway_rejects_invalid_session(session: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match=r"session: expected an aiohttp\.ClientSession"):
         AelystGateway("t", session=session)
 
@@ -144,7 +144,7 @@ def test_session(session: Any) -> None:
     "path",
     ["contact/{id}", "/contact", "/c/{id}/{id}", "/c/{id}?x", "/c/{id}#", "/c d/{id}", "/ü/{id}", "", None, 5],
 )
-def test_contact_path(path: Any) -> None:
+def test_callab_gateway_rejects_invalid_contact_path(path: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match="contact_path"):
         CallabGateway("t", contact_path=path)
 
@@ -153,7 +153,7 @@ def test_contact_path(path: Any) -> None:
     "secret", ["", " ", "hun ter", "hunter\n", "\thunter", "hun\x00ter", "hünter", None, 1, b"hunter", ["h"]]
 )
 @pytest.mark.parametrize("kind", [AelystGateway, DmChampGateway, CallabGateway])
-def test_credentials_that_cannot_work_are_refused(kind: Any, secret: Any) -> None:
+def test_gateways_reject_invalid_credentials(kind: Any, secret: Any) -> None:
     with pytest.raises(errors.ConfigurationError, match=r"token|api_key") as caught:
         kind(secret)
     assert "hunter" not in str(caught.value)
@@ -179,8 +179,8 @@ def test_credentials_that_cannot_work_are_refused(kind: Any, secret: Any) -> Non
         (5, 5),
     ],
 )
-def test_masked_url(url: Any, masked: Any) -> None:
+def test_masked_url_hides_credentials(url: Any, masked: Any) -> None:
     assert masked_url(url) == masked
     if url != masked and url is not None:
         with pytest.raises(errors.ConfigurationError):
-            check_base_url(masked, allow_insecure=True)  # what is masked is refused, as it would have been before
+            check_base_url(masked, allow_insecure=True)  # the masked URL is rejected, as the original is

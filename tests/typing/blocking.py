@@ -15,7 +15,7 @@ from aelyst_providers.callab import CallabContact, CallabGateway
 from aelyst_providers.dmchamp import DmChampGateway
 
 
-def signatures_and_results_are_the_gateways() -> None:
+def facade_has_the_signatures_of_its_gateway() -> None:
     with open_gateway("aelyst").blocking() as aelyst:
         assert_type(aelyst, BlockingGateway[AelystGateway])
         assert_type(aelyst.gateway, AelystGateway)
@@ -35,13 +35,13 @@ def signatures_and_results_are_the_gateways() -> None:
         aelyst.gte("id:1")  # type: ignore[attr-defined]
 
 
-def what_a_provider_lacks_is_an_error(dmchamp: DmChampGateway, callab: CallabGateway) -> None:
+def missing_operations_are_errors(dmchamp: DmChampGateway, callab: CallabGateway) -> None:
     BlockingGateway(dmchamp).add_to_list("id:abc", "list")
     assert_type(callab.blocking().get("id:1"), CallabContact)
     callab.blocking().upsert("id:1", ContactFields())  # type: ignore[misc, arg-type]
 
 
-def outcomes_have_the_providers_contacts(aelyst: BlockingGateway[AelystGateway]) -> None:
+def outcomes_have_the_contact_type_of_the_provider(aelyst: BlockingGateway[AelystGateway]) -> None:
     for outcome in aelyst.get_many(["id:1"], concurrency=8):
         assert_type(outcome, Success[AelystContact] | Failure)
     for deleted in aelyst.delete_many(["id:1"]):
@@ -51,7 +51,7 @@ def outcomes_have_the_providers_contacts(aelyst: BlockingGateway[AelystGateway])
 
 
 class Mine:
-    """A third party's gateway, with an operation of its own."""
+    """A third party's gateway, with an additional operation."""
 
     provider = "mine"
 
@@ -68,7 +68,7 @@ class Mine:
         yield b""
 
 
-def a_third_partys_gateway_needs_nothing_of_ours() -> None:
+def third_party_gateways_are_accepted() -> None:
     with BlockingGateway(Mine()) as mine:
         assert_type(mine.get("id:1", fresh=True), Contact)
         for contact in mine.contacts(limit=5):

@@ -1,4 +1,4 @@
-"""Read by mypy and pyright, never run: UNSET narrows, and models say what they hold."""
+"""Read by mypy and pyright, never run: UNSET narrows, and results have precise types."""
 
 from __future__ import annotations
 
@@ -36,13 +36,15 @@ def unset_narrows(fields: ContactFields) -> None:
         assert_type(fields.email, str)
 
 
-def unset_narrows_the_other_way(value: str | Unset | None) -> str:
+def unset_and_none_are_excluded(value: str | Unset | None) -> str:
     if value is not UNSET and value is not None:
         return value
     return "nothing"
 
 
-async def what_gateways_return(aelyst: AelystGateway, dmchamp: DmChampGateway, callab: CallabGateway) -> None:
+async def gateways_return_their_own_contacts(
+    aelyst: AelystGateway, dmchamp: DmChampGateway, callab: CallabGateway
+) -> None:
     contact = await aelyst.get("id:1")
     assert_type(contact, AelystContact)
     assert_type(contact.custom_fields, tuple[CustomField, ...])
@@ -93,7 +95,7 @@ def first_name(outcome: Outcome[AelystContact]) -> str | None:
     return outcome.value.first_name if outcome.ok else str(outcome.error)
 
 
-def what_errors_hold(error: ContactsError) -> None:
+def errors_have_typed_attributes(error: ContactsError) -> None:
     if isinstance(error, ApiError):
         assert_type(error.status, int)
         assert_type(error.retry_after, float | None)

@@ -1,4 +1,4 @@
-"""Read by mypy and pyright, never run: the gateways fit the protocols, and what does not fit is refused."""
+"""Read by mypy and pyright, never run: which gateway satisfies which protocol."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def aelyst_deletes_lists_and_tags(
     return gateway, gateway, gateway
 
 
-async def what_aelyst_returns(gateway: AelystGateway) -> None:
+async def aelyst_return_types(gateway: AelystGateway) -> None:
     async for contact in gateway.contacts("ann", Field("email").exists() & Tag("vip")):
         assert_type(contact, AelystContact)
     async for page in gateway.contacts(where=Tag("vip") | Field("phone").missing()).pages():
@@ -67,7 +67,7 @@ def aelyst_has_no_lists(gateway: AelystGateway) -> ListGateway:
 
 
 class Mine:
-    """A third party's reader needs nothing of ours."""
+    """A third party's reader. It derives from nothing of this library."""
 
     provider = "mine"
 
@@ -75,7 +75,7 @@ class Mine:
         return Contact(id=str(identifier))
 
 
-async def anybodys_reader_will_do() -> None:
+async def third_party_readers_are_accepted() -> None:
     async for outcome in get_many(Mine(), ["id:1"]):
         assert outcome.ok
 

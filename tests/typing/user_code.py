@@ -1,7 +1,7 @@
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
-"""Read by mypy --strict and pyright, never run: what a new user writes, and the mistakes that both must find.
+"""Read by mypy --strict and pyright, never run: typical code of users, and mistakes that both must report.
 
-A mistake carries `type: ignore`, which silences both checkers, and both report one that is not needed: so each such
+Each mistake has a `type: ignore`, which silences both checkers. Both report an unnecessary one, so each such
 line is an error to mypy and to pyright.
 """
 
@@ -86,7 +86,7 @@ class AcmeContact(Contact):
 
 
 class AcmeGateway:
-    """A third party's gateway: it needs nothing but the protocol."""
+    """A third party's gateway. It satisfies the protocol and derives from nothing of this library."""
 
     provider = "acme"
 
@@ -106,7 +106,7 @@ class NoGateway:
     def __init__(self, api_key: str) -> None: ...
 
 
-async def a_gateway_of_a_third_party_by_its_class() -> None:
+async def third_party_gateway_by_its_class() -> None:
     async with open_gateway(AcmeGateway, region="us") as acme:
         assert_type(acme, AcmeGateway)
         assert_type(await acme.get("id:1"), AcmeContact)
@@ -115,7 +115,7 @@ async def a_gateway_of_a_third_party_by_its_class() -> None:
     open_gateway(NoGateway)  # type: ignore[type-var]
 
 
-async def a_gateway_whose_name_is_read_from_the_settings(name: str) -> Contact:
+async def gateway_by_a_name_from_settings(name: str) -> Contact:
     gateway: ContactReader = open_gateway(name)
     if isinstance(gateway, ListGateway):
         await gateway.add_to_list("id:1", "list")
@@ -130,7 +130,7 @@ def mine(gateway: AelystGateway, other: DmChampGateway) -> list[ContactGateway]:
     return [gateway, other]
 
 
-# --- what to write ---------------------------------------------------------------------------------------------------
+# --- fields and receipts ---------------------------------------------------------------------------------------------
 
 
 async def fields_and_receipts(gateway: AelystGateway) -> None:
@@ -179,7 +179,7 @@ def tags() -> list[Tag]:
     return [Tag("vip"), Tag("vip", "pays on time"), Tag(5)]  # type: ignore[arg-type]
 
 
-async def errors_are_told_apart(gateway: AelystGateway) -> float | None:
+async def errors_have_their_attributes(gateway: AelystGateway) -> float | None:
     try:
         await gateway.get("id:1")
     except errors.ContactNotFoundError as error:
@@ -192,7 +192,7 @@ async def errors_are_told_apart(gateway: AelystGateway) -> float | None:
     return None
 
 
-# --- tests of one's own ----------------------------------------------------------------------------------------------
+# --- tests with the sandbox ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.sandbox(quota="10/s")
@@ -209,7 +209,7 @@ async def test_a_lead_is_stored(sandbox: SandboxFixture) -> None:
     sandbox.advance("60")  # type: ignore[arg-type]
 
 
-async def test_against_a_sandbox_of_ones_own() -> None:
+async def test_with_an_own_sandbox() -> None:
     async with Sandbox(quota="none") as sandbox:
         account: Account = sandbox.account("ci")
         assert_type(account.add_contact("callab", {"firstname": "Ann"}), str)

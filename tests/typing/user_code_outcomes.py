@@ -1,5 +1,5 @@
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
-"""Read by mypy --strict and pyright, never run: what a new user does with the outcomes of many contacts."""
+"""Read by mypy --strict and pyright, never run: typical code of users with bulk outcomes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def an_outcome_in_a_signature(outcome: Outcome[AelystContact]) -> str | None:
     return outcome.value.email if outcome.ok else None
 
 
-async def the_other_writes(deleting: DeletingGateway, tagging: TaggingGateway) -> None:
+async def other_bulk_writes(deleting: DeletingGateway, tagging: TaggingGateway) -> None:
     async with open_gateway("aelyst") as gateway:
         async for updated in update_many(gateway, [("id:1", AelystFields(first_name="Ann"))], concurrency=8):
             assert_type(updated, Outcome[WriteReceipt])

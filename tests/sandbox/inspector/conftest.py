@@ -1,4 +1,4 @@
-"""A browser and an open inspector page. A browser takes a second to start: each module has one, and one event loop."""
+"""A browser and an open inspector page. Starting a browser takes a second, so each module shares one, and one loop."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def page(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Page]:
     complaints: list[str] = []
 
     def complain(message: ConsoleMessage) -> None:
-        # Chromium reports each 4xx by itself; the page shows those that matter, and tests look for them there.
+        # Chromium logs each 4xx. The page shows the relevant ones, and the tests look for them there.
         if message.type in {"error", "warning"} and "status of 40" not in message.text:
             complaints.append(message.text)
 

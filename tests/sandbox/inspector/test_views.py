@@ -1,4 +1,4 @@
-"""The inspector page in headless Chromium: a sync runs, rows appear, a request is opened, a fault is switched on."""
+"""The views of the inspector page, in headless Chromium."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def _sync(sandbox: Sandbox, people: int) -> int:
-    """Upsert contacts with our own client, eight at a time, as a sync does. Return how many failed."""
+    """Upsert contacts with our own client, eight at a time, as a sync does. Return the number of failures."""
     retry = RetryPolicy(base=0.01, cap=0.02)
     pairs = [
         (f"email:p{number}+x@example.com", ContactFields(first_name=f"Person {number}", last_name="Tan"))
@@ -112,7 +112,7 @@ async def test_faults_view_switches_a_fault_on_and_off(page: Page, sandbox: Sand
     await switch.click()
     await expect(switch).to_have_attribute("aria-checked", "true")
     assert [(fault.status, fault.rate) for fault, _ in sandbox.plan.armed()] == [(503, 0.1)]
-    assert await _sync(sandbox, 30) == 0, "an upsert is repeated"
+    assert await _sync(sandbox, 30) == 0, "an upsert is retried"
     asked = sandbox.counters.requests
     await expect(page.locator("#fault-list")).to_contain_text(f"of {asked}")
     await page.get_by_role("tab", name="Requests").click()
@@ -127,9 +127,7 @@ async def test_faults_view_switches_a_fault_on_and_off(page: Page, sandbox: Sand
     assert not sandbox.plan
 
 
-async def test_faults_view_takes_a_custom_fault_and_names_a_mistake_and_advances_the_clock(
-    page: Page, http: Http, sandbox: Sandbox
-) -> None:
+async def test_faults_view_adds_a_custom_fault_and_advances_the_clock(page: Page, http: Http, sandbox: Sandbox) -> None:
     await page.get_by_role("tab", name="Faults").click()
     await page.select_option("#fault-kind", "html")
     await page.select_option("#fault-where", "dmchamp GET /contacts")
@@ -152,7 +150,7 @@ async def test_fault_form_shows_and_sends_only_the_options_of_a_kind(page: Page,
     await page.get_by_role("tab", name="Faults").click()
     shown = page.locator("#fault-form [data-option]:visible")
     typed = {"status": 202, "retry_after": 3, "retry_after_form": "date", "applied": True, "seconds": 4, "sigma": 0.5}
-    for kind, facts in KINDS.items():  # what was typed for the kinds before is still there, and is not sent
+    for kind, facts in KINDS.items():  # values typed for earlier kinds are kept, and not sent
         await page.select_option("#fault-kind", kind)
         await expect(page.locator("#fault-summary")).to_contain_text(facts.summary)
         names = await shown.evaluate_all("(labels) => labels.map((one) => one.dataset.option)")
@@ -172,7 +170,7 @@ async def test_fault_form_shows_and_sends_only_the_options_of_a_kind(page: Page,
         await expect(page.locator("#fault-list")).to_have_text("No active faults.")
 
 
-async def test_contacts_view_distinguishes_a_duplicate_from_its_original(page: Page, sandbox: Sandbox) -> None:
+async def test_contacts_view_marks_duplicates_and_originals(page: Page, sandbox: Sandbox) -> None:
     people = [("a@b.c", "+1"), ("A@b.c", "+2"), ("d@b.c", "+2"), ("e@b.c", "+3")]
     sandbox.add_contacts("aelyst", ({"firstName": phone, "email": email, "phone": phone} for email, phone in people))
     await page.get_by_role("tab", name="Contacts").click()
@@ -223,7 +221,7 @@ async def test_keyboard_reaches_every_view_and_the_filter(page: Page) -> None:
     await expect(page.locator("#request-filter")).to_be_focused()
 
 
-async def test_rules_view_changes_a_rule_and_names_a_wrong_value(page: Page, sandbox: Sandbox) -> None:
+async def test_rules_view_changes_a_rule_and_reports_an_invalid_value(page: Page, sandbox: Sandbox) -> None:
     await page.get_by_role("tab", name="Rules").click()
     await page.get_by_label("aelyst.put_missing").select_option("400")
     await expect(page.locator("#said")).to_have_text("aelyst.put_missing set to 400")
@@ -233,9 +231,7 @@ async def test_rules_view_changes_a_rule_and_names_a_wrong_value(page: Page, san
     await expect(page.locator("#problem")).to_contain_text("not a quota")
 
 
-async def test_rules_view_filters_by_vendor_and_links_documented_rules_to_their_page(
-    page: Page, sandbox: Sandbox
-) -> None:
+async def test_rules_view_filters_by_vendor_and_links_documented_rules(page: Page, sandbox: Sandbox) -> None:
     await page.get_by_role("tab", name="Rules").click()
     rows = page.locator("#rules [data-rule]")
     await expect(rows).to_have_count(len(all_behaviours()))
@@ -263,7 +259,7 @@ async def test_rules_view_filters_by_vendor_and_links_documented_rules_to_their_
 async def test_every_view_fits_the_width(
     browser: Browser, http: Http, sandbox: Sandbox, name: str, width: int, scheme: str
 ) -> None:
-    """Every view fits the width; with SCREENSHOTS=folder it is also kept as a picture."""
+    """With SCREENSHOTS=folder, each view is also saved as a screenshot."""
     folder = os.environ.get("SCREENSHOTS")
     sandbox.assume({"aelyst.quota": "10/s"})
     sandbox.clock.freeze()

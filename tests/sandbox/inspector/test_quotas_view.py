@@ -1,4 +1,4 @@
-"""The inspector page's view Quotas: what clients have learned, beside the enforced quotas."""
+"""The view Quotas of the inspector page: learned quotas next to the enforced ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.sandbox.plain_http import Http
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_quotas_view_shows_a_running_client_and_keeps_it_after_its_end(page: Page, sandbox: Sandbox) -> None:
+async def test_quotas_view_shows_a_running_client_and_keeps_it_when_ended(page: Page, sandbox: Sandbox) -> None:
     sandbox.assume({"aelyst.quota": "900/s"})
     await page.get_by_role("tab", name="Quotas").click()
     panel = page.locator("#learned")
@@ -51,7 +51,7 @@ async def test_quotas_view_folds_an_ended_run_once(page: Page, http: Http, sandb
     await expect(old.locator("summary")).to_contain_text("correct: 1, differs: 1")
     await http.control("PUT", "limiters/b", {"name": "second run", "ended": True, "buckets": buckets})
     await expect(new.locator("li").first).to_be_hidden()
-    # A run that a person opens stays open, whatever is reported.
+    # A run that the user opened stays open when new reports arrive.
     await old.locator("summary").click()
     await http.control("PUT", "limiters/c", {"name": "other", "buckets": buckets})
     await expect(page.locator("details.client")).to_have_count(3)
@@ -94,7 +94,7 @@ async def test_quotas_view_compares_learned_and_enforced_quotas(page: Page, http
         await expect(cards.nth(number).locator("tbody tr")).to_have_text([*figures, f"Scopeendpoint{counted}"])
         await expect(cards.nth(number)).to_contain_text(f"{state} · 20 sent · 1 refused")
     await expect(page.locator("#learned")).to_contain_text("3 more buckets not shown.")
-    # Once it counts by paths, what the endpoint's own bucket said is past and no mistake; credentials are told apart.
+    # Once the client counts per path, its endpoint bucket is outdated, not wrong. Credentials are distinguished.
     paths = [bucket(account=name, path="/contact/a%40b.c", scope="path") for name in ("one", "two")]
     old = bucket(account="one", rate=99.0)
     await http.control("PUT", "limiters/a", {"name": "ci", "buckets": [old, *paths]})
@@ -127,7 +127,7 @@ async def test_new_reports_keep_selection_focus_and_typed_text(page: Page, http:
     await http.control("PUT", "limiters/a", {"buckets": [bucket(sent=21), bucket(endpoint="GET /contacts")]})
     await expect(card).to_contain_text("21 sent")
     assert await page.evaluate("String(getSelection())") == "aelyst · GET /contact/{identifier}"
-    # The same while somebody types in another view, and when a client comes and another goes.
+    # The same while the user types in another view, and when clients appear and end.
     await page.get_by_role("tab", name="Rules").click()
     rule = page.get_by_label("aelyst.quota", exact=True)
     await rule.fill("12")

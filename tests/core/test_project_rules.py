@@ -1,4 +1,4 @@
-"""The rules of the house that a machine can check."""
+"""Project rules that can be checked automatically."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def name(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
-def test_a_module_is_short_and_says_what_it_is(path: Path) -> None:
+def test_modules_are_short_and_have_a_docstring(path: Path) -> None:
     text = path.read_text("utf-8")
     assert text.count("\n") <= 500
     assert ast.get_docstring(ast.parse(text))
 
 
 @pytest.mark.parametrize("path", TESTS, ids=name)
-def test_a_test_module_says_what_it_tests(path: Path) -> None:
+def test_test_modules_have_a_docstring(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text("utf-8")))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
-def test_dependencies_point_one_way(path: Path) -> None:
-    """The core never imports a provider. `open_gateway` names the published ones to type checkers alone."""
+def test_core_does_not_import_providers(path: Path) -> None:
+    """The core never imports a provider. Only the overloads of `open_gateway` name them, for type checkers."""
     if "providers" in path.parts:
         return
     tree = ast.parse(path.read_text("utf-8"))
@@ -65,26 +65,26 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if "providers" in path.parts], ids=name)
-def test_a_provider_does_not_know_another(path: Path) -> None:
+def test_providers_do_not_import_each_other(path: Path) -> None:
     vendor = path.relative_to(ROOT / "providers" / "aelyst_providers").parts[0]
     others = {"aelyst", "dmchamp", "callab"} - {vendor}
     assert not re.search(rf"aelyst_providers\.({'|'.join(others)})", path.read_text("utf-8"))
 
 
-def test_version_and_changelog_agree() -> None:
+def test_newest_changelog_version_is_the_package_version() -> None:
     changelog = ROOT / "CHANGELOG.md"
     version = re.search(r'"([0-9.]+[a-z0-9.]*)"', (ROOT / "aelyst_async" / "version.py").read_text())
     assert version is not None
     if not changelog.exists():
-        pytest.skip("CHANGELOG.md is not part of what is tested here")
+        pytest.skip("CHANGELOG.md is not installed here")
     sections = re.findall(r"^## \[?([^\]\s]+)", changelog.read_text("utf-8"), re.MULTILINE)
     assert sections
     released = [section for section in sections if section != "Unreleased"]
-    # Before the first release there is nothing but "Unreleased"; later, the newest one is this version.
+    # Before the first release the only section is "Unreleased"; afterwards the newest section is this version.
     assert released[:1] in ([], [version[1]])
 
 
 @pytest.mark.parametrize("vendor", ["aelyst", "dmchamp", "callab"])
-def test_each_vendor_has_its_readme(vendor: str) -> None:
+def test_each_vendor_has_a_readme(vendor: str) -> None:
     readme = ROOT / "providers" / "aelyst_providers" / vendor / "README.md"
     assert len(readme.read_text("utf-8").splitlines()) > 10

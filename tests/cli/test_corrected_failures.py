@@ -1,4 +1,4 @@
-"""Failed rows come back: as JSON lines and as a table, with the columns and the journal of their run."""
+"""A sync of corrected failures files, as JSON lines or table, with the columns and the journal of their run."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def names(cli: Cli) -> dict[str, str]:
     return {one["contact"]["email"]: one["contact"]["firstName"] for one in items}
 
 
-def test_the_table_opens_in_a_spreadsheet_and_holds_no_formula(cli: Cli) -> None:
+def test_failures_table_has_a_bom_and_no_formulas(cli: Cli) -> None:
     assert Path("people.failures.csv").read_bytes().startswith(b"\xef\xbb\xbfMail;Name;Tel;Junk;error\r\n")
     header, first, second = read("people.failures.csv")
     assert header[-1] == "error"
     assert first[:4] == ["bad", "'=cmd|'/c calc'!A1", "'+60123456789", "2"]
-    assert second[:4] == ["'@x", "''-1", "012", "3"], "what has an apostrophe gets another, so that one can be taken"
+    assert second[:4] == ["'@x", "''-1", "012", "3"], "a leading apostrophe is doubled, since reading removes one"
     assert first[4].startswith("Mail: 'bad' is not an e-mail address")
     assert all(not cell.startswith(("=", "+", "-", "@")) for row in (first, second) for cell in row)
     assert Path("people.failures.csv").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_corrected_table_goes_in_with_the_columns_and_the_journal_of_its_run(cli: Cli) -> None:
+def test_corrected_table_is_synced_with_the_journal_of_its_run(cli: Cli) -> None:
     header, first, second = read("people.failures.csv")
     corrected([header, ["bo@example.com", *first[1:]], ["cy@example.com", second[1], "+60123456780", *second[3:]]])
     code, out, err = cli.sync("people.failures.csv", to="sandbox:aelyst")
@@ -67,7 +67,7 @@ def test_a_corrected_table_goes_in_with_the_columns_and_the_journal_of_its_run(c
     assert "2 unchanged" in cli.sync("people.failures.csv")[1]
 
 
-def test_what_fails_again_goes_to_a_file_of_its_own(cli: Cli) -> None:
+def test_rows_that_fail_again_go_to_a_new_file(cli: Cli) -> None:
     header, first, second = read("people.failures.csv")
     corrected([header, ["bo@example.com", *first[1:]], second])
     code, out, _ = cli.sync("people.failures.csv")
@@ -92,7 +92,7 @@ def test_corrected_json_lines_keep_the_row_and_line_numbers_of_the_source(cli: C
     assert (again["row"], again["line"], again["data"]["Junk"]) == (3, 4, "3")
 
 
-def test_without_the_journal_the_options_are_asked_for_again(cli: Cli) -> None:
+def test_corrected_table_without_journal_needs_its_options(cli: Cli) -> None:
     Path("people.csv.sandbox.db").unlink()
     code, _, err = cli.sync("people.failures.csv")
     assert code == 2
@@ -102,7 +102,7 @@ def test_without_the_journal_the_options_are_asked_for_again(cli: Cli) -> None:
     assert "2 failed" in out
 
 
-def test_files_under_other_names_are_recognised(cli: Cli) -> None:
+def test_failures_files_with_other_names_are_recognized(cli: Cli) -> None:
     Path("other.csv").write_text(EXPORT, encoding="utf-8")
     words = ("--journal", "state.db", "--failures", "bad.jsonl")
     assert cli.sync("other.csv", *WORDS, *words)[0] == 1

@@ -1,4 +1,4 @@
-"""The command line against answers that no terminal expects, and what it says of a write in doubt."""
+"""The command line with unusual responses: characters that a terminal cannot show, and writes in doubt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Serve: TypeAlias = Callable[..., str]
 
 @contextmanager
 def served(*script: Answer) -> Iterator[str]:
-    """Run a server in a thread of its own, since the command runs a loop of its own."""
+    """Run a server in another thread, since the command runs its own event loop."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -66,7 +66,7 @@ HOSTILE = r'{"id": 1, "firstName": "Zo\u00eb \ud83d\u001b[31m", "custom_fields":
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
-def test_a_contact_as_json_is_json_on_every_terminal(
+def test_get_json_is_valid_json_in_every_terminal_encoding(
     serve: Serve, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(json_text(HOSTILE))
@@ -77,7 +77,7 @@ def test_a_contact_as_json_is_json_on_every_terminal(
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
-def test_a_contact_for_people_is_shown_on_every_terminal(
+def test_get_escapes_characters_in_every_terminal_encoding(
     serve: Serve, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(json_text(HOSTILE))
@@ -87,7 +87,7 @@ def test_a_contact_for_people_is_shown_on_every_terminal(
 
 
 @pytest.mark.parametrize("what", ["tags", "messages"])
-def test_what_hangs_on_a_contact_as_json(serve: Serve, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tags_and_messages_print_valid_json(serve: Serve, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     serve(json_text(r'[{"name": "\ud800", "text": "\udfff", "x": 1e400}]'))
     written = terminal("utf-8", monkeypatch)
     assert main([what, "id:1", "--from", "dmchamp", "--json"]) == 0
@@ -95,7 +95,9 @@ def test_what_hangs_on_a_contact_as_json(serve: Serve, what: str, monkeypatch: p
 
 
 @pytest.mark.parametrize("answer", [reply(500), reply(200, b"<html>"), stop])
-def test_a_create_in_doubt_says_so(serve: Serve, answer: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_create_in_doubt_says_that_it_may_have_taken_effect(
+    serve: Serve, answer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     serve(answer)
     assert main(["create", "email:a@b.co", "first_name=Ann", "--to", "aelyst"]) == 1
     captured = capsys.readouterr()
@@ -113,7 +115,7 @@ def test_a_create_in_doubt_says_so(serve: Serve, answer: Any, capsys: pytest.Cap
         ("custom_fields.=x", "'custom_fields.': the custom field has no name\n"),
     ],
 )
-def test_a_field_that_is_none_gets_advice_for_this_command(
+def test_unknown_field_error_gives_advice_for_update(
     serve: Serve, field: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     serve(reply(500))

@@ -1,4 +1,4 @@
-"""What no client of ours would send, byte for byte: each gets an answer, and nothing is logged as our error."""
+"""Malformed and unusual requests, byte for byte: each gets a response, and nothing is logged as a sandbox error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEAD = b"Authorization: Bearer sandbox-token\r\nHost: localhost\r\nConnection: c
 CREATE = b"POST /aelyst/v1/contact/email:a@b.c HTTP/1.1\r\n" + HEAD
 
 NEW_PARSER = tuple(map(int, aiohttp.__version__.split(".")[:2])) >= (3, 14)
-"""It refuses a second Host by itself."""
+"""The parser of these aiohttp releases rejects a second Host header."""
 
 REQUESTS = {
     "a body that is not the gzip it claims": (
@@ -30,7 +30,7 @@ REQUESTS = {
     "an invented method": (b"BREW /aelyst/v1/contact/id:1 HTTP/1.1\r\n" + HEAD + b"\r\n", 400),
     "a rare method": (b"PROPFIND /aelyst/v1/contact/id:1 HTTP/1.1\r\n" + HEAD + b"\r\n", 405),
     "raw bytes in the path": (b"GET /aelyst/v1/contact/email:\xff\xfe HTTP/1.1\r\n" + HEAD + b"\r\n", 400),
-    "a per cent sign and no number": (b"GET /aelyst/v1/contact/email:%zz@b.c HTTP/1.1\r\n" + HEAD + b"\r\n", 404),
+    "a percent sign without digits": (b"GET /aelyst/v1/contact/email:%zz@b.c HTTP/1.1\r\n" + HEAD + b"\r\n", 404),
     "500 query fields": (
         b"GET /dmchamp/v1/contacts?" + b"&".join([b"a=1"] * 500) + b" HTTP/1.1\r\n" + HEAD + b"\r\n",
         400,
@@ -38,7 +38,7 @@ REQUESTS = {
     "an account that is not UTF-8": (b"GET /@%ff/aelyst/v1/contact/id:1 HTTP/1.1\r\n" + HEAD + b"\r\n", 404),
     "two hosts": (b"GET / HTTP/1.0\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400 if NEW_PARSER else 403),
     "no host": (b"GET / HTTP/1.0\r\n\r\n", 403),
-    "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    "not HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
     "a path without a version": (b"GET /aelyst HTTP/1.1\r\n" + HEAD + b"\r\n", 404),
     "another version": (b"GET /aelyst/v10/contact/id:1 HTTP/1.1\r\n" + HEAD + b"\r\n", 404),
     "two slashes": (b"GET //aelyst/v1/contact/id:1 HTTP/1.1\r\n" + HEAD + b"\r\n", 404),
@@ -46,7 +46,7 @@ REQUESTS = {
         b"POST /_sandbox/seed/aelyst HTTP/1.1\r\n" + HEAD + b"Content-Length: 2\r\n\r\n\xff\xfe",
         400,
     ),
-    "a leap of the clock": (
+    "a huge clock advance": (
         b"POST /_sandbox/clock HTTP/1.1\r\n" + HEAD + b'Content-Length: 16\r\n\r\n{"advance":1e99}',
         400,
     ),
@@ -60,7 +60,9 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_it_gets_an_answer(sandbox: Sandbox, caplog: pytest.LogCaptureFixture, name: str) -> None:
+async def test_unusual_request_gets_a_response_and_logs_nothing(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
     request, status = REQUESTS[name]
     reader, writer = await asyncio.open_connection("127.0.0.1", sandbox.port)
     writer.write(request)
@@ -71,7 +73,7 @@ async def test_it_gets_an_answer(sandbox: Sandbox, caplog: pytest.LogCaptureFixt
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_a_client_that_waits_for_100_continue_gets_it(sandbox: Sandbox) -> None:
+async def test_expect_100_continue_is_answered(sandbox: Sandbox) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", sandbox.port)
     writer.write(CREATE + b"Expect: 100-continue\r\nContent-Length: 17\r\n\r\n")
     assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -81,7 +83,7 @@ async def test_a_client_that_waits_for_100_continue_gets_it(sandbox: Sandbox) ->
     await writer.wait_closed()
 
 
-async def test_a_client_that_dies_in_mid_body_writes_nothing_and_is_logged_as_such(
+async def test_client_that_disconnects_during_the_body_writes_nothing(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", sandbox.port)
@@ -98,7 +100,7 @@ async def test_a_client_that_dies_in_mid_body_writes_nothing_and_is_logged_as_su
     assert caplog.records == []
 
 
-async def test_a_full_disk_is_a_500_with_its_reason_in_the_log_and_goes_by(
+async def test_full_disk_gives_500_and_a_logged_reason_until_space_is_free(
     http: Http, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     await http("aelyst", "POST", "/contact/email:a@b.c", {"firstName": "A"})
@@ -115,8 +117,8 @@ async def test_a_full_disk_is_a_500_with_its_reason_in_the_log_and_goes_by(
 
 
 @pytest.mark.parametrize("together", [1, 2, 25])
-async def test_the_peak_in_flight_counts_requests_that_arrived_together(sandbox: Sandbox, together: int) -> None:
-    """Sent at one go on connections that are open: all are there before the first is answered."""
+async def test_in_flight_peak_counts_requests_that_arrive_together(sandbox: Sandbox, together: int) -> None:
+    """All requests are sent on open connections before the first response is read."""
     request = "GET /aelyst/v1/contact/id:{} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer sandbox-token\r\n\r\n"
     opened = [await asyncio.open_connection("127.0.0.1", sandbox.port) for _ in range(together)]
     for turn in range(3):
@@ -133,13 +135,13 @@ async def test_the_peak_in_flight_counts_requests_that_arrived_together(sandbox:
         await writer.wait_closed()
 
 
-async def test_the_peak_in_flight_of_requests_one_after_another_is_one(http: Http, sandbox: Sandbox) -> None:
+async def test_in_flight_peak_of_sequential_requests_is_one(http: Http, sandbox: Sandbox) -> None:
     for number in range(5):
         await http("aelyst", "POST", f"/contact/email:p{number}@b.c", {"firstName": "A"})
     assert (sandbox.counters.requests, sandbox.counters.in_flight_peak) == (5, 1)
 
 
-async def test_the_peak_in_flight_counts_requests_that_a_fault_delays(http: Http, sandbox: Sandbox) -> None:
+async def test_in_flight_peak_counts_requests_delayed_by_a_fault(http: Http, sandbox: Sandbox) -> None:
     sandbox.add_fault("latency,seconds:0.05=100%")
     await asyncio.gather(*(http("aelyst", "GET", f"/contact/id:{number}") for number in range(12)))
     assert sandbox.counters.in_flight_peak == 12

@@ -1,4 +1,4 @@
-"""Rows that no one planned for fail alone, are written as JSON, and never decide which of several rows stands."""
+"""Rows with unusual values: each fails alone, is written as JSON, and does not affect the choice among duplicates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Hostile:
 
 
 class NotATime(datetime):
-    """What pandas' NaT is: a datetime that equals nothing."""
+    """Like pandas' NaT: a datetime that equals nothing."""
 
     def __ne__(self, other: object) -> bool:
         return True
@@ -34,7 +34,7 @@ class NotATime(datetime):
         return 0
 
 
-def odd_rows() -> list[Any]:
+def unusual_rows() -> list[Any]:
     cycle: dict[str, Any] = {}
     cycle["x"] = cycle
     deep: Any = []
@@ -60,8 +60,12 @@ def odd_rows() -> list[Any]:
 
 
 @pytest.mark.parametrize("once", [False, True])
-async def test_odd_values_fail_their_rows_only(tmp_path: Path, once: bool) -> None:
-    rows: list[Any] = [{"email": "first@b.co", "first_name": "A"}, *odd_rows(), {"email": "z@b.co", "first_name": "Z"}]
+async def test_unusual_values_fail_only_their_rows(tmp_path: Path, once: bool) -> None:
+    rows: list[Any] = [
+        {"email": "first@b.co", "first_name": "A"},
+        *unusual_rows(),
+        {"email": "z@b.co", "first_name": "Z"},
+    ]
     report = await ContactSync(FakeGateway(), failures=tmp_path / "f.jsonl").run(iter(rows) if once else rows)
     assert (report.created, report.failed) == (2, len(rows) - 2)
     for line in (tmp_path / "f.jsonl").read_text("utf-8").splitlines():
@@ -71,8 +75,10 @@ async def test_odd_values_fail_their_rows_only(tmp_path: Path, once: bool) -> No
 
 
 @pytest.mark.parametrize(("duplicates", "expected"), [("last", "Second"), ("first", "First"), ("error", None)])
-async def test_only_valid_rows_are_chosen_among(tmp_path: Path, duplicates: Duplicates, expected: str | None) -> None:
-    """A number that is impossible in its country makes a row invalid before the choice, not after it."""
+async def test_duplicates_policy_chooses_among_valid_rows_only(
+    tmp_path: Path, duplicates: Duplicates, expected: str | None
+) -> None:
+    """A phone number that is impossible in its country makes the row invalid before the choice."""
     table = tmp_path / "people.csv"
     table.write_text(
         "email,first_name,phone\na@b.co,Bad,+4912\na@b.co,First,+60123456789\nA@b.co,Second,+60123456780\n"
@@ -87,13 +93,13 @@ async def test_only_valid_rows_are_chosen_among(tmp_path: Path, duplicates: Dupl
         assert [stored.fields["first_name"] for stored in gateway.contacts] == [expected]
 
 
-async def test_two_spellings_with_sharp_s_are_two_people(tmp_path: Path) -> None:
+async def test_sharp_s_and_double_s_are_different_keys(tmp_path: Path) -> None:
     rows = [{"email": f"{name}@b.co", "first_name": "A"} for name in ("strasse", "straße", "STRASSE")]
     report = await ContactSync(FakeGateway()).run(rows)
     assert (report.created, report.skipped) == (2, 1)
 
 
-async def test_the_report_says_every_change(tmp_path: Path) -> None:
+async def test_report_lists_every_change(tmp_path: Path) -> None:
     table = tmp_path / "people.csv"
     table.write_text("email,first_name,phone\nmailto:a@b.co,A,+60 12-345 6789\nmailto:b@b.co,B,\n")
     report = await ContactSync(FakeGateway()).run(table)

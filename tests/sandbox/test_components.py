@@ -1,4 +1,4 @@
-"""The parts alone: the arithmetic of quotas, the peak counter, the log's bounds, the clock, duplicates in the store."""
+"""Units of the sandbox: quota counters, the peak counter, the bounds of the log, the clock, duplicates in the store."""
 
 from __future__ import annotations
 
@@ -25,30 +25,28 @@ quotas = st.builds(Quota, st.integers(1, 8), st.sampled_from([0.25, 1.0, 2.0]))
 
 
 @given(quota=quotas, gaps=steps, kind=st.sampled_from(KINDS), refused_count=st.booleans())
-def test_no_rule_lets_in_more_than_it_may(
+def test_counter_never_allows_more_than_the_quota(
     quota: Quota, gaps: list[float], kind: WindowKind, refused_count: bool
 ) -> None:
     counter = counter_for(quota, kind, refused_count=refused_count)
-    now, let_in = 1000.0, []
+    now, allowed = 1000.0, []
     for gap in gaps:
         now += gap
         verdict = counter.take(now)
         assert 0 <= verdict.remaining <= quota.limit
         assert (verdict.retry_after > 0) == (not verdict.allowed)
         if verdict.allowed:
-            let_in.append(now)
-    for start in let_in:
+            allowed.append(now)
+    for start in allowed:
         if kind == "fixed":
             start -= start % quota.window  # noqa: PLW2901
-        # The bucket may be full and refill while it is emptied: at most twice the limit in one window.
+        # A full token bucket refills while it is used: at most twice the limit in one window.
         most = quota.limit * (2 if kind == "token" else 1)
-        assert sum(start <= at < start + quota.window for at in let_in) <= most
+        assert sum(start <= at < start + quota.window for at in allowed) <= most
 
 
 @given(quota=quotas, gaps=steps, kind=st.sampled_from(KINDS))
-def test_a_client_that_waits_as_told_is_let_in_and_not_a_moment_late(
-    quota: Quota, gaps: list[float], kind: WindowKind
-) -> None:
+def test_retry_after_of_a_counter_is_exact(quota: Quota, gaps: list[float], kind: WindowKind) -> None:
     counter = counter_for(quota, kind)
     now = 1000.0
     for gap in gaps:
@@ -61,23 +59,23 @@ def test_a_client_that_waits_as_told_is_let_in_and_not_a_moment_late(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_client_that_hammers_stays_outside_only_where_refused_calls_count(kind: WindowKind) -> None:
-    let_in = {}
+def test_constant_retries_stay_refused_only_if_refusals_count(kind: WindowKind) -> None:
+    allowed = {}
     for refused_count in (False, True):
         counter = counter_for(Quota(5, 1.0), kind, refused_count=refused_count)
-        let_in[refused_count] = sum(counter.take(1000 + number / 100).allowed for number in range(1000))
-    assert let_in[False] >= 49
-    assert let_in[True] == (let_in[False] if kind == "fixed" else 5)
+        allowed[refused_count] = sum(counter.take(1000 + number / 100).allowed for number in range(1000))
+    assert allowed[False] >= 49
+    assert allowed[True] == (allowed[False] if kind == "fixed" else 5)
 
 
-def test_the_debt_of_a_client_that_hammers_a_bucket_is_one_window() -> None:
+def test_token_bucket_debt_is_at_most_one_window() -> None:
     counter = counter_for(Quota(5, 1.0), "token", refused_count=True)
-    told = [counter.take(1000.0).retry_after for _ in range(100)]
-    assert told[-1] == pytest.approx(1.2)  # 6 tokens at 5 a second: the debt of 5, and the next one
+    waits = [counter.take(1000.0).retry_after for _ in range(100)]
+    assert waits[-1] == pytest.approx(1.2)  # 6 tokens at 5 a second: the debt of 5, and the next one
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_idle_counter_is_as_good_as_new(kind: WindowKind) -> None:
+def test_counter_is_idle_after_its_window(kind: WindowKind) -> None:
     counter = counter_for(Quota(2, 10.0), kind)
     assert counter.idle(1000.0)
     counter.take(1000.0)
@@ -98,20 +96,20 @@ def test_an_idle_counter_is_as_good_as_new(kind: WindowKind) -> None:
         ("off", None),
     ],
 )
-def test_the_text_of_a_quota(text: str, quota: Quota | None) -> None:
+def test_parse_quota_reads_quotas_and_str_round_trips(text: str, quota: Quota | None) -> None:
     assert parse_quota(text) == quota
     if quota is not None:
         assert parse_quota(str(quota)) == quota
 
 
 @pytest.mark.parametrize("text", ["", "10", "0/s", "-1/s", "10/0s", "10/fortnight", "1e3/s", "10/s/s", "١/s"])
-def test_what_is_no_quota(text: str) -> None:
+def test_parse_quota_rejects_malformed_text(text: str) -> None:
     with pytest.raises(ValueError, match="write 10/s"):
         parse_quota(text)
 
 
 @given(gaps=steps)
-def test_the_peak_is_the_most_in_any_second(gaps: list[float]) -> None:
+def test_peak_is_the_maximum_in_any_second(gaps: list[float]) -> None:
     peak, times, now = Peak(), [], 50.0
     for gap in gaps:
         now += gap
@@ -120,7 +118,7 @@ def test_the_peak_is_the_most_in_any_second(gaps: list[float]) -> None:
     assert peak.value == max((sum(start <= at < start + 1 for at in times) for start in times), default=0)
 
 
-def test_the_log_is_bounded_in_entries_and_in_bytes_and_the_counters_are_not() -> None:
+def test_request_log_is_bounded_and_counters_are_not() -> None:
     evidence = Evidence(entries=50, size=200_000)
     for number in range(200):
         entry = evidence.begin(float(number), "aelyst", "GET", "/c", "GET /c")
@@ -139,7 +137,7 @@ def test_the_log_is_bounded_in_entries_and_in_bytes_and_the_counters_are_not() -
     assert small.find(150) is None
 
 
-def test_the_clock_goes_on_stops_and_never_back() -> None:
+def test_clock_advances_freezes_and_never_goes_back() -> None:
     clock = Clock()
     assert abs(clock.now() - time.time()) < 1
     clock.advance(100)
@@ -174,14 +172,14 @@ people = st.lists(
 
 
 @given(steps=people)
-def test_duplicates_are_counted_right_after_any_writes(steps: list[tuple[str, int, str | None, str | None]]) -> None:
+def test_store_counts_duplicates_after_any_writes(steps: list[tuple[str, int, str | None, str | None]]) -> None:
     store = Store()
     store.open()
     model: dict[str, tuple[str | None, str | None]] = {}
     for what, which, email, phone in steps:
         data = {"email": email, "phone": phone}
         if what == "other":
-            # The same person in another account is nobody's duplicate.
+            # The same person in another account is no duplicate.
             number = str(store.next_number("other", "v"))
             store.insert("other", "v", number, data, email=email, phone=phone, now=0, visible_at=0, request=None)
         elif what == "insert" or not model:
@@ -200,21 +198,21 @@ def test_duplicates_are_counted_right_after_any_writes(steps: list[tuple[str, in
         for position, (e, p) in enumerate(keys)
     )
     assert store.duplicates("a", "v") == expected
-    twins = {
+    duplicates = {
         str(position + 1)
         for position, (e, p) in enumerate(keys)
         if any((e and e == other[0]) or (p and p == other[1]) for other in keys[:position] + keys[position + 1 :])
     }
     total, listed = store.page("a", "v", only_duplicates=True, limit=100, offset=0)
-    assert (total, {record.id for record, _ in listed}) == (len(twins), twins)
+    assert (total, {record.id for record, _ in listed}) == (len(duplicates), duplicates)
     marks = {record.id: mark for record, mark in store.page("a", "v", limit=100, offset=0)[1]}
-    assert {contact for contact, mark in marks.items() if mark} == twins
+    assert {contact for contact, mark in marks.items() if mark} == duplicates
     assert list(marks.values()).count("duplicate") == expected
     assert store.count("a", "v") == len(model)
     store.close()
 
 
-def test_search_takes_text_as_text(store: Store) -> None:
+def test_store_search_treats_wildcards_as_text(store: Store) -> None:
     for number, name in enumerate(["100%", "100x", "a_b", "axb", "Zoë", 'q"uote', "back\\slash"]):
         data = {"name": name}
         store.insert("a", "v", str(number), data, email=None, phone=None, now=0, visible_at=0, request=None)
@@ -230,7 +228,7 @@ def test_search_takes_text_as_text(store: Store) -> None:
     assert found("nobody") == []
 
 
-def test_a_write_that_fails_in_the_middle_leaves_nothing(store: Store) -> None:
+def test_failed_transaction_leaves_nothing(store: Store) -> None:
     def breaks() -> None:
         with store.transaction():
             store.insert("a", "v", "1", {}, email=None, phone=None, now=0, visible_at=0, request=None)
@@ -242,8 +240,8 @@ def test_a_write_that_fails_in_the_middle_leaves_nothing(store: Store) -> None:
     assert store.history("a", "v", "1") == []
 
 
-def test_no_sql_numbers_its_placeholders() -> None:
-    """Python 3.12.0 to 3.12.3 warn of ``?1`` with a sequence: placeholders are ``?``, or ``:name`` with a mapping."""
+def test_sql_has_no_numbered_placeholders() -> None:
+    """Python 3.12.0 to 3.12.3 warn about ``?1`` with a sequence. Use ``?``, or ``:name`` with a mapping."""
     root = Path(__file__).parents[2] / "aelyst_async"
     texts = {path: path.read_text("utf-8") for path in root.rglob("*.py")}
     using = {path: ast.parse(text) for path, text in texts.items() if "import sqlite3" in text}

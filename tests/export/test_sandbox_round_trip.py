@@ -1,4 +1,4 @@
-"""Against the sandbox: 10,000 contacts out, 1 % changed, exactly 100 writes back; and a mirror of the file."""
+"""Export and sync against the sandbox: an edit of 1 % of 10,000 contacts causes 100 writes; and a mirror."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def emails(sandbox: Sandbox) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "xlsx"])
-async def test_export_then_sync_of_a_sandbox_sends_nothing(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
+async def test_sync_of_a_sandbox_export_sends_nothing(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
     sandbox.add_contacts("aelyst", [contact(number) for number in range(250)])
     file, journal = tmp_path / f"people.{kind}", tmp_path / "j.db"
     async with gateway_of(sandbox) as gateway:
@@ -54,7 +54,9 @@ async def test_export_then_sync_of_a_sandbox_sends_nothing(sandbox: Sandbox, tmp
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "xlsx"])
-async def test_export_edit_and_sync_back_writes_what_was_edited(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
+async def test_sync_of_a_large_edited_export_sends_only_the_edited_rows(
+    sandbox: Sandbox, tmp_path: Path, kind: str
+) -> None:
     sandbox.add_contacts("aelyst", [contact(number) for number in range(COUNT)])
     file, journal = tmp_path / f"people.{kind}", tmp_path / "j.db"
     async with gateway_of(sandbox) as gateway:
@@ -71,7 +73,9 @@ async def test_export_edit_and_sync_back_writes_what_was_edited(sandbox: Sandbox
 
 
 @pytest.mark.slow
-async def test_mirror_of_an_edited_export_deletes_exactly_the_missing(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_mirror_of_an_edited_export_deletes_exactly_the_missing_contacts(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
     sandbox.add_contacts("aelyst", [contact(number) for number in range(COUNT)])
     file, journal = tmp_path / "people.csv", tmp_path / "j.db"
     async with gateway_of(sandbox) as gateway:
