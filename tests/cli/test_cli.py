@@ -367,6 +367,7 @@ def test_two_processes_on_one_journal(url: str, capsys: pytest.CaptureFixture[st
     process.communicate(timeout=30)
 
 
+@pytest.mark.usefixtures("uncounted")
 def test_help_is_light() -> None:
     heavy = ["aiohttp", "cattrs", "rich", "sqlite3", "uvloop", "yarl"]
     code = (

@@ -137,6 +137,7 @@ def test_a_failed_test_shows_what_the_server_saw_without_the_credential(pytester
     assert "s3cret-key" not in result.stdout.str().partition("what the server saw")[2]
 
 
+@pytest.mark.usefixtures("uncounted")
 def test_a_project_that_does_not_use_it_pays_no_import(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
