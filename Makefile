@@ -62,10 +62,10 @@ matrix: $(VENV)/.dev
 	.ci/matrix
 
 # The figure counts the code that runs in children: the command, crashed processes. pytest-cov saves what xdist's workers
-# have counted before execnet ends them.
+# have counted before execnet ends them. `coverage report` judges the figure (fail_under), after it has named the lines.
 coverage: $(VENV)/.dev
 	@rm -rf build/coverage && mkdir -p build/coverage
-	$(BIN)/python -m pytest -q -n auto -m "not slow" --cov --cov-report=
+	$(BIN)/python -m pytest -q -n auto -m "not slow" --cov --cov-report= --cov-fail-under=0
 	$(BIN)/coverage report
 
 lint: $(VENV)/.dev

@@ -18,3 +18,9 @@ def _clean_environment() -> None:
     for name in tuple(os.environ):
         if name.lower().endswith("_proxy") or name.startswith(("AELYST_", "DMCHAMP_", "CALLAB_")):
             del os.environ[name]
+
+
+@pytest.fixture
+def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start child processes without coverage, which imports sqlite3 itself."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)

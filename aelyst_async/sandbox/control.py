@@ -334,7 +334,7 @@ class Control:
             frozen, advance = value.get("frozen"), value.get("advance", 0)
             if isinstance(advance, bool) or not isinstance(advance, (int, float)):
                 raise ValueError("advance is not a number of seconds")
-            if frozen not in {None, True, False}:
+            if not (frozen is None or isinstance(frozen, bool)):
                 raise ValueError("frozen is neither true nor false")
             clock.advance(advance)
             if frozen is not None:

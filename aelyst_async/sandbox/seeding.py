@@ -6,6 +6,7 @@ JSON array or one tag. ``custom_fields.NAME`` columns become custom fields.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -100,10 +101,7 @@ def _fields(row: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
 
 def _tags(cell: str) -> list[Any]:
     if cell.lstrip().startswith("["):
-        try:
-            value = json.loads(cell)
-        except ValueError:
-            return [cell]
-        if isinstance(value, list):
-            return value
+        with contextlib.suppress(ValueError):
+            tags: list[Any] = json.loads(cell)
+            return tags
     return [cell]

@@ -371,6 +371,7 @@ def test_second_process_on_a_journal_exits_2(url: str, capsys: pytest.CaptureFix
     process.communicate(timeout=30)
 
 
+@pytest.mark.usefixtures("uncounted")
 def test_help_imports_no_heavy_package() -> None:
     heavy = ["aiohttp", "cattrs", "rich", "sqlite3", "uvloop", "yarl"]
     code = (

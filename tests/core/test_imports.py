@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("uncounted")
 HEAVY = ["aiohttp", "cattrs", "rich", "sqlite3", "asyncpg", "orjson", "backoff", "redis", "fastapi", "opentelemetry"]
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from aelyst_async import Phone, Tag, errors
+from aelyst_async import Phone, RetryPolicy, Tag, errors
 from aelyst_async.contacts import Message
-from aelyst_providers.dmchamp import DmChampContact, DmChampFields
+from aelyst_async.sandbox import Sandbox
+from aelyst_providers.dmchamp import DmChampContact, DmChampFields, DmChampGateway
 from aelyst_providers.dmchamp.wire import (
     SCHEMA,
     holds,
@@ -20,6 +21,7 @@ from aelyst_providers.dmchamp.wire import (
     read_messages,
     read_tags,
 )
+from tests.providers.conftest import Opener
 from tests.providers.reading import answer
 
 IDENTIFIER = Phone("+1")
@@ -267,3 +269,37 @@ def test_dmchamp_encode_normalizes_the_phone() -> None:
 def test_dmchamp_update_takes_five_fields() -> None:
     taken = {rule.name for rule in SCHEMA.rules if rule.update}
     assert taken == {"first_name", "last_name", "email", "is_bot_active", "do_not_disturb"}
+
+
+@pytest.mark.parametrize(
+    ("identifier", "fields", "words"),
+    [
+        ("email:a@b.co", DmChampFields(email="other@b.co", phone="+60123456789"), "the email of the fields is not"),
+        ("phone:+60123456780", DmChampFields(phone="+60123456789"), "the phone of the fields is not"),
+        ("email:a@b.co", DmChampFields(first_name="Ann"), "phone is required"),
+    ],
+)
+async def test_create_refuses_fields_that_contradict_the_identifier(
+    gateway: Opener, identifier: str, fields: DmChampFields, words: str
+) -> None:
+    with pytest.raises(errors.UnsupportedFieldError, match=words):
+        await gateway("dmchamp").create(fields, identifier=identifier)
+
+
+async def test_create_by_email_sends_the_email_of_the_identifier_and_waits_until_it_is_readable() -> None:
+    async with (
+        Sandbox(quota="none", switches={"dmchamp.visible_after": "0.2"}) as sandbox,
+        DmChampGateway(sandbox.token("dmchamp"), base_url=sandbox.base_url("dmchamp")) as opened,
+    ):
+        await opened.create(DmChampFields(phone="+60123456789"), identifier="email:ann@example.com", wait=True)
+        once = opened.with_retry(RetryPolicy(max_attempts=1))
+        assert (await once.get("phone:+60123456789")).id
+        assert [contact["email"] for contact in sandbox.contacts("dmchamp")] == ["ann@example.com"]
+        same = DmChampFields(phone="+60123456789", email="ann@example.com", first_name="Ann")
+        receipt = await opened.upsert("email:ann@example.com", same)
+        assert (receipt.created, receipt.not_applied) == (False, ("phone",))
+
+
+async def test_upsert_by_id_refuses_what_no_update_takes(gateway: Opener) -> None:
+    with pytest.raises(errors.UnsupportedFieldError):
+        await gateway("dmchamp").upsert("id:abc", DmChampFields(phone="+60123456789"))

@@ -137,6 +137,7 @@ def test_failed_test_report_lists_requests_without_the_credential(pytester: pyte
     assert "s3cret-key" not in result.stdout.str().partition("what the server saw")[2]
 
 
+@pytest.mark.usefixtures("uncounted")
 def test_plugin_imports_nothing_heavy_unless_used(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
@@ -149,3 +150,41 @@ def test_plugin_imports_nothing_heavy_unless_used(pytester: pytest.Pytester) -> 
         """
     )
     _run(pytester, "-p", "no:asyncio", "-p", "no:xdist").assert_outcomes(passed=1)
+
+
+def test_a_failed_test_shows_the_last_requests_and_how_many_came_before(pytester: pytest.Pytester) -> None:
+    pytester.makeini(ASYNC.format(scope="function"))
+    pytester.makepyfile(
+        """
+        import contextlib
+        from aelyst_async import errors
+
+        async def test_fails(sandbox):
+            for number in range(25):
+                with contextlib.suppress(errors.ContactNotFoundError):
+                    await sandbox.aelyst.get(f"id:{number + 1}")
+            assert not hasattr(sandbox, "_private")
+            raise AssertionError
+        """
+    )
+    result = _run(pytester, "-p", "no:xdist")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*… 5 before these*"])
+
+
+def test_a_sandbox_that_cannot_start_fails_the_test_with_its_reason(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import aelyst_async.sandbox
+
+        class Broken:
+            def __init__(self, **options):
+                raise RuntimeError("no room for a sandbox")
+
+        aelyst_async.sandbox.Sandbox = Broken
+        """
+    )
+    pytester.makepyfile("def test_sandbox(sandbox): ...")
+    result = _run(pytester, "-p", "no:xdist", "-p", "no:asyncio")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*RuntimeError: no room for a sandbox*"])

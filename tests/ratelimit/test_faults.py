@@ -123,7 +123,7 @@ def test_a_pause_of_our_own_is_never_longer_than_a_minute() -> None:
 @pytest.mark.parametrize("text", ["a" * 8000, "r=" * 4000, '"' * 8000, ";r" * 4000, "1" * 8000, " " * 8000])
 @pytest.mark.parametrize("name", ["RateLimit", "RateLimit-Policy", "Retry-After", "X-RateLimit-Limit"])
 def test_a_long_header_is_read_in_linear_time(name: str, text: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(5):
         read({name: text, **({"RateLimit": '"a";r=1'} if name == "RateLimit-Policy" else {})})
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.5

@@ -398,3 +398,46 @@ def test_fingerprint_changes_with_the_file(tmp_path: Path) -> None:
     assert source.fingerprint() == before
     path.write_text(TABLE + "c@b.co,C\n")
     assert source.fingerprint() != before
+
+
+def with_zip_bits(archive: bytes, *, flags: int = 0, method: int = 8) -> bytes:
+    """Return a zip archive of one file whose directory tells other flags and another compression."""
+    at = archive.index(b"PK\x01\x02") + 8
+    return archive[:at] + flags.to_bytes(2, "little") + method.to_bytes(2, "little") + archive[at + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("secret.zip", with_zip_bits(zipped(**{"a.csv": TABLE}), flags=1), r"zip archive with a password"),
+        ("odd.zip", with_zip_bits(zipped(**{"a.csv": TABLE}), method=99), r"a compression that Python lacks"),
+        ("a.docx", zipped(**{"[Content_Types].xml": "", "word/document.xml": ""}), r"export the table as CSV"),
+        ("quote.csv", '"e"mail,first_name\na@b.co,Ann\n', r"line 1: not readable as a header"),
+        ("tilde.csv", "email~first_name\na@b.co~Ann\n", r"the columns look separated by '~'; add --delimiter"),
+        ("table.csv", b"PAR1" + b"\0" * 20 + b"PAR1", r"is a Parquet file; add --format parquet"),
+    ],
+)
+def test_files_that_are_refused_with_a_remedy(tmp_path: Path, name: str, content: str | bytes, words: str) -> None:
+    with pytest.raises(SourceError, match=words):
+        list(read_contacts(write(tmp_path, name, content)).open())
+
+
+def test_fingerprint_of_a_file_that_is_gone(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", TABLE)
+    source = read_contacts(path)
+    path.unlink()
+    with pytest.raises(SourceError, match="no such file"):
+        source.fingerprint()
+
+
+def test_a_row_that_cannot_be_read_ends_a_plain_iteration(tmp_path: Path) -> None:
+    rows = iter(read_contacts(write(tmp_path, "a.jsonl", LINES + "[1]\n")))
+    assert [next(rows), next(rows)] == ROWS
+    with pytest.raises(SourceError, match=r"a\.jsonl: "):
+        next(rows)
+
+
+def test_skipped_lines_are_told(tmp_path: Path) -> None:
+    source = read_contacts(write(tmp_path, "a.csv", "People\n" + TABLE), skip_lines=1)
+    list(source.open())
+    assert "1 line above the header skipped" in str(source.found)
