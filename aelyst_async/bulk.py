@@ -196,15 +196,20 @@ async def each(work: Callable[[T], Awaitable[V]], items: Items[T], concurrency: 
     failures: list[BaseException] = []
     closing = False
 
+    async def put(outcome: V | None) -> None:
+        # Nothing takes from the queue any longer when a worker comes here whose cancellation was ignored.
+        if not closing:
+            await done.put(outcome)
+
     async def worker() -> None:
         try:
             async for item in source:
-                await done.put(await work(item))
+                await put(await work(item))
         except BaseException as error:  # noqa: BLE001 - raised to the consumer: in a task, some would end the loop
             if closing:
                 return  # cancelled by us, or failed while it was
             failures.append(error)
-        await done.put(None)
+        await put(None)
 
     # Workers are started as items arrive, so a short input starts few of them.
     tasks = {asyncio.create_task(worker())}
@@ -222,7 +227,7 @@ async def each(work: Callable[[T], Awaitable[V]], items: Items[T], concurrency: 
             else:
                 yield outcome
     finally:
-        closing = True
+        closing = source.exhausted = True
         for task in tasks:
             task.cancel()
         try:
@@ -245,7 +250,7 @@ class _Source(Generic[T]):
         self.on_item: Callable[[], Any] = lambda: None
         self._lock = asyncio.Lock()
         self.failure: Exception | None = None
-        self._exhausted = False
+        self.exhausted = False
         self._async: AsyncIterator[T] | None = None
         if isinstance(items, AsyncIterable):
             self._async = items.__aiter__()
@@ -257,21 +262,22 @@ class _Source(Generic[T]):
 
     async def __anext__(self) -> T:
         async with self._lock:
-            if self._exhausted:
+            if self.exhausted:
                 raise StopAsyncIteration
             try:
                 item = next(self._sync) if self._async is None else await self._async.__anext__()
             except (StopIteration, StopAsyncIteration):
-                self._exhausted = True
+                self.exhausted = True
             except Exception as error:  # noqa: BLE001 - raised to the consumer when what is in flight has finished
                 self.failure = error
-                self._exhausted = True
+                self.exhausted = True
             except BaseException:
-                self._exhausted = True
+                self.exhausted = True
                 raise
             else:
-                self.on_item()
-                return item
+                if not self.exhausted:  # it was ended while the iterable ignored a cancellation
+                    self.on_item()
+                    return item
         raise StopAsyncIteration
 
     async def aclose(self) -> None:

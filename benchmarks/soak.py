@@ -22,6 +22,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from aelyst_providers.dmchamp import DmChampGateway
 from benchmarks.sandbox import other_sandbox
 
 VENDORS = (("aelyst", AelystGateway, 8), ("dmchamp", DmChampGateway, 8), ("callab", CallabGateway, 4))
+CALLS = ("get", "create", "update", "upsert", "tags", "many")
 WORKERS = 4
 """Concurrent callers of each gateway."""
 PEOPLE = 40
@@ -47,6 +49,8 @@ WARM_UP = 0.2
 """Share of the time after which the counts are first taken."""
 QUIET = 9.0
 """Seconds after which the pool has dropped idle connections: it looks every four seconds for those of four seconds."""
+PATIENCE = 120.0
+"""Seconds that the last calls of a part may take. One call is several requests of 10 seconds each at the most."""
 OBJECTS_MAY_GROW = 0.03
 MEMORY_MAY_GROW = 12 << 20
 FAULTS = {"status": "503,applied:no=2%", "latency": "latency,seconds:0.05=3%", "slow-body": "slow-body,seconds:0.1=1%",
@@ -121,14 +125,13 @@ def _is_socket(entry: Path) -> bool:
         return False
 
 
-async def one_call(gateway: Any, chance: random.Random) -> None:
+async def one_call(gateway: Any, kind: str, chance: random.Random) -> None:
     number = chance.randrange(PEOPLE)
     if gateway.provider == "callab":
         await gateway.get(f"id:{number}")
         return
     who = f"phone:+6012345{number:04}"
     fields = ContactFields(first_name=f"N{number}")
-    kind = chance.choice(("get", "create", "update", "upsert", "tags", "many"))
     if kind == "get":
         await gateway.get(who)
     elif kind == "create":
@@ -147,9 +150,10 @@ async def one_call(gateway: Any, chance: random.Random) -> None:
 
 async def caller(gateway: Any, chance: random.Random, until: float, seen: Counter[str]) -> None:
     loop = asyncio.get_running_loop()
-    while loop.time() < until:
-        task = asyncio.create_task(one_call(gateway, chance))
-        cancel = chance.random() < CANCELLED
+    first = list(CALLS)  # each once and to its end, so that every bucket exists after the warm-up
+    while first or loop.time() < until:
+        cancel = not first and chance.random() < CANCELLED
+        task = asyncio.create_task(one_call(gateway, first.pop() if first else chance.choice(CALLS), chance))
         if cancel:
             loop.call_later(chance.expovariate(20), task.cancel)
         try:
@@ -176,11 +180,19 @@ async def part(gateways: list[Any], seconds: float, seed: int) -> Counter[str]:
     until = asyncio.get_running_loop().time() + seconds
     seen: Counter[str] = Counter()
     callers = [
-        caller(gateway, random.Random(f"{seed}/{number}/{worker}"), until, seen)
+        asyncio.create_task(caller(gateway, random.Random(f"{seed}/{number}/{worker}"), until, seen))
         for number, gateway in enumerate(gateways)
         for worker in range(WORKERS)
     ]
-    await asyncio.gather(*callers)
+    done, hung = await asyncio.wait(callers, timeout=seconds + PATIENCE)
+    if hung:
+        for task in asyncio.all_tasks():
+            task.print_stack()
+        for limiter in {gateway.limiter for gateway in gateways}:
+            print(limiter.snapshot(), file=sys.stderr)
+        raise TimeoutError(f"{len(hung)} callers hang {PATIENCE:g} s after their last call has begun")
+    for task in done:
+        task.result()
     return seen
 
 
@@ -214,7 +226,8 @@ async def soak(url: str, seconds: float, seed: int) -> int:
     await asyncio.sleep(QUIET)
     last = count(gateways, os.getpid())
     rotation.cancel()
-    await asyncio.gather(rotation, return_exceptions=True)
+    with suppress(asyncio.CancelledError):  # and not the error by which a rotation has failed
+        await rotation
     struck = {
         f"{fault['kind']} {fault.get('status', '')}".strip(): fault["fired"]
         for fault in control(f"{url}/_sandbox/faults")

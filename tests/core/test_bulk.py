@@ -7,7 +7,7 @@ import gc
 import random
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
@@ -276,6 +276,44 @@ async def test_get_many_cancels_calls_when_garbage_collected() -> None:
     await asyncio.sleep(0.1)
     assert gateway.in_flight == 0
     await assert_no_other_tasks()
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@virtual
+async def test_leaving_ends_when_calls_ignore_their_cancellation(concurrency: int) -> None:
+    # `asyncio.wait_for` of Python 3.10 and 3.11 returns a result that comes in the same turn as the cancellation.
+    class Deaf(AirGateway):
+        async def get(self, identifier: Identifier | str) -> Contact:
+            try:
+                return await super().get(identifier)
+            except asyncio.CancelledError:
+                return Contact(id="7")
+
+    gateway = Deaf()
+    async with aclosing(get_many(gateway, (f"id:{n}" for n in range(1, 100)), concurrency=concurrency)) as outcomes:
+        async for _ in outcomes:
+            break
+    calls = gateway.calls
+    await asyncio.sleep(10)
+    assert gateway.calls == calls
+    await alone()
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@virtual
+async def test_leaving_ends_when_the_input_ignores_its_cancellation(concurrency: int) -> None:
+    async def deaf() -> AsyncGenerator[str, None]:
+        for number in range(1, 100):
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(number > 1)
+            yield f"id:{number}"
+
+    gateway = AirGateway()
+    async with aclosing(get_many(gateway, deaf(), concurrency=concurrency)) as outcomes:
+        async for _ in outcomes:
+            break
+    assert gateway.calls == 1
+    await alone()
 
 
 @virtual
