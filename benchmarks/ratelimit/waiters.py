@@ -27,7 +27,10 @@ from aelyst_async.ratelimit.queue import Lane
 E = "GET /contact/{identifier}"
 LIMIT = 10_000_000
 STEPS: list[tuple[type, tuple[str, ...]]] = [
-    (RateLimiter, ("_enqueue", "_pump", "_tick", "_answered", "_changed", "_report", "_rescope", "_dismiss")),
+    (
+        RateLimiter,
+        ("_enqueue", "_pump", "_give_up", "_answered", "_changed", "_rescope", "_dismiss"),
+    ),
     (Lane, ("leave",)),
 ]
 PORTION = 32

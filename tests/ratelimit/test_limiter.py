@@ -10,7 +10,7 @@ import pytest
 
 import aelyst_async.ratelimit.limiter as module
 from aelyst_async.errors import ConfigurationError, RateLimitedError
-from aelyst_async.ratelimit import BucketSnapshot, RateLimiter
+from aelyst_async.ratelimit import RateLimiter
 from tests.virtual_time import VirtualTimeLoop, virtual
 
 E = "GET /contact/{identifier}"
@@ -311,19 +311,6 @@ async def test_a_suspended_host_finds_no_burst_and_no_stall() -> None:
     await asyncio.gather(*tasks)
     assert len(server.refused) - before <= 1
     assert sum(at > 75 for at in server.accepted) >= 0.9 * 45 * 20
-
-
-@virtual
-async def test_changes_are_told_and_bundled() -> None:
-    limiter = RateLimiter()
-    told: list[BucketSnapshot] = []
-    limiter.on_change = told.append
-    for _ in range(20):
-        async with limiter.permit(E, account="a") as permit:
-            permit.observe(200, {"X-RateLimit-Limit": "1000", "X-RateLimit-Remaining": "900"})
-    await asyncio.sleep(0.2)
-    assert 1 <= len(told) < 20
-    assert (told[-1].account, told[-1].endpoint, told[-1].limit, told[-1].remaining) == ("a", E, 1000, 900)
 
 
 @virtual

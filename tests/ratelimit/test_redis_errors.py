@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-import aelyst_async.ratelimit.redis as module
+import aelyst_async.ratelimit.shared.redis as module
 from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit import Quota, RateLimiter, RedisQuota
 from tests.ratelimit.members import PATIENT, TEN, E, demand, limiters, take

@@ -302,7 +302,7 @@ class RedisQuota:
                 raise ConfigurationError(
                     f"RedisQuota: this is Redis {version}; use Redis {_OLDEST} or later, or Valkey"
                 )
-            source = resources.files("aelyst_async.ratelimit").joinpath("redis.lua").read_text("utf-8")
+            source = resources.files(__package__).joinpath("redis.lua").read_text("utf-8")
             self._script = client.register_script(source)
         script = self._script
         if not self._salt:
