@@ -204,14 +204,14 @@ class RateLimiter:
     # -- waiting ----------------------------------------------------------------------------------------------------
 
     def _enqueue(self, permit: Permit, lane: Lane) -> asyncio.Future[None]:
-        loop, now, pause, until = self._loop, self._time(), lane.bucket.paused_until, permit._asked + permit._max_wait
-        assert loop is not None
+        now, pause, until = self._time(), lane.bucket.paused_until, permit._asked + permit._max_wait
         if pause > max(now, min(until, permit._deadline)):
             raise self._refusal(permit, pause)
         if until < math.inf and lane.waiting and not permit._retry:
             rate = lane.bucket.rate
             if rate and lane.waiting / (2 * rate) > until - now:
                 raise self._refusal(permit, now + lane.waiting / rate)
+        loop = get_running_loop()
         permit._future = future = loop.create_future()
         permit._timer = loop.call_at(until, self._give_up, permit) if until < math.inf else None
         lane.join(permit)
@@ -221,8 +221,7 @@ class RateLimiter:
 
     def _pump(self, lane: Lane) -> None:
         """Let go all that may go now, and set the timer for the next."""
-        loop, now, bucket, reserver = self._loop, self._time(), lane.bucket, self._reserver
-        assert loop is not None
+        now, bucket, reserver = self._time(), lane.bucket, self._reserver
         ready = now  # after a whole batch, the loop's other work has a turn
         for _ in range(_BATCH):
             permit = lane.first()
@@ -247,17 +246,16 @@ class RateLimiter:
             permit._future.set_result(None)
         if lane.timer is not None:
             lane.timer.cancel()
-        lane.timer = loop.call_at(ready, self._pump, lane) if ready < math.inf else None
+        lane.timer = get_running_loop().call_at(ready, self._pump, lane) if ready < math.inf else None
 
     def _dismiss(self, lane: Lane) -> None:
         """Fail the callers whose deadline lies before the end of the pause."""
         pause = lane.bucket.paused_until
         if lane.soonest < pause:
-            assert self._loop is not None
-            waiting = lane.permits()
+            loop, waiting = get_running_loop(), lane.permits()
             for permit in waiting:
                 if permit._deadline < pause:
-                    self._loop.call_soon(self._give_up, permit)
+                    loop.call_soon(self._give_up, permit)
             lane.soonest = min((one._deadline for one in waiting if one._deadline >= pause), default=math.inf)
 
     def _give_up(self, permit: Permit) -> None:
@@ -271,9 +269,12 @@ class RateLimiter:
 
     def _refusal(self, permit: Permit, until: float) -> RateLimitedError:
         method, _, route = permit._key[1].partition(" ")
-        wait = until - self._time()
+        message, wait = "not sent: its turn would not come in time", until - self._time()
+        if self._reserver is not None and self._reserver.trouble is not None:
+            message += f", since the shared quota cannot be reached ({self._reserver.trouble})"
+            message += "; check that its server runs and can be reached from here"
         return RateLimitedError(
-            status=429, message="not sent: its turn would not come in time", method=method, url=route, attempts=0,
+            status=429, message=message, method=method, url=route, attempts=0,
             retry_after=wait if 0 < wait < math.inf else None,
         )  # fmt: skip
 

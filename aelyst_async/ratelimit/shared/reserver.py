@@ -75,8 +75,9 @@ class Reserver:
         self, shared: SharedQuota, share: float, wake: Callable[[Lane], None], paused: Callable[[Lane], None]
     ) -> None:
         self._shared, self._share, self._wake, self._paused = shared, share, wake, paused
+        self.trouble: str | None = None
+        """Why the shared quota cannot be asked now, without an address."""
         self._token = ""
-        self._failing = False
         self._states: WeakKeyDictionary[Lane, _State] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._beating: asyncio.AbstractEventLoop | None = None
@@ -150,15 +151,15 @@ class Reserver:
             lane.fail(error)
             got = Reservation(first=loop.time() + _RETRY)
         except Exception as error:  # noqa: BLE001 - of any implementation
-            if not self._failing:  # its text may hold an address or a password
-                logger.warning("the shared quota cannot be asked (%s); requests wait for it", type(error).__name__)
-            self._failing = True
-            got = Reservation(first=loop.time() + _RETRY)
+            trouble = f"{type(self._shared).__name__}: {type(error).__name__}"  # its text may hold a password
+            if self.trouble is None:
+                logger.warning("the shared quota cannot be reached (%s); requests wait for it", trouble)
+            got = Reservation(first=loop.time() + _RETRY, trouble=trouble)
         else:
-            self._failing = False
             state.told += untold if state.bucket is bucket else 0
             state.ahead += (loop.time() - began - state.ahead) / 4
         now = loop.time()
+        self.trouble = got.trouble
         state.asking = False
         state.alone_until = got.alone_until
         state.ask_at = (now + got.alone_until) / 2 if got.alone_until > now else -math.inf if got.granted else got.first
