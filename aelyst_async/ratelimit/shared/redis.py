@@ -320,8 +320,9 @@ class RedisQuota:
         self._failing, self._trouble = min(self._failing, now), trouble
         if not self._away and now - self._failing >= _PATIENCE:
             self._away = True
-            what = "requests wait" if self._wait else "each process sends its part of the quota at most"
-            logger.warning("Redis does not answer (%s): %s until it does", trouble, what)
+            waits = self._wait or not self._members
+            what = "requests wait for it" if waits else "until it does, each process sends its part of the quota at most"
+            logger.warning("the shared quota's Redis does not answer (%s); %s", trouble, what)
 
     async def _call(self, operation: str, demand: Demand, known: _Known, *rest: int) -> list[Any]:
         """Run the script and return its reply. Raises `_AwayError` and `ConfigurationError`."""
@@ -339,7 +340,7 @@ class RedisQuota:
             self._failed(loop.time(), trouble)
             raise _AwayError
         if self._away:
-            logger.warning("Redis answers again: requests are reserved there, for one window at half the rate")
+            logger.warning("the shared quota's Redis answers again; for one window, half of the quota is used")
         self._away, self._failing = False, math.inf
         return reply
 
