@@ -271,6 +271,7 @@ class RateLimiter:
         method, _, route = permit._key[1].partition(" ")
         message, wait = "not sent: its turn would not come in time", until - self._time()
         if self._reserver is not None and self._reserver.trouble is not None:
+            wait = math.inf
             message += f", since the shared quota cannot be reached ({self._reserver.trouble})"
             message += "; check that its server runs and can be reached from here"
         return RateLimitedError(
@@ -295,7 +296,7 @@ class RateLimiter:
         if self._reserver is not None:
             self._reserver.answered(lane, now, quota, bucket.paused_until - now if paused else None)
         if lane.scope.observe(permit._path, permit.at, status, quota.limit, quota.remaining):
-            self._rescope(lane)
+            self._rescope(lane, permit._path)
         if lane.waiting:
             self._changed(lane)
 
@@ -304,13 +305,16 @@ class RateLimiter:
         if self._loop is not None and not self._loop.is_closed():
             self._pump(lane)
 
-    def _rescope(self, lane: Lane) -> None:
-        """The scope of a quota has changed. All that wait for it ask again, in the order in which they came first."""
+    def _rescope(self, lane: Lane, path: str | None) -> None:
+        """The scope of a quota has changed: all callers that wait for it ask again, in the order of their first asking.
+
+        `path` is that of the response which has shown it.
+        """
         key = (lane.account, lane.endpoint)
         self._usual.pop(key, None)
         lanes = [name for name, one in self._lanes.items() if one.scope is lane.scope]
         waiting = [permit for name in lanes for permit in self._lanes.pop(name).take()]
-        self._lane(key, lane.path)  # what the old buckets know is out of date
+        self._lane(key, path)  # a new one holds the scope; what the old buckets know is out of date
         for permit in sorted(waiting, key=lambda permit: permit._asked):
             if not permit._future.done():
                 permit._future.set_result(None)

@@ -213,7 +213,7 @@ async def _moved(crowd: Crowd, held: Permit) -> None:
     held.unsent()
     (lane,) = crowd.limiter._lanes.values()
     lane.scope.per_path = True
-    crowd.limiter._rescope(lane)
+    crowd.limiter._rescope(lane, "/contact/0")
     await crowd.end()
 
 

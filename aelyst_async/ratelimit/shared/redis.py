@@ -321,7 +321,9 @@ class RedisQuota:
         if not self._away and now - self._failing >= _PATIENCE:
             self._away = True
             waits = self._wait or not self._members
-            what = "requests wait for it" if waits else "until it does, each process sends its part of the quota at most"
+            what = (
+                "requests wait for it" if waits else "until it does, each process sends its part of the quota at most"
+            )
             logger.warning("the shared quota's Redis does not answer (%s); %s", trouble, what)
 
     async def _call(self, operation: str, demand: Demand, known: _Known, *rest: int) -> list[Any]:
