@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
+import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -37,12 +39,25 @@ def place(journal: str) -> Path | str:
     return journal if "://" in journal else Path(journal)
 
 
+class _Told(logging.Handler):
+    """Prints warnings of the shared quota, which the library logs to nobody by default."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"aelyst sync: {record.getMessage()}", file=sys.stderr, flush=True)
+
+
 async def limiter_of(arguments: argparse.Namespace, stack: AsyncExitStack) -> Any:
-    """Return a limiter that shares its quota, or None; `stack` closes it. Raises `ConfigurationError`."""
+    """Return a limiter that shares its quota, or None; `stack` closes it. Raises `ConfigurationError`.
+
+    While it is open, a line on stderr says when the shared quota cannot be reached, and when it can again.
+    """
     if arguments.quota is None:
         return None
     from aelyst_async.sync.pace import shared_limiter
 
+    told, logger = _Told(logging.WARNING), logging.getLogger("aelyst_async.ratelimit")
+    logger.addHandler(told)
+    stack.callback(logger.removeHandler, told)
     return await stack.enter_async_context(shared_limiter(arguments.quota))
 
 

@@ -175,6 +175,8 @@ class Bucket:
 
     def _due(self) -> float:
         limit, window, last = self.limit, self._window, self._last
+        if last == -math.inf:
+            return last  # nothing was sent yet
         blind = self._blind
         if blind is not None:
             if self._out >= blind.may_be_out(self._let_through, self._out):

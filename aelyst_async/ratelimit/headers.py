@@ -28,12 +28,6 @@ __all__ = ["NOTHING", "QuotaHeaders", "read"]
 _MOST = 999_999_999
 """Requests; a larger count is no quota. Source: nine digits, which `int` and `float` both hold exactly."""
 
-_COMMON = (
-    "Age", "X-RateLimit-Limit", "X-RateLimit-Remaining", "Retry-After-Ms", "Retry-After", "X-RateLimit-Reset-After",
-    "X-RateLimit-Reset", "X-RateLimit-Window", "RateLimit-Policy",
-)  # fmt: skip
-"""The names that are looked up in every response."""
-
 
 class QuotaHeaders(NamedTuple):
     """What one response says. None: it does not say. A named tuple, because one is made for every response."""
@@ -56,82 +50,45 @@ NOTHING = QuotaHeaders()
 def read(headers: Mapping[str, str], clock: Callable[[], float] = time.time) -> QuotaHeaders:
     """Read the headers of one response. `clock` returns our Unix time; it is called only for a date or a reset.
 
-    Called for every response: most have two plain counts, or nothing at all.
+    Raises `AttributeError` or `TypeError` for headers that do not map `str` to `str`.
     """
     get: Callable[[str], str | None] = headers.get
-    names = _CASELESS.get(type(headers))
-    if names is None:
-        get, names = _caseless(headers)
-    age, limit_name, remaining_name, retry_ms, retry_name, reset_after, reset_name, window_name, policy_name = names
-    value = get(age)
-    if value is not None and (parse_wait(value, now=0.0) or 0.0) > 0:
+    if type(headers).__name__ not in {"CIMultiDictProxy", "CIMultiDict"}:  # aiohttp's, which ignore case by themselves
+        folded = {name.lower(): value for name, value in headers.items()}
+        get = lambda name: folded.get(name.lower())  # noqa: E731
+    age = get("Age")
+    if age is not None and (parse_wait(age, now=0.0) or 0.0) > 0:
         return NOTHING
-    limit = remaining = None
-    value = get(limit_name)
-    if value is not None:
-        plain = len(value) < 10 and value.isascii() and value.isdigit()  # nearly always
-        limit = int(value) or None if plain else _count(value, 1)
-    value = get(remaining_name)
-    if value is not None:
-        plain = len(value) < 10 and value.isascii() and value.isdigit()
-        remaining = int(value) if plain else _count(value, 0)
-    reset: float | None = None
-    window: float | None = None
-    policies = get(policy_name)
+    limit, remaining = _count(get("X-RateLimit-Limit"), 1), _count(get("X-RateLimit-Remaining"), 0)
+    reset, window, policies = None, None, get("RateLimit-Policy")
+    until = get("X-RateLimit-Reset-After") or get("X-RateLimit-Reset")
     if limit is None and remaining is None:
         state = get("RateLimit")
         if state is not None:
             limit, remaining, reset, window = _ietf(state, policies)
         if limit is None and remaining is None:
             limit, remaining = _count(get("RateLimit-Limit"), 1), _count(get("RateLimit-Remaining"), 0)
-            value = get("RateLimit-Reset")
-            if value is not None:
-                reset = parse_wait(value, now=clock(), date=get("Date"))
-    if window is None:
-        value = get(window_name)
-        if value is not None:
-            window = parse_wait(value, now=0.0) or None
-        elif policies is not None and limit is not None:
-            window = _window_of(policies, limit)
+            until = get("RateLimit-Reset") or until
+    length = get("X-RateLimit-Window")
+    if window is None and length is not None:
+        window = parse_wait(length, now=0.0) or None
+    elif window is None and policies is not None and limit is not None:
+        window = _window_of(policies, limit)
     if limit is not None and remaining is not None and remaining > limit:
         remaining = limit
-    retry = None if get(retry_ms) is None and get(retry_name) is None else retry_after(get, now=clock())
-    if reset is None:
-        value = get(reset_after)
-        if value is None:
-            value = get(reset_name)
-        if value is not None:
-            reset = parse_wait(value, now=clock(), date=get("Date"))
-    # A named tuple's own constructor is written in Python and takes twice as long.
-    return tuple.__new__(QuotaHeaders, (limit, remaining, retry, reset, window))
-
-
-_CASELESS: dict[type, tuple[str, ...]] = {}
-"""For each type whose `get` ignores case (aiohttp's headers, which are not imported for this): the common names in the
-form that it finds fastest.
-"""
-
-
-def _caseless(headers: Mapping[str, str]) -> tuple[Callable[[str], str | None], tuple[str, ...]]:
-    """Return a `get` that ignores case, and the common names. Any other mapping is folded first."""
-    kind = type(headers)
-    if kind.__name__ in {"CIMultiDictProxy", "CIMultiDict"} and kind.__module__.partition(".")[0] == "multidict":
-        from multidict import istr  # keeps its folded form, or each look-up folds anew
-
-        names = _CASELESS[kind] = tuple(map(istr, _COMMON))
-        return headers.get, names
-    folded: dict[str, str] = {}
-    for name, value in headers.items():
-        if isinstance(value, str):
-            folded.setdefault(name.lower(), value)  # of a header sent twice the first counts
-    return lambda name: folded.get(name.lower()), _COMMON
+    retry = None
+    if get("Retry-After-Ms") is not None or get("Retry-After") is not None:
+        retry = retry_after(get, now=clock())
+    if reset is None and until:
+        reset = parse_wait(until, now=clock(), date=get("Date"))
+    return QuotaHeaders(limit, remaining, retry, reset, window)
 
 
 def _count(value: str | None, least: int) -> int | None:
     """Return the count at the start of `value` (``10``, ``10.0``, ``100;w=60``), or None."""
     if value is None:
         return None
-    if len(value) < 10 and value.isascii() and value.isdigit():
+    if len(value) < 10 and value.isascii() and value.isdigit():  # nearly always
         return int(value) if int(value) >= least else None
     return _whole(parse_wait(value.strip(), now=0.0), least)
 

@@ -1,14 +1,15 @@
-"""Who goes when: permits, handed to waiting callers by one timer per bucket. What happens:
+"""Permits, handed to waiting callers by one timer per bucket. What happens:
 
-- **A caller asks** (`Permit.__aenter__`): if nobody waits and the bucket lets one go, no future is made. Else it waits
-  in its bucket's lane: repeats before first comers, each in the order of asking.
-- **A permit is handed over** (`_pump`): taken from the bucket and given to the head of the queue in one step, so no
-  newcomer slips in between. A caller that is cancelled before it could run gives it back.
-- **A response arrives** (`Permit.observe`): the bucket learns, and the pump runs. A request that was never sent gives
+- **A caller asks** (`Permit.__aenter__`). If nobody waits and the bucket lets one go, no future is made. Else the
+  permit joins its bucket's lane: repeats before first comers, each in the order of asking.
+- **A permit is handed over** (`_pump`). It is taken from the bucket and given to the head of the queue in one step, so
+  no newcomer slips in between. A caller that is cancelled before it could run gives it back.
+- **A response arrives** (`Permit.observe`). The bucket learns, and the pump runs. A request that was never sent gives
   its permit back (`unsent`); one without a response counts as sent.
-- **A refusal begins a pause**: callers whose deadline lies before its end fail at once.
-- **The scope of a quota changes**: all waiting permits move to their new buckets' lanes, in the order of asking.
-- **A quota is shared by processes** (`shared=`): each request is reserved there; see `shared`.
+- **A request is refused.** The bucket pauses. Callers whose deadline lies before the end of the pause fail at once.
+- **A caller has waited for `max_wait`.** Its own timer ends the wait.
+- **The scope of a quota changes.** All waiting permits move to their new buckets' lanes, in the order of asking.
+- **A quota is shared by processes** (`shared=`). Each request is reserved there; see `shared`.
 
 There is no lock and no await between looking and taking. The loop's clock is the only one, and it is monotonic: a wall
 clock that jumps changes nothing. After a suspended host wakes up the timers are late; lateness never becomes a burst
@@ -21,12 +22,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
+from asyncio import get_running_loop
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from threading import get_ident
+from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit.bucket import Bucket, Sent
@@ -34,27 +36,27 @@ from aelyst_async.ratelimit.headers import QuotaHeaders, read
 from aelyst_async.ratelimit.queue import Lane, Slots
 from aelyst_async.ratelimit.quota import (
     EVERY_ENDPOINT,
+    MOST_BUCKETS,
     AccountScope,
     BucketSnapshot,
     PathScope,
     Quota,
+    check_number,
     check_quotas,
 )  # fmt: skip
-from aelyst_async.ratelimit.shared import Reserver, SharedQuota
 
 if TYPE_CHECKING:
     from aiohttp import ClientRequest, ClientResponse
 
-__all__ = ["Permit", "RateLimiter"]
+    from aelyst_async.ratelimit.shared import SharedQuota
 
-_BATCH = 1000
-"""Permits handed over in one step of the loop, so that a step takes some milliseconds however many wait."""
+__all__ = ["Permit", "RateLimiter"]
 
 _REPORT_EVERY = 0.05
 """Seconds between calls of `RateLimiter.on_change`. Source: faster than anybody reads."""
 
-MOST_BUCKETS = 10_000
-"""Buckets kept; the least recently used go first. Source: about 8 KiB each."""
+_BATCH = 1000
+"""Permits handed over in one step of the loop. Source: measured, 5 to 10 ms."""
 
 
 class RateLimiter:
@@ -71,25 +73,25 @@ class RateLimiter:
         self, *, max_wait: float | None = None, quotas: Mapping[str, Quota] | None = None, share: float = 1.0,
         shared: SharedQuota | None = None,
     ) -> None:  # fmt: skip
-        self._max_wait = _seconds(max_wait, "max_wait")
-        self._quotas = check_quotas(quotas)
-        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
-            raise ConfigurationError(f"share must be a number above 0, up to 1, not {share!r}")
+        if max_wait is not None:
+            check_number("max_wait", max_wait, zero=True)
+        check_number("share", share, most=1)
+        self._max_wait = math.inf if max_wait is None else max_wait
         self._share = share
-        self._every = self._quotas.get(EVERY_ENDPOINT)
+        self._quotas = check_quotas(quotas)
         self.shared = shared
-        self._reserver = None if shared is None else Reserver(shared, self._share, self._changed, self._dismiss)
+        self._reserver = None
+        if shared is not None:
+            from aelyst_async.ratelimit.shared.reserver import Reserver
+
+            self._reserver = Reserver(shared, share, self._changed, self._dismiss)
         self._loop: asyncio.AbstractEventLoop | None = None
-        # Whether the running loop is ours: ours runs, and in this thread. Cheaper than `get_running_loop`, which asks
-        # the kernel for the process before Python 3.12.
-        self._running: Callable[[], bool] = bool
-        self._thread = 0
-        self._time = time.monotonic
-        self._lanes: OrderedDict[tuple[str, str, str | None], Lane] = OrderedDict()
-        self._scopes: OrderedDict[tuple[str, str], PathScope] = OrderedDict()
-        self._groups: OrderedDict[str, AccountScope] = OrderedDict()
-        self._usual: dict[tuple[str, str], Lane] = {}  # the endpoints' own lanes, for speed
-        self._news: set[Lane] = set()  # lanes that have changed since they were reported
+        self._time = monotonic
+        self._lanes: OrderedDict[tuple[str, str, str | None], Lane] = OrderedDict()  # the least recently used first
+        self._usual: dict[tuple[str, str], Lane] = {}  # by account and endpoint, unless it is counted per path: faster
+        self._scopes: WeakValueDictionary[tuple[str, str], PathScope] = WeakValueDictionary()  # the lanes hold them
+        self._groups: WeakValueDictionary[str, AccountScope] = WeakValueDictionary()
+        self._unreported: set[Lane] = set()
         self.on_change: Callable[[BucketSnapshot], None] | None = None
         """Called with a bucket's snapshot after it has changed, at most twenty times a second for each bucket."""
 
@@ -113,8 +115,8 @@ class RateLimiter:
         permit._key = (account, endpoint)
         permit._path = path
         permit._retry = retry
-        permit._deadline = deadline
-        permit._max_wait = max_wait
+        permit._deadline = math.inf if deadline is None else deadline
+        permit._max_wait = self._max_wait if max_wait is None else max_wait
         permit._slots = slots
         permit._bucket = None
         permit.waited = 0.0
@@ -161,255 +163,237 @@ class RateLimiter:
 
     def _lane(self, key: tuple[str, str], path: str | None) -> Lane:
         """Return the lane of a request's bucket."""
-        loop = asyncio.get_running_loop()
+        loop = get_running_loop()
         if loop is not self._loop:
             self._bind(loop)
-        self._thread = get_ident()
+        account, endpoint = key
+        quota = self._quotas.get(endpoint, self._quotas.get(EVERY_ENDPOINT))
         scope = self._scopes.get(key)
-        quota = self._quotas.get(key[1], self._every)
         if scope is None:
             scope = self._scopes[key] = PathScope(quota)
-            _trim(self._scopes, lambda name: (*name, None) not in self._lanes)
-        name = (*key, path if scope.per_path else None)
+        name = (account, endpoint, path if scope.per_path else None)
         if quota is not None and quota.scope == "account":
-            name = (key[0], EVERY_ENDPOINT, None)
+            name = (account, EVERY_ENDPOINT, None)
         lane = self._lanes.get(name)
         if lane is None:
-            group = self._groups.get(key[0])
+            group = self._groups.get(account)
             if group is None:
-                group = self._groups[key[0]] = AccountScope()
-                _trim(self._groups, lambda account: account != key[0])
+                group = self._groups[account] = AccountScope()
             lane = self._lanes[name] = Lane(*name, Bucket(quota, self._share), group, scope)
-            if len(self._lanes) > MOST_BUCKETS:
-                now = self._time()
-                self._usual.clear()
-                _trim(self._lanes, lambda name: not self._lanes[name].busy(now))
-        else:
-            self._lanes.move_to_end(name)
-        if not scope.per_path and self.shared is None:
+            lane.bucket.adopt(None, group.paused_until)
+            self._trim()
+        self._lanes.move_to_end(name)
+        if not scope.per_path:
             self._usual[key] = lane
         return lane
+
+    def _trim(self) -> None:
+        """Drop the least recently used lanes, if there are too many; those in use have another turn."""
+        if len(self._lanes) <= MOST_BUCKETS:
+            return
+        self._usual.clear()
+        for _ in range(2):  # more than are added, since one may be in use
+            name, lane = self._lanes.popitem(last=False)
+            if lane.busy(self._time()):
+                self._lanes[name] = lane
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         old, busy = self._loop, any(lane.busy(math.inf) for lane in self._lanes.values())
         if old is not None and not old.is_closed() and (old.is_running() or busy):
             raise ConfigurationError("this RateLimiter is in use in another event loop; make one for each loop")
         for lane in self._lanes.values():
-            lane.take()  # who waited in a closed loop is not let go by this one
-        self._loop, self._running = loop, loop.is_running
-        # asyncio's own loops read this clock as well, in one more step.
-        self._time = time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
-        for kept in (self._lanes, self._usual, self._scopes, self._groups, self._news):
+            lane.take()  # callers that waited in a closed loop are not woken by this one
+        self._loop, self._time = loop, loop.time
+        for kept in (self._lanes, self._usual, self._unreported):
             kept.clear()
 
     # -- waiting ----------------------------------------------------------------------------------------------------
 
-    def _enqueue(self, permit: Permit, lane: Lane, now: float) -> asyncio.Future[float]:
-        loop, pause, most = self._loop, lane.paused_until, permit._max_wait
-        assert loop is not None
-        if most is None:
-            most = self._max_wait
-        until = math.inf if most is None else now + most
-        if pause > now and pause > min(until, math.inf if permit._deadline is None else permit._deadline):
-            raise _refusal(permit._key, pause - now)
-        if most is not None and lane.waiting and not permit._retry:
+    def _enqueue(self, permit: Permit, lane: Lane) -> asyncio.Future[None]:
+        now, pause, until = self._time(), lane.bucket.paused_until, permit._asked + permit._max_wait
+        if pause > max(now, min(until, permit._deadline)):
+            raise self._refusal(permit, pause)
+        if until < math.inf and lane.waiting and not permit._retry:
             rate = lane.bucket.rate
-            if rate and lane.waiting / (2 * rate) > most:
-                raise _refusal(permit._key, lane.waiting / rate)
-        permit._asked = now
+            if rate and lane.waiting / (2 * rate) > until - now:
+                raise self._refusal(permit, now + lane.waiting / rate)
+        loop = get_running_loop()
         permit._future = future = loop.create_future()
-        permit._expires = until
-        empty = not lane.waiting
+        permit._timer = loop.call_at(until, self._give_up, permit) if until < math.inf else None
         lane.join(permit)
-        if empty or permit._retry or lane.next_expiry < lane.timer_at:  # or a timer is set, or a response awaited
+        if lane.waiting == 1 or permit._retry:  # or a timer is set, or a response awaited
             self._pump(lane)
         return future
 
     def _pump(self, lane: Lane) -> None:
-        """Let go all that may go now, end the waits that last too long, and set the timer for the next."""
-        now, bucket = self._time(), lane.bucket
-        while (late := lane.expired(now)) is not None:
-            ready = bucket.next_at
-            self._give_up(late, ready - now if ready < math.inf else 0.0)
-        ready = math.inf
+        """Let go all that may go now, and set the timer for the next."""
+        now, bucket, reserver = self._time(), lane.bucket, self._reserver
+        ready = now  # after a whole batch, the loop's other work has a turn
         for _ in range(_BATCH):
             permit = lane.first()
             if permit is None:
                 ready = math.inf
                 break
-            ready = bucket.next_at if self._reserver is None else self._reserver.next_at(lane, now)
-            ready = max(ready, lane.group.paused_until)
+            ready = bucket.next_at if reserver is None else reserver.next_at(lane, now)
             if ready > now:
                 break
             slots = permit._slots
-            if slots is not None and slots.free <= 0:
-                slots.wait(lane, self._changed)
-                ready = math.inf
-                break
+            if slots is not None:
+                if slots.free <= 0:
+                    slots.wait(lane, self._changed)
+                    ready = math.inf
+                    break
+                slots.free -= 1
             lane.leave(permit)
-            if not permit._future.done():  # or it is cancelled, and its task has yet to run
-                if slots is not None:
-                    slots.free -= 1
-                permit._bucket = bucket
-                bucket.send(permit, now)
-                if self._reserver is not None:
-                    self._reserver.used(lane)
-                permit._future.set_result(now - permit._asked)
-        self._arm(lane, min(ready, lane.next_expiry))
-
-    def _arm(self, lane: Lane, at: float) -> None:
+            permit._bucket = bucket
+            bucket.send(permit, now)
+            if reserver is not None:
+                reserver.used(lane)
+            permit._future.set_result(None)
         if lane.timer is not None:
-            if lane.timer_at == at:
-                return
             lane.timer.cancel()
-        assert self._loop is not None
-        lane.timer_at, lane.timer = at, self._loop.call_at(at, self._tick, lane) if at < math.inf else None
+        lane.timer = get_running_loop().call_at(ready, self._pump, lane) if ready < math.inf else None
 
-    def _tick(self, lane: Lane) -> None:
-        lane.timer, lane.timer_at = None, math.inf
-        self._pump(lane)
+    def _dismiss(self, lane: Lane) -> None:
+        """Fail the callers whose deadline lies before the end of the pause."""
+        pause = lane.bucket.paused_until
+        if lane.soonest < pause:
+            loop, waiting = get_running_loop(), lane.permits()
+            for permit in waiting:
+                if permit._deadline < pause:
+                    loop.call_soon(self._give_up, permit)
+            lane.soonest = min((one._deadline for one in waiting if one._deadline >= pause), default=math.inf)
 
-    def _give_up(self, permit: Permit, wait: float) -> None:
-        """End a wait without a permit: it would last `wait` seconds more."""
-        permit._lane.leave(permit)
-        if not permit._future.done():
-            permit._future.set_result(max(0.0, wait))
+    def _give_up(self, permit: Permit) -> None:
+        """End a wait that would last too long."""
+        if permit._waits:
+            lane = permit._lane
+            lane.leave(permit)
+            if not permit._future.done():
+                permit._future.set_exception(self._refusal(permit, lane.bucket.next_at))
+            self._changed(lane)
+
+    def _refusal(self, permit: Permit, until: float) -> RateLimitedError:
+        method, _, route = permit._key[1].partition(" ")
+        message, wait = "not sent: its turn would not come in time", until - self._time()
+        if self._reserver is not None and self._reserver.trouble is not None:
+            wait = math.inf
+            message += f", since the shared quota cannot be reached ({self._reserver.trouble})"
+            message += "; check that its server runs and can be reached from here"
+        return RateLimitedError(
+            status=429, message=message, method=method, url=route, attempts=0,
+            retry_after=wait if 0 < wait < math.inf else None,
+        )  # fmt: skip
 
     # -- responses --------------------------------------------------------------------------------------------------
 
     def _answered(self, permit: Permit, bucket: Bucket, status: int, quota: QuotaHeaders) -> None:
-        lane, now = permit._lane, self._time()
-        before = bucket.paused_until
+        lane, now, before = permit._lane, self._time(), bucket.paused_until
         unexpected = status == 429 and (bucket.limit is None or bucket.credit >= 2)
         bucket.answer(permit, now, status, quota)
-        if bucket.paused_until > before:
-            if lane.group.refused(lane.endpoint, now, bucket.paused_until, unexpected=unexpected):
-                for other in [one for one in self._lanes.values() if one.group is lane.group and one.waiting]:
-                    self._dismiss(other)
-            self._dismiss(lane)
+        paused = bucket.paused_until > before
+        if paused:
+            group, lanes = lane.group, [lane]
+            if group.refused(lane.endpoint, now, bucket.paused_until, unexpected=unexpected):
+                lanes = [one for one in self._lanes.values() if one.group is group]
+            for one in lanes:
+                one.bucket.adopt(None, group.paused_until)
+                self._dismiss(one)
         if self._reserver is not None:
-            self._reserver.answered(
-                lane, now, quota, bucket.paused_until - now if bucket.paused_until > before else -1.0
-            )
+            self._reserver.answered(lane, now, quota, bucket.paused_until - now if paused else None)
         if lane.scope.observe(permit._path, permit.at, status, quota.limit, quota.remaining):
-            self._rescope(lane)
+            self._rescope(lane, permit._path)
         if lane.waiting or self.on_change is not None:
             self._changed(lane)
 
     def _changed(self, lane: Lane) -> None:
+        """Let go what may go now and report the change, unless the lane was left behind in a closed loop."""
         loop = self._loop
         if loop is None or loop.is_closed():
-            return  # a permit that was left behind in a coroutine
+            return
         if lane.waiting:
             self._pump(lane)
-        if self.on_change is not None and lane not in self._news:
-            self._news.add(lane)
+        if self.on_change is not None and lane not in self._unreported:
+            self._unreported.add(lane)
             loop.call_later(_REPORT_EVERY, self._report, lane)
 
-    def _dismiss(self, lane: Lane) -> None:
-        """Fail the callers whose deadline lies before the end of the pause."""
-        pause, now = lane.paused_until, self._time()
-        if lane.soonest >= pause:
-            return
-        late = [one for one in lane.permits() if one._deadline is not None and one._deadline < pause]
-        for permit in late[: 10 * _BATCH]:
-            self._give_up(permit, pause - now)
-        if len(late) > 10 * _BATCH:
-            assert self._loop is not None
-            self._loop.call_soon(self._dismiss, lane)  # the rest in the loop's next step
-        else:
-            lane.soonest = min((one._deadline or math.inf for one in lane.permits()), default=math.inf)
-
-    def _rescope(self, lane: Lane) -> None:
-        """Move all that wait to the lanes of their new buckets, in the order in which they came."""
-        key = (lane.account, lane.endpoint)
-        self._usual.pop(key, None)
-        lanes = [one for one in self._lanes.values() if (one.account, one.endpoint) == key]
-        sources = sum(bool(one.waiting) for one in lanes)
-        waiting = [permit for one in lanes for permit in one.take()]
-        if sources > 1:
-            waiting.sort(key=lambda permit: (not permit._retry, permit._asked))
-        if not lane.scope.per_path:
-            for one in lanes:
-                # What the endpoint's bucket knew is long out of date; a path's bucket is of no more use.
-                if one.path is None:
-                    one.bucket = Bucket(share=self._share)
-                elif not one.bucket.in_flight:
-                    self._lanes.pop((*key, one.path), None)
-        homes: dict[Lane, None] = {}
-        for permit in waiting:
-            home = self._lane(key, permit._path)
-            home.join(permit)
-            homes[home] = None
-        for home in homes:
-            self._dismiss(home)
-            self._pump(home)
-
     def _report(self, lane: Lane) -> None:
-        self._news.discard(lane)
+        self._unreported.discard(lane)
         if self.on_change is not None:
             self.on_change(_snapshot(lane, self._time()))
+
+    def _rescope(self, lane: Lane, path: str | None) -> None:
+        """The scope of a quota has changed: all callers that wait for it ask again, in the order of their first asking.
+
+        `path` is that of the response which has shown it.
+        """
+        key = (lane.account, lane.endpoint)
+        self._usual.pop(key, None)
+        lanes = [name for name, one in self._lanes.items() if one.scope is lane.scope]
+        waiting = [permit for name in lanes for permit in self._lanes.pop(name).take()]
+        self._lane(key, path)  # a new one holds the scope; what the old buckets know is out of date
+        for permit in sorted(waiting, key=lambda permit: permit._asked):
+            if not permit._future.done():
+                permit._future.set_result(None)
 
 
 class Permit(Sent):
     """The right to send one request. ``async with limiter.permit(…) as permit``; see `RateLimiter.permit`."""
 
     __slots__ = (
-        "_asked", "_bucket", "_deadline", "_expires", "_future", "_key", "_lane", "_limiter", "_max_wait", "_path",
-        "_retry", "_slots", "_waits", "waited",
+        "_asked", "_bucket", "_deadline", "_future", "_key", "_lane", "_limiter", "_max_wait", "_path", "_retry",
+        "_slots", "_timer", "_waits", "waited",
     )  # fmt: skip
 
     _limiter: RateLimiter
     _key: tuple[str, str]
     _path: str | None
     _retry: bool
-    _deadline: float | None
-    _max_wait: float | None
+    _deadline: float
+    _max_wait: float
     _slots: Slots | None
-    _lane: Lane
     _bucket: Bucket | None
     """Set while the right is held."""
+    _lane: Lane
     _asked: float
-    _expires: float
-    _future: asyncio.Future[float]
+    _future: asyncio.Future[None]
+    _timer: asyncio.TimerHandle | None
+    """Ends the wait after `_max_wait`."""
     _waits: bool
     waited: float
     """Seconds between asking and getting."""
 
     async def __aenter__(self) -> Permit:  # noqa: PYI034 - typing has no Self on 3.10
-        limiter = self._limiter
+        limiter, slots = self._limiter, self._slots
         lane = limiter._usual.get(self._key)
-        alone = True
-        if lane is None or limiter._thread != get_ident() or not limiter._running():
+        if lane is None or get_running_loop() is not limiter._loop:
             lane = limiter._lane(self._key, self._path)
-            alone = limiter.shared is None
         now = limiter._time()
-        slots = self._slots
-        if alone and not lane.waiting and lane.group.paused_until <= now and (slots is None or slots.free > 0):
-            bucket = lane.bucket
-            if bucket.send(self, now):
-                if slots is not None:
-                    slots.free -= 1
-                self._lane = lane
-                self._bucket = bucket
-                return self
-        future = limiter._enqueue(self, lane, now)
-        try:
-            wait = await future
-        except BaseException:  # cancelled, or the coroutine is closed
-            if self._waits:
-                self._lane.leave(self)
-                if slots is not None:
-                    limiter._changed(self._lane)  # the next one may need another connection
+        alone = not lane.waiting and limiter._reserver is None
+        if alone and (slots is None or slots.free > 0) and lane.bucket.send(self, now):
+            if slots is not None:
+                slots.free -= 1
+            self._lane = lane
+            self._bucket = lane.bucket
+            return self
+        self._asked = now
+        while True:
+            future = limiter._enqueue(self, lane)
+            try:
+                await future
+            except BaseException:  # refused or cancelled, or the coroutine is closed
+                if self._waits:
+                    self._lane.leave(self)
+                    limiter._changed(self._lane)  # the next one may need another connection, which is free
+                elif self._bucket is not None:
+                    self.unsent()
+                    if slots is not None:
+                        slots.give_back()
+                raise
             if self._bucket is not None:
-                self.unsent()
-                if slots is not None:
-                    slots.give_back()
-            raise
-        if self._bucket is None:
-            raise _refusal(self._key, wait)
-        self.waited = wait
-        return self
+                self.waited = self.at - self._asked
+                return self
+            lane = limiter._lane(self._key, self._path)  # the scope of the quota has changed
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -419,7 +403,8 @@ class Permit(Sent):
             # Nobody can say whether the server counted it; what may have been spent is taken as spent.
             self._bucket = None
             bucket.lost(self)
-            self._ended()
+            if self._lane.waiting or self._limiter.on_change is not None:
+                self._limiter._changed(self._lane)
         if self._slots is not None:
             self._slots.give_back()
 
@@ -445,17 +430,13 @@ class Permit(Sent):
         if bucket is not None:
             self._bucket = None
             bucket.unsent(self)
-            self._ended()
-
-    def _ended(self) -> None:
-        lane, limiter = self._lane, self._limiter
-        if lane.waiting or limiter.on_change is not None:
-            limiter._changed(lane)
+            if self._lane.waiting or self._limiter.on_change is not None:
+                self._limiter._changed(self._lane)
 
 
 def _snapshot(lane: Lane, now: float) -> BucketSnapshot:
     """Return the lane's bucket as it is at the loop's time `now`. Reads only: other threads may call it."""
-    bucket, paused = lane.bucket, max(0.0, lane.paused_until - now)
+    bucket, paused = lane.bucket, max(0.0, lane.bucket.paused_until - now)
     same = ("limit", "remaining", "rate", "window", "source", "in_flight", "sent", "refused")
     scope = "path" if lane.path is not None else "account" if lane.endpoint == EVERY_ENDPOINT else "endpoint"
     return BucketSnapshot(
@@ -463,29 +444,3 @@ def _snapshot(lane: Lane, now: float) -> BucketSnapshot:
         state="paused" if paused else bucket.state, waiting=lane.waiting, paused_for=paused,
         **{name: getattr(bucket, name) for name in same},
     )  # fmt: skip
-
-
-def _refusal(key: tuple[str, str], wait: float) -> RateLimitedError:
-    method, _, route = key[1].partition(" ")
-    message = "not sent: its turn would not come in time"
-    return RateLimitedError(status=429, message=message, method=method, url=route, retry_after=wait, attempts=0)
-
-
-def _trim(kept: OrderedDict[Any, Any], idle: Callable[[Any], bool]) -> None:
-    """Drop the least recently used, unless it is in use; then it has another turn."""
-    for _ in range(8):
-        if len(kept) <= MOST_BUCKETS:
-            return
-        name = next(iter(kept))
-        if idle(name):
-            del kept[name]
-        else:
-            kept.move_to_end(name)
-
-
-def _seconds(value: float | None, name: str) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0 or math.isinf(value):
-        raise ConfigurationError(f"{name} must be a number of seconds, 0 or more, or None, not {value!r}")
-    return float(value)

@@ -1,14 +1,14 @@
-"""Who waits for one bucket, and for a connection.
+"""The callers that wait for one bucket, and for a connection.
 
-A lane is two FIFO queues: repeats go before first comers. What happens:
+A lane has two FIFO queues: repeats go before first comers. What happens:
 
-- **A caller waits**: its permit stands last in its queue; a heap keeps the time at which it gives up, if it does.
-- **A caller leaves** (cancelled, out of time): its permit stays where it stands, without a lane, and is dropped when it
-  comes to the front, or when more than half of a queue are such.
-- **The next one is wanted**: `Lane.first` returns the first that still waits.
+- **A caller waits**: its permit joins the end of its queue.
+- **A caller leaves** (cancelled, waited too long): its permit stays in the queue, marked, and is dropped when it comes
+  to the front, or when more than half of the lane are such.
+- **The next permit is wanted**: `Lane.first` returns the first that still waits.
 
-A connection that is missing would make a permit useless: its request would reach the server later than the bucket
-notes. So permit and slot are had in one step (`Slots`), and no caller holds one while it waits for the other.
+A permit without a connection would be useless: its request would reach the server later than the bucket notes. So
+permit and slot are taken in one step (`Slots`), and no caller holds one while it waits for the other.
 """
 
 # ruff: noqa: SLF001 - a permit is one object in two modules, here while it waits
@@ -19,13 +19,13 @@ import asyncio
 import copy
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
-from heapq import heappop, heappush
-from itertools import count
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aelyst_async.errors import ConfigurationError
+import attrs
+
 from aelyst_async.ratelimit.bucket import Bucket
+from aelyst_async.ratelimit.quota import check_number
 
 if TYPE_CHECKING:
     from aelyst_async.ratelimit.limiter import Permit
@@ -33,104 +33,78 @@ if TYPE_CHECKING:
 
 __all__ = ["Lane", "Slots"]
 
-_numbers = count()
 
-
+@attrs.define(eq=False)
 class Lane:
     """The permits that wait for one bucket."""
 
-    def __init__(
-        self, account: str, endpoint: str, path: str | None, bucket: Bucket, group: AccountScope, scope: PathScope
-    ) -> None:
-        self.account = account
-        self.endpoint = endpoint
-        self.path = path
-        self.bucket = bucket
-        self.group = group
-        self.scope = scope
-        self.repeats: deque[Permit] = deque()
-        self.queue: deque[Permit] = deque()
-        self.waiting: int = 0
-        self.expiries: list[tuple[float, int, Permit]] = []
-        self.timer: asyncio.TimerHandle | None = None
-        self.timer_at: float = math.inf
-        self.soonest: float = math.inf
-        """No deadline of a waiting permit is earlier, so most pauses need no pass over the queue."""
-
-    @property
-    def paused_until(self) -> float:
-        """The end of the pause, the bucket's or the account's."""
-        return max(self.bucket.paused_until, self.group.paused_until)
+    account: str
+    endpoint: str
+    path: str | None
+    bucket: Bucket
+    group: AccountScope
+    scope: PathScope
+    queues: tuple[deque[Permit], deque[Permit]] = attrs.Factory(lambda: (deque(), deque()))
+    """Repeats, then first comers."""
+    waiting: int = 0
+    timer: asyncio.TimerHandle | None = None
+    soonest: float = math.inf
+    """No deadline of a waiting permit is earlier, so most pauses need no pass over the queues."""
 
     def busy(self, now: float) -> bool:
         """Return whether a permit waits, a request is out, or a pause lasts that must not be forgotten."""
         return bool(self.waiting or self.bucket.in_flight or self.bucket.paused_until > now)
 
     def join(self, permit: Permit) -> None:
-        """Let `permit` stand last in its queue."""
-        (self.repeats if permit._retry else self.queue).append(permit)
+        """Put `permit` at the end of its queue."""
+        self.queues[not permit._retry].append(permit)
         permit._lane = self
         permit._waits = True
         self.waiting += 1
-        if permit._deadline is not None and permit._deadline < self.soonest:
-            self.soonest = permit._deadline
-        if permit._expires < math.inf:
-            heappush(self.expiries, (permit._expires, next(_numbers), permit))
+        self.soonest = min(self.soonest, permit._deadline)
 
     def leave(self, permit: Permit) -> None:
-        """`permit` waits no longer."""
+        """Note that `permit` waits no longer."""
         permit._waits = False
+        if permit._timer is not None:
+            permit._timer.cancel()
         self.waiting -= 1
-        if len(self.queue) + len(self.repeats) > 2 * self.waiting + 64:
-            self.queue, self.repeats = deque(self._of(self.queue)), deque(self._of(self.repeats))
-
-    def _of(self, queue: Iterable[Permit]) -> Iterable[Permit]:
-        return (permit for permit in queue if permit._waits and permit._lane is self)
+        if sum(map(len, self.queues)) > 2 * self.waiting + 64:
+            for queue in self.queues:
+                kept = [one for one in queue if one._waits]
+                queue.clear()
+                queue.extend(kept)
 
     def first(self) -> Permit | None:
         """Return the permit that is next."""
-        for queue in (self.repeats, self.queue):
+        for queue in self.queues:
             while queue:
-                permit = queue[0]
-                if permit._waits and permit._lane is self:
-                    return permit
+                if queue[0]._waits and not queue[0]._future.done():  # or its task is cancelled, and has yet to run
+                    return queue[0]
                 queue.popleft()
         return None
 
     def permits(self) -> list[Permit]:
         """Return all that wait, in their order."""
-        return [*self._of(self.repeats), *self._of(self.queue)]
+        return [permit for queue in self.queues for permit in queue if permit._waits]
 
     def take(self) -> list[Permit]:
         """Remove and return all that wait, in their order."""
         taken = self.permits()
-        self.repeats.clear()
-        self.queue.clear()
-        self.expiries.clear()
-        self.waiting = 0
-        self.soonest = math.inf
+        for permit in taken:
+            permit._waits = False
+            if permit._timer is not None:
+                permit._timer.cancel()
+        for queue in self.queues:
+            queue.clear()
+        self.waiting, self.soonest = 0, math.inf
         return taken
 
     def fail(self, error: Exception) -> None:
-        """Raise a copy of the error at all callers that wait."""
+        """Raise a copy of the error to all callers that wait."""
         for permit in self.take():
-            permit._waits = False
             if not permit._future.done():
                 permit._future.set_exception(copy.copy(error))
-
-    def expired(self, now: float) -> Permit | None:
-        """Return a permit that waits for longer than it may, and forget its time."""
-        heap = self.expiries
-        while heap and (heap[0][0] <= now or not heap[0][2]._waits):
-            permit = heappop(heap)[2]
-            if permit._waits and permit._lane is self:
-                return permit
-        return None
-
-    @property
-    def next_expiry(self) -> float:
-        """When the next permit will have waited for as long as it may."""
-        return self.expiries[0][0] if self.expiries else math.inf
 
 
 class Slots:
@@ -143,8 +117,7 @@ class Slots:
 
     def __init__(self, number: int) -> None:
         """Raises `ConfigurationError` for anything but a whole number from 1."""
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise ConfigurationError(f"Slots: the number must be a whole number from 1, not {number!r}")
+        check_number("Slots: the number", number, whole=True)
         self.free: int = number
         self._waiting: dict[Lane, Callable[[Lane], None]] = {}
 
@@ -153,7 +126,7 @@ class Slots:
         self._waiting.setdefault(lane, wake)
 
     def give_back(self) -> None:
-        """A slot is free again."""
+        """Free a slot, and wake lanes as long as one is free."""
         self.free += 1
         waiting = self._waiting
         while self.free > 0 and waiting:

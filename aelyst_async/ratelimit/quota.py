@@ -1,19 +1,15 @@
-"""What a quota is, and whose it is: the endpoint's, each full path's, or the account's. Pure.
+"""Quotas, and their scope: the endpoint, each full path, or the account. Pure.
 
 A quota may be told (`Quota`). Where it is not, its scope is learned, since the vendors' pages do not agree ("for this
-end point", "per unique request path"). What happens on a response (`PathScope.observe`): a quota is taken to be the
-endpoint's. If it is counted per path, each path that is asked for the first time answers with a full quota, less
-itself, however much the endpoint has been used just before::
+end point", "per unique request path"). What happens:
 
-                 ── several fresh paths in a row show Limit - 1, close upon each other ──▶
-      endpoint                                                                              path
-                 ◀── fresh paths show less, or one is refused; then twice the proof ──────
-
-A quota of one request cannot be told apart and stays the endpoint's; so does one without headers.
-
-What happens on a refusal (`AccountScope.refused`): if the bucket's own books show quota left, it comes from a limit
-that the headers do not show. When two endpoints of an account are refused like that at the same time, it is the
-account's, and all of it pauses.
+- **A response arrives** (`PathScope.observe`). A quota is taken to be the endpoint's. If it is counted per path, each
+  path that is requested for the first time shows a full quota, less itself, however much the endpoint has been used
+  just before. After `_PROOF` such fresh paths in a row the scope is the path. It is the endpoint again when fresh paths
+  show less, or one is refused; then the next change needs twice the proof. A quota of one request proves nothing.
+- **A request is refused** (`AccountScope.refused`). If the bucket's own books show quota left, the refusal comes from
+  a limit that the headers do not show. When two endpoints of an account are refused like that at the same time, the
+  limit is the account's, and all of it pauses.
 """
 
 from __future__ import annotations
@@ -28,28 +24,32 @@ import attrs
 from aelyst_async.errors import ConfigurationError
 from aelyst_async.ratelimit.window import USUAL
 
-__all__ = ["AccountScope", "BucketSnapshot", "PathScope", "Quota", "check_quotas"]
-
-_PROOF = 4
-"""Fresh paths in a row that must show a full quota. Source: the chance that an endpoint's quota does, four times."""
-
-_MOST_PROOF, _DISPROOF = 256, 2
-"""Fresh paths: the most proof needed, after wrong turns; those in a row that disprove (a refused one is two)."""
-
-_CLOSE = 0.25
-"""Seconds within which another path must have been asked for a full quota to mean anything."""
-
-_REMEMBERED = 4096
-"""Paths remembered as not fresh, the latest."""
+__all__ = ["AccountScope", "BucketSnapshot", "PathScope", "Quota", "check_number", "check_quotas"]
 
 EVERY_ENDPOINT = "*"
 """The key in `RateLimiter(quotas=…)` for all endpoints that are not named."""
 
+MOST_BUCKETS = 10_000
+"""Buckets kept, and paths remembered per endpoint; the least recently used go first. Source: about 8 KiB a bucket."""
 
-def _number(what: str, value: object, *, whole: bool) -> None:
-    kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
-        raise ConfigurationError(f"Quota: {what} must be a {'whole ' * whole}number above 0, not {value!r}")
+_PROOF = 4
+"""Fresh paths in a row that prove a quota per path. Source: of an endpoint's quota only the first request of a window
+shows that much, so one or two prove nothing.
+"""
+
+_DISPROOF = 2
+"""Fresh paths in a row that disprove it; a refused one counts as two."""
+
+_CLOSE = 0.25
+"""Seconds within which another path must have been requested for a full quota to prove anything."""
+
+
+def check_number(what: str, value: object, *, most: float = math.inf, zero: bool = False, whole: bool = False) -> None:
+    """Raise `ConfigurationError` unless the value is a finite number above 0 (or 0, if `zero`) and up to `most`."""
+    number = value if isinstance(value, int if whole else (int, float)) and not isinstance(value, bool) else math.inf
+    if not (0 < number <= most or (zero and number == 0)) or number == math.inf:
+        words = f"{'whole ' * whole}number {'from' if zero else 'above'} 0" + f", up to {most:g}" * (most < math.inf)
+        raise ConfigurationError(f"{what} must be a {words}, not {value!r}")
 
 
 @attrs.frozen
@@ -65,8 +65,8 @@ class Quota:
     scope: Literal["endpoint", "path", "account"] = "endpoint"
 
     def __attrs_post_init__(self) -> None:
-        _number("limit", self.limit, whole=True)
-        _number("per", self.per, whole=False)
+        check_number("Quota: limit", self.limit, whole=True)
+        check_number("Quota: per", self.per)
         if self.scope not in {"endpoint", "path", "account"}:
             raise ConfigurationError(f"Quota: scope must be 'endpoint', 'path' or 'account', not {self.scope!r}")
 
@@ -93,60 +93,55 @@ class PathScope:
         if quota is not None:
             self.reason = "told by the user"
         self._told = quota is not None
-        self._needed = _PROOF
-        self._proof = 0
+        self._needed, self._proof = _PROOF, 0  # fresh paths in a row that speak against the present scope
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._last_at = -math.inf
 
     def observe(self, path: str | None, sent_at: float, status: int, limit: int | None, remaining: int | None) -> bool:
-        """Take in a response; return whether the scope has changed. `sent_at` is the time of sending."""
-        before, seen = self._last_at, self._seen
-        if sent_at > before:
-            self._last_at = sent_at
+        """Take in a response; return whether the scope has changed. `sent_at` is the time of sending, in seconds."""
+        close = abs(sent_at - self._last_at) <= _CLOSE
+        self._last_at = max(self._last_at, sent_at)
         if path is None or self._told:
             return False
-        if path in seen:
-            seen.move_to_end(path)
+        fresh = path not in self._seen
+        self._seen[path] = None
+        self._seen.move_to_end(path)
+        if len(self._seen) > MOST_BUCKETS:
+            self._seen.popitem(last=False)
+        refused = status == 429
+        if not fresh or limit is None or limit < 2 or (remaining is None and not refused):
             return False
-        seen[path] = None
-        if len(seen) > _REMEMBERED:
-            seen.popitem(last=False)
-        if limit is None or limit < 2:
+        full = not refused and remaining is not None and remaining >= limit - 1
+        if full == self.per_path:
+            self._proof = 0
             return False
-        close = abs(sent_at - before) <= _CLOSE
-        if remaining is None and status != 429:
-            return False
-        full = status != 429 and remaining is not None and remaining >= limit - 1
         if not self.per_path:
-            self._proof = self._proof + close if full else 0
+            self._proof += close
             if self._proof < self._needed:
                 return False
-            self.per_path = True
             self.reason = f"{self._proof} fresh paths in a row showed a full quota of {limit}"
-            self._proof = 0
-            return True
-        self._proof = 0 if full else self._proof + (_DISPROOF if status == 429 else 1)
-        if self._proof < _DISPROOF:
-            return False
-        what = "was refused" if status == 429 else f"showed {remaining} left of {limit}"
-        self.per_path = False
-        self.reason = f"counted per path for a while, until a fresh path {what}"
-        self._needed = min(2 * self._needed, _MOST_PROOF)
-        self._proof = 0
+        else:
+            self._proof += _DISPROOF if refused else 1
+            if self._proof < _DISPROOF:
+                return False
+            what = "was refused" if refused else f"showed {remaining} left of {limit}"
+            self.reason = f"counted per path for a while, until a fresh path {what}"
+            self._needed *= 2
+        self.per_path, self._proof = not self.per_path, 0
         return True
 
 
 class AccountScope:
-    """What all buckets of one account share: a pause, if refusals turn out to be the account's."""
+    """The pause that all buckets of one account share, if refusals turn out to be the account's."""
 
     def __init__(self) -> None:
         self.paused_until: float = -math.inf
-        self._wide_until = -math.inf
-        self._refused: dict[str, float] = {}
+        self._account_until = -math.inf  # until then each refusal counts as the account's
+        self._refused: dict[str, float] = {}  # endpoint → end of the pause of its unexpected refusal
 
     def refused(self, endpoint: str, now: float, until: float, *, unexpected: bool) -> bool:
-        """Take in a refusal that lasts to `until`; return whether it is the whole account's."""
-        if now >= self._wide_until:
+        """Take in a refusal that lasts until `until`; return whether it is the whole account's."""
+        if now >= self._account_until:
             if not unexpected:
                 return False
             self._refused = {name: end for name, end in self._refused.items() if end > now}
@@ -155,8 +150,7 @@ class AccountScope:
                 return False
             until = max(self._refused.values())
         self.paused_until = max(self.paused_until, until)
-        # For at least the longest usual window, the next refusal at any endpoint is taken for the account's at once.
-        self._wide_until = max(self._wide_until, now + max(USUAL[-1], 10 * (until - now)))
+        self._account_until = max(self._account_until, now + max(USUAL[-1], 10 * (until - now)))
         return True
 
 

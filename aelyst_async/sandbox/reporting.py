@@ -1,8 +1,7 @@
 """Reports what a client's rate limiter has learned to a sandbox, so that the sandbox's page can show it.
 
 The limiter's snapshot is read twice a second and sent if it has changed, or after some seconds as a sign of life.
-Nothing is queued: the next report is made after the previous one was sent. `RateLimiter.on_change` is not used. An
-error is a line in the debug log.
+Nothing is queued: the next report is made after the previous one was sent. An error is a line in the debug log.
 """
 
 from __future__ import annotations

@@ -27,7 +27,10 @@ from aelyst_async.ratelimit.queue import Lane
 E = "GET /contact/{identifier}"
 LIMIT = 10_000_000
 STEPS: list[tuple[type, tuple[str, ...]]] = [
-    (RateLimiter, ("_enqueue", "_pump", "_tick", "_answered", "_changed", "_report", "_rescope", "_dismiss")),
+    (
+        RateLimiter,
+        ("_enqueue", "_pump", "_give_up", "_answered", "_changed", "_rescope", "_dismiss"),
+    ),
     (Lane, ("leave",)),
 ]
 PORTION = 32
@@ -210,7 +213,7 @@ async def _moved(crowd: Crowd, held: Permit) -> None:
     held.unsent()
     (lane,) = crowd.limiter._lanes.values()
     lane.scope.per_path = True
-    crowd.limiter._rescope(lane)
+    crowd.limiter._rescope(lane, "/contact/0")
     await crowd.end()
 
 

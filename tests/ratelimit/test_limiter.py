@@ -1,4 +1,4 @@
-"""Who waits, in which order, for how long; and that no permit is lost when somebody gives up."""
+"""`RateLimiter`: the order and the length of waits, pauses, cancellation, and the bounds of what it keeps."""
 
 import asyncio
 import random
@@ -10,7 +10,7 @@ import pytest
 
 import aelyst_async.ratelimit.limiter as module
 from aelyst_async.errors import ConfigurationError, RateLimitedError
-from aelyst_async.ratelimit import BucketSnapshot, RateLimiter
+from aelyst_async.ratelimit import BucketSnapshot, Quota, RateLimiter
 from tests.virtual_time import VirtualTimeLoop, virtual
 
 E = "GET /contact/{identifier}"
@@ -30,7 +30,7 @@ async def take(limiter: RateLimiter, order: list[object], name: object, **how: A
 
 
 @virtual
-async def test_a_refusal_pauses_the_bucket_for_as_long_as_the_server_says() -> None:
+async def test_permit_waits_for_retry_after_of_a_refusal() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
     await refuse(limiter, 7)
     began = loop.time()
@@ -40,9 +40,9 @@ async def test_a_refusal_pauses_the_bucket_for_as_long_as_the_server_says() -> N
 
 
 @virtual
-async def test_the_longest_of_several_refusals_holds() -> None:
+async def test_permit_waits_for_the_longest_of_several_pauses() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
-    for _ in range(8):  # answers without headers open the way for several at a time
+    for _ in range(8):  # after responses without headers, several may be out
         async with limiter.permit(E) as permit:
             permit.observe(200, {})
     began = loop.time()
@@ -57,7 +57,7 @@ async def test_the_longest_of_several_refusals_holds() -> None:
 
 
 @virtual
-async def test_first_come_first_served_and_repeats_before_all() -> None:
+async def test_queue_is_fifo_with_repeats_before_first_comers() -> None:
     limiter = RateLimiter()
     order: list[object] = []
     await refuse(limiter, 3)
@@ -69,7 +69,7 @@ async def test_first_come_first_served_and_repeats_before_all() -> None:
 
 
 @virtual
-async def test_no_newcomer_overtakes_the_queue() -> None:
+async def test_queue_is_not_overtaken_by_newcomers() -> None:
     limiter = RateLimiter()
     order: list[object] = []
 
@@ -87,7 +87,7 @@ async def test_no_newcomer_overtakes_the_queue() -> None:
 
 
 @virtual
-async def test_whoever_gives_up_holds_nobody_up_and_keeps_nothing() -> None:
+async def test_cancelled_waiters_neither_delay_others_nor_keep_permits() -> None:
     limiter, rng = RateLimiter(), random.Random(4)
     order: list[object] = []
     await refuse(limiter, 1)
@@ -103,7 +103,7 @@ async def test_whoever_gives_up_holds_nobody_up_and_keeps_nothing() -> None:
 
 
 @virtual
-async def test_cancelled_between_the_handing_over_and_the_waking_a_permit_goes_back() -> None:
+async def test_permit_goes_back_when_its_task_is_cancelled_before_it_resumes() -> None:
     limiter = RateLimiter()
     order: list[object] = []
     await refuse(limiter, 1)
@@ -126,7 +126,7 @@ async def test_cancelled_between_the_handing_over_and_the_waking_a_permit_goes_b
 
 
 @virtual
-async def test_a_request_that_never_left_gives_its_permit_back() -> None:
+async def test_unsent_gives_the_permit_back() -> None:
     limiter = RateLimiter()
     async with limiter.permit(E) as permit:
         permit.unsent()
@@ -136,7 +136,7 @@ async def test_a_request_that_never_left_gives_its_permit_back() -> None:
 
 @pytest.mark.parametrize("headers", [None, ["X-RateLimit-Limit"]])
 @virtual
-async def test_headers_that_are_none_are_refused_and_the_permit_is_not_lost(headers: Any) -> None:
+async def test_observe_rejects_wrong_headers_and_keeps_the_permit(headers: Any) -> None:
     limiter = RateLimiter()
     with pytest.raises(ConfigurationError, match="headers must map str to str"):
         async with limiter.permit(E) as permit:
@@ -150,7 +150,7 @@ async def test_headers_that_are_none_are_refused_and_the_permit_is_not_lost(head
 
 
 @virtual
-async def test_a_request_without_an_answer_counts_as_sent() -> None:
+async def test_request_without_a_response_counts_as_sent() -> None:
     limiter = RateLimiter()
     broken = RuntimeError("the connection broke")
     permit = await limiter.permit(E).__aenter__()
@@ -160,7 +160,7 @@ async def test_a_request_without_an_answer_counts_as_sent() -> None:
 
 
 @virtual
-async def test_only_the_first_word_on_a_permit_counts() -> None:
+async def test_only_the_first_observe_or_unsent_counts() -> None:
     limiter = RateLimiter()
     async with limiter.permit(E) as permit:
         permit.observe(200, FULL)
@@ -171,7 +171,7 @@ async def test_only_the_first_word_on_a_permit_counts() -> None:
 
 
 @virtual
-async def test_a_known_pause_beyond_the_deadline_fails_at_once() -> None:
+async def test_permit_fails_at_once_when_a_pause_outlasts_its_deadline() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
     await refuse(limiter, 7)
     began = loop.time()
@@ -185,7 +185,7 @@ async def test_a_known_pause_beyond_the_deadline_fails_at_once() -> None:
 
 
 @virtual
-async def test_a_pause_that_begins_while_one_waits_fails_those_whose_deadline_it_passes() -> None:
+async def test_waiters_fail_at_once_when_a_new_pause_outlasts_their_deadline() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
     order: list[object] = []
     out = limiter.permit(E)
@@ -202,7 +202,7 @@ async def test_a_pause_that_begins_while_one_waits_fails_those_whose_deadline_it
 
 
 @virtual
-async def test_max_wait_bounds_the_time_in_the_queue() -> None:
+async def test_max_wait_bounds_the_wait() -> None:
     limiter, loop = RateLimiter(max_wait=2), asyncio.get_running_loop()
     order: list[object] = []
     async with limiter.permit(E) as permit:
@@ -219,7 +219,7 @@ async def test_max_wait_bounds_the_time_in_the_queue() -> None:
 
 
 @virtual
-async def test_max_wait_fails_fast_when_the_queue_is_known_to_be_too_long() -> None:
+async def test_max_wait_fails_at_once_when_the_queue_is_too_long() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
     from tests.ratelimit.simulator import Server
 
@@ -246,13 +246,13 @@ async def test_max_wait_fails_fast_when_the_queue_is_known_to_be_too_long() -> N
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "1", True])
-def test_max_wait_must_be_a_number_of_seconds(value: Any) -> None:
+def test_max_wait_rejects_what_is_no_number_of_seconds(value: Any) -> None:
     with pytest.raises(ConfigurationError):
         RateLimiter(max_wait=value)
 
 
 @virtual
-async def test_two_endpoints_refused_against_the_books_pause_the_whole_account() -> None:
+async def test_account_pauses_when_two_endpoints_are_refused_unexpectedly() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
     for endpoint in ("GET /a", "GET /b", "GET /c"):
         async with limiter.permit(endpoint, account="one") as permit:
@@ -271,7 +271,7 @@ async def test_two_endpoints_refused_against_the_books_pause_the_whole_account()
 
 
 @virtual
-async def test_one_endpoint_refused_leaves_the_others_alone() -> None:
+async def test_refusal_of_one_endpoint_does_not_pause_another() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
     await refuse(limiter, 8, "GET /a", "one")
     began = loop.time()
@@ -280,7 +280,7 @@ async def test_one_endpoint_refused_leaves_the_others_alone() -> None:
 
 
 @virtual
-async def test_a_hanging_request_does_not_hold_up_the_others() -> None:
+async def test_hanging_request_does_not_block_others() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
     hangs = limiter.permit(E)
     await hangs.__aenter__()
@@ -291,7 +291,7 @@ async def test_a_hanging_request_does_not_hold_up_the_others() -> None:
 
 
 @virtual
-async def test_a_suspended_host_finds_no_burst_and_no_stall() -> None:
+async def test_suspended_host_causes_neither_burst_nor_stall() -> None:
     from tests.ratelimit.simulator import Server
 
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
@@ -314,20 +314,7 @@ async def test_a_suspended_host_finds_no_burst_and_no_stall() -> None:
 
 
 @virtual
-async def test_changes_are_told_and_bundled() -> None:
-    limiter = RateLimiter()
-    told: list[BucketSnapshot] = []
-    limiter.on_change = told.append
-    for _ in range(20):
-        async with limiter.permit(E, account="a") as permit:
-            permit.observe(200, {"X-RateLimit-Limit": "1000", "X-RateLimit-Remaining": "900"})
-    await asyncio.sleep(0.2)
-    assert 1 <= len(told) < 20
-    assert (told[-1].account, told[-1].endpoint, told[-1].limit, told[-1].remaining) == ("a", E, 1000, 900)
-
-
-@virtual
-async def test_at_most_so_many_buckets_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_limiter_drops_the_least_recently_used_buckets_but_none_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_BUCKETS", 50)
     limiter = RateLimiter()
     held = limiter.permit("GET /held")
@@ -342,7 +329,7 @@ async def test_at_most_so_many_buckets_are_kept(monkeypatch: pytest.MonkeyPatch)
     assert "GET /0" not in names
 
 
-def test_a_second_loop_may_follow_a_closed_one() -> None:
+def test_limiter_works_in_a_second_loop_after_the_first_is_closed() -> None:
     limiter = RateLimiter()
 
     async def use() -> None:
@@ -354,7 +341,7 @@ def test_a_second_loop_may_follow_a_closed_one() -> None:
     assert len(limiter.snapshot()) == 1
 
 
-def test_two_loops_at_once_are_refused() -> None:
+def test_limiter_rejects_two_loops_at_once() -> None:
     limiter = RateLimiter()
 
     async def other() -> None:
@@ -369,12 +356,12 @@ def test_two_loops_at_once_are_refused() -> None:
     asyncio.run(main())
 
 
-def test_construction_needs_no_loop_and_no_network() -> None:
+def test_limiter_is_constructed_without_a_loop() -> None:
     assert RateLimiter().snapshot() == ()
 
 
 @virtual
-async def test_waiters_are_small_and_each_costs_the_same_however_many_wait() -> None:
+async def test_waiter_takes_little_memory_and_constant_time() -> None:
     limiter = RateLimiter()
     await refuse(limiter, 5)
     permits = [limiter.permit(E) for _ in range(10)]
@@ -415,3 +402,46 @@ async def test_waiters_are_small_and_each_costs_the_same_however_many_wait() -> 
     assert await calls(1_000) <= 1.1 * first
     for one in held + entering:
         one.close()
+
+
+@virtual
+async def test_pause_of_the_account_holds_for_an_endpoint_that_is_used_for_the_first_time() -> None:
+    limiter = RateLimiter(quotas={"GET /c": Quota(100)})
+    for endpoint in ("GET /a", "GET /b"):
+        async with limiter.permit(endpoint) as permit:
+            permit.observe(200, FULL)
+    await asyncio.sleep(0.1)
+    for endpoint in ("GET /a", "GET /b"):
+        await refuse(limiter, 8, endpoint)
+    async with limiter.permit("GET /c") as permit:
+        assert permit.waited == pytest.approx(8, abs=0.05)
+
+
+@virtual
+async def test_waiters_ask_again_in_order_when_the_scope_changes() -> None:
+    limiter = RateLimiter()
+    order: list[object] = []
+    await refuse(limiter, 60)
+    tasks = [asyncio.create_task(take(limiter, order, name, path="/same", max_wait=99)) for name in range(5)]
+    await asyncio.sleep(0.1)
+    tasks[2].cancel()
+    (lane,) = limiter._lanes.values()
+    lane.scope.per_path = True
+    limiter._rescope(lane, "/same")
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert order == [0, 1, 3, 4]
+    assert [(bucket.path, bucket.waiting) for bucket in limiter.snapshot()] == [("/same", 0)]
+
+
+@virtual
+async def test_on_change_is_called_with_the_latest_snapshot_not_for_every_response() -> None:
+    limiter = RateLimiter()
+    snapshots: list[BucketSnapshot] = []
+    limiter.on_change = snapshots.append
+    for _ in range(20):
+        async with limiter.permit(E, account="a") as permit:
+            permit.observe(200, {"X-RateLimit-Limit": "1000", "X-RateLimit-Remaining": "900"})
+    await asyncio.sleep(0.2)
+    assert 1 <= len(snapshots) < 20
+    last = snapshots[-1]
+    assert (last.account, last.endpoint, last.limit, last.remaining) == ("a", E, 1000, 900)

@@ -1,4 +1,4 @@
-"""`RedisQuota` with wrong settings, passwords, servers and keys: one line each, and no password anywhere."""
+"""`RedisQuota` with wrong settings, passwords, servers and keys: an error of one line, which shows no password."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-import aelyst_async.ratelimit.redis as module
+import aelyst_async.ratelimit.shared.redis as module
 from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit import Quota, RateLimiter, RedisQuota
 from tests.ratelimit.members import PATIENT, TEN, E, demand, limiters, take
 from tests.servers_external import RedisServer
 
-# -- bad input -------------------------------------------------------------------------------------------------------
+# -- settings and servers --------------------------------------------------------------------------------------------
 
 SECRET = "hunter2-very-secret"
 
 
 def shown(error: BaseException | None) -> str:
-    """Return all that a log of this error might show, its chain included."""
+    """Return all that a log of this error might show, with its chain."""
     found = ""
     while error is not None:
         found += "".join(traceback.format_exception(error)) + repr(error) + repr(error.args) + repr(error.__context__)
@@ -45,7 +45,7 @@ def shown(error: BaseException | None) -> str:
         f"redis://host:{SECRET}/0",
     ],
 )
-def test_a_wrong_url_is_an_error_at_once_and_shows_no_password(url: Any) -> None:
+def test_wrong_url_is_rejected_without_showing_the_password(url: Any) -> None:
     with pytest.raises(ConfigurationError, match="write redis://host:6379/0") as caught:
         RedisQuota(url)
     assert SECRET not in shown(caught.value)
@@ -57,23 +57,23 @@ def test_a_wrong_url_is_an_error_at_once_and_shows_no_password(url: Any) -> None
      ({"namespace": "{a}"}, "namespace must be"), ({"namespace": ""}, "namespace"), ({"salt": ""}, "salt must be"),
      ({"salt": b"x"}, "salt must be")],
 )  # fmt: skip
-def test_a_wrong_setting_is_an_error_at_once(wrong: dict[str, Any], message: str) -> None:
+def test_wrong_setting_is_rejected(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         RedisQuota("redis://127.0.0.1", **wrong)
 
 
-def test_no_password_in_the_repr() -> None:
+def test_repr_shows_no_password() -> None:
     assert SECRET not in repr(RedisQuota(f"redis://user:{SECRET}@127.0.0.1:1/0"))
 
 
-def test_a_missing_redis_py_is_an_error_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_redis_py_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'aelyst-async\[redis\]'"):
         RedisQuota("redis://127.0.0.1")
 
 
 async def refused(shared: RedisQuota) -> ConfigurationError:
-    """Return the error that callers get that wait for a permit."""
+    """Return the error that is raised to callers that wait for a permit."""
     limiter = RateLimiter(quotas={"*": TEN}, shared=shared)
     async with shared:
         with pytest.raises(ConfigurationError) as caught:
@@ -85,7 +85,9 @@ async def refused(shared: RedisQuota) -> ConfigurationError:
 
 
 @pytest.mark.parametrize("password", ["", f"wrong-{SECRET}"])
-async def test_a_wrong_password_reaches_the_caller_and_no_log(password: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_wrong_password_is_raised_to_the_caller_and_not_shown(
+    password: str, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     with RedisServer("--requirepass", SECRET) as server:
         url = server.url.replace("//", f"//:{password}@" if password else "//")
@@ -94,7 +96,7 @@ async def test_a_wrong_password_reaches_the_caller_and_no_log(password: str, cap
     assert SECRET not in shown(error) + caplog.text
 
 
-async def test_the_right_password_is_used_and_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+async def test_right_password_is_used_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with RedisServer("--requirepass", SECRET) as server:
         async with limiters(server.url.replace("//", f"//:{SECRET}@"), 1, timeout=0.1) as (limiter,):
@@ -112,7 +114,7 @@ async def test_the_right_password_is_used_and_shown_nowhere(caplog: pytest.LogCa
     [("SET {aelyst}:members x", "string"), ("HSET {aelyst}:members a b", "hash of another program"),
      ("RPUSH {aelyst}:members x", "list")],
 )  # fmt: skip
-async def test_a_key_of_another_program_is_left_alone(server: RedisServer, command: str, key: str) -> None:
+async def test_key_of_another_program_is_not_changed(server: RedisServer, command: str, key: str) -> None:
     async with Redis.from_url(server.url) as redis:
         await redis.execute_command(*command.split())  # type: ignore[no-untyped-call]
         before = await redis.dump("{aelyst}:members")
@@ -120,7 +122,7 @@ async def test_a_key_of_another_program_is_left_alone(server: RedisServer, comma
         assert await redis.dump("{aelyst}:members") == before, key
 
 
-async def test_two_quotas_with_different_salts_are_an_error(server: RedisServer) -> None:
+async def test_different_salts_are_rejected(server: RedisServer) -> None:
     async with RedisQuota(server.url, timeout=PATIENT, salt="one") as first:
         await first.reserve(demand(), 1)
     for salt in ("two", None):
@@ -132,7 +134,7 @@ async def test_two_quotas_with_different_salts_are_an_error(server: RedisServer)
         await again.reserve(demand(), 1)
 
 
-async def test_a_server_that_is_too_old_is_named() -> None:
+async def test_too_old_server_is_rejected() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
@@ -154,7 +156,7 @@ async def test_a_server_that_is_too_old_is_named() -> None:
     old.close()
 
 
-async def test_keys_name_nobody_have_one_hash_tag_and_expire(server: RedisServer) -> None:
+async def test_keys_contain_no_names_have_one_hash_tag_and_expire(server: RedisServer) -> None:
     async with RedisQuota(server.url, timeout=PATIENT) as shared, Redis.from_url(server.url) as redis:
         limiter = RateLimiter(shared=shared, quotas={"*": Quota(10, scope="path")})
         path = "/contact/phone:+60123456789"
@@ -172,11 +174,11 @@ async def test_keys_name_nobody_have_one_hash_tag_and_expire(server: RedisServer
 # -- the clock -------------------------------------------------------------------------------------------------------
 
 
-def test_clock_keeps_the_fastest_reply_and_notices_a_clock_set_back() -> None:
+def test_clock_uses_the_fastest_reply_and_notices_a_clock_that_was_set() -> None:
     clock = module._Clock()
     clock.answered(100.0, 100.2, 1100.1)  # 0.1 s each way
     assert clock.loop_time(1100.1) == pytest.approx(100.2)
-    clock.answered(110.2, 110.22, 1110.21)  # a faster one is believed by and by
+    clock.answered(110.2, 110.22, 1110.21)  # a faster one is adopted slowly
     assert clock.loop_time(1110.21) == pytest.approx(110.31 - 0.09, abs=0.011)
     clock.answered(111.0, 111.4, 1111.2)  # a slow one changes little
     assert clock.loop_time(1111.2) == pytest.approx(111.22, abs=0.011)
@@ -187,6 +189,8 @@ def test_clock_keeps_the_fastest_reply_and_notices_a_clock_set_back() -> None:
     assert clock.loop_time(2604.01) == pytest.approx(114.02)
 
 
-def test_importing_the_limiter_does_not_import_redis() -> None:
-    check = "import sys, aelyst_async.ratelimit; sys.exit('redis' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+def test_importing_the_limiter_imports_neither_redis_nor_the_shared_quota() -> None:
+    check = (
+        "import sys, aelyst_async.ratelimit; print(*[one for one in sys.modules if 'redis' in one or 'shared' in one])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", check], text=True).strip() == ""

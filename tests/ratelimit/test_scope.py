@@ -1,4 +1,4 @@
-"""Whose quota it is: learned from fresh paths, taken back when wrong."""
+"""The scope of a quota: learned from fresh paths, and corrected when it was wrong."""
 
 import asyncio
 from collections.abc import Callable
@@ -39,21 +39,21 @@ async def sync(
 
 
 @virtual
-async def test_a_sync_of_distinct_contacts_is_not_held_back_by_a_quota_per_path() -> None:
+async def test_quota_per_path_is_learned_and_does_not_slow_distinct_contacts() -> None:
     limiter = RateLimiter()
     servers: dict[str, Server] = {}
     seconds, refused = await sync(
         limiter, 1000, lambda path: servers.setdefault(path, Server(kind="fixed", limit=5, window=1.0))
     )
     assert refused == 0
-    assert seconds < 3  # 1,000 requests, 20 at a time, 20 ms each: 1 s; by the endpoint it would be 200
+    assert seconds < 3  # 1,000 requests, 20 at a time, 20 ms each: 1 s; with a quota of the endpoint, 200 s
     last = limiter.snapshot()[-1]
     assert (last.scope, last.path) == ("path", "/contact/id:999")
     assert "full quota" in last.scope_reason
 
 
 @virtual
-async def test_a_quota_of_the_endpoint_stays_the_endpoints() -> None:
+async def test_quota_of_an_endpoint_is_not_taken_for_a_quota_per_path() -> None:
     limiter, server = RateLimiter(), Server(kind="fixed", limit=50, window=1.0, phase=0.2)
     seconds, refused = await sync(limiter, 600, lambda _: server)
     assert refused <= 3
@@ -63,7 +63,7 @@ async def test_a_quota_of_the_endpoint_stays_the_endpoints() -> None:
 
 
 @virtual
-async def test_a_wrong_turn_is_taken_back() -> None:
+async def test_scope_is_the_endpoint_again_when_fresh_paths_are_refused() -> None:
     limiter = RateLimiter()
     servers: dict[str, Server] = {}
     shared = Server(kind="fixed", limit=5, window=1.0)
@@ -74,13 +74,13 @@ async def test_a_wrong_turn_is_taken_back() -> None:
         return shared
 
     _, refused = await sync(limiter, 260, server_of)
-    assert refused <= 40  # those that were out when it became known, and the learning after
+    assert refused <= 40  # those under way when it became known, and those of learning anew
     bucket = limiter.snapshot()[-1]
     assert bucket.scope == "endpoint"
     assert "until a fresh path" in bucket.scope_reason
 
 
-def test_proof_needs_fresh_paths_close_upon_each_other() -> None:
+def test_path_scope_needs_fresh_paths_close_in_time() -> None:
     apart, close, same = PathScope(), PathScope(), PathScope()
     for number in range(20):
         apart.observe(f"/{number}", number * 10.0, 200, 5, 4)
@@ -89,12 +89,12 @@ def test_proof_needs_fresh_paths_close_upon_each_other() -> None:
     assert (apart.per_path, close.per_path, same.per_path) == (False, True, False)
 
 
-def test_a_quota_of_one_proves_nothing() -> None:
+def test_path_scope_learns_nothing_from_a_limit_of_one() -> None:
     scope = PathScope()
     assert not any(scope.observe(f"/{number}", number * 0.01, 200, 1, 0) for number in range(50))
 
 
-def test_each_wrong_turn_asks_for_more_proof() -> None:
+def test_path_scope_needs_twice_the_proof_after_each_mistake() -> None:
     scope, number, needed = PathScope(), 0, []
     for _ in range(4):
         count = 0
@@ -109,12 +109,12 @@ def test_each_wrong_turn_asks_for_more_proof() -> None:
     assert needed[-1] >= 4 * needed[0]
 
 
-def test_an_account_pauses_only_when_two_endpoints_are_refused_at_once() -> None:
+def test_account_scope_pauses_only_when_two_endpoints_are_refused_at_the_same_time() -> None:
     account = AccountScope()
     assert not account.refused("a", 0.0, 5.0, unexpected=True)
     assert not account.refused("a", 1.0, 6.0, unexpected=True)
-    assert not account.refused("b", 7.0, 9.0, unexpected=True)  # the other's pause is over
+    assert not account.refused("b", 7.0, 9.0, unexpected=True)  # the pause of the other one is over
     assert account.refused("c", 8.0, 12.0, unexpected=True)
     assert account.paused_until == 12.0
-    assert account.refused("d", 20.0, 25.0, unexpected=False)  # held for a while
+    assert account.refused("d", 20.0, 25.0, unexpected=False)  # for a minute, one refusal is enough
     assert not account.refused("d", 500.0, 505.0, unexpected=False)

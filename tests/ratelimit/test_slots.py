@@ -1,4 +1,4 @@
-"""Permits and connections are had in one step: nobody holds one while waiting for the other."""
+"""`Slots`: permit and connection are taken in one step, so no caller holds one while it waits for the other."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ async def learned(limiter: RateLimiter, *endpoints: str) -> None:
 
 
 @pytest.mark.parametrize("number", [0, -1, 1.5, True, "3"])
-def test_the_number_is_a_whole_one(number: object) -> None:
+def test_slots_reject_what_is_no_whole_number(number: object) -> None:
     with pytest.raises(ConfigurationError, match="whole number"):
         Slots(number)  # type: ignore[arg-type]
 
 
-def test_a_number_alone_is_no_slots() -> None:
+def test_permit_rejects_a_number_as_slots() -> None:
     with pytest.raises(ConfigurationError, match=r"Slots\(100\)"):
         RateLimiter().permit(A, slots=100)  # type: ignore[arg-type]
 
 
 @virtual
-async def test_who_waits_for_a_connection_takes_nothing_from_the_bucket() -> None:
+async def test_waiter_for_a_slot_takes_no_permit() -> None:
     limiter, slots = RateLimiter(), Slots(2)
     await learned(limiter, A)
     tasks = [asyncio.create_task(ask(limiter, slots, [])) for _ in range(6)]
@@ -56,7 +56,7 @@ async def test_who_waits_for_a_connection_takes_nothing_from_the_bucket() -> Non
 
 
 @virtual
-async def test_a_quota_that_is_spent_keeps_no_connection_from_another() -> None:
+async def test_paused_lane_takes_no_slot_from_another_lane() -> None:
     limiter, slots = RateLimiter(), Slots(1)
     await learned(limiter, A, B)
     async with limiter.permit(A) as permit:
@@ -70,7 +70,7 @@ async def test_a_quota_that_is_spent_keeps_no_connection_from_another() -> None:
 
 
 @virtual
-async def test_lanes_take_turns() -> None:
+async def test_lanes_take_turns_on_slots() -> None:
     limiter, slots, order = RateLimiter(), Slots(1), list[str]()
     await learned(limiter, A, B)
     await asyncio.gather(*[ask(limiter, slots, order, endpoint) for endpoint in [A] * 4 + [B] * 4])
@@ -78,7 +78,7 @@ async def test_lanes_take_turns() -> None:
 
 
 @virtual
-async def test_limiters_that_share_connections_take_turns() -> None:
+async def test_limiters_that_share_slots_take_turns() -> None:
     one, other, slots, order = RateLimiter(), RateLimiter(), Slots(1), list[str]()
     await asyncio.gather(learned(one, A), learned(other, B))
     await asyncio.gather(
@@ -89,7 +89,7 @@ async def test_limiters_that_share_connections_take_turns() -> None:
 
 
 @virtual
-async def test_cancelled_at_any_moment_gives_both_back() -> None:
+async def test_cancelled_waiter_gives_back_permit_and_slot() -> None:
     limiter, slots = RateLimiter(), Slots(1)
     await learned(limiter, A)
     busy = asyncio.create_task(ask(limiter, slots, []))
@@ -97,7 +97,7 @@ async def test_cancelled_at_any_moment_gives_both_back() -> None:
     waiting, handed = asyncio.create_task(ask(limiter, slots, [])), asyncio.create_task(ask(limiter, slots, []))
     await asyncio.sleep(0.1)
     waiting.cancel()
-    await busy  # what it held goes to the next in this very step
+    await busy  # its slot goes to the next in this step
     handed.cancel()
     await asyncio.gather(waiting, handed, return_exceptions=True)
     assert handed.cancelled()
@@ -108,8 +108,8 @@ async def test_cancelled_at_any_moment_gives_both_back() -> None:
 
 @virtual
 @pytest.mark.parametrize("how", ["cancelled", "out of patience"])
-async def test_whoever_gives_up_lets_the_next_go_whose_connection_is_free(how: str) -> None:
-    """Two sessions of one account: the first in line waits for a connection that hangs, the second needs another."""
+async def test_next_waiter_goes_when_the_first_gives_up_waiting_for_a_slot(how: str) -> None:
+    """Two sessions of one account: the first waiter needs a slot that is not given back, the second another one."""
     limiter, hanging, other, order = RateLimiter(), Slots(1), Slots(1), list[str]()
     await learned(limiter, A)
     busy = asyncio.create_task(ask(limiter, hanging, [], seconds=1000))
@@ -132,7 +132,7 @@ async def test_whoever_gives_up_lets_the_next_go_whose_connection_is_free(how: s
     await asyncio.gather(busy, waiting, behind, return_exceptions=True)
 
 
-def test_a_connection_left_behind_in_a_closed_loop_harms_nobody() -> None:
+def test_permit_left_in_a_closed_loop_gives_its_slot_back() -> None:
     limiter, slots = RateLimiter(), Slots(1)
 
     async def leave() -> tuple[Permit, Coroutine[Any, Any, Permit]]:
@@ -150,7 +150,7 @@ def test_a_connection_left_behind_in_a_closed_loop_harms_nobody() -> None:
 
 
 @virtual
-async def test_a_connection_that_does_not_come_in_time_is_a_wait_too_long() -> None:
+async def test_max_wait_bounds_the_wait_for_a_slot() -> None:
     limiter, slots = RateLimiter(max_wait=2), Slots(1)
     await learned(limiter, A)
     busy = asyncio.create_task(ask(limiter, slots, [], seconds=9))
@@ -165,8 +165,10 @@ async def test_a_connection_that_does_not_come_in_time_is_a_wait_too_long() -> N
 
 @pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
 @pytest.mark.parametrize(("limit", "connections", "up"), [(200, 100, 0.45), (50, 10, 0.15), (200, 10, 0.01)])
-def test_as_many_connections_as_the_quota_needs_and_no_more(kind: str, limit: int, connections: int, up: float) -> None:
-    """A request that had its permit first would come to the server later than the books say, up to a window later."""
+def test_few_connections_use_the_whole_quota_without_refusals(
+    kind: str, limit: int, connections: int, up: float
+) -> None:
+    """If permits were taken before slots, requests would reach the server much later than the bucket notes."""
     run = simulate(
         Server(kind=kind, limit=limit, window=1.0, phase=0.3),
         windows=20,

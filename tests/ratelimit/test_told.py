@@ -1,4 +1,4 @@
-"""Quotas that are told: by the user, by a header, by the provider's documentation; and shared by a reserve."""
+"""Quotas that are told, by the user or in a header; quotas shared through a `SharedQuota`; the aiohttp middleware."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from aelyst_async import Quota as ExportedQuota
-from aelyst_async.errors import ConfigurationError
+from aelyst_async.errors import ConfigurationError, RateLimitedError
 from aelyst_async.ratelimit import Demand, Quota, RateLimiter, Reservation
 from tests.ratelimit.simulator import ENDPOINT, Server
 from tests.virtual_time import virtual
@@ -40,20 +40,20 @@ def test_quota_is_exported_from_the_package() -> None:
 
 
 @virtual
-async def test_a_small_burst_into_a_told_quota_goes_at_once() -> None:
+async def test_burst_below_a_told_quota_is_sent_at_once() -> None:
     times = await burst(RateLimiter(quotas={E: Quota(50, per=1.0)}), 20)
     assert max(times) == 0
 
 
 @virtual
-async def test_the_users_quota_is_never_exceeded_in_any_window() -> None:
+async def test_told_quota_is_not_exceeded_in_any_window() -> None:
     times = await burst(RateLimiter(quotas={E: Quota(10, per=2.0)}), 60)
     assert all(later - earlier >= 2.0 for earlier, later in zip(times, times[10:], strict=False))
     assert times[-1] == pytest.approx(10, abs=0.2)
 
 
 @virtual
-async def test_the_users_quota_wins_over_the_servers() -> None:
+async def test_told_quota_wins_over_the_servers() -> None:
     limiter, server = RateLimiter(quotas={E: Quota(5, per=1.0)}), Server(kind="sliding", limit=100, window=9.0)
     server.headers = "window"
     times = await burst(limiter, 20, server)
@@ -63,7 +63,7 @@ async def test_the_users_quota_wins_over_the_servers() -> None:
 
 
 @virtual
-async def test_a_window_in_a_header_wins_over_what_is_learned() -> None:
+async def test_window_in_a_header_wins_over_the_learned_one() -> None:
     limiter = RateLimiter()
     await burst(limiter, 20, Server(kind="sliding", limit=10, window=3.0, headers="window"))
     (bucket,) = limiter.snapshot()
@@ -71,7 +71,7 @@ async def test_a_window_in_a_header_wins_over_what_is_learned() -> None:
 
 
 @virtual
-async def test_a_learned_window_says_so() -> None:
+async def test_snapshot_says_that_the_window_is_learned() -> None:
     limiter = RateLimiter()
     await burst(limiter, 40, Server(kind="sliding", limit=10, window=1.0))
     (bucket,) = limiter.snapshot()
@@ -80,7 +80,7 @@ async def test_a_learned_window_says_so() -> None:
 
 @pytest.mark.parametrize("told", [True, False])
 @virtual
-async def test_at_most_a_share_of_the_quota_is_used(told: bool) -> None:
+async def test_share_bounds_the_use_of_the_quota(told: bool) -> None:
     limiter = RateLimiter(quotas={E: Quota(100, per=1.0)} if told else None, share=0.5)
     server = Server(kind="sliding", limit=100, window=1.0)
     await burst(limiter, 500, server)
@@ -91,7 +91,7 @@ async def test_at_most_a_share_of_the_quota_is_used(told: bool) -> None:
 
 
 @virtual
-async def test_a_told_scope_keeps_paths_or_endpoints_apart() -> None:
+async def test_told_scope_separates_paths_or_joins_endpoints() -> None:
     limiter = RateLimiter(quotas={E: Quota(2, per=1.0, scope="path"), "*": Quota(2, per=1.0, scope="account")})
     times = await asyncio.gather(*[burst(limiter, 2, path=f"/contact/{number}") for number in range(5)])
     assert max(max(one) for one in times) == 0
@@ -102,7 +102,7 @@ async def test_a_told_scope_keeps_paths_or_endpoints_apart() -> None:
 
 
 @virtual
-async def test_the_reset_that_a_server_tells_is_waited_for() -> None:
+async def test_permit_waits_for_the_reset_of_the_server() -> None:
     limiter, loop = RateLimiter(), asyncio.get_running_loop()
     headers = {"X-RateLimit-Limit": "5", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "37"}
     async with limiter.permit(E) as permit:
@@ -113,19 +113,19 @@ async def test_the_reset_that_a_server_tells_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("arguments", [(0,), (1.5,), (True,), (5, 0), (5, -1.0), (5, float("inf")), (5, 1.0, "host")])
-def test_a_quota_that_makes_no_sense_is_refused(arguments: Any) -> None:
+def test_quota_rejects_wrong_values(arguments: Any) -> None:
     with pytest.raises(ConfigurationError, match="Quota"):
         Quota(*arguments)
 
 
 @pytest.mark.parametrize("quotas", [5, {"/contact": Quota(5)}, {E: 5}, {1: Quota(5)}, [E]])
-def test_quotas_must_map_endpoints_to_quotas(quotas: Any) -> None:
+def test_limiter_rejects_wrong_quotas(quotas: Any) -> None:
     with pytest.raises(ConfigurationError, match="quotas"):
         RateLimiter(quotas=quotas)
 
 
 @pytest.mark.parametrize("share", [0, 1.5, True, "half", float("nan")])
-def test_a_share_must_be_a_part_of_one(share: Any) -> None:
+def test_limiter_rejects_a_wrong_share(share: Any) -> None:
     with pytest.raises(ConfigurationError, match="share"):
         RateLimiter(share=share)
 
@@ -163,7 +163,7 @@ class Reserve:
 
 
 @virtual
-async def test_limiters_with_a_shared_quota_keep_to_it_together() -> None:
+async def test_limiters_with_a_shared_quota_keep_it_together() -> None:
     reserve, server, loop = Reserve(), Server(kind="sliding", limit=100, window=1.0), asyncio.get_running_loop()
     limiters = [RateLimiter(quotas={E: Quota(100, per=1.0)}, shared=reserve) for _ in range(4)]
     began = loop.time()
@@ -183,6 +183,10 @@ async def test_limiter_sends_nothing_while_its_shared_quota_fails(caplog: pytest
     await asyncio.sleep(9.5)
     assert not task.done()
     assert limiter.snapshot()[0].sent == 0
+    with pytest.raises(RateLimitedError, match=r"shared quota cannot be reached \(Reserve: OSError\)") as caught:
+        async with limiter.permit(E, max_wait=0.0):
+            pass
+    assert caught.value.retry_after is None
     reserve.broken = False
     await task
     assert loop.time() - began == pytest.approx(10.4, abs=0.2)
@@ -190,7 +194,7 @@ async def test_limiter_sends_nothing_while_its_shared_quota_fails(caplog: pytest
 
 
 @virtual
-async def test_a_shared_quota_is_told_of_refusals_and_survives_cancelled_callers() -> None:
+async def test_shared_quota_is_told_of_refusals_and_cancelled_callers_do_no_harm() -> None:
     reserve = Reserve()
     limiter = RateLimiter(quotas={E: Quota(10, per=1.0)}, shared=reserve)
     async with limiter.permit(E) as permit:
@@ -214,7 +218,7 @@ middlewares = pytest.mark.skipif(
 
 
 @middlewares
-async def test_any_session_waits_its_turn_through_the_middleware() -> None:
+async def test_middleware_waits_for_permits_and_learns() -> None:
     limiter = RateLimiter(quotas={"GET /thing/{id}": Quota(10, per=60.0)})
     app = web.Application()
 
@@ -247,7 +251,7 @@ async def test_any_session_waits_its_turn_through_the_middleware() -> None:
 
 
 @middlewares
-async def test_a_request_that_cannot_connect_takes_nothing_from_the_quota() -> None:
+async def test_middleware_gives_the_permit_back_when_it_cannot_connect() -> None:
     limiter = RateLimiter()
     async with aiohttp.ClientSession(middlewares=[limiter.middleware("GET /x")]) as session:
         with pytest.raises(aiohttp.ClientConnectorError):
@@ -256,7 +260,7 @@ async def test_a_request_that_cannot_connect_takes_nothing_from_the_quota() -> N
     assert (bucket.sent, bucket.in_flight) == (0, 0)
 
 
-def test_the_middleware_needs_a_newer_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_middleware_rejects_an_aiohttp_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(aiohttp, "ClientMiddlewareType", raising=False)
     with pytest.raises(ConfigurationError, match=r"3\.12"):
         RateLimiter().middleware()

@@ -172,6 +172,7 @@ class RedisQuota:
         self._members = 0  # in all buckets together, as told last
         self._failing = math.inf  # since then all calls fail
         self._away = False
+        self._trouble = ""  # of the last call that failed, in one word
         self._probe_at = -math.inf
 
     def __repr__(self) -> str:
@@ -258,15 +259,13 @@ class RedisQuota:
 
     def _without(self, known: _Known, demand: Demand, want: int) -> Reservation:
         """Answer without Redis."""
-        now = asyncio.get_running_loop().time()
+        now, trouble = asyncio.get_running_loop().time(), f"Redis: {self._trouble}"
         if not self._away:
-            return Reservation(first=now + _AGAIN)
-        if self._wait or want == 0:
-            return Reservation(first=max(now + _AGAIN, self._probe_at))
-        if known.unknown:
-            return Reservation(alone_until=now + _PROBE)
-        if known.quota is None or not self._members:
-            return Reservation(first=max(now + _AGAIN, self._probe_at))
+            return Reservation(first=now + _AGAIN, trouble=trouble)
+        if known.unknown and want and not self._wait:
+            return Reservation(alone_until=now + _PROBE, trouble=trouble)
+        if self._wait or not want or known.quota is None or not self._members:
+            return Reservation(first=max(now + _AGAIN, self._probe_at), trouble=trouble)
         # Never the full limit: a member may have come that we do not know of.
         quota, part = known.quota, max(2, self._members)
         if not known.apart:
@@ -276,10 +275,10 @@ class RedisQuota:
         every = (1 + _LATE) * quota.per / (math.floor(most) or most)
         start = max(now, known.ready)
         if start > now + _HORIZON:
-            return Reservation(first=start - _HORIZON)
+            return Reservation(first=start - _HORIZON, trouble=trouble)
         granted = min(want, int((now + _HORIZON - start) / every) + 1)
         known.ready = start + granted * every
-        return Reservation(granted, start, every, _LATE * quota.per, quota.per)
+        return Reservation(granted, start, every, _LATE * quota.per, quota.per, trouble=trouble)
 
     # -- calls ------------------------------------------------------------------------------------------------------
 
@@ -302,7 +301,7 @@ class RedisQuota:
                 raise ConfigurationError(
                     f"RedisQuota: this is Redis {version}; use Redis {_OLDEST} or later, or Valkey"
                 )
-            source = resources.files("aelyst_async.ratelimit").joinpath("redis.lua").read_text("utf-8")
+            source = resources.files("aelyst_async.ratelimit.shared").joinpath("redis.lua").read_text("utf-8")
             self._script = client.register_script(source)
         script = self._script
         if not self._salt:
@@ -318,11 +317,14 @@ class RedisQuota:
         return f"kept:{self._salt.hex()}" if self._told is None else f"told:{_digest(b'check', self._salt).hex()}"
 
     def _failed(self, now: float, trouble: str) -> None:
-        self._failing = min(self._failing, now)
+        self._failing, self._trouble = min(self._failing, now), trouble
         if not self._away and now - self._failing >= _PATIENCE:
             self._away = True
-            what = "requests wait" if self._wait else "each process sends its part of the quota at most"
-            logger.warning("Redis does not answer (%s): %s until it does", trouble, what)
+            waits = self._wait or not self._members
+            what = (
+                "requests wait for it" if waits else "until it does, each process sends its part of the quota at most"
+            )
+            logger.warning("the shared quota's Redis does not answer (%s); %s", trouble, what)
 
     async def _call(self, operation: str, demand: Demand, known: _Known, *rest: int) -> list[Any]:
         """Run the script and return its reply. Raises `_AwayError` and `ConfigurationError`."""
@@ -340,7 +342,7 @@ class RedisQuota:
             self._failed(loop.time(), trouble)
             raise _AwayError
         if self._away:
-            logger.warning("Redis answers again: requests are reserved there, for one window at half the rate")
+            logger.warning("the shared quota's Redis answers again; for one window, half of the quota is used")
         self._away, self._failing = False, math.inf
         return reply
 

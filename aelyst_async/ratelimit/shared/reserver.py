@@ -21,18 +21,17 @@ import os
 import secrets
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 from weakref import WeakKeyDictionary, ref
-
-import attrs
 
 from aelyst_async.errors import ConfigurationError
 from aelyst_async.ratelimit.bucket import Bucket
 from aelyst_async.ratelimit.headers import QuotaHeaders
 from aelyst_async.ratelimit.queue import Lane
 from aelyst_async.ratelimit.quota import Quota
+from aelyst_async.ratelimit.shared import Demand, Reservation, SharedQuota
 
-__all__ = ["Demand", "Reservation", "Reserver", "SharedQuota"]
+__all__ = ["Reserver"]
 
 logger: logging.Logger = logging.getLogger("aelyst_async.ratelimit")
 
@@ -44,56 +43,6 @@ _REPORT_EVERY = 0.1
 
 _BEAT = 5.0
 """Seconds between the signs of life of an idle process."""
-
-
-@attrs.frozen(kw_only=True)
-class Demand:
-    """Who asks, for what. ``sent``: requests sent since the last call that succeeded, with slots or without."""
-
-    member: str
-    """Names one limiter of one process."""
-    bucket: str
-    """Names account, endpoint and, where a quota is counted per path, the path."""
-    quota: Quota | None
-    """The server's quota, as far as this process knows it."""
-    source: str | None
-    """Where the quota is from: ``user``, ``server`` or ``learned``."""
-    share: float
-    """The part of the quota that all members together may use."""
-    sent: int
-
-
-class Reservation(NamedTuple):
-    """What a `SharedQuota` granted. All times are the running loop's."""
-
-    granted: int = 0
-    """Number of slots. If there are none, ask again at `first`."""
-    first: float = -math.inf
-    every: float = 0.0
-    """Seconds from one slot to the next."""
-    usable: float = math.inf
-    """Seconds after its time until a slot lapses."""
-    window: float | None = None
-    """The server's window in seconds, once it is known."""
-    alone_until: float = -math.inf
-    """Until then this process may send by its own bucket, without slots."""
-    paused_until: float = -math.inf
-    """The server wants no request before that, as another process was told."""
-
-
-class SharedQuota(Protocol):
-    """Reserves requests of a quota for all processes that share it: `RateLimiter(shared=…)`.
-
-    A `ConfigurationError` goes to the callers that wait; any other error means that it cannot be asked now.
-    """
-
-    async def reserve(self, demand: Demand, want: int) -> Reservation:
-        """Reserve up to `want` slots. 0: only say that this member is alive."""
-        ...
-
-    async def report(self, demand: Demand, limit: int | None, remaining: int | None, pause: float | None) -> None:
-        """Take in what responses showed; `pause`: a request was refused, and the server asks for so many seconds."""
-        ...
 
 
 class _State:
@@ -126,8 +75,9 @@ class Reserver:
         self, shared: SharedQuota, share: float, wake: Callable[[Lane], None], paused: Callable[[Lane], None]
     ) -> None:
         self._shared, self._share, self._wake, self._paused = shared, share, wake, paused
+        self.trouble: str | None = None
+        """Why the shared quota cannot be asked now, without an address."""
         self._token = ""
-        self._failing = False
         self._states: WeakKeyDictionary[Lane, _State] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._beating: asyncio.AbstractEventLoop | None = None
@@ -159,15 +109,15 @@ class Reserver:
         if state.slots:
             state.slots.popleft()
 
-    def answered(self, lane: Lane, now: float, quota: QuotaHeaders, pause: float) -> None:
-        """A response arrived; `pause`: the seconds that a refusal lasts, negative if there is none."""
+    def answered(self, lane: Lane, now: float, quota: QuotaHeaders, pause: float | None) -> None:
+        """A response arrived. `pause`: the seconds that the server asks for, if it refused the request."""
         state = self._state(lane)
         if quota.limit is not None and quota.remaining is not None:
             if state.limit == quota.limit and state.remaining is not None:
                 state.remaining = min(state.remaining, quota.remaining)
             else:
                 state.limit, state.remaining = quota.limit, quota.remaining
-        if pause >= 0:
+        if pause is not None:
             self._spawn(self._report(lane, state, pause))
         elif not state.reporting:
             state.reporting = True
@@ -201,15 +151,15 @@ class Reserver:
             lane.fail(error)
             got = Reservation(first=loop.time() + _RETRY)
         except Exception as error:  # noqa: BLE001 - of any implementation
-            if not self._failing:  # its text may hold an address or a password
-                logger.warning("the shared quota cannot be asked (%s); requests wait for it", type(error).__name__)
-            self._failing = True
-            got = Reservation(first=loop.time() + _RETRY)
+            trouble = f"{type(self._shared).__name__}: {type(error).__name__}"  # its text may hold a password
+            if self.trouble is None:
+                logger.warning("the shared quota cannot be reached (%s); requests wait for it", trouble)
+            got = Reservation(first=loop.time() + _RETRY, trouble=trouble)
         else:
-            self._failing = False
             state.told += untold if state.bucket is bucket else 0
             state.ahead += (loop.time() - began - state.ahead) / 4
         now = loop.time()
+        self.trouble = got.trouble
         state.asking = False
         state.alone_until = got.alone_until
         state.ask_at = (now + got.alone_until) / 2 if got.alone_until > now else -math.inf if got.granted else got.first
