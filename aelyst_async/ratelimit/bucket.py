@@ -73,7 +73,7 @@ class Bucket:
         self._burst = Burst(-math.inf, 0)
         self._last = self._seen_at = -math.inf  # the last request left then; that of the newest response
         self._allowed = self._sure = 0  # requests in all that the newest response authorises; the most that any did
-        self._round_trip, self._fastest, self._jitter, self._overtaken = 0.0, math.inf, _TOGETHER, False
+        self._round_trip, self._jitter = 0.0, _TOGETHER
         self._alone, self._refusals = False, 0  # one at a time, since that many were refused in a row
         self._zeros, self._refuted = 0, 0.0  # good responses in a row that left nothing; W as believed before them
         self._others = Others()
@@ -187,8 +187,6 @@ class Bucket:
         unproven = self._presumed >= 2 * window.proven and self._out > 0
         if self._others.rate < math.inf:
             return self._in_turn(limit)
-        if window.told and window.believed >= COMMON:
-            return law  # responses add nothing, and mislead where requests overtake each other
         if own < limit:
             if window.known:
                 return law if credit >= 1 or not unproven else math.inf
@@ -243,7 +241,7 @@ class Bucket:
         if not window.known:
             return start + 1.5 * low
         if window.proven > 1:
-            return start + math.sqrt(max(low, believed / 4) * believed)
+            return start + 0.75 * believed
         return start + believed + self._margin()
 
     def send(self, one: Sent, now: float) -> bool:
@@ -308,7 +306,6 @@ class Bucket:
             self._round_trip = max(took, 1e-4)
             self._jitter = min(max(took, _TOGETHER), _FIRST_JITTER)
         self._round_trip += (took - self._round_trip) / 8
-        self._fastest = min(self._fastest, took)
         if status == 429:
             self._refuse(one, now, quota)
             return
@@ -361,8 +358,6 @@ class Bucket:
                 self._allowed += limit - self.limit
                 self._sure += limit - self.limit
                 window.new_limit()
-                if limit > self.limit:
-                    window.proven = 0
             self.limit = limit
         old, sure = self._allowed, self._sure
         # Requests in all that are authorised, as if this one had been counted first of those within the jitter, or last
@@ -377,12 +372,10 @@ class Bucket:
         self.remaining = remaining
         if seen and most < old:
             by = log.time(old - remaining) - at
-            if by <= took - self._fastest and by < 0.25:  # requests of ours overtook it
-                self._overtaken = True
+            if by < 0.25:  # requests of ours overtook it
                 self._jitter = jitter = max(jitter, 1.3 * by)
                 least, most = min(least, log.sent_by(at - jitter) + 1 + remaining), old
         else:
-            self._fastest = min(self._fastest * 1.001, took)
             if most > least:
                 self._jitter = max(_TOGETHER, jitter * (1 - 1 / 400))
         if seen:
@@ -393,8 +386,6 @@ class Bucket:
         self._sure = max(sure, least)
         oldest = log.time(max(most - limit, 0) + 1)
         others = window.narrow(log, at, least - limit, most - limit, limit, jitter, oldest)
-        if others and self._overtaken:  # or those of ours that were counted before this one
-            others = max(0, others - log.sent_by(at + took - self._fastest) + log.sent_by(at + jitter))
         if others or self._others.seen:
             self._others.count(others, limit)
         if self._others.rate < math.inf or self._others.seen >= 1:
@@ -435,8 +426,6 @@ class Bucket:
             age = one.at - self._log.time(first) if first > 0 else 0.0
             if age >= window.high or window.proven >= max(64, 4 * limit):
                 window.proven = max(window.proven // 2, 1)
-            elif self._overtaken and self._jitter < _FIRST_JITTER / 2:
-                self._jitter *= 2  # one that it relied on may have come later
             else:
                 window.at_least(age)
         elif limit == quota.limit and self._log.sent_by(one.at) <= self._allowed:

@@ -177,8 +177,8 @@ class Window:
         age = at - jitter - oldest if most < log.count else 0.0
         if most < 0 or age > self.low or self.shared:
             length = min(self.believed, self.high)
-            trusted = 0.985 * length if self.shared or self.proven >= _TRUSTED else self.high
-            if most < 0 or age > 1.02 * trusted + 0.002:
+            trusted = length if self.shared or self.proven >= _TRUSTED else self.high
+            if most < 0 or age > 1.02 * trusted:
                 others = max(0, log.sent_by(at - length - jitter) - most)
             elif age > self.low and not self.told and not self.shared:
                 self.low = age
