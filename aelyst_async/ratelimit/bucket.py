@@ -205,7 +205,7 @@ class Bucket:
 
     def _margin(self) -> float:
         w = self._window.believed
-        return min(0.0005, 0.01 * w) + 0.003 * w + min(self._jitter - _TOGETHER, 0.05 * w)
+        return 0.005 * w + min(self._jitter, 0.05 * w)
 
     def _first_quota(self, limit: int, credit: int) -> float:
         """Spread what is left while W is unknown: half at once, then evenly on a logarithmic scale up to a second, and
@@ -236,8 +236,8 @@ class Bucket:
         start, window = self._oldest(limit), self._window
         low, believed = max(window.low, self._last - start), window.believed
         for usual in USUAL:
-            if low < usual < 0.985 * believed:
-                return start + 1.004 * usual + 0.0005
+            if low < usual < believed:
+                return start + 1.004 * usual
         if not window.known:
             return start + 1.5 * low
         if window.proven > 1:
@@ -323,7 +323,7 @@ class Bucket:
             if quota.limit is not None:
                 self._blind, self.limit, self.remaining = None, quota.limit, quota.remaining
         elif quota.limit is not None and quota.remaining is not None and self._credible(quota.limit, quota.remaining):
-            self._learn(one, took, quota.limit, quota.remaining)
+            self._learn(one, quota.limit, quota.remaining)
         elif self._blind is not None:
             self._blind.accepted(one.at, self._log, self._window)
 
@@ -349,7 +349,7 @@ class Bucket:
             self._fresh()
         return not doubted
 
-    def _learn(self, one: Sent, took: float, limit: int, remaining: int) -> None:
+    def _learn(self, one: Sent, limit: int, remaining: int) -> None:
         log, window, jitter, at = self._log, self._window, self._jitter, one.at
         if limit != self.limit:
             if at < self._seen_at:
@@ -366,8 +366,7 @@ class Bucket:
         least, most = before + 1 + remaining, log.sent_by(end) + remaining
         seen = self._seen_at > -math.inf
         if at < self._seen_at - jitter:
-            if least > old and self._others.seen < 1:
-                self._allowed = least
+            self._allowed = max(old, least)
             return
         self.remaining = remaining
         if seen and most < old:
@@ -389,7 +388,7 @@ class Bucket:
         if others or self._others.seen:
             self._others.count(others, limit)
         if self._others.rate < math.inf or self._others.seen >= 1:
-            self._others.share_out(at, limit, remaining, self._jitter, log, window)
+            self._others.share_out(at, limit, remaining, log, window)
 
     def _in_turn(self, limit: int) -> float:
         """Return when one may be sent beside others' requests: at our rate, and only if one is left."""
@@ -424,13 +423,7 @@ class Bucket:
         elif one.presumed:
             first = self._log.sent_by(one.at) - limit
             age = one.at - self._log.time(first) if first > 0 else 0.0
-            if age >= window.high or window.proven >= max(64, 4 * limit):
-                window.proven = max(window.proven // 2, 1)
-            else:
-                window.at_least(age)
-        elif limit == quota.limit and self._log.sent_by(one.at) <= self._allowed:
-            # A response had left this one: requests have overtaken each other, or, the next time, others have taken it.
-            self._others.join(one.at, limit, self._log, window)
+            window.at_least(age)
         self.paused_until = max(self.paused_until, now + min(wait, _PROBE_EVERY))
         self._discount(one)
         self._allowed = min(self._allowed, self._log.count) + 1

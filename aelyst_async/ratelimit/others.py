@@ -51,7 +51,7 @@ class Others:
         self.rate = max(1.0, min(own, limit / 2), limit / 8) / window.believed
         self._round_began, self._least_left = at, math.inf
 
-    def share_out(self, at: float, limit: int, remaining: int, jitter: float, log: Log, window: Window) -> None:
+    def share_out(self, at: float, limit: int, remaining: int, log: Log, window: Window) -> None:
         """Adjust our rate at the end of a round, if others spend the same quota."""
         if self.rate == math.inf:
             if self.seen < 1:
