@@ -70,14 +70,11 @@ class Bucket:
         self._log = Log()
         self._newest: Sent | None = None  # sent, but not entered yet: it may be given back at once
         self._out = self._presumed = self._let_through = 0  # under way; presumptions of those; let through so far
-        self._connections = 0  # the most requests under way so far
         self._burst = Burst(-math.inf, 0)
-        self._opened_at, self._opened_for = -math.inf, 0.0  # the latest of those left then; the longest took so long
-        self._last = self._seen_at = self._tested = -math.inf  # the last request left then; that of the newest response
+        self._last = self._seen_at = -math.inf  # the last request left then; that of the newest response
         self._allowed = self._sure = 0  # requests in all that the newest response authorises; the most that any did
-        self._round_trip, self._fastest, self._jitter, self._overtaken = 0.0, math.inf, _TOGETHER, False
+        self._round_trip, self._jitter = 0.0, _TOGETHER
         self._alone, self._refusals = False, 0  # one at a time, since that many were refused in a row
-        self._spare = self._slip = 0.0  # requests, and part of W, that are held back after surprises
         self._zeros, self._refuted = 0, 0.0  # good responses in a row that left nothing; W as believed before them
         self._others = Others()
         self._ready, self._stale = -math.inf, False
@@ -185,17 +182,13 @@ class Bucket:
             return max(last, self._law(max(1, int(self._share * blind.limit)))) if known else last
         assert limit is not None
         own = max(1, int(self._share * limit))  # requests of ours in a window, at most
-        credit = self._allowed - self._log.count - math.ceil(self._spare)
+        credit = self._allowed - self._log.count
         if credit >= 2 and window.known and own == limit and self._others.rate == math.inf:
             return last  # nearly always
-        # Now and then one is left for a newcomer, who would find none free in a log that is always full.
-        standing = 8 <= limit == own and window.proven > limit and int(last / window.believed) % 16 == 0
-        law = max(last, self._law(own - standing)) if window.known else math.inf
+        law = max(last, self._law(own)) if window.known else math.inf
         unproven = self._presumed >= 2 * window.proven and self._out > 0
         if self._others.rate < math.inf:
             return self._in_turn(limit)
-        if window.told and window.believed >= COMMON:
-            return law  # responses add nothing, and mislead where requests overtake each other
         if own < limit:
             if window.known:
                 return law if credit >= 1 or not unproven else math.inf
@@ -210,16 +203,11 @@ class Bucket:
 
     def _law(self, limit: int) -> float:
         """Return when fewer than the limit were sent in the last W seconds."""
-        at = self._log.time(self._log.count + 1 - limit)
-        return at + self._window.believed + self._margin() + self._slack(at, self._window.believed)
-
-    def _slack(self, at: float, window: float = math.inf) -> float:
-        """Return how much later the server may have counted a request sent at `at` that opened a connection."""
-        return min(self._opened_for, 0.05 * window) if at <= self._opened_at else 0.0
+        return self._log.time(self._log.count + 1 - limit) + self._window.believed + self._margin()
 
     def _margin(self) -> float:
         w = self._window.believed
-        return min(0.0005, 0.01 * w) + (0.003 + self._slip) * w + min(self._jitter - _TOGETHER, 0.05 * w)
+        return 0.005 * w + min(self._jitter, 0.05 * w)
 
     def _first_quota(self, limit: int, credit: int) -> float:
         """Spread what is left while W is unknown: half at once, then evenly on a logarithmic scale up to a second, and
@@ -250,12 +238,12 @@ class Bucket:
         start, window = self._oldest(limit), self._window
         low, believed = max(window.low, self._last - start), window.believed
         for usual in USUAL:
-            if low < usual < 0.985 * believed:
-                return start + 1.004 * usual + 0.0005 + self._slack(start, usual)
+            if low < usual < believed:
+                return start + 1.004 * usual
         if not window.known:
             return start + 1.5 * low
         if window.proven > 1:
-            return start + math.sqrt(max(low, believed / 4) * believed)
+            return start + 0.75 * believed
         return start + believed + self._margin()
 
     def send(self, one: Sent, now: float) -> bool:
@@ -272,7 +260,7 @@ class Bucket:
         assert one is not None
         self._newest = None
         limit = self.limit
-        fact = limit is not None and self._allowed - self._log.count - math.ceil(self._spare) >= 1
+        fact = limit is not None and self._allowed > self._log.count
         self._log.append(one.at, 2 * (limit or 4000))
         self._out += 1
         self._entered += 1
@@ -282,12 +270,6 @@ class Bucket:
             self._burst = Burst(one.at, self._out - 1)
         one.burst = self._burst
         one.burst.end = one.at
-        one.opens = self._out > self._connections
-        if one.opens:
-            self._connections = self._out
-            if one.at > self._opened_at + self._opened_for:
-                self._opened_for = 0.0
-            self._opened_at = one.at
         self._last = one.at
         self._stale = True
 
@@ -326,8 +308,6 @@ class Bucket:
             self._round_trip = max(took, 1e-4)
             self._jitter = min(max(took, _TOGETHER), _FIRST_JITTER)
         self._round_trip += (took - self._round_trip) / 8
-        self._fastest = min(self._fastest, took)
-        self._opened_for = max(self._opened_for, one.opens * (took - self._fastest))
         if status == 429:
             self._refuse(one, now, quota)
             return
@@ -345,7 +325,7 @@ class Bucket:
             if quota.limit is not None:
                 self._blind, self.limit, self.remaining = None, quota.limit, quota.remaining
         elif quota.limit is not None and quota.remaining is not None and self._credible(quota.limit, quota.remaining):
-            self._learn(one, took, quota.limit, quota.remaining)
+            self._learn(one, quota.limit, quota.remaining)
         elif self._blind is not None:
             self._blind.accepted(one.at, self._log, self._window)
 
@@ -371,7 +351,7 @@ class Bucket:
             self._fresh()
         return not doubted
 
-    def _learn(self, one: Sent, took: float, limit: int, remaining: int) -> None:
+    def _learn(self, one: Sent, limit: int, remaining: int) -> None:
         log, window, jitter, at = self._log, self._window, self._jitter, one.at
         if limit != self.limit:
             if at < self._seen_at:
@@ -380,54 +360,37 @@ class Bucket:
                 self._allowed += limit - self.limit
                 self._sure += limit - self.limit
                 window.new_limit()
-                if limit > self.limit:
-                    window.proven = 0
             self.limit = limit
         old, sure = self._allowed, self._sure
         # Requests in all that are authorised, as if this one had been counted first of those within the jitter, or last
-        late = max(jitter, took - self._fastest) if one.opens else jitter  # sent so long before it was counted, at most
-        begin, end = min(at - jitter, math.nextafter(one.burst.begin, 0)), max(at + late, one.burst.end)
+        begin, end = min(at - jitter, math.nextafter(one.burst.begin, 0)), max(at + jitter, one.burst.end)
         before = max(log.sent_by(begin) - one.burst.out, log.sent_by(begin - 4 * _FIRST_JITTER))  # on the way no longer
         least, most = before + 1 + remaining, log.sent_by(end) + remaining
         seen = self._seen_at > -math.inf
         if at < self._seen_at - jitter:
-            if least > old and self._others.seen < 1:
-                self._allowed = least
+            self._allowed = max(old, least)
             return
         self.remaining = remaining
         if seen and most < old:
             by = log.time(old - remaining) - at
-            if by <= took - self._fastest and by < 0.25:  # requests of ours overtook it
-                self._overtaken = True
+            if by < 0.25:  # requests of ours overtook it
                 self._jitter = jitter = max(jitter, 1.3 * by)
                 least, most = min(least, log.sent_by(at - jitter) + 1 + remaining), old
-            else:
-                self._spare = min(max(self._spare, old - most), max(1, limit // 5))
         else:
-            self._fastest = min(self._fastest * 1.001, took)
             if most > least:
-                # Of responses that come together, only one says something new of how far requests overtake each other.
-                fresh = min(1.0, (at - self._seen_at) / self._round_trip)
-                self._jitter = max(_TOGETHER, jitter * (1 - (1 / 1000 if self._overtaken else max(fresh / 4, 1 / 40))))
-            self._spare *= 1 - 1 / (4 + limit) if self._spare > 0.1 else 0.0
-            self._slip *= 1 - 1 / (64 * limit)
+                self._jitter = max(_TOGETHER, jitter * (1 - 1 / 400))
         if seen:
             least = max(least, min(old, most))
-        if window.known and least - limit > max(sure - limit, 0):
-            oldest = log.time(max(sure - limit, 0) + 1)
-            if oldest > self._tested:
-                self._tested = at
-                window.forgot(at + late - oldest)
+        if window.known and least > max(sure, limit):
+            window.proven = max(1, window.proven)
         self._seen_at, self._allowed = max(self._seen_at, at), least
         self._sure = max(sure, least)
         oldest = log.time(max(most - limit, 0) + 1)
-        others = window.narrow(log, at, least - limit, most - limit, limit, jitter, late, oldest + self._slack(oldest))
-        if others and self._overtaken:  # or those of ours that were counted before this one
-            others = max(0, others - log.sent_by(at + took - self._fastest) + log.sent_by(at + jitter))
+        others = window.narrow(log, at, least - limit, most - limit, limit, jitter, oldest)
         if others or self._others.seen:
             self._others.count(others, limit)
         if self._others.rate < math.inf or self._others.seen >= 1:
-            self._others.share_out(at, limit, remaining, self._jitter, log, window)
+            self._others.share_out(at, limit, remaining, log, window)
 
     def _in_turn(self, limit: int) -> float:
         """Return when one may be sent beside others' requests: at our rate, and only if one is left."""
@@ -462,18 +425,7 @@ class Bucket:
         elif one.presumed:
             first = self._log.sent_by(one.at) - limit
             age = one.at - self._log.time(first) if first > 0 else 0.0
-            if age >= window.high or window.proven >= max(64, 4 * limit):
-                self._slip = min(max(2 * self._slip, 0.004), 0.05)
-                window.proven = max(window.proven // 2, 1)
-            elif self._overtaken and self._jitter < _FIRST_JITTER / 2:
-                self._jitter *= 2  # one that it relied on may have come later
-            else:
-                window.at_least(age)
-        elif limit == quota.limit and self._log.sent_by(one.at) <= self._allowed:
-            # A response had left this one: requests have overtaken each other, or, the next time, others have taken it.
-            if self._spare >= 1:
-                self._others.join(one.at, limit, self._log, window)
-            self._spare = max(self._spare, 1.0)
+            window.at_least(age)
         self.paused_until = max(self.paused_until, now + min(wait, _PROBE_EVERY))
         self._discount(one)
         self._allowed = min(self._allowed, self._log.count) + 1

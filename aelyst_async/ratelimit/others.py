@@ -40,7 +40,7 @@ class Others:
 
     def count(self, seen: int, limit: int) -> None:
         """Take in how many requests of others a response shows."""
-        self.seen = seen if seen > self.seen else self.seen * (1 - 1 / (4 + limit))
+        self.seen = max(seen, self.seen * (1 - 1 / (4 + limit)))
 
     def join(self, at: float, limit: int, log: Log, window: Window) -> None:
         """Others spend the same quota: from now on requests are sent at a rate of our own."""
@@ -51,10 +51,10 @@ class Others:
         self.rate = max(1.0, min(own, limit / 2), limit / 8) / window.believed
         self._round_began, self._least_left = at, math.inf
 
-    def share_out(self, at: float, limit: int, remaining: int, jitter: float, log: Log, window: Window) -> None:
+    def share_out(self, at: float, limit: int, remaining: int, log: Log, window: Window) -> None:
         """Adjust our rate at the end of a round, if others spend the same quota."""
         if self.rate == math.inf:
-            if self.seen < 1 + jitter * limit / min(window.believed, COMMON):
+            if self.seen < 1:
                 return
             self.join(at, limit, log, window)
         self._least_left = min(self._least_left, remaining)

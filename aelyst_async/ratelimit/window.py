@@ -64,13 +64,11 @@ class Burst:
 class Sent:
     """A request that is out. A permit is one, so that nothing else is made for each request."""
 
-    __slots__ = ("at", "burst", "opens", "presumed")
+    __slots__ = ("at", "burst", "presumed")
 
     at: float
     """When it was sent."""
     presumed: bool
-    opens: bool
-    """Whether more are under way with it than ever before, so that it waits for a new connection."""
     burst: Burst
 
 
@@ -132,7 +130,6 @@ class Window:
         self.shared: bool = False
         """Whether others spend the same quota, so that the lower bound cannot be seen."""
         self._points: deque[tuple[float, int]] = deque()  # (time, requests forgotten by then at most)
-        self._early, self._early_age = 0, 0.0  # times in a row that some were forgotten early; the latest age then
         self._first = -math.inf  # when nothing was forgotten for the last time
 
     @property
@@ -168,31 +165,25 @@ class Window:
         """The upper bound counts requests of one limit only."""
         self._points.clear()
 
-    def narrow(
-        self, log: Log, at: float, least: int, most: int, limit: int, jitter: float, late: float, oldest: float
-    ) -> int:
+    def narrow(self, log: Log, at: float, least: int, most: int, limit: int, jitter: float, oldest: float) -> int:
         """Take in that by `at`, requests from the first to between `least` and `most` were forgotten.
 
         Return how many requests of others the server must count: those that it would have to count for longer than W
         if they were ours.
         """
         if not self.told:
-            self._bound_above(at, least, most, limit, late)
+            self._bound_above(at, least, most, limit, jitter)
         others = 0
         age = at - jitter - oldest if most < log.count else 0.0
         if most < 0 or age > self.low or self.shared:
             length = min(self.believed, self.high)
-            trusted = 0.985 * length if self.shared or self.proven >= _TRUSTED else self.high
-            if most < 0 or age > 1.02 * trusted + 0.002:
+            trusted = length if self.shared or self.proven >= _TRUSTED else self.high
+            if most < 0 or age > 1.02 * trusted:
                 others = max(0, log.sent_by(at - length - jitter) - most)
             elif age > self.low and not self.told and not self.shared:
-                # A usual length is not given up for what jitter may explain.
-                near = self.believed in USUAL and age <= 1.02 * self.believed
-                self.low = min(age, self.believed) if near else age
+                self.low = age
         if self.told:
             return others
-        if self.shared:
-            self.low = min(self.low, 0.5 * self.high)
         if self.low > self.believed or self.high < 0.99 * self.believed:
             self._choose()
         elif self.high == math.inf and least > max(min(1, limit // 4), limit // 50) and most <= 2 * least:
@@ -222,23 +213,6 @@ class Window:
             points.append((at, most))
         elif most <= points[-1][1]:
             points[-1] = (at, points[-1][1])
-
-    def forgot(self, age: float) -> None:
-        """The oldest request that was still counted was forgotten at this age at the latest."""
-        if self.low <= age < 0.97 * self.believed:
-            # The phase of fixed windows makes forgetting look early: a usual length is believed when it was seen
-            # twice, another one when it was seen four times.
-            self._early += 1
-            self._early_age = max(age, self._early_age if self._early > 1 else 0.0)
-            usual = self._usual(self._early_age)
-            doubtful = self.believed in USUAL and usual > 0.945 * self.believed  # a bucket forgets all the time
-            if self._early >= (2 if usual in USUAL else 4) and not doubtful:
-                self._early = 0
-                self._believe(usual)
-            return
-        self._early = 0
-        if age >= 0.97 * self.believed:
-            self.proven = max(1, 2 * self.proven)
 
     def at_least(self, age: float) -> None:
         """A request of this age was still counted: one that relied on the opposite was refused."""
