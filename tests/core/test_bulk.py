@@ -282,7 +282,7 @@ async def test_get_many_cancels_calls_when_garbage_collected() -> None:
 @virtual
 async def test_leaving_ends_when_calls_ignore_their_cancellation(concurrency: int) -> None:
     # `asyncio.wait_for` of Python 3.10 and 3.11 returns a result that comes in the same turn as the cancellation.
-    class Deaf(AirGateway):
+    class Deaf(FakeGateway):
         async def get(self, identifier: Identifier | str) -> Contact:
             try:
                 return await super().get(identifier)
@@ -296,7 +296,7 @@ async def test_leaving_ends_when_calls_ignore_their_cancellation(concurrency: in
     calls = gateway.calls
     await asyncio.sleep(10)
     assert gateway.calls == calls
-    await alone()
+    await assert_no_other_tasks()
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
@@ -308,12 +308,12 @@ async def test_leaving_ends_when_the_input_ignores_its_cancellation(concurrency:
                 await asyncio.sleep(number > 1)
             yield f"id:{number}"
 
-    gateway = AirGateway()
+    gateway = FakeGateway()
     async with aclosing(get_many(gateway, deaf(), concurrency=concurrency)) as outcomes:
         async for _ in outcomes:
             break
     assert gateway.calls == 1
-    await alone()
+    await assert_no_other_tasks()
 
 
 @virtual
