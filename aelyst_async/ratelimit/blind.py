@@ -40,6 +40,7 @@ class Blind:
         self._told = self._used = False  # whether the refusal said the limit; whether a window has been used
         self._again = 0  # refusals in a row after which nothing was let through
         self._clean = self._before_trial = 0.0  # good at the limit; the limit before a trial
+        self._price, self._step = _PRICE, _STEP
 
     def may_be_out(self, let_through: int, out: int) -> float:
         """Return how many requests may be out at once, if so many were let through so far and so many are out."""
@@ -63,10 +64,12 @@ class Blind:
         if self._before_trial:
             if self._clean >= limit:
                 self._before_trial = 0.0
-        elif self._clean >= _PRICE * limit and not self._told:
+                self._step = min(2 * self._step, 1.0)
+                self._clean = (self._price - 1) * limit
+        elif self._clean >= self._price * limit and not self._told:
             self._clean = 0.0
             self._before_trial = limit
-            self.limit += max(1, int(_STEP * limit))
+            self.limit += max(1, int(self._step * limit))
 
     def refused(self, at: float, now: float, until: float, log: Log, window: Window, told: int | None) -> None:
         """A request sent at `at` was refused, which ends at `until`. `told`: the limit, if the refusal says it."""
@@ -89,6 +92,8 @@ class Blind:
             window.hint(next((one for one in USUAL if one >= least), until - began))
         elif self._before_trial:
             self.limit, self._before_trial = self._before_trial, 0.0
+            self._step = _STEP
+            self._price = min(2 * self._price, 8 * _PRICE)
         elif before >= 2 * self.limit or let > 1.1 * self.limit:
             # The limit has held for long. A bucket is not full after a pause, so a fifth is taken at most.
             self.limit = max(min(let, int(0.97 * self.limit)), int(0.8 * self.limit), 1)

@@ -189,6 +189,8 @@ class Bucket:
         unproven = self._presumed >= 2 * window.proven and self._out > 0
         if self._others.rate < math.inf:
             return self._in_turn(limit)
+        if window.told:
+            return law  # responses say nothing more, and mislead where requests overtake each other
         if own < limit:
             if window.known:
                 return law if credit >= 1 or not unproven else math.inf
@@ -207,7 +209,7 @@ class Bucket:
 
     def _margin(self) -> float:
         w = self._window.believed
-        return 0.005 * w + min(self._jitter, 0.05 * w)
+        return 0.005 * w + min(2 * self._jitter, 0.05 * w)
 
     def _first_quota(self, limit: int, credit: int) -> float:
         """Spread what is left while W is unknown: half at once, then evenly on a logarithmic scale up to a second, and
