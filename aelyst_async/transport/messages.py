@@ -219,10 +219,11 @@ class Response:
         # character has at most four bytes), because eight megabytes of escapes would block the event loop.
         start = self.body[: 4 * (self.redactor.reach(_PREVIEW) + 1)]
         plain = start.decode(json.detect_encoding(start), "backslashreplace")
-        shown = self._shown(plain)
+        shown = self.shown(plain)
         return shown + ("…" if len(plain) > _PREVIEW else "")
 
-    def _shown(self, text: str) -> str:
+    def shown(self, text: str) -> str:
+        """Return words of the server for people: redacted, control characters escaped, cut at 2,048 characters."""
         # A lone surrogate (an escape in JSON) or a control character must not break or forge a log line.
         plain = self.redactor.preview(text, _PREVIEW)
         return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in plain)
@@ -234,8 +235,8 @@ class Response:
         kind = kind or error_class_for(self.status)
         return kind(
             status=self.status,
-            code=self._shown(code) if isinstance(code, str) else code,
-            message=self._shown(message) if message else _reason(self.status),
+            code=self.shown(code) if isinstance(code, str) else code,
+            message=self.shown(message) if message else _reason(self.status),
             method=self.request.method,
             endpoint=self.request.endpoint,
             url=self.redactor.scrub(self.url),
@@ -269,7 +270,7 @@ class Response:
     def undecodable(self, problem: str) -> ResponseDecodeError:
         """Return the error for a success whose body is invalid."""
         return ResponseDecodeError(
-            problem=self._shown(problem),
+            problem=self.shown(problem),
             status=self.status,
             method=self.request.method,
             endpoint=self.request.endpoint,

@@ -332,6 +332,18 @@ async def test_faults_show_the_credential_in_no_log_error_or_event(
     assert_clean(records.text)
 
 
+@pytest.mark.parametrize("call", ["aelyst create", "aelyst upsert", "dmchamp create", "dmchamp lists"])
+async def test_receipt_message_is_redacted_when_a_success_echoes_the_credential(
+    call: str, gateways: Callable[..., Any]
+) -> None:
+    provider, make_call = CALLS[call]
+    body = {"id": "1", "contactId": 1, "message": f"key {SECRET} is accepted"}
+    async with RawServer(echo(lambda seen: answered(200, body))) as server:
+        receipt = await make_call(gateways(provider, server.url))
+    assert receipt.message == f"key {MASK} is accepted"
+    assert_clean([repr(receipt)])
+
+
 QUIET = ["reset", "stop", "hang", "nested"]
 
 

@@ -219,7 +219,7 @@ def read_created(response: Response, identifier: Identifier) -> WriteReceipt:
     """
     body = _body(response)
     message = body.get("message")
-    told = message if isinstance(message, str) else None
+    told = response.shown(message) if isinstance(message, str) else None
     if told is None and str(body.get("code")) not in {"200", "201"}:
         raise response.undecodable("$.message: expected text, or the code of a success under $.code")
     return WriteReceipt(
@@ -239,7 +239,7 @@ def read_updated(response: Response, identifier: Identifier, created: bool | Non
         identifier=identifier,
         contact_id=contact_id,
         created=created,
-        message=message if isinstance(message, str) else None,
+        message=response.shown(message) if isinstance(message, str) else None,
         raw=body,
     )
 

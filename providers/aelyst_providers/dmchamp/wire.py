@@ -108,6 +108,12 @@ def _words(body: Any, depth: int = _DEPTH) -> str | None:
     return None
 
 
+def _told(response: Response, body: Any) -> str | None:
+    """Return what a success says, redacted: a server or a proxy may echo the credential there too."""
+    words = _words(body)
+    return None if words is None else response.shown(words)
+
+
 def _code(body: Any) -> int | str | None:
     code = body.get("error_code") if isinstance(body, dict) else None
     if isinstance(code, str) and code.isascii() and code.isdigit():
@@ -241,7 +247,7 @@ def read_created(response: Response, identifier: Identifier) -> WriteReceipt:
     if found is None:
         raise response.undecodable("no contact id under any of its known names")
     contact_id, fields = found
-    words = _words(body)
+    words = _told(response, body)
     whole = any(rule.wire in fields for rule in SCHEMA.rules)
     created = None if whole and response.status != 201 else True
     if words is not None and "already exist" in words.lower():
@@ -273,7 +279,9 @@ def read_done(response: Response, identifier: Identifier, contact_id: str, *, cr
         for name in ("contactId", "contact_id"):  # other names may be the id of the list
             if (told := as_id(candidate.get(name))) is not None:
                 response.check_about(told, contact_id)
-    return WriteReceipt(identifier=identifier, contact_id=contact_id, created=created, message=_words(body), raw=body)
+    return WriteReceipt(
+        identifier=identifier, contact_id=contact_id, created=created, message=_told(response, body), raw=body
+    )
 
 
 def _items(response: Response) -> list[Any]:
