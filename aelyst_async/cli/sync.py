@@ -430,7 +430,13 @@ def _check_file(file: str) -> None:
     path = Path(file)
     if file == "-":
         return
-    if path.is_dir():
+    if not file:
+        raise CommandError("the name of the file is empty")
+    try:
+        directory = path.is_dir()
+    except OSError as error:  # a name that is too long
+        raise CommandError(f"{printable(file)[:80]}…: {(error.strerror or type(error).__name__).lower()}") from None
+    if directory:
         raise CommandError(f"{printable(file)} is a directory; name a CSV, JSONL or Parquet file")
     if not path.exists():
         raise CommandError(f"{printable(file)}: no such file")

@@ -33,7 +33,8 @@ _DOCUMENTS = (
     ("Index/", "a document of Numbers or Pages"),
     ("META-INF/container.xml", "a book"),
 )
-_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile)
+_LZMA = getattr(getattr(zipfile, "lzma", None), "LZMAError", zipfile.BadZipFile)  # Python may be built without lzma
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, _LZMA)
 
 
 def display_name(name: object) -> str:
@@ -128,13 +129,20 @@ class Opening:
                     yield stack.enter_context(io.BufferedReader(inner, 1 << 16))
                 else:
                     yield file
-            except _DAMAGED:
+            except (*_DAMAGED, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:  # bz2's has no number
+                    raise
                 words = f"the {self.compression or 'zip'} data is damaged or cut off; fetch the file again"
                 raise SourceError(f"{self.name}: {words}") from None
 
     def _one_member(self, file: IO[bytes]) -> zipfile.ZipInfo | None:
         """Return the one file in a zip archive; None if the archive is a document such as a workbook."""
-        with zipfile.ZipFile(file) as archive:
+        try:
+            archive = zipfile.ZipFile(file)
+        except (NotImplementedError, UnicodeDecodeError):
+            # A version that Python does not read, or a name that is not in its declared encoding.
+            raise zipfile.BadZipFile from None
+        with archive:
             names = set(archive.namelist())
             for sign, what in _DOCUMENTS:
                 if any(name.startswith(sign) for name in names):

@@ -40,6 +40,11 @@ class Sheet:
         except python_calamine.CalamineError as error:
             words = (str(error).splitlines() or [type(error).__name__])[0]
             raise SourceError(f"{name}: not readable as a workbook ({words})") from None
+        except BaseException as error:
+            # calamine panics on some damaged sheets; that exception derives from BaseException and cannot be imported.
+            if type(error).__module__ != "pyo3_runtime":
+                raise
+            raise SourceError(f"{name}: not readable as a workbook (damaged); open it and save it again") from None
         rows = [[_cell(value) for value in row] for row in rows]
         self.skipped: int = skip or 0
         rows = rows[self.skipped :]

@@ -19,7 +19,8 @@ from aelyst_async.cli.progress import LineView, duration, make_view, one_line
 from aelyst_async.cli.target import Target
 from aelyst_async.export import ExportReport
 from aelyst_async.sync import SyncReport
-from aelyst_async.sync.report import NoteCount, Progress
+from aelyst_async.sync.report import Progress
+from aelyst_async.tables.model import NoteCount
 from aelyst_providers.dmchamp import DmChampGateway
 
 Capsys = pytest.CaptureFixture[str]

@@ -441,3 +441,24 @@ def test_skipped_lines_are_told(tmp_path: Path) -> None:
     source = read_contacts(write(tmp_path, "a.csv", "People\n" + TABLE), skip_lines=1)
     list(source.open())
     assert "1 line above the header skipped" in str(source.found)
+
+
+def damaged_zip(damage: str) -> bytes:
+    method = {"lzma": zipfile.ZIP_LZMA, "bzip2": zipfile.ZIP_BZIP2}.get(damage, zipfile.ZIP_STORED)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("é.csv", TABLE * 50)
+    data = bytearray(buffer.getvalue())
+    if damage == "version":
+        data[data.rfind(b"PK\1\2") + 6] = 90
+    elif damage == "name":
+        data = data.replace("é".encode(), b"\xff\xff")
+    else:
+        data[60:80] = b"\xff" * 20
+    return bytes(data)
+
+
+@pytest.mark.parametrize("damage", ["lzma", "bzip2", "version", "name"])
+def test_read_contacts_names_a_damaged_zip_archive(tmp_path: Path, damage: str) -> None:
+    with pytest.raises(SourceError, match="zip data is damaged or cut off"):
+        list(read_contacts(write(tmp_path, "a.zip", damaged_zip(damage))))

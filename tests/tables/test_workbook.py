@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import zipfile
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,14 @@ def test_unreadable_workbook_raises_and_text_named_xlsx_is_read(tmp_path: Path) 
     csv = tmp_path / "b.xlsx"
     csv.write_text("email\na@b.co\n")
     assert list(read_contacts(csv)) == [{"email": "a@b.co"}], "a text table is read under any file name"
+
+
+def test_sheet_names_a_workbook_on_which_calamine_panics(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.xlsx", People=[["Email"], ["ann@example.com"]])
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data.replace(b'r="A1"', b'r="ZZZZZZ99999999999"'))
+    with pytest.raises(SourceError, match="not readable as a workbook"):
+        list(read_contacts(path))
