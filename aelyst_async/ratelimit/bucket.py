@@ -366,7 +366,9 @@ class Bucket:
         old, sure = self._allowed, self._sure
         # Requests in all that are authorised, as if this one had been counted first of those within the jitter, or last
         begin, end = min(at - jitter, math.nextafter(one.burst.begin, 0)), max(at + jitter, one.burst.end)
-        before = max(log.sent_by(begin) - one.burst.out, log.sent_by(begin - 4 * _FIRST_JITTER))  # on the way no longer
+        before = log.sent_by(begin)
+        if one.burst.out:  # under way when the burst began: the server may count them later, but not much later
+            before = max(before - one.burst.out, log.sent_by(begin - 4 * _FIRST_JITTER))
         least, most = before + 1 + remaining, log.sent_by(end) + remaining
         seen = self._seen_at > -math.inf
         if at < self._seen_at - jitter:

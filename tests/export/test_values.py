@@ -100,7 +100,7 @@ async def test_a_sheet_that_is_too_long_is_refused(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(writers, "_MAX_ROWS", 3)
     few, many = ([aelyst_contact(number) for number in range(1, last)] for last in (3, 4))
     await export_contacts(Account(few), tmp_path / "few.xlsx")
-    with pytest.raises(ExportError, match=r"a sheet has 3 rows at the most; export to \.csv"):
+    with pytest.raises(ExportError, match=r"a sheet has at most 3 rows; export to \.csv"):
         await export_contacts(Account(many), tmp_path / "many.xlsx")
     assert not (tmp_path / "many.xlsx").exists()
 

@@ -344,6 +344,6 @@ def test_cli_refuses_a_broker_without_a_shared_journal_and_one_that_is_not_there
     monkeypatch.setattr("aelyst_async.cli.workers._CONNECT", 0.5)
     assert main(command) == 2
     err = capsys.readouterr().err
-    assert "--broker: no broker that can be used answers there" in err
+    assert "--broker: cannot connect to the broker" in err
     assert "secret" not in err
     assert PASSWORD not in err

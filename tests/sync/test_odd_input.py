@@ -177,5 +177,5 @@ async def test_streams() -> None:
             return self.pieces.pop(0)
 
     assert (await make().run(read_contacts(Hesitant()))).created == 2  # type: ignore[arg-type]
-    with pytest.raises(SourceError, match="open it for bytes"):
+    with pytest.raises(SourceError, match="open it with mode 'rb'"):
         await make().run(read_contacts(io.StringIO("email\na@b.co\n")))  # type: ignore[arg-type]

@@ -152,7 +152,7 @@ def test_full_name_beside_a_first_name_is_no_question() -> None:
 
 
 def test_key_has_to_be_a_field_of_the_provider() -> None:
-    with pytest.raises(MappingError, match="the key is email or phone"):
+    with pytest.raises(MappingError, match="the key must be email, phone"):
         Mapper(AELYST, key="first_name")
 
 
