@@ -14,6 +14,7 @@ from aelyst_async.cli.explain import run_async
 from aelyst_async.cli.output import CommandError, printable, say, to_json
 from aelyst_async.cli.parser import add_target
 from aelyst_async.cli.target import check_name, journal_of, open_target
+from aelyst_async.cli.workers import place
 
 if TYPE_CHECKING:
     from aelyst_async.export import ExportProgress, ExportReport
@@ -42,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
     add("--force", action="store_true", help="replace an existing file")
     add("--key", metavar="email|phone|email,phone", default="email,phone",
         help="field by which a later sync of the file matches contacts (default: %(default)s)")  # fmt: skip
-    add("--journal", metavar="PATH", help="journal for that sync (default: FILE.PROVIDER.db; none: no journal)")
+    add("--journal", metavar="PATH|URL", help="journal for that sync (default: FILE.PROVIDER.db; none: no journal)")
     add("--progress", choices=["auto", "plain", "json", "none"], default="auto", help="lines on stderr")
     add("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(
@@ -53,6 +54,7 @@ def add_parser(subparsers: Any) -> None:
 async def _export(arguments: argparse.Namespace) -> int:
     from aelyst_async.cli.progress import LineView, NoView, json_line
     from aelyst_async.export import export_contacts
+    from aelyst_async.sync.journal.database import shown
 
     check_name(arguments.provider, "contacts", "list contacts")
     file = Path(arguments.file)
@@ -62,7 +64,7 @@ async def _export(arguments: argparse.Namespace) -> int:
         target = await open_target(arguments.provider, arguments.base_url, stack, report="aelyst export")
         journal: Path | str | None = journal_of(file, target.name)
         if arguments.journal is not None:
-            journal = None if arguments.journal == "none" else arguments.journal
+            journal = None if arguments.journal == "none" else place(arguments.journal)
         report = await export_contacts(
             target.gateway, file, search=arguments.search, where=_where(target.gateway, arguments.where),
             force=arguments.force, key=arguments.key, journal=journal, progress=view,
@@ -72,7 +74,7 @@ async def _export(arguments: argparse.Namespace) -> int:
     if arguments.base_url is not None:
         again += ["--base-url", arguments.base_url]
     if arguments.journal is not None:
-        again += ["--journal", arguments.journal]
+        again += ["--journal", shown(arguments.journal)]
     if journal is None:
         again += ["--key", report.key]
     if arguments.json:

@@ -20,6 +20,7 @@ from aelyst_async.export.columns import Spool, Values
 from aelyst_async.export.writers import ExportError, Writer, check_libraries, make_writer
 from aelyst_async.gateway import ListingGateway
 from aelyst_async.sync.journal import Journal, Settled
+from aelyst_async.sync.journal.database import is_url
 from aelyst_async.sync.journal.process import identity
 from aelyst_async.sync.report import SyncReport
 from aelyst_async.sync.worker import Worker
@@ -99,8 +100,9 @@ async def export_contacts(
     """Write the contacts of an account to `path`. Its suffix selects the format: .csv, .jsonl, .parquet, .xlsx.
 
     `search` and `where` select contacts, as in `gateway.contacts`. `force`: replace an existing file. `journal`: the
-    journal of a later sync of the file by `key`. The rows are recorded there as sent, so that the sync sends only
-    changed rows. `target` is as in `ContactSync`. An incomplete file never gets the name: it is written under a
+    journal of a later sync of the file by `key`: a path, or the URL of a PostgreSQL database. The rows are recorded
+    there as sent, so that the sync sends only changed rows; in PostgreSQL except those that another process is sending
+    at that moment. `target` is as in `ContactSync`. An incomplete file never gets the name: it is written under a
     temporary name in the same directory, with mode 0600, and renamed at the end.
 
     Raises `ExportError` if the file cannot be written (before the listing starts, where this can be known),
@@ -111,13 +113,11 @@ async def export_contacts(
     if not isinstance(gateway, ListingGateway):
         name = getattr(gateway, "provider", type(gateway).__name__)
         raise ExportError(f"{name} cannot list contacts, so they cannot be exported")
-    if journal is not None and "://" in os.fspath(journal):
-        raise ExportError("an export records its rows in an SQLite journal; give a path, or none")
     _check_place(file, force=force)
     mapper = Mapper(schema_of(gateway), key=key)
     started = time.monotonic()
     with ExitStack() as stack, Worker("aelyst-export") as worker:
-        book = None if journal is None else await _opened(Path(journal), gateway, mapper, worker, stack, target)
+        book = None if journal is None else await _opened(journal, gateway, mapper, worker, stack, target)
         spool = stack.enter_context(Spool(mapper.schema))
         spool.define(await _definitions(gateway))
         async for contacts in _pages(gateway, search, where):
@@ -180,16 +180,21 @@ async def _pages(gateway: Any, search: str | None, where: Any) -> AsyncIterator[
 
 
 async def _opened(
-    path: Path, gateway: Any, mapper: Mapper, worker: Worker, stack: ExitStack, target: Mapping[str, str | None] | None
+    place: str | os.PathLike[str],
+    gateway: Any,
+    mapper: Mapper,
+    worker: Worker,
+    stack: ExitStack,
+    target: Mapping[str, str | None] | None,
 ) -> Journal:
     def opened() -> Journal:
-        journal = Journal.open(path)
+        journal = Journal.open(str(place) if is_url(place) else Path(place))
         stack.callback(journal.close)
         return journal
 
     journal = await worker.run(opened)
     name = await gateway.account(journal.salt) if hasattr(gateway, "account") else None
-    journal.bind(mapper.schema.provider, name, key=mapper.key, target=target)
+    await worker.run(journal.bind, mapper.schema.provider, name, key=mapper.key, target=target)
     return journal
 
 
@@ -257,9 +262,14 @@ class _Written:
             )
 
     def _commit(self) -> None:
-        if self._journal is not None and self._writes:
-            self._journal.apply(self._writes)
-            self._writes = []
+        journal, writes = self._journal, self._writes
+        if journal is None or not writes:
+            return
+        if journal.database.shared:
+            held = journal.claim([write.key for write in writes])
+            writes = [write for write in writes if write.key in held]
+        journal.apply(writes)
+        self._writes = []
 
 
 def _same(mapped: Mapped, values: Values) -> bool:

@@ -10,7 +10,11 @@ import pytest
 
 from aelyst_async.cli import export, main, sync
 from aelyst_async.cli.target import Target
+from aelyst_async.sync.journal import Journal, Settled
 from tests.export.fakes import Account, aelyst_contact
+from tests.servers_external import PASSWORD, PostgresServer, postgres
+
+__all__ = ["postgres"]
 
 CONTACTS = [aelyst_contact(number, phone=None if number % 2 else f"+6012345678{number}") for number in range(1, 6)]
 
@@ -98,7 +102,7 @@ def test_export_joins_conditions_with_and(
         (["--to", "p.csv", "--where", "x"], "takes no conditions"),
         (["--to", "p.csv", "--key", "name"], "the key must be email, phone"),
         (["--to", "no/p.csv"], "no such directory"),
-        (["--to", "p.csv", "--journal", "postgresql+asyncpg://db/x"], "an SQLite journal"),
+        (["--to", "p.csv", "--journal", "mysql://db/x"], "mysql is not supported"),
     ],
 )
 def test_export_rejects_invalid_options_before_listing(
@@ -110,6 +114,40 @@ def test_export_rejects_invalid_options_before_listing(
     assert message in err
     assert account.calls == {}
     assert Path("there.csv").read_text() == "mine"
+
+
+def test_sync_of_an_export_with_a_postgresql_journal_sends_the_edited_row(
+    account: Account, capsys: pytest.CaptureFixture[str], postgres: PostgresServer
+) -> None:
+    journal = postgres.url("exported", lease=60)
+    code, out, err = run(capsys, "export", "--from", "aelyst", "--to", "people.csv", "--journal", journal)
+    assert code == 0
+    assert "schema=exported" in out
+    assert PASSWORD not in out + err
+    file = Path("people.csv")
+    file.write_bytes(file.read_bytes().replace(b"P3,", b"Zoe,"))
+    account.calls.clear()
+    words = ("sync", "people.csv", "--to", "aelyst", "--journal", journal, "--progress", "none", "--json")
+    code, out, _ = run(capsys, *words)
+    assert (code, json.loads(out)["unchanged"], account.calls) == (0, 4, {"PUT": 1})
+    assert list(Path().glob("*.db")) == []
+
+
+def test_export_leaves_a_row_alone_that_another_process_has_claimed(
+    account: Account, capsys: pytest.CaptureFixture[str], postgres: PostgresServer
+) -> None:
+    url = postgres.url("claimed", lease=60)
+    other = Journal.open(url)
+    try:
+        key = "email:p1@example.com"
+        assert key in other.claim([key])
+        intent = Settled(key, "INTENT", "create", None, None, 1, None, 0)
+        other.apply([intent])
+        assert run(capsys, "export", "--from", "aelyst", "--to", "people.csv", "--journal", url)[0] == 0
+        found = other.look_up([key, "email:p2@example.com"])
+        assert {name: entry.state for name, entry in found.items()} == {key: "INTENT", "email:p2@example.com": "DONE"}
+    finally:
+        other.close()
 
 
 def test_export_rejects_a_provider_without_listing(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
