@@ -16,7 +16,8 @@ What happens:
   one. That is known between two bounds only, because requests that leave within `_jitter` of each other may arrive in
   any order; each rule uses the careful bound. The response sets the facts anew, and narrows the bounds of W.
 - **A request is refused.** The bucket pauses for as long as the server asks. A refused presumption was based on a W
-  that was too short, or too exact: `window` or the margin grows. After the pause one request is sent alone.
+  that was too short: the request that it relied on is still counted at that age. After the pause one request is sent
+  alone.
 - **No response arrives, or the request was never sent.** The first still counts as sent, the second does not.
 - **Nothing is known yet, or nothing may be sent.** The last requests of a quota need not leave at once: sent at the age
   at which W is looked for, their responses move a bound. Of the first quota half leaves at once and the rest evenly on
@@ -43,6 +44,18 @@ _BURST = 0.005
 
 _FIRST_JITTER = 0.025
 """Seconds: the most jitter presumed before any is seen. Source: the spread of a mobile connection's round trips."""
+
+_OVERTAKING = 0.25
+"""Seconds by which a request may overtake another; what comes later was sent by others. Source: a mobile network."""
+
+_CALMER = 1 - 1 / 400
+"""Factor of the jitter for each response that agrees with it. Source: simulated; faster costs uses of a sliding log."""
+
+_MARGIN = 0.005
+"""Part of W added to it, for clocks and timers. Source: simulated; half of it is refused more often."""
+
+_MOST_MARGIN = 0.05
+"""Part of W that is added for jitter at most, so that jitter costs no more of the quota than that."""
 
 _DOUBT = 60
 """Good responses, or the limit's number if that is less, after which a Remaining that stays 0 is not believed."""
@@ -208,8 +221,9 @@ class Bucket:
         return self._log.time(self._log.count + 1 - limit) + self._window.believed + self._margin()
 
     def _margin(self) -> float:
+        """Return the seconds added to W. Both the request to send and the one that it relies on may be delayed."""
         w = self._window.believed
-        return 0.005 * w + min(2 * self._jitter, 0.05 * w)
+        return _MARGIN * w + min(2 * self._jitter, _MOST_MARGIN * w)
 
     def _first_quota(self, limit: int, credit: int) -> float:
         """Spread what is left while W is unknown: half at once, then evenly on a logarithmic scale up to a second, and
@@ -377,12 +391,11 @@ class Bucket:
         self.remaining = remaining
         if seen and most < old:
             by = log.time(old - remaining) - at
-            if by < 0.25:  # requests of ours overtook it
+            if by < _OVERTAKING:
                 self._jitter = jitter = max(jitter, 1.3 * by)
                 least, most = min(least, log.sent_by(at - jitter) + 1 + remaining), old
-        else:
-            if most > least:
-                self._jitter = max(_TOGETHER, jitter * (1 - 1 / 400))
+        elif most > least:
+            self._jitter = max(_TOGETHER, jitter * _CALMER)
         if seen:
             least = max(least, min(old, most))
         if window.known and least > max(sure, limit):
@@ -391,10 +404,8 @@ class Bucket:
         self._sure = max(sure, least)
         oldest = log.time(max(most - limit, 0) + 1)
         others = window.narrow(log, at, least - limit, most - limit, limit, jitter, oldest)
-        if others or self._others.seen:
-            self._others.count(others, limit)
-        if self._others.rate < math.inf or self._others.seen >= 1:
-            self._others.share_out(at, limit, remaining, log, window)
+        if others or self._others.seen or self._others.rate < math.inf:
+            self._others.learn(at, others, limit, remaining, log, window)
 
     def _in_turn(self, limit: int) -> float:
         """Return when one may be sent beside others' requests: at our rate, and only if one is left."""

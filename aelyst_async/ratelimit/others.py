@@ -2,12 +2,11 @@
 
 What happens:
 
-- **A response shows that the server counted more than we sent.** The difference is what others sent. While it is less
-  than what jitter explains, nothing changes.
-- **Others are certain.** From then on requests are sent at a rate of our own, at first at most half of the limit.
+- **A response shows that the server counted more than we sent**, more than jitter explains. The difference is what
+  others sent. From then on requests are sent at a rate of our own, at first at most half of the limit.
 - **A round ends.** All clients of a quota see the same least Remaining of it. Where that is low, each lowers its rate
   by a part; else each adds the same part of it (AIMD). So the rates become equal.
-- **Our rate is above the limit and no others are seen.** They have gone, and the quota is used alone again.
+- **Our rate is above the limit and no others are seen.** They have stopped; the whole quota is used again.
 """
 
 from __future__ import annotations
@@ -38,25 +37,16 @@ class Others:
         """Our own requests per second beside them; infinite while there are none."""
         self._round_began, self._least_left = -math.inf, math.inf
 
-    def count(self, seen: int, limit: int) -> None:
-        """Take in how many requests of others a response shows."""
-        self.seen = max(seen, self.seen * (1 - 1 / (4 + limit)))
-
-    def join(self, at: float, limit: int, log: Log, window: Window) -> None:
-        """Others spend the same quota: from now on requests are sent at a rate of our own."""
-        if self.rate < math.inf:
-            return
-        window.doubt()
-        own = log.sent_by(at) - log.sent_by(at - window.believed)
-        self.rate = max(1.0, min(own, limit / 2), limit / 8) / window.believed
-        self._round_began, self._least_left = at, math.inf
-
-    def share_out(self, at: float, limit: int, remaining: int, log: Log, window: Window) -> None:
-        """Adjust our rate at the end of a round, if others spend the same quota."""
+    def learn(self, at: float, counted: int, limit: int, remaining: int, log: Log, window: Window) -> None:
+        """Take in how many requests of others a response shows, and adjust our rate at the end of a round."""
+        self.seen = max(counted, self.seen * (1 - 1 / (4 + limit)))
         if self.rate == math.inf:
             if self.seen < 1:
                 return
-            self.join(at, limit, log, window)
+            window.doubt()
+            own = log.sent_by(at) - log.sent_by(at - window.believed)
+            self.rate = max(1.0, min(own, limit / 2), limit / 8) / window.believed
+            self._round_began, self._least_left = at, math.inf
         self._least_left = min(self._least_left, remaining)
         length = min(window.believed, window.high)
         if at - self._round_began < max(COMMON, length / 4):
