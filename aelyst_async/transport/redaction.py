@@ -36,38 +36,44 @@ _BREAKS = tuple(
     )
 )
 """Line breaks with the blanks around them: plain ones, and escaped ones. An escape may also be part of the credential,
-so both patterns are tried separately.
+so both patterns are tried separately, and the second also with the credential's own escapes left out.
 """
+
+_LOST = re.compile(rf"{_BREAKS[1].pattern}|\\+t?|=", re.IGNORECASE)
+"""Parts of a credential that are removed with the escaped line breaks of a text, or with one beside them."""
 
 
 class Redactor:
     """Remembers the credentials in use and replaces them in text by ``***``."""
 
-    __slots__ = ("_known", "_pattern")
+    __slots__ = ("_known", "_patterns")
 
     def __init__(self) -> None:
         self._known: deque[str] = deque(maxlen=_REMEMBERED)
-        self._pattern: re.Pattern[str] | None = None
+        self._patterns: tuple[re.Pattern[str], ...] = ()  # for the text, and for it without each kind of breaks
 
     def learn(self, secret: str) -> None:
         """Redact `secret` from now on."""
         if secret not in self._known:
             self._known.append(secret)
-            self._pattern = None
+            self._patterns = ()
 
     def scrub(self, text: str) -> str:
         """Return `text` with every known credential replaced by ``***``."""
         if not self._known:
             return text
-        if self._pattern is None:
+        if not self._patterns:
             # Also the decoded form, which a server that decodes repeatedly may echo. The longest first, because one
             # form may be the beginning of another.
-            forms = {form for secret in self._known for form in (secret, unquote_plus(secret)) if form.strip()}
-            alternatives = "|".join(map(_pattern, sorted(forms, key=len, reverse=True)))
-            self._pattern = re.compile(alternatives, re.IGNORECASE)
-        text = self._pattern.sub(MASK, text)
-        for breaks in _BREAKS:
-            text = _sub_across(breaks, self._pattern, text)
+            known = {form for secret in self._known for form in (secret, unquote_plus(secret)) if form.strip()}
+            forms = sorted(known, key=len, reverse=True)
+            as_sent, without_breaks = (
+                re.compile("|".join(map(pattern, forms)), re.IGNORECASE) for pattern in (_pattern, _without_breaks)
+            )
+            self._patterns = (as_sent, as_sent, without_breaks)
+        text = self._patterns[0].sub(MASK, text)
+        for breaks, pattern in zip(_BREAKS, self._patterns[1:], strict=True):
+            text = _sub_across(breaks, pattern, text)
         return text
 
     def preview(self, text: str, length: int) -> str:
@@ -109,7 +115,7 @@ def _sub_across(line_break: re.Pattern[str], pattern: re.Pattern[str], text: str
     end = 0
     for match in pattern.finditer(joined):
         first, last = bisect_right(starts, match.start()) - 1, bisect_left(starts, match.end()) - 1
-        if first < last and match.end() > match.start():  # a match within one piece was found before
+        if match.end() > match.start():  # the pattern may match nothing
             shown += [text[end : origin(match.start(), first)], MASK]
             end = origin(match.end(), last)
     return "".join([*shown, text[end:]])
@@ -121,6 +127,18 @@ def _pattern(secret: str) -> str:
         re.escape(piece) if piece.isalnum() else _escapes(piece[0], len(piece))
         for piece in re.findall(r"\\+|[^\\]", secret)
     )
+
+
+def _without_breaks(secret: str) -> str:
+    """Return a pattern for the credential in a text without escaped line breaks. What looks like one, or like a part of
+    one, may be missing.
+    """
+    parts, end = [], 0
+    for own in _LOST.finditer(secret):
+        parts.append(_pattern(secret[end : own.start()]))
+        parts += [f"(?:{_pattern(piece)})?" for piece in re.findall(r"\\+|[^\\]", own[0])]
+        end = own.end()
+    return "".join([*parts, _pattern(secret[end:])])
 
 
 def _escapes(character: str, count: int) -> str:

@@ -89,6 +89,14 @@ def test_redactor_masks_the_credential_in_every_encoding(form: str) -> None:
     assert redactor.scrub(f"before {text} after").endswith(" after")
 
 
+@pytest.mark.parametrize("secret", [r"0\V0", r"a\nb=c", "x%0Ay", "k<br>y", r"\t\\r="])
+@pytest.mark.parametrize("form", FORMS)
+def test_redactor_masks_a_credential_that_contains_an_escaped_line_break(secret: str, form: str) -> None:
+    redactor = Redactor()
+    redactor.learn(secret)
+    assert MASK in redactor.scrub(f"before {FORMS[form](secret)} after")
+
+
 credentials = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
 
 
