@@ -16,6 +16,7 @@ from aelyst_async.sandbox import Sandbox
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 INSTALLED = Path(CHROMIUM).exists()
+expect.set_options(timeout=30_000)  # milliseconds: a busy machine needs more than the 5 s that are usual
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -46,9 +47,10 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def page(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Page]:
     context = await browser.new_context(viewport={"width": 1280, "height": 860})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     opened = await context.new_page()
     complaints: list[str] = []
+    url = sandbox.url  # it has none after its end, when the browser may still send a request
 
     def complain(message: ConsoleMessage) -> None:
         # Chromium logs each 4xx. The page shows the relevant ones, and the tests look for them there.
@@ -58,11 +60,11 @@ async def page(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Page]:
     opened.on("console", complain)
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-    opened.on(
-        "request", lambda request: None if request.url.startswith(sandbox.url) else complaints.append(request.url)
-    )
-    await opened.goto(f"{sandbox.url}/")
-    await expect(opened.locator("#live")).to_have_text("live")
-    yield opened
-    assert complaints == []
-    await context.close()
+    opened.on("request", lambda request: None if request.url.startswith(url) else complaints.append(request.url))
+    try:
+        await opened.goto(f"{url}/")
+        await expect(opened.locator("#live")).to_have_text("live")
+        yield opened
+        assert complaints == []
+    finally:
+        await context.close()
