@@ -52,7 +52,7 @@ _CALMER = 1 - 1 / 400
 """Factor of the jitter for each response that agrees with it. Source: simulated; faster costs uses of a sliding log."""
 
 _MARGIN = 0.005
-"""Part of W added to it, for clocks and timers. Source: simulated; half of it is refused more often."""
+"""Part of W added to it, for clocks and timers. Source: simulated."""
 
 _MOST_MARGIN = 0.05
 """Part of W that is added for jitter at most, so that jitter costs no more of the quota than that."""
@@ -86,7 +86,7 @@ class Bucket:
         self._burst = Burst(-math.inf, 0)
         self._last = self._seen_at = -math.inf  # the last request left then; that of the newest response
         self._allowed = self._sure = 0  # requests in all that the newest response authorises; the most that any did
-        self._round_trip, self._jitter = 0.0, _TOGETHER
+        self._round_trip, self._jitter, self._overtaken = 0.0, _TOGETHER, False
         self._alone, self._refusals = False, 0  # one at a time, since that many were refused in a row
         self._zeros, self._refuted = 0, 0.0  # good responses in a row that left nothing; W as believed before them
         self._others = Others()
@@ -221,9 +221,11 @@ class Bucket:
         return self._log.time(self._log.count + 1 - limit) + self._window.believed + self._margin()
 
     def _margin(self) -> float:
-        """Return the seconds added to W. Both the request to send and the one that it relies on may be delayed."""
+        """Return the seconds added to W. Where requests do overtake each other, both the one to send and the one that
+        it relies on may be delayed.
+        """
         w = self._window.believed
-        return _MARGIN * w + min(2 * self._jitter, _MOST_MARGIN * w)
+        return _MARGIN * w + min((1 + self._overtaken) * self._jitter, _MOST_MARGIN * w)
 
     def _first_quota(self, limit: int, credit: int) -> float:
         """Spread what is left while W is unknown: half at once, then evenly on a logarithmic scale up to a second, and
@@ -392,6 +394,7 @@ class Bucket:
         if seen and most < old:
             by = log.time(old - remaining) - at
             if by < _OVERTAKING:
+                self._overtaken = True
                 self._jitter = jitter = max(jitter, 1.3 * by)
                 least, most = min(least, log.sent_by(at - jitter) + 1 + remaining), old
         elif most > least:
