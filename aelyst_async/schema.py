@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from aelyst_async.codes import COUNTRIES, LANGUAGES
-from aelyst_async.contacts import UNSET, ContactFields
+from aelyst_async.contacts import UNSET, Contact, ContactFields
 from aelyst_async.errors import InvalidIdentifierError, UnsupportedFieldError
 from aelyst_async.identifiers import Email, Phone, is_bare_phone
 
@@ -236,6 +236,21 @@ class ContactSchema:
             name for name, _ in fields.given() if (rule := self.rule(name)) and rule.create and not rule.update
         )
 
+    def matches(self, contact: Contact, fields: ContactFields) -> bool:
+        """Whether a contact that the API returned has all of `fields`. What the API does not return does not match."""
+        for name, value in fields.given():
+            shown: Any = getattr(contact, name, UNSET)
+            rule = self.rule(name)
+            if rule is not None and rule.kind == "custom_fields":
+                if not _matches_items(rule, shown, value):
+                    return False
+            elif value is None or value == "":
+                if shown not in {None, "", UNSET}:
+                    return False
+            elif not _same(shown, value):
+                return False
+        return True
+
     def _walk(self, fields: ContactFields, operation: Operation) -> tuple[dict[str, Any], list[FieldProblem]]:
         check_fields(fields, self.provider)
         body: dict[str, Any] = {}
@@ -267,3 +282,27 @@ class ContactSchema:
                 if rule.required and getattr(fields, rule.name, UNSET) is UNSET
             ]
         return body, problems
+
+
+def _matches_items(rule: FieldRule, shown: Any, value: Any) -> bool:
+    """Whether the named values `shown` have those of `value`; neither has any, if `value` is None."""
+    if value is None or not shown:
+        return not value and not shown
+    has = dict(_encoded(rule, item) for item in shown)
+    wanted = {item["name"]: item["value"] for item in rule.encode(value)}
+    return all(name in has and _same(has[name], item) for name, item in wanted.items())
+
+
+def _encoded(rule: FieldRule, item: Any) -> tuple[str, Any]:
+    """Return a named value of a contact as it would be written; as it is, where it could not be written."""
+    try:
+        [wire] = rule.encode((item,))
+    except ValueError:
+        return item.name, item.value
+    return wire["name"], wire["value"]
+
+
+def _same(shown: Any, sent: Any) -> bool:
+    if isinstance(shown, bool) or isinstance(sent, bool):
+        return shown is sent
+    return bool(shown == sent)

@@ -13,8 +13,7 @@ from aelyst_async.cli.parser import VALUE
 from aelyst_async.cli.target import check_name
 
 if TYPE_CHECKING:
-    from aelyst_async.sync import SyncReport
-    from aelyst_async.sync.mirror import MirrorPlan
+    from aelyst_async.sync import MirrorPlan, SyncReport
 
 __all__ = ["UNUSED", "add_options", "check", "mirror_lines", "settings"]
 

@@ -23,11 +23,11 @@ from aelyst_async.sync.journal import Journal, Settled
 from aelyst_async.sync.journal.database import is_url
 from aelyst_async.sync.journal.process import identity
 from aelyst_async.sync.report import SyncReport
-from aelyst_async.sync.worker import Worker
 from aelyst_async.tables.fields import CUSTOM
 from aelyst_async.tables.mapping import Mapped, Mapper, schema_of
 from aelyst_async.tables.model import Interrupted
 from aelyst_async.tables.opening import display_name
+from aelyst_async.waiting import Worker
 
 __all__ = ["ExportError", "ExportProgress", "ExportReport", "export_contacts"]
 

@@ -1,11 +1,11 @@
 """A table of contacts → an API: at-least-once sends, at most one create per key, nothing lost.
 
 ======================== ==============================================================================
-`contact_sync`           the entry point, `ContactSync`
+`contact_sync`           the entry point, `ContactSync`; its `settings`
 `reading`                which rows of a table (`aelyst_async.tables`) are worth a request
 `journal`                what is known of each contact, in a file or in PostgreSQL
-`delivery`               one row's way to the vendor; `compare`, `dry_run`
-`engine`, `pace`         all rows: how many at once, which wait, how the run ends; `worker`
+`delivery`               one row's way to the vendor, and dry runs
+`engine`, `pace`         all rows: how many at once, which wait, how the run ends
 `mirror`                 deletes what the table no longer has
 `report`, `failures`     the results
 `distributed`            the same by several processes and hosts
@@ -13,7 +13,6 @@
 """
 
 from aelyst_async.sync.contact_sync import ContactSync
-from aelyst_async.sync.delivery import RetrySettings
 from aelyst_async.sync.errors import (
     JournalError,
     JournalLockedError,
@@ -22,8 +21,8 @@ from aelyst_async.sync.errors import (
     SyncError,
     SyncStoppedError,
 )
-from aelyst_async.sync.mirror import MirrorPlan
 from aelyst_async.sync.report import Progress, SyncReport
+from aelyst_async.sync.settings import MirrorPlan, RetrySettings, SyncSettings
 from aelyst_async.tables.sources import ContactSource, read_contacts
 
 __all__ = [
@@ -38,6 +37,7 @@ __all__ = [
     "SourceError",
     "SyncError",
     "SyncReport",
+    "SyncSettings",
     "SyncStoppedError",
     "read_contacts",
 ]

@@ -8,7 +8,7 @@ the error says so in ``repeatable``. Its journal entry is AMBIGUOUS all the same
 way to upsert.
 
 An answer that says "not now" (429, 449, 503), or a server that cannot be reached, is no failure of the row: it is
-parked and costs no attempt, for at most `RetrySettings.patience` seconds.
+parked and costs no attempt, for at most ``retry.patience`` seconds.
 
 A 401 ends the run. So does a 403 as the first answer; once a request has succeeded, a 403 is about its row, and only
 several in a row are about the credential.
@@ -43,14 +43,14 @@ from aelyst_async.errors import (
 )
 from aelyst_async.gateway import ContactGateway
 from aelyst_async.identifiers import ContactId, Identifier
-from aelyst_async.sync.compare import matches
 from aelyst_async.sync.journal import Attempt, Dead, Entry, Settled
 from aelyst_async.sync.journal.committer import Committer
 from aelyst_async.sync.journal.process import uptime
 from aelyst_async.sync.reading import Work
+from aelyst_async.sync.settings import SyncSettings
 from aelyst_async.tables.mapping import Mapper
 
-__all__ = ["Kind", "RetrySettings", "RowResult", "RowSender"]
+__all__ = ["Kind", "LocalDryRun", "RemoteDryRun", "RowResult", "RowSender"]
 
 _MAX_FORBIDDEN = 5
 """Answers 403 in a row after which it is the credential that is refused, not each row."""
@@ -89,24 +89,6 @@ class RowResult(NamedTuple):
     untold: bool = False
 
 
-@attrs.frozen(kw_only=True)
-class RetrySettings:
-    """How long a row waits, in seconds.
-
-    ``settle``: from a write in doubt to the look-up. ``base`` / ``cap``: the exponential backoff of attempts.
-    ``queued`` / ``queued_cap``: of a 449, "try again in a few minutes". ``patience``: for how long a row may be put
-    off ("not now", or no connection) before it counts as failed. A row whose server asks for a longer wait
-    (Retry-After) fails at once.
-    """
-
-    settle: float = 5.0
-    base: float = 0.5
-    cap: float = 30.0
-    queued: float = 60.0
-    queued_cap: float = 300.0
-    patience: float = 3600.0
-
-
 class RowSender:
     """Delivers rows through one gateway.
 
@@ -122,17 +104,14 @@ class RowSender:
         gateway: ContactGateway,
         mapper: Mapper,
         committer: Committer,
-        *,
-        retry: RetrySettings,
-        max_attempts: int,
-        assume_new: bool = False,
+        settings: SyncSettings,
     ) -> None:
         self._gateway = gateway
         self._mapper = mapper
         self._committer = committer
-        self._retry = retry
-        self._max_attempts = max_attempts
-        self._assume_new = assume_new
+        self._retry = settings.retry
+        self._max_attempts = settings.max_attempts
+        self._assume_new = settings.assume_new
         self._random = random.Random()  # noqa: S311 - jitter
         self._began = uptime()
         self._succeeded = False
@@ -177,7 +156,7 @@ class RowSender:
                 result = await self._resolve(work, who)
             else:
                 result = await self._write(work, who)
-            self.succeeded()
+            self._accepted()
             return result
         except ContactsError as error:
             if self._committer.error is not None:
@@ -195,13 +174,25 @@ class RowSender:
         if work.key not in held:
             return RowResult(Kind.LATER, delay=_HELD)
         work.held = False
-        entry = work.entry = held[work.key]
-        if entry is not None and entry.state == "DONE" and entry.hash == work.hash:
+        work.entry = held[work.key]
+        if work.is_done:
             return RowResult(Kind.UNCHANGED)  # the other process has sent it
         delay = self.first_delay(work)
         return RowResult(Kind.LATER, delay=delay) if delay > 0 else None
 
-    def succeeded(self) -> None:
+    async def compare(self, work: Work) -> RowResult:
+        """Say what `attempt` would do, by one get and no write."""
+        try:
+            contact = await self._gateway.get(self._mapper.identifier(work.values))
+            self._accepted()
+        except ContactNotFoundError:
+            return RowResult(Kind.CREATED)
+        except ContactsError as error:
+            return self._judge(work, error)
+        same = self._mapper.schema.matches(contact, self._mapper.fields(work.values))
+        return RowResult(Kind.UNCHANGED if same else Kind.UPDATED)
+
+    def _accepted(self) -> None:
         """Note that a request succeeded: the credential is good."""
         self._succeeded = True
         self._forbidden = 0
@@ -257,7 +248,7 @@ class RowSender:
             work.ambiguous = False
             await self._intend(work, "create")
             return self._done(work, await self._create(who, fields), None)
-        if matches(self._mapper.schema, contact, fields):
+        if self._mapper.schema.matches(contact, fields):
             if work.entry is not None and work.entry.state == "UNREADABLE":
                 kind = Kind.UNCHANGED
             else:
@@ -278,7 +269,7 @@ class RowSender:
             contact = await self._gateway.get(who)
         except ContactNotFoundError:
             contact = None
-        if contact is not None and matches(self._mapper.schema, contact, self._mapper.fields(work.values)):
+        if contact is not None and self._mapper.schema.matches(contact, self._mapper.fields(work.values)):
             return RowResult(Kind.UNCHANGED)
         work.verify = False
         return await self._write(work, who)
@@ -327,10 +318,6 @@ class RowSender:
         operation = "create" if kind is Kind.CREATED else "update"
         self._settle(work, "DONE", operation, contact_id=contact_id, status=200)
         return RowResult(kind, status=200, untold=untold)
-
-    def judge_read(self, work: Work, error: ContactsError) -> RowResult:
-        """Say what an error of a get means for the row."""
-        return self._judge(work, error)
 
     def _judge(self, work: Work, error: ContactsError) -> RowResult:
         """Say what an error means for the row."""
@@ -411,6 +398,35 @@ class RowSender:
     def _backoff(self, number: int) -> float:
         value: float = min(self._retry.cap, self._retry.base * 2.0 ** min(number - 1, 16))
         return value / 2 + self._random.uniform(0, value / 2)
+
+
+class LocalDryRun:
+    """A dry run from the journal alone: what it knows would be updated, what it does not would be created."""
+
+    def first_delay(self, _: Work) -> float:
+        """Return 0: nothing is sent."""
+        return 0.0
+
+    async def attempt(self, work: Work) -> RowResult:
+        """Decide."""
+        entry = work.entry
+        known = entry is not None and (entry.state in {"DONE", "UNREADABLE"} or entry.contact_id is not None)
+        return RowResult(Kind.UPDATED if known else Kind.CREATED)
+
+
+class RemoteDryRun:
+    """A dry run that asks the API about each row that the journal cannot decide: one get."""
+
+    def __init__(self, sender: RowSender) -> None:
+        self._sender = sender
+
+    def first_delay(self, _: Work) -> float:
+        """Return 0: nothing is written."""
+        return 0.0
+
+    async def attempt(self, work: Work) -> RowResult:
+        """Look the contact up and decide."""
+        return await self._sender.compare(work)
 
 
 def _open_state(work: Work, state: str) -> str:

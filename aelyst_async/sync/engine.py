@@ -21,23 +21,24 @@ import asyncio
 import contextlib
 import heapq
 from collections import deque
-from collections.abc import Callable
 from typing import Protocol
+
+import attrs
 
 from aelyst_async.errors import AuthenticationError, ContactsError
 from aelyst_async.sync.delivery import Kind, RowResult
 from aelyst_async.sync.errors import SyncError, SyncStoppedError
-from aelyst_async.sync.failures import FailuresFile
+from aelyst_async.sync.failures import Failure, FailuresFile
 from aelyst_async.sync.journal.committer import Committer
-from aelyst_async.sync.pace import Sizer, Traffic
+from aelyst_async.sync.pace import Traffic
 from aelyst_async.sync.reading import Chunk, Work, work_data
 from aelyst_async.sync.report import Progress, Tally
-from aelyst_async.sync.worker import Worker
+from aelyst_async.sync.settings import SyncSettings
 from aelyst_async.tables.model import Problem
 from aelyst_async.tables.values import REASONS
-from aelyst_async.waiting import uninterrupted
+from aelyst_async.waiting import Worker, uninterrupted
 
-__all__ = ["Deliverer", "Engine", "ErrorBudget", "Rows", "count"]
+__all__ = ["Deliverer", "Engine", "Rows", "count", "too_many_failed"]
 
 _LOW_WATER = 500
 """Rows ready below which the next chunk is read."""
@@ -73,7 +74,7 @@ class Rows(Protocol):
 
 
 class Deliverer(Protocol):
-    """What makes an attempt on a row: `RowSender`, or in a dry run `Scout`."""
+    """Makes an attempt on a row: `RowSender`, or in a dry run `LocalDryRun` or `RemoteDryRun`."""
 
     def first_delay(self, work: Work, /) -> float:
         """Return the seconds before the row may be tried."""
@@ -84,18 +85,14 @@ class Deliverer(Protocol):
         ...
 
 
-class ErrorBudget:
-    """How many rows may fail before the run stops: a number, or a share of the rows (after the first 100)."""
-
-    def __init__(self, number: int | None = None, share: float | None = None) -> None:
-        self._number = number
-        self._share = share
-
-    def spent(self, failed: int, decided: int) -> bool:
-        """Whether too many have failed."""
-        if self._number is not None and failed > self._number:
-            return True
-        return self._share is not None and decided >= 100 and failed > self._share * decided
+def too_many_failed(max_errors: float | None, tally: Tally) -> str | None:
+    """Return why the run is to end, if more rows failed than that number, or that share (after the first 100 rows)."""
+    failed, decided = tally.failed, tally.decided
+    if max_errors is None or failed <= (max_errors * decided if isinstance(max_errors, float) else max_errors):
+        return None
+    if isinstance(max_errors, float) and decided < 100:
+        return None
+    return f"{failed:,} of {decided:,} rows failed, more than --max-errors allows"
 
 
 def count(chunk: Chunk, tally: Tally, failures: FailuresFile) -> None:
@@ -109,10 +106,7 @@ def count(chunk: Chunk, tally: Tally, failures: FailuresFile) -> None:
         for problem in refused.problems:
             words = REASONS.get(problem.rule, problem.message)
             tally.reason(f"{problem.column}: {words}" if problem.column else words)
-        failures.add(
-            row=refused.row, line=refused.line, key=refused.key, problems=refused.problems, status=None,
-            attempts=0, data=refused.data,
-        )  # fmt: skip
+        failures.add(refused)
 
 
 class Engine:
@@ -122,16 +116,13 @@ class Engine:
         self,
         reader: Rows,
         deliverer: Deliverer,
+        settings: SyncSettings,
         *,
         worker: Worker,
         committer: Committer,
         failures: FailuresFile,
         tally: Tally,
         traffic: Traffic,
-        sizer: Sizer,
-        drain: float,
-        budget: ErrorBudget,
-        progress: Callable[[Progress], None] | None,
     ) -> None:
         self.stopped: str | None = None
         self._reader = reader
@@ -141,10 +132,10 @@ class Engine:
         self._failures = failures
         self._tally = tally
         self._traffic = traffic
-        self._sizer = sizer
-        self._drain = drain
-        self._budget = budget
-        self._progress = progress
+        self._sizer = traffic.sizer
+        self._drain = settings.drain
+        self._max_errors = settings.max_errors
+        self._progress = settings.progress
         self._ready: deque[Work] = deque()
         self._parked: list[tuple[float, int, Work]] = []
         self._serial = 0
@@ -191,6 +182,7 @@ class Engine:
     async def run(self) -> None:
         """Run to the end. Raises what ends the run: `AuthenticationError`, `SyncError`."""
         self._committer.on_error = lambda: self._fail(self._committer.error)
+        self._committer.progress = lambda: attrs.asdict(self.snapshot())
         producer = asyncio.create_task(self._produce())
         ticker = asyncio.create_task(self._tick())
         try:
@@ -332,17 +324,19 @@ class Engine:
             tally.problems(work.row, work.line, [Problem(None, rule, result.message, work.key)])
             try:
                 self._failures.add(
-                    row=work.row, line=work.line, key=work.key,
-                    problems=[Problem(None, result.rule, result.message)],
-                    status=result.status, attempts=work.attempts, data=work_data(work),
+                    Failure(
+                        row=work.row, line=work.line, key=work.key,
+                        problems=[Problem(None, result.rule, result.message)],
+                        status=result.status, attempts=work.attempts, data=work_data(work),
+                    )
                 )  # fmt: skip
             except SyncError as error:
                 self._fail(error)
             self._check_budget()
 
     def _check_budget(self) -> None:
-        if self._budget.spent(self._tally.failed, self._tally.decided):
-            self.stop(f"{self._tally.failed:,} of {self._tally.decided:,} rows failed, more than --max-errors allows")
+        if (reason := too_many_failed(self._max_errors, self._tally)) is not None:
+            self.stop(reason)
 
     def _watch_outage(self, result: RowResult) -> None:
         """Notice when nobody answers any more: first go slowly, then give up."""

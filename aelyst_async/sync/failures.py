@@ -19,9 +19,11 @@ import csv
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
+
+import attrs
 
 from aelyst_async.sync.errors import SyncError
 from aelyst_async.tables.errors import SourceError
@@ -29,7 +31,7 @@ from aelyst_async.tables.model import BadRow, Problem, RawRow
 from aelyst_async.tables.source import ContactSource
 from aelyst_async.tables.sources import read_contacts
 
-__all__ = ["FailedRows", "FailuresFile", "beside", "failures_file", "table_of"]
+__all__ = ["FailedRows", "Failure", "FailuresFile", "beside", "failures_file", "table_of"]
 
 _ERROR = "error"
 """The last column of the table."""
@@ -58,6 +60,19 @@ def table_of(path: Path) -> Path:
     return path.with_suffix(".csv") if path.suffix == ".jsonl" else path.with_name(f"{path.name}.csv")
 
 
+@attrs.frozen(kw_only=True)
+class Failure:
+    """A row that did not go in, with everything that is wrong with it: a row of the failures file."""
+
+    row: int
+    line: int | None
+    key: str | None
+    problems: Sequence[Problem]
+    status: int | None = None
+    attempts: int = 0
+    data: Any
+
+
 class FailuresFile:
     """Writes failures to `path`; None writes nowhere. `source`: what the rows are from."""
 
@@ -66,28 +81,18 @@ class FailuresFile:
         self._source = source
         self._file: IO[str] | None = None
 
-    def add(
-        self,
-        *,
-        row: int | None,
-        line: int | None,
-        key: str | None,
-        problems: list[Problem],
-        status: int | None,
-        attempts: int,
-        data: Any,
-    ) -> None:
-        """Write one failure. Raises `SyncError` where the file cannot be written."""
+    def add(self, failure: Failure) -> None:
+        """Write one failure. Raises `SyncError` if the file cannot be written."""
         if self.path is None:
             return
         record = {
-            "row": row,
-            "line": line,
-            "key": key,
-            "errors": [{"column": one.column, "rule": one.rule, "message": one.message} for one in problems],
-            "status": status,
-            "attempts": attempts,
-            "data": data,
+            "row": failure.row,
+            "line": failure.line,
+            "key": failure.key,
+            "errors": [{"column": one.column, "rule": one.rule, "message": one.message} for one in failure.problems],
+            "status": failure.status,
+            "attempts": failure.attempts,
+            "data": failure.data,
         }
         try:
             if self._file is None:

@@ -21,10 +21,10 @@ import asyncio
 import inspect
 import pickle
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import aclosing
 from hashlib import blake2b
-from typing import IO, Any, TypeAlias
+from typing import IO, Any
 
 import attrs
 
@@ -43,12 +43,13 @@ from aelyst_async.sync.errors import MappingError
 from aelyst_async.sync.failures import FailedRows
 from aelyst_async.sync.journal import Attempt, Forgotten, Journal, Settled
 from aelyst_async.sync.journal.committer import Committer
-from aelyst_async.sync.worker import Worker
+from aelyst_async.sync.settings import MirrorPlan, SyncSettings
 from aelyst_async.tables.emails import fold_email
 from aelyst_async.tables.mapping import Mapped, Mapper
 from aelyst_async.tables.source import ContactSource
+from aelyst_async.waiting import Worker
 
-__all__ = ["Confirm", "Mirror", "MirrorPlan", "Mirrored"]
+__all__ = ["Mirror", "Mirrored"]
 
 NAMED = 1_000
 """Missing contacts that a report names."""
@@ -64,15 +65,6 @@ _ID = "id:"
 
 
 @attrs.frozen(kw_only=True)
-class MirrorPlan:
-    """What a mirror is about to delete: ``missing`` of the ``listed`` contacts; ``names`` of the first of them."""
-
-    missing: int
-    listed: int
-    names: tuple[str, ...]
-
-
-@attrs.frozen(kw_only=True)
 class Mirrored:
     """What a mirror has done. ``not_deleted`` says why fewer were deleted than are missing."""
 
@@ -83,29 +75,20 @@ class Mirrored:
     not_deleted: str | None = None
 
 
-Confirm: TypeAlias = Callable[[MirrorPlan], "bool | Awaitable[bool]"]
-
-
 class Mirror:
-    """Decides what is missing and deletes it. `max_deletes`: a number, or a share (0 to 1) of the account's contacts.
+    """Decides what is missing and deletes it, as `SyncSettings` says.
 
-    `confirm` is asked before the first delete. Raises `MappingError` for a gateway that cannot list or delete.
+    Raises `MappingError` for a gateway that cannot list or delete.
     """
 
-    def __init__(self, gateway: Any, mapper: Mapper, *, max_deletes: float, confirm: Confirm | None) -> None:
+    def __init__(self, gateway: Any, mapper: Mapper, settings: SyncSettings) -> None:
         self._gateway: Any = gateway
         name = mapper.schema.provider
         for able, what in ((ListingGateway, "list"), (DeletingGateway, "delete")):
             if not isinstance(gateway, able):
                 raise MappingError(f"delete_missing: {name} cannot {what} contacts")
-        number = isinstance(max_deletes, (int, float)) and not isinstance(max_deletes, bool)
-        if not number or max_deletes < 0 or (isinstance(max_deletes, float) and not max_deletes <= 1):
-            raise MappingError(
-                f"max_deletes is a number of contacts, or a share of them such as 0.1, not {max_deletes!r}"
-            )
         self._mapper = mapper
-        self._max_deletes = max_deletes
-        self._confirm = confirm
+        self._settings = settings
         self._keys: set[bytes] = set()
         self._stop = asyncio.Event()
 
@@ -134,19 +117,10 @@ class Mirror:
             return "the source was exported as a selection (--search, --where), so it lacks most of the account"
         return source.cut_short()
 
-    async def run(
-        self,
-        journal: Journal | None,
-        worker: Worker,
-        *,
-        dry_run: bool,
-        concurrency: int,
-        settle: float,
-        attempts: int,
-    ) -> Mirrored:
-        """List the account and delete what is missing. `settle`: seconds from a lost answer to the look-up.
+    async def run(self, journal: Journal | None, worker: Worker, *, dry_run: bool) -> Mirrored:
+        """List the account and delete what is missing.
 
-        `attempts`: tries of one contact. Raises what the listing raises, `JournalError`, `AuthenticationError`.
+        Raises what the listing raises, `JournalError`, `AuthenticationError`.
         """
         earlier = 0
         known: dict[str, list[str]] = {}
@@ -168,13 +142,13 @@ class Mirror:
                 return attrs.evolve(found, not_deleted=problem)
             assert journal is not None
             async with Committer(journal) as committer:
-                eraser = _Eraser(self._gateway, committer, known, settle=settle, attempts=attempts)
-                return await self._delete(eraser, missing, found, concurrency)
+                eraser = _Eraser(self._gateway, committer, known, self._settings)
+                return await self._delete(eraser, missing, found)
 
-    async def _delete(self, eraser: _Eraser, missing: _Missing, found: Mirrored, concurrency: int) -> Mirrored:
+    async def _delete(self, eraser: _Eraser, missing: _Missing, found: Mirrored) -> Mirrored:
         deleted, problems = 0, 0
         problem: str | None = None
-        async with aclosing(each(eraser.delete, self._until_stopped(missing), concurrency)) as outcomes:
+        async with aclosing(each(eraser.delete, self._until_stopped(missing), self._settings.concurrency)) as outcomes:
             async for outcome in outcomes:
                 if not outcome:
                     deleted += 1
@@ -218,7 +192,7 @@ class Mirror:
         return known
 
     def _too_many(self, missing: int, listed: int) -> str | None:
-        given = self._max_deletes
+        given = self._settings.max_deletes
         share = isinstance(given, float)
         most = int(given * listed) if share else int(given)
         if missing <= most:
@@ -232,7 +206,8 @@ class Mirror:
     async def _agreed(self, plan: MirrorPlan) -> bool:
         if self._stop.is_set():
             return False
-        answer = True if self._confirm is None else self._confirm(plan)
+        confirm = self._settings.confirm
+        answer = True if confirm is None else confirm(plan)
         if not inspect.isawaitable(answer):
             return bool(answer)
         asked = asyncio.ensure_future(_awaited(answer))
@@ -270,14 +245,12 @@ class Mirror:
 class _Eraser:
     """Deletes contacts one at a time each, and keeps the journal."""
 
-    def __init__(
-        self, gateway: Any, committer: Committer, known: dict[str, list[str]], *, settle: float, attempts: int
-    ) -> None:
+    def __init__(self, gateway: Any, committer: Committer, known: dict[str, list[str]], settings: SyncSettings) -> None:
         self._gateway = gateway
         self._committer = committer
         self._known = known
-        self._settle = settle
-        self._attempts = min(attempts, _LOOKS)
+        self._settle = settings.retry.settle
+        self._attempts = min(settings.max_attempts, _LOOKS)
 
     async def delete(self, one: tuple[str, list[str]]) -> str:
         """Delete a contact; return why that failed, or ``""``. Raises `AuthenticationError` (401), `JournalError`."""

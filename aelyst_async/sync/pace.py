@@ -8,8 +8,10 @@ last seconds does.
 A run has as many requests in flight as keep the API busy, and no more.
 Little's law: a rate of λ requests a second, each taking W seconds, has λ·W in flight. More of them do not go faster;
 they wait in the queue, and a crash leaves more rows in doubt. Where the limiter has learned a rate, that is the
-bound. Where there is no quota, the number grows while the latency does not (additive increase), and shrinks when the
-latency shows a queue at the server (multiplicative decrease): the law again, with the latency as the witness.
+bound: at 10 requests a second a crash leaves 4 rows in doubt, not 64. Where there is no quota, the number grows while
+the latency does not (additive increase), and shrinks when the latency shows a queue at the server (multiplicative
+decrease): a server that serves ten at a time, and slows down under load, takes 2.4 times as many rows as with 64 always
+in flight.
 """
 
 from __future__ import annotations
@@ -83,10 +85,10 @@ class Traffic:
     use the same gateway at the same time.
     """
 
-    def __init__(self, gateway: Any, tally: Tally, sizer: Sizer) -> None:
+    def __init__(self, gateway: Any, tally: Tally, concurrency: int) -> None:
+        self.sizer: Sizer = Sizer(concurrency)
         self._limiter = getattr(gateway, "limiter", None)
         self._tally = tally
-        self._sizer = sizer
         self._by_endpoint: Counter[str] = Counter()
         self.answers: int = 0
         self.told: bool = hasattr(gateway, "subscribe")
@@ -109,7 +111,7 @@ class Traffic:
         self._by_endpoint[f"{exchange.method} {exchange.endpoint}"] += 1
         if exchange.status is not None:
             self.answers += 1
-            self._sizer.observe(exchange.duration)
+            self.sizer.observe(exchange.duration)
 
     def rates(self) -> dict[str, tuple[float, int]]:
         """Return endpoint → (learned requests per second, waiting) of the endpoints this run uses."""
@@ -124,7 +126,7 @@ class Traffic:
     def refresh(self, rates: dict[str, tuple[float, int]]) -> None:
         """Tell the sizer the rate of the endpoint that is used most."""
         used = {endpoint: rate for endpoint, (rate, _) in rates.items()}
-        self._sizer.rate = sum(used.values()) if used else None
+        self.sizer.rate = sum(used.values()) if used else None
 
     def eta(self, rates: dict[str, tuple[float, int]], *, sent: int, left: float, pace: float) -> float | None:
         """Return the seconds until `left` rows more are in, after `sent` rows; `pace` is the rows per second now."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from aelyst_async.sync.errors import SourceError
-from aelyst_async.tables.duplicates import Duplicates, DuplicatesIndex
+from aelyst_async.sync.failures import Failure
+from aelyst_async.tables.duplicates import DuplicatesIndex
 from aelyst_async.tables.mapping import Mapper
 from aelyst_async.tables.model import BadRow, Interrupted, NoteCount, Problem
 from aelyst_async.tables.plan import Mapped, Plan
@@ -25,11 +26,9 @@ from aelyst_async.tables.source import ContactSource
 
 if TYPE_CHECKING:
     from aelyst_async.sync.journal import Entry
+    from aelyst_async.sync.settings import SyncSettings
 
-__all__ = ["Chunk", "Reader", "Refused", "Work"]
-
-_Candidate: TypeAlias = "tuple[int, int | None, Mapped, Any]"
-"""Row, line, what it means, the row as it was read."""
+__all__ = ["Chunk", "Reader", "Work", "work_data"]
 
 _CHUNK = 1_000
 """Rows decided at once."""
@@ -37,10 +36,11 @@ _CHUNK = 1_000
 
 @attrs.define
 class Work:
-    """A row to be sent, and what has become of it so far.
+    """A row that fits, from its reading to its outcome.
 
-    ``held``: another process has claimed it. ``ambiguous``: a create may have happened, so the contact is looked up
-    first. ``upserted``: an upsert that may be repeated may have created the contact; the next run looks it up.
+    ``entry``: what the journal knows of its contact. ``held``: another process has claimed it. ``ambiguous``: a create
+    may have happened, so the contact is looked up first. ``upserted``: an upsert that may be repeated may have created
+    the contact; the next run looks it up.
     """
 
     row: int
@@ -49,7 +49,7 @@ class Work:
     values: list[tuple[str, Any]]
     hash: bytes
     data: Any
-    entry: Entry | None
+    entry: Entry | None = None
     held: bool = False
     attempts: int = 0
     looks: int = 0
@@ -60,16 +60,11 @@ class Work:
     pauses: int = 0
     created: bool | None = None
 
-
-@attrs.frozen
-class Refused:
-    """A row that is not sent, with everything that is wrong with it."""
-
-    row: int
-    line: int | None
-    key: str | None
-    problems: list[Problem]
-    data: Any
+    @property
+    def is_done(self) -> bool:
+        """Whether the vendor has confirmed exactly this payload."""
+        entry = self.entry
+        return entry is not None and entry.state == "DONE" and entry.hash == self.hash
 
 
 @attrs.define
@@ -79,13 +74,13 @@ class Chunk:
     read: int = 0
     unchanged: int = 0
     skipped: int = 0
-    refused: list[Refused] = attrs.Factory(list)
+    refused: list[Failure] = attrs.Factory(list)
     work: list[Work] = attrs.Factory(list)
     last: bool = False
 
 
 class Reader:
-    """Reads one source for one target.
+    """Reads one source for one target. `verify`: the share of unchanged rows that are sent to be compared.
 
     ``look_up`` asks the journal for many keys at once (None: there is none). ``claim`` claims the keys of rows to be
     sent and returns those that it got, with what is known of them now (None: nobody else has the journal). ``saw`` is
@@ -100,17 +95,16 @@ class Reader:
         self,
         source: ContactSource,
         mapper: Mapper,
+        settings: SyncSettings,
         *,
-        duplicates: Duplicates,
-        refresh: bool,
         verify: float,
     ) -> None:
         self.total: int = 0
         self._source = source
         self._mapper = mapper
-        self._duplicates = duplicates
-        self._index = DuplicatesIndex(duplicates)
-        self._refresh = refresh
+        self._duplicates = settings.duplicates
+        self._index = DuplicatesIndex(settings.duplicates)
+        self._refresh = settings.refresh
         self._verify = verify
         self._random = random.Random()  # noqa: S311 - a sample, no secret
         self._rows: Iterator[tuple[int | None, Any]] | None = None
@@ -171,23 +165,24 @@ class Reader:
         if self._rows is None:
             self._rows = self._source.open()
         chunk = Chunk()
-        candidates: list[_Candidate] = []
-        columns: tuple[str, ...] | None = None
+        rows: list[Work] = []
         for line, cells in self._rows:
-            columns = self._source.columns
             self._row += 1
             chunk.read += 1
-            self._decide(self._row, line, columns, cells, chunk, candidates)
+            work = self._decide(self._row, line, self._source.columns, cells, chunk)
+            if work is not None:
+                rows.append(work)
             if chunk.read >= _CHUNK:
                 break
         else:
             chunk.last = True
             if self._row != self.total or self._source.fingerprint() != self._fingerprint:
                 raise SourceError(f"{self._source.name} was changed while it was read; run the same command again")
-        if candidates:
-            known = {} if self.look_up is None else self.look_up([mapped.key for _, _, mapped, _ in candidates])
-            for candidate in candidates:
-                self._compare(candidate, known.get(candidate[2].key), chunk)
+        if rows and self.look_up is not None:
+            known = self.look_up([work.key for work in rows])
+            for work in rows:
+                work.entry = known.get(work.key)
+        chunk.work = [work for work in rows if not self._unchanged(work, chunk)]
         if self.claim is not None and chunk.work:
             self._claim(self.claim([work.key for work in chunk.work]), chunk)
         return chunk
@@ -199,47 +194,41 @@ class Reader:
             close()
 
     def _decide(
-        self,
-        row: int,
-        line: int | None,
-        columns: tuple[str, ...] | None,
-        cells: Any,
-        chunk: Chunk,
-        candidates: list[_Candidate],
-    ) -> None:
+        self, row: int, line: int | None, columns: tuple[str, ...] | None, cells: Any, chunk: Chunk
+    ) -> Work | None:
+        """Return a row that fits and stands for its key; count all others in `chunk`."""
         number = self._source.row_number(row)
         if isinstance(cells, BadRow):
-            data = _as_data(columns, cells.data)
-            chunk.refused.append(Refused(number, line, None, [Problem(None, cells.rule, cells.message)], data))
-            return
-        mapped = self._mapper.read(columns, cells)
-        if not isinstance(mapped, Mapped):
-            key = self._mapper.key_of(columns, cells)
-            chunk.refused.append(Refused(number, line, key, mapped, _as_data(columns, cells)))
-            return
-        if self.saw is not None:
-            self.saw(mapped)
-        rival = self._index.rival(mapped.key, row)
-        if rival is None:
-            if mapped.notes:
-                self._tallies.add_notes(number, mapped.notes)
-            data = cells if columns is None else (columns, cells)
-            candidates.append((number, line, mapped, data))
-        elif self._duplicates == "error":
-            problem = Problem(
-                self._mapper.key, "duplicate", f"row {self._source.row_number(rival)} has the same {self._mapper.key}"
-            )
-            chunk.refused.append(Refused(number, line, mapped.key, [problem], _as_data(columns, cells)))
+            problems, key, raw = [Problem(None, cells.rule, cells.message)], None, cells.data
         else:
-            chunk.skipped += 1
+            mapped = self._mapper.read(columns, cells)
+            raw = cells
+            if isinstance(mapped, Mapped):
+                if self.saw is not None:
+                    self.saw(mapped)
+                rival = self._index.rival(mapped.key, row)
+                if rival is None:
+                    if mapped.notes:
+                        self._tallies.add_notes(number, mapped.notes)
+                    data = cells if columns is None else (columns, cells)
+                    return Work(number, line, mapped.key, mapped.values, mapped.hash, data)
+                if self._duplicates != "error":
+                    chunk.skipped += 1
+                    return None
+                name, other = self._mapper.key, self._source.row_number(rival)
+                problems, key = [Problem(name, "duplicate", f"row {other} has the same {name}")], mapped.key
+            else:
+                problems, key = mapped, self._mapper.key_of(columns, cells)
+        chunk.refused.append(Failure(row=number, line=line, key=key, problems=problems, data=_as_data(columns, raw)))
+        return None
 
-    def _compare(self, candidate: _Candidate, entry: Entry | None, chunk: Chunk) -> None:
-        row, line, mapped, data = candidate
-        same = entry is not None and entry.hash == mapped.hash and entry.state == "DONE" and not self._refresh
-        if same and (not self._verify or self._random.random() >= self._verify):
-            chunk.unchanged += 1
-            return
-        chunk.work.append(Work(row, line, mapped.key, mapped.values, mapped.hash, data, entry, verify=same))
+    def _unchanged(self, work: Work, chunk: Chunk) -> bool:
+        """Count a row of which the vendor has confirmed exactly this payload. A sample of them is verified."""
+        if self._refresh or not work.is_done:
+            return False
+        work.verify = bool(self._verify) and self._random.random() < self._verify
+        chunk.unchanged += not work.verify
+        return not work.verify
 
     def _claim(self, held: Mapping[str, Entry | None], chunk: Chunk) -> None:
         """Note what is known of the rows since they were claimed; another process may have sent them meanwhile."""
@@ -248,9 +237,8 @@ class Reader:
             if work.key not in held:
                 work.held = True
             else:
-                entry = work.entry = held[work.key]
-                done = entry is not None and entry.state == "DONE" and entry.hash == work.hash
-                if done and not (self._refresh or work.verify):
+                work.entry = held[work.key]
+                if work.is_done and not (self._refresh or work.verify):
                     chunk.unchanged += 1
                     continue
             chunk.work.append(work)

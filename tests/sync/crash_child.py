@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aelyst_async.sync import ContactSync, RetrySettings, read_contacts
+from aelyst_async.sync.delivery import RowSender
 from aelyst_async.sync.journal import Journal, Settled
 from aelyst_async.transport.events import Exchange
 from aelyst_providers.aelyst import AelystGateway
@@ -74,7 +75,7 @@ async def main() -> None:
             gateway, journal=journal, concurrency=16, max_attempts=50,
             retry=RetrySettings(settle=0.4, base=0.05, cap=0.3, queued=0.3, queued_cap=0.5),
         )  # fmt: skip
-        sync._look_first = look_first == "yes"
+        RowSender.look_first = look_first == "yes"
         report = await sync.run(read_contacts(csv))
     sys.stdout.write(json.dumps(report.to_dict()))
 

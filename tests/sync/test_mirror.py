@@ -11,9 +11,16 @@ import pytest
 
 from aelyst_async import errors
 from aelyst_async.export import export_contacts
-from aelyst_async.sync import ContactSync, MappingError, RetrySettings, SourceError, SyncReport, read_contacts
+from aelyst_async.sync import (
+    ContactSync,
+    MappingError,
+    MirrorPlan,
+    RetrySettings,
+    SourceError,
+    SyncReport,
+    read_contacts,
+)
 from aelyst_async.sync.journal import Journal, Settled
-from aelyst_async.sync.mirror import MirrorPlan
 from tests.export.fakes import Account, aelyst_contact
 
 pytestmark = pytest.mark.hostile

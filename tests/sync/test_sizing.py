@@ -85,7 +85,7 @@ class Told:
 
 def traffic(**rates: float | None) -> tuple[Traffic, Told, Tally]:
     gateway, tally = Told(**rates), Tally()
-    return Traffic(gateway, tally, Sizer(64)), gateway, tally
+    return Traffic(gateway, tally, 64), gateway, tally
 
 
 def test_the_slowest_endpoint_decides_the_eta() -> None:

@@ -15,8 +15,7 @@ import pytest
 from aelyst_async.sync import ContactSync, JournalError
 from aelyst_async.sync.journal import Journal, Settled
 from aelyst_async.sync.journal.committer import Committer
-from aelyst_async.sync.worker import Worker
-from aelyst_async.waiting import uninterrupted
+from aelyst_async.waiting import Worker, uninterrupted
 from tests.sync.fakes import FakeGateway
 
 

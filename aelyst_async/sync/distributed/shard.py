@@ -20,18 +20,19 @@ import attrs
 
 from aelyst_async.errors import AuthenticationError, ConfigurationError
 from aelyst_async.gateway import ContactGateway
-from aelyst_async.sync.delivery import Kind, RetrySettings, RowResult, RowSender
-from aelyst_async.sync.engine import Engine, ErrorBudget
+from aelyst_async.sync.delivery import Kind, RowResult, RowSender
+from aelyst_async.sync.engine import Engine
 from aelyst_async.sync.errors import JournalError, SyncError, SyncStoppedError
 from aelyst_async.sync.failures import FailuresFile
 from aelyst_async.sync.journal import Decided, Journal, stored
 from aelyst_async.sync.journal.committer import Committer
 from aelyst_async.sync.journal.postgres import Postgres, Server
-from aelyst_async.sync.pace import Sizer, Traffic, patient
+from aelyst_async.sync.pace import Traffic, patient
 from aelyst_async.sync.reading import Chunk, Work
 from aelyst_async.sync.report import Tally
-from aelyst_async.sync.worker import Worker
+from aelyst_async.sync.settings import RetrySettings, SyncSettings
 from aelyst_async.tables.mapping import Mapper, schema_of
+from aelyst_async.waiting import Worker
 
 __all__ = ["ShardReport", "ShardSpec", "run_shard"]
 
@@ -117,7 +118,7 @@ class _Rows:
             # A worker that died may have written what became of a row, and not that this is the row's outcome.
             if work.row in given_up:
                 self.repaired.append(Decided(work.row, Kind.FAILED.value))
-            elif entry is not None and entry.state == "DONE" and entry.hash == work.hash:
+            elif entry is not None and work.is_done:
                 sent = Kind.CREATED if entry.operation == "create" else Kind.UPDATED
                 kind = sent if entry.run == run else Kind.UNCHANGED
                 self.repaired.append(Decided(work.row, kind.value))
@@ -211,8 +212,10 @@ async def run_shard(
         if taken is None:
             return ShardReport(taken=False)
         mapper = Mapper(schema_of(gateway), key=key)
-        call = _Call(spec, gateway, book, worker, mapper, submission.settings, concurrency, deadline)
-        return await call.run(_Rows(book, *taken))
+        given = dict(submission.settings)
+        retry = RetrySettings(**given.pop("retry"))
+        settings = SyncSettings(**given, retry=retry, concurrency=concurrency, drain=seconds * (1 - _WORKING))
+        return await _Call(spec, gateway, book, worker, mapper, settings, deadline).run(_Rows(book, *taken))
 
 
 class _Call:
@@ -225,8 +228,7 @@ class _Call:
         journal: Journal,
         worker: Worker,
         mapper: Mapper,
-        settings: Mapping[str, Any],
-        concurrency: int,
+        settings: SyncSettings,
         deadline: float,
     ) -> None:
         self._spec = spec
@@ -235,30 +237,24 @@ class _Call:
         self._worker = worker
         self._mapper = mapper
         self._settings = settings
-        self._concurrency = concurrency
         self._deadline = deadline
 
     async def run(self, rows: _Rows) -> ShardReport:
         """Deliver the rows until none is left or the time is up, and hand the shard back."""
         loop = asyncio.get_running_loop()
         gateway = patient(self._gateway)
-        tally, sizer = Tally(), Sizer(self._concurrency)
-        traffic = Traffic(gateway, tally, sizer)
-        left = self._deadline - loop.time()
+        tally = Tally()
+        traffic = Traffic(gateway, tally, self._settings.concurrency)
         trouble = stopped = None
         rest = 0.0
         try:
             async with Committer(self._journal) as committer:
-                sender = RowSender(
-                    gateway, self._mapper, committer, retry=RetrySettings(**self._settings["retry"]),
-                    max_attempts=self._settings["max_attempts"], assume_new=self._settings["assume_new"],
-                )  # fmt: skip
-                recorder = _Recorder(sender, committer)
+                recorder = _Recorder(RowSender(gateway, self._mapper, committer, self._settings), committer)
                 engine = Engine(
-                    rows, recorder, worker=self._worker, committer=committer, failures=FailuresFile(None), tally=tally,
-                    traffic=traffic, sizer=sizer, drain=left * (1 - _WORKING), budget=ErrorBudget(), progress=None,
+                    rows, recorder, self._settings, worker=self._worker, committer=committer,
+                    failures=FailuresFile(None), tally=tally, traffic=traffic,
                 )  # fmt: skip
-                timer = loop.call_later(max(0.0, left * _WORKING), engine.stop, _TIME_IS_UP)
+                timer = loop.call_at(self._deadline - self._settings.drain, engine.stop, _TIME_IS_UP)
                 watch = asyncio.create_task(self._watch(engine.stop))
                 try:
                     await engine.run()

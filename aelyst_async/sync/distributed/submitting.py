@@ -13,22 +13,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
 
-from aelyst_async.gateway import ContactGateway
-from aelyst_async.sync.contact_sync import ContactSync, Prepared
+from aelyst_async.sync.contact_sync import ContactSync, Prepared, Sending
 from aelyst_async.sync.distributed.shard import ShardSpec
-from aelyst_async.sync.engine import ErrorBudget, count
+from aelyst_async.sync.engine import count, too_many_failed
 from aelyst_async.sync.errors import MappingError, SyncStoppedError
-from aelyst_async.sync.failures import FailuresFile
+from aelyst_async.sync.failures import Failure
 from aelyst_async.sync.journal import Journal, stored
 from aelyst_async.sync.journal.database import Statements, is_url
-from aelyst_async.sync.reading import Reader, Work
+from aelyst_async.sync.reading import Work
 from aelyst_async.sync.report import Progress, SyncReport, Tally
-from aelyst_async.sync.worker import Worker
+from aelyst_async.sync.settings import check_count
 from aelyst_async.tables.model import Problem
 
 __all__ = ["SubmittedSync", "send_due"]
@@ -51,119 +50,106 @@ _HOPELESS = 120.0
 """Seconds without an outcome, while the API does not answer, after which the run ends."""
 
 
+@attrs.define(eq=False)
 class SubmittedSync(ContactSync):
     """A `ContactSync` whose rows are sent by workers that call `run_shard`.
 
-    `journal`: the URL of a PostgreSQL database. `submit`: sends a message that names a shard; what it raises is logged,
-    and the message is sent again later. `width`: shards that are queued or worked on at once. The settings are those of
-    `ContactSync`; ``concurrency``, ``drain`` and ``verify`` are the workers' own.
+    `submit`: sends a message that names a shard; what it raises is logged, and the message is sent again later.
+    `width`: shards that are queued or worked on at once. The journal is the URL of a PostgreSQL database.
+    ``concurrency`` and ``drain`` are the workers' own.
     """
 
-    def __init__(
-        self,
-        gateway: ContactGateway,
-        *,
-        journal: str,
-        submit: Callable[[ShardSpec], Awaitable[None]],
-        width: int = WIDTH,
-        **settings: Any,
-    ) -> None:
-        super().__init__(gateway, journal=journal, **settings)
-        if not is_url(journal):
+    submit: Callable[[ShardSpec], Awaitable[None]] = attrs.field(kw_only=True)
+    width: int = attrs.field(default=WIDTH, kw_only=True, validator=check_count)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        if not (isinstance(self.journal, str) and is_url(self.journal)):
             raise MappingError("workers need a journal that they share: --journal postgresql+asyncpg://HOST/DATABASE")
-        if self._verify:
+        if self.verify:
             raise MappingError("--verify is not for rows that workers send; leave out --broker")
-        if not isinstance(width, int) or isinstance(width, bool) or width < 1:
-            raise MappingError(f"width must be a whole number from 1, not {width!r}")
-        self._submit = submit
-        self._width = width
-        self._aborted = False
 
-    def abort(self) -> None:
-        """End the run now, without waiting for the workers."""
-        self._aborted = True
-        self.stop()
-
-    async def _run(self, run: Prepared) -> SyncReport:
-        if run.dry_run:
-            return await super()._run(run)
-        source, reader, worker, journal = run.source, run.reader, run.worker, run.journal
-        failures = run.failures
-        assert journal is not None
-        reader.claim = None  # the workers claim
-        database: Any = journal.database
+    def _send(self, prepared: Prepared) -> Sending:
+        if prepared.dry_run:
+            return super()._send(prepared)
+        assert prepared.journal is not None
+        prepared.reader.claim = None  # the workers claim
+        database: Any = prepared.journal.database
         database.fenced = False
-        self._aborted = False
-        follower = _Follower(
-            reader=reader, worker=worker, journal=journal, failures=failures, provider=self.mapper.schema.provider,
-            width=self._width, budget=self._budget, progress=self._progress, submit=self._submit,
-            asked=lambda: self._asked, aborted=lambda: self._aborted,
-            settings={
-                "max_attempts": self._max_attempts, "assume_new": self._assume_new,
-                "retry": attrs.asdict(self._retry),
-            },
+        return _Follower(
+            prepared=prepared, journal=prepared.journal, provider=self.mapper.schema.provider, width=self.width,
+            submit=self.submit,
         )  # fmt: skip
-        path = None
-        complete = False
-        try:
-            await follower.store()
-            await follower.follow()
-            await follower.collect_failures()
-            complete = follower.stopped is None
-        finally:
-            path = failures.close(complete=complete)
-        await worker.run(failures.write_table)
-        tally = follower.tally
-        report = tally.report(
-            pending=tally.read - tally.decided, run=journal.run, source=source.name,
-            target=self.mapper.schema.provider, total=reader.total, failures=path, journal=journal.path,
-            stopped=follower.stopped, resumed=run.resumed, changes=reader.notes,
-        )  # fmt: skip
-        await worker.run(journal.end, 2 if follower.trouble else report.exit_code, report.to_dict())
-        if follower.trouble is not None:
-            error = SyncStoppedError(follower.trouble)
-            error.report = report  # type: ignore[attr-defined]
-            raise error
-        return report
 
 
 @attrs.define(kw_only=True)
 class _Follower:
-    """One run of a `SubmittedSync`: it stores the rows, has them sent, and counts what becomes of them."""
+    """The second half of a run whose rows workers send: it stores them, has them sent, and counts the outcomes."""
 
-    reader: Reader
-    worker: Worker
+    prepared: Prepared
     journal: Journal
-    failures: FailuresFile
     provider: str
-    settings: Mapping[str, Any]
     width: int
-    budget: ErrorBudget
-    progress: Callable[[Progress], None] | None
     submit: Callable[[ShardSpec], Awaitable[None]]
-    asked: Callable[[], str | None]
-    aborted: Callable[[], bool]
     tally: Tally = attrs.Factory(Tally)
+    asked: str | None = None
+    aborted: bool = False
     stopped: str | None = None
     trouble: str | None = None
     base: Counter[str] = attrs.Factory(Counter)
     """Outcomes of rows that needed no worker."""
 
+    def stop(self, reason: str) -> None:
+        """Have the workers finish what is in flight."""
+        self.asked = reason
+
+    def abort(self) -> None:
+        """Do not wait for the workers."""
+        self.aborted = True
+
+    async def run(self) -> SyncReport:
+        """Store the rows, follow the workers, report."""
+        run, tally, journal = self.prepared, self.tally, self.journal
+        complete = False
+        try:
+            await self._store()
+            await self._follow()
+            await self._collect_failures()
+            complete = self.stopped is None
+        finally:
+            path = run.failures.close(complete=complete)
+        await run.worker.run(run.failures.write_table)
+        report = tally.report(
+            pending=tally.read - tally.decided, run=journal.run, source=run.source.name, target=self.provider,
+            total=run.reader.total, failures=path, journal=journal.path, stopped=self.stopped, resumed=run.resumed,
+            changes=run.reader.notes,
+        )  # fmt: skip
+        await run.worker.run(journal.end, 2 if self.trouble else report.exit_code, report.to_dict())
+        if self.trouble is not None:
+            error = SyncStoppedError(self.trouble)
+            error.report = report  # type: ignore[attr-defined]
+            raise error
+        return report
+
     async def _read(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        return await self.worker.run(self.journal.database.read, lambda found: work(found, *arguments))
+        return await self.prepared.worker.run(self.journal.database.read, lambda found: work(found, *arguments))
 
     async def _write(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        return await self.worker.run(self.journal.database.write, lambda found: work(found, *arguments))
+        return await self.prepared.worker.run(self.journal.database.write, lambda found: work(found, *arguments))
 
-    async def store(self) -> None:
+    async def _store(self) -> None:
         """Read the source; store what needs a request. The workers begin meanwhile."""
         run, number, last = self.journal.run, 0, False
-        await self._write(stored.submit, run, self.provider, self.settings, self.width)
+        given = self.prepared.settings
+        settings = {
+            "max_attempts": given.max_attempts, "assume_new": given.assume_new, "retry": attrs.asdict(given.retry),
+        }  # fmt: skip
+        await self._write(stored.submit, run, self.provider, settings, self.width)
         waiting: list[Work] = []
-        while not last and self.asked() is None:
-            chunk = await self.worker.run(self.reader.next_chunk)
+        while not last and self.asked is None:
+            chunk = await self.prepared.worker.run(self.prepared.reader.next_chunk)
             before = Counter({name: getattr(self.tally, name) for name in _OUTCOMES})
-            count(chunk, self.tally, self.failures)
+            count(chunk, self.tally, self.prepared.failures)
             self.base.update({name: getattr(self.tally, name) - before[name] for name in _OUTCOMES})
             waiting += chunk.work
             last = chunk.last
@@ -176,13 +162,13 @@ class _Follower:
                 await self._write(stored.store, run, shards)
             await self._look()
         if last:
-            facts = {**self.base, "rows": self.tally.read, "total": self.reader.total}
+            facts = {**self.base, "rows": self.tally.read, "total": self.prepared.reader.total}
             await self._write(stored.finish_reading, run, facts)
         else:
-            self.stopped = self.asked()
+            self.stopped = self.asked
             await self._write(stored.stop, run, self.stopped)
 
-    async def follow(self) -> None:
+    async def _follow(self) -> None:
         """Have messages sent and look, until every row has an outcome or the run ends early."""
         loop = asyncio.get_running_loop()
         idle_since = changed = loop.time()
@@ -202,7 +188,7 @@ class _Follower:
             if state.stopped is not None:
                 if self.stopped is None:
                     self.stopped = self.trouble = state.stopped
-                if not state.working or self.aborted():
+                if not state.working or self.aborted:
                     return
             elif not state.left:
                 return
@@ -214,11 +200,9 @@ class _Follower:
 
     def _reason(self, state: stored.State, stalled: float) -> str | None:
         """Return why the run is to end now, if it is."""
-        tally = self.tally
-        if (reason := self.asked()) is not None:
+        reason = self.asked or too_many_failed(self.prepared.settings.max_errors, self.tally)
+        if reason is not None:
             return reason
-        if self.budget.spent(tally.failed, tally.decided):
-            return f"{tally.failed:,} of {tally.decided:,} rows failed, more than --max-errors allows"
         if state.trouble is not None and stalled >= _HOPELESS:
             self.trouble = state.trouble
             return state.trouble
@@ -227,10 +211,10 @@ class _Follower:
     async def _look(self) -> stored.State:
         """Have due shards sent, and count the outcomes so far."""
         run, tally = self.journal.run, self.tally
-        if self.asked() is None:
+        if self.asked is None:
             database: Any = self.journal.database
             await send_due(
-                lambda work: self.worker.run(database.write, work), self.submit, run=run, lease=database.lease,
+                lambda work: self.prepared.worker.run(database.write, work), self.submit, run=run, lease=database.lease,
                 schema=database.schema, provider=self.provider,
             )  # fmt: skip
         state: stored.State = await self._read(stored.state, run)
@@ -239,31 +223,33 @@ class _Follower:
         tally.requests.clear()
         tally.requests.update(state.requests.requests)
         tally.waited, tally.network = state.requests.waited, state.requests.network
-        if self.progress is not None:
-            self.progress(self._snapshot(state))
+        if self.prepared.settings.progress is not None:
+            self.prepared.settings.progress(self._snapshot(state))
         return state
 
     def _snapshot(self, state: stored.State) -> Progress:
         tally = self.tally
         rate = sum(state.outcomes.values()) / tally.elapsed if tally.elapsed > 0 else 0.0
-        left = self.reader.total - tally.decided
+        left = self.prepared.reader.total - tally.decided
         return Progress(
-            total=self.reader.total, read=tally.read, created=tally.created, updated=tally.updated,
+            total=self.prepared.reader.total, read=tally.read, created=tally.created, updated=tally.updated,
             unchanged=tally.unchanged, failed=tally.failed, skipped=tally.skipped, in_flight=state.working,
             waiting=state.waiting, concurrency=self.width, rate=rate, eta=left / rate if rate else None,
             quota=None, requests=sum(tally.requests.values()), elapsed=tally.elapsed,
         )  # fmt: skip
 
-    async def collect_failures(self) -> None:
+    async def _collect_failures(self) -> None:
         """Write what the workers gave up to the failures file, in the order of the source."""
         for row, line, key, rule, message, status, attempts, data in await self._read(
             stored.failures, self.journal.run
         ):
             self.tally.reason(message)
             self.tally.problems(row, line, [Problem(None, f"{rule}: {message}"[:200], message, key)])
-            self.failures.add(
-                row=row, line=line, key=key, problems=[Problem(None, rule, message)], status=status,
-                attempts=attempts, data=data,
+            self.prepared.failures.add(
+                Failure(
+                    row=row, line=line, key=key, problems=[Problem(None, rule, message)], status=status,
+                    attempts=attempts, data=data,
+                )
             )  # fmt: skip
 
 

@@ -1,0 +1,187 @@
+"""The settings of a sync, each described and checked once. `ContactSync` takes them as keyword arguments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import attrs
+
+from aelyst_async.schema import ContactSchema
+from aelyst_async.sync.errors import MappingError
+from aelyst_async.sync.journal.database import is_url
+from aelyst_async.sync.report import Progress
+from aelyst_async.tables.duplicates import Duplicates
+from aelyst_async.tables.mapping import Empty, Mapper
+from aelyst_async.transport.settings import LONGEST
+
+__all__ = ["Confirm", "MirrorPlan", "RetrySettings", "SyncSettings", "check_count"]
+
+
+@attrs.frozen(kw_only=True)
+class RetrySettings:
+    """How long a row waits, in seconds.
+
+    ``settle``: from a write in doubt to the look-up. ``base`` / ``cap``: the exponential backoff of attempts.
+    ``queued`` / ``queued_cap``: of a 449, "try again in a few minutes". ``patience``: for how long a row may be put
+    off ("not now", or no connection) before it counts as failed. A row whose server asks for a longer wait
+    (Retry-After) fails at once.
+    """
+
+    settle: float = 5.0
+    base: float = 0.5
+    cap: float = 30.0
+    queued: float = 60.0
+    queued_cap: float = 300.0
+    patience: float = 3600.0
+
+
+@attrs.frozen(kw_only=True)
+class MirrorPlan:
+    """What a mirror is about to delete: ``missing`` of the ``listed`` contacts; ``names`` of the first of them."""
+
+    missing: int
+    listed: int
+    names: tuple[str, ...]
+
+
+Confirm: TypeAlias = Callable[[MirrorPlan], "bool | Awaitable[bool]"]
+
+
+def _place(given: str | os.PathLike[str] | None) -> Path | str | None:
+    """Return the journal's path, or its URL."""
+    return given if given is None or is_url(given) else Path(given)  # type: ignore[return-value]
+
+
+def _path(given: str | os.PathLike[str] | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _json(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    return dict(given or {})
+
+
+def _is_number(value: object, most: float) -> bool:
+    """Whether a value is a number from 0 to `most`. NaN is not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= most
+
+
+def check_count(_: object, field: attrs.Attribute[int], value: object) -> None:
+    """Raise `MappingError` unless a value is a whole number from 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise MappingError(f"{field.name} must be a whole number from 1, not {value!r}")
+
+
+def _check_duplicates(_: object, __: object, value: object) -> None:
+    if value not in {"last", "first", "error"}:
+        raise MappingError(f"duplicates is last, first or error, not {value!r}")
+
+
+def _check_verify(_: object, __: object, value: object) -> None:
+    if not _is_number(value, 1):
+        raise MappingError(f"verify is a share from 0 to 1, not {value!r}")
+
+
+def _check_drain(_: object, __: object, value: object) -> None:
+    if not _is_number(value, LONGEST):
+        raise MappingError(f"drain is a number of seconds from 0, not {value!r}")
+
+
+def _check_progress(_: object, __: object, value: Callable[[Progress], None] | None) -> None:
+    if value is not None and not callable(value):
+        raise MappingError(f"progress is called with a Progress; it cannot be {value!r}")
+
+
+def _check_errors(_: object, __: object, value: float | None) -> None:
+    if value is None:
+        return
+    if not _is_number(value, float("inf")):
+        raise MappingError(f"max_errors is a number of rows or a share such as 0.05, not {value!r}")
+    if isinstance(value, float) and value > 1:
+        raise MappingError(f"max_errors as a share is at most 1.0, not {value!r}")
+
+
+def _check_deletes(_: object, __: object, value: object) -> None:
+    if not _is_number(value, 1 if isinstance(value, float) else float("inf")):
+        raise MappingError(f"max_deletes is a number of contacts, or a share of them such as 0.1, not {value!r}")
+
+
+@attrs.define(kw_only=True, eq=False, on_setattr=attrs.setters.frozen)
+class SyncSettings:
+    """What a sync sends, what it keeps, and how it runs. Raises `MappingError` for a setting that cannot work.
+
+    What is sent:
+
+    - `key`: the field that identifies a contact; of ``"email,phone"``, the first that a row has.
+    - `mapping`, `constants`, `empty`, `region`, `ignore_unknown`, `drop_extensions`, `date_format`, `true`, `false`:
+      how columns become fields, as `Mapper` says.
+    - `duplicates`: which of several rows with one key is used: ``"last"``, ``"first"``, or ``"error"`` for none.
+    - `refresh`: also send unchanged rows. `verify`: the share (0 to 1) of unchanged rows that are compared with the
+      vendor's data. `assume_new`: create contacts that the journal does not know without a look-up; only for an account
+      that is empty.
+    - `delete_missing`: after a run in which every row went in, delete the contacts of the account that the source does
+      not have (`aelyst_async.sync.mirror`); needs a journal. `max_deletes`: the number of contacts (an ``int``), or the
+      share of the account's (a ``float`` from 0 to 1), above which none is deleted. `confirm`: a plain or async
+      callable that gets a `MirrorPlan` before the first delete and returns whether to continue.
+
+    What is kept:
+
+    - `journal`: the path of an SQLite file, or the URL of a PostgreSQL database (`aelyst_async.sync.journal.postgres`).
+      With None nothing is remembered, and every row is sent.
+    - `rebind`: the credential was replaced, but the account of the journal is the same.
+    - `failures`: where failed rows are written. By default beside the source, or beside the journal if the rows are no
+      file; ``report.failures`` is the path.
+    - `target` (``target``, ``base_url``, ``instance``) and `settings` (JSON-ready) are stored in the journal, so that
+      another program can repeat the run. A sandbox with another ``instance`` is another account.
+
+    How it runs:
+
+    - `concurrency`: the most rows in flight; fewer if quota and latency need no more.
+    - `max_attempts` of a row, and the pauses between them (`retry`).
+    - `max_errors`: the number of failed rows (an ``int``), or a share such as 0.05, that ends the run.
+    - `drain`: seconds that `ContactSync.stop` gives the requests in flight.
+    - `progress`: called with a `Progress` a few times a second.
+    """
+
+    journal: Path | str | None = attrs.field(default=None, converter=_place)
+    key: str = "email"
+    concurrency: int = attrs.field(default=64, validator=check_count)
+    mapping: Mapping[str, Any] | Iterable[str] | Callable[[Mapping[str, Any]], Any] | None = None
+    empty: Empty = "skip"
+    region: str | None = None
+    constants: Mapping[str, Any] | None = None
+    ignore_unknown: bool = False
+    drop_extensions: bool = False
+    date_format: str | None = None
+    true: Iterable[str] = ()
+    false: Iterable[str] = ()
+    duplicates: Duplicates = attrs.field(default="last", validator=_check_duplicates)
+    failures: Path | None = attrs.field(default=None, converter=_path)
+    refresh: bool = False
+    verify: float = attrs.field(default=0.0, validator=_check_verify)
+    max_errors: float | None = attrs.field(default=None, validator=_check_errors)
+    drain: float = attrs.field(default=20.0, validator=_check_drain)
+    max_attempts: int = attrs.field(default=5, validator=check_count)
+    assume_new: bool = False
+    retry: RetrySettings = RetrySettings()
+    progress: Callable[[Progress], None] | None = attrs.field(default=None, validator=_check_progress)
+    rebind: bool = False
+    target: Mapping[str, str | None] | None = None
+    settings: dict[str, Any] = attrs.field(factory=dict, converter=_json)
+    delete_missing: bool = False
+    max_deletes: float = attrs.field(default=0.1, validator=_check_deletes)
+    confirm: Confirm | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.delete_missing and self.journal is None:
+            raise MappingError("delete_missing needs a journal, which makes deletes safe to repeat; name one")
+
+    def mapper_for(self, schema: ContactSchema) -> Mapper:
+        """Return what maps rows to contacts of this API. Raises `MappingError`."""
+        return Mapper(
+            schema, key=self.key, mapping=self.mapping, constants=self.constants, empty=self.empty, region=self.region,
+            ignore_unknown=self.ignore_unknown, drop_extensions=self.drop_extensions, date_format=self.date_format,
+            true=self.true, false=self.false,
+        )  # fmt: skip
