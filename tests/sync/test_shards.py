@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,8 +15,9 @@ from aelyst_async import errors
 from aelyst_async.sync import JournalError, MappingError, RetrySettings, SyncError, SyncStoppedError
 from aelyst_async.sync.distributed.shard import ShardReport, ShardSpec, run_shard
 from aelyst_async.sync.distributed.submitting import SubmittedSync
-from aelyst_async.sync.journal import Journal
+from aelyst_async.sync.journal import Journal, stored
 from aelyst_async.sync.journal.postgres import Server
+from aelyst_async.sync.journal.state import Entry
 from tests.servers_external import PostgresServer, postgres
 from tests.sync.fakes import FakeGateway
 
@@ -89,6 +92,28 @@ async def test_submitted_sync_reports_as_a_sync_does_and_sends_nothing_twice(url
     again = await workers.sync().run(rows[:40])
     assert (again.unchanged, again.failed, again.created) == (39, 1, 0)
     assert len(gateway.calls) == calls + 1, "only the row that failed was sent again"
+
+
+@pytest.mark.parametrize("claims", [True, False])
+async def test_two_workers_on_one_shard_create_each_contact_once_only_with_claims(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, claims: bool
+) -> None:
+    """Both workers have read the shard before either sends; without claims, each creates the contacts."""
+    url = postgres.url(f"shards_{next(_number)}", lease=300)  # no third message is sent meanwhile
+    both_have_read = threading.Barrier(2)
+    claim = Journal.claim
+
+    def claim_or_read(journal: Journal, keys: Sequence[str]) -> dict[str, Entry | None]:
+        found = claim(journal, keys) if claims else {**dict.fromkeys(keys), **journal.look_up(keys)}
+        both_have_read.wait(30)
+        return found
+
+    monkeypatch.setattr(Journal, "claim", claim_or_read)
+    monkeypatch.setattr(stored, "_FREE", "NOT done")  # a shard that one worker has taken is free for the other one
+    gateway = FakeGateway()
+    gateway.visible_after = 60.0  # an upsert does not find what the other worker has created
+    await asyncio.wait_for(Workers(url, gateway, times=2).sync().run(people(10)), 60)
+    assert set(gateway.emails().values()) == ({1} if claims else {2})
 
 
 async def test_a_stored_row_leaves_no_payload_behind(url: str) -> None:
