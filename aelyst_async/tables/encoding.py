@@ -59,6 +59,10 @@ _LEAD_OF_FEW = 0.1
 """Smallest distance to another encoding; the second value is for fewer than `_FEW` words."""
 
 _FEW = 6
+_CONTROLS = bytes({*range(32)} - {*b"\t\n\v\f\r\x1a\x1b"})
+_FEW_CONTROLS = 0.02
+"""Largest share of control characters, NUL among them, in a text that is not UTF-16."""
+
 _LETTERS = 3
 """Smallest number of letters for a guess."""
 
@@ -100,8 +104,8 @@ def detect(binary: io.BufferedReader, name: str, told: str | None) -> Encoding:
         return Encoding(codec, told, "flag")
     if mark is not None:
         return Encoding(mark, _NAMES[mark], "BOM")
-    if b"\0" in head:
-        return _wide(head, name)
+    if b"\0" in head and (found := _wide(head, name)) is not None:
+        return found
     scan = _Scan()
     scan.read(iter(lambda: binary.read(_PIECE), b""))
     if not scan.invalid or scan.valid >= 2 * scan.invalid:
@@ -109,8 +113,11 @@ def detect(binary: io.BufferedReader, name: str, told: str | None) -> Encoding:
     return _guess(bytes(scan.sample), name + scan.where)
 
 
-def _wide(head: bytes, name: str) -> Encoding:
-    """Return the variant of UTF-16 that the positions of NUL bytes indicate. Raises `SourceError`."""
+def _wide(head: bytes, name: str) -> Encoding | None:
+    """Return the variant of UTF-16 that the positions of NUL bytes indicate, or None for a text with a few stray ones.
+
+    A stray NUL is a fault of its cell only. Raises `SourceError` for what is not a text.
+    """
     even = head[: len(head) // 2 * 2]
     readings: list[tuple[int, str]] = []
     for codec in ("utf-16-le", "utf-16-be"):
@@ -122,6 +129,8 @@ def _wide(head: bytes, name: str) -> Encoding:
         ascii_ = sum(character in '\r\n\t,;|" @.0123456789' for character in text)
         if usual == len(text) and ascii_:
             readings.append((ascii_, codec))
+    if not readings and len(head) - len(head.translate(None, _CONTROLS)) <= _FEW_CONTROLS * len(head):
+        return None
     if not readings:
         raise SourceError(f"{name} is not a text file: it has zero bytes; export the table as CSV")
     codec = max(readings)[1]

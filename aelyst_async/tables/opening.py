@@ -33,6 +33,7 @@ _DOCUMENTS = (
     ("Index/", "a document of Numbers or Pages"),
     ("META-INF/container.xml", "a book"),
 )
+_ZIP = b"PK\x03\x04"
 _LZMA = getattr(getattr(zipfile, "lzma", None), "LZMAError", zipfile.BadZipFile)  # Python may be built without lzma
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, _LZMA)
 
@@ -122,11 +123,14 @@ class Opening:
                     self.compression = "gzip"
                     inner: Any = stack.enter_context(gzip.GzipFile(fileobj=file))
                     yield stack.enter_context(io.BufferedReader(inner, 1 << 16))
-                elif head == b"PK\x03\x04" and (member := self._one_member(file)) is not None:
+                elif head == _ZIP and (member := self._one_member(file)) is not None:
                     self.compression, self.member = "zip", display_name(member.filename)
                     archive = stack.enter_context(zipfile.ZipFile(file))
                     inner = stack.enter_context(archive.open(member))
-                    yield stack.enter_context(io.BufferedReader(inner, 1 << 16))
+                    unpacked = stack.enter_context(io.BufferedReader(inner, 1 << 16))
+                    if unpacked.peek(4)[:4] == _ZIP and self._one_member(unpacked) is not None:
+                        raise SourceError(f"{self.name} contains {self.member}, another zip archive; unpack it")
+                    yield unpacked
                 else:
                     yield file
             except (*_DAMAGED, OSError) as error:

@@ -165,9 +165,10 @@ class FileSource(ContactSource):
             try:
                 yield from self._text(text, kind, encoding)
             except UnicodeError:
-                raise SourceError(
-                    f"{self.name} contains bytes that are not valid {encoding.name}; set the encoding with --encoding"
-                ) from None
+                remedy = "set the encoding with --encoding"
+                if encoding.told_by == "flag":
+                    remedy = f"leave out --encoding {encoding.name}, or name another encoding"
+                raise SourceError(f"{self.name} contains bytes that are not valid {encoding.name}; {remedy}") from None
             finally:
                 with contextlib.suppress(ValueError):
                     text.detach()

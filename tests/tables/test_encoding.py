@@ -110,8 +110,18 @@ def test_explicit_encoding_takes_precedence() -> None:
 
 def test_wrong_explicit_encoding_error_names_the_flag() -> None:
     source = read_contacts(io.BytesIO(table(WESTERN).encode("cp1252")), encoding="utf-16")
-    with pytest.raises(SourceError, match="--encoding"):
+    with pytest.raises(SourceError, match=r"not valid utf-16; leave out --encoding utf-16, or name another"):
         list(source)
+    source.close()
+
+
+def test_stray_nul_bytes_fail_only_their_rows() -> None:
+    rows = [b"p%d@example.com;Ann;Lee\r\n" % number for number in range(20)]
+    rows[3] = b"p3@example.com;A\0n;Lee\r\n"
+    source = read_contacts(io.BytesIO(b"email;first_name;last_name\r\n" + b"".join(rows)))
+    preview = inspect(source, Mapper(AelystGateway.schema))
+    assert (preview.total, preview.valid) == (20, 19)
+    assert preview.problems[0].message == "the character U+0000 at position 2 cannot be sent"
     source.close()
 
 

@@ -34,7 +34,7 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
-def zipped(**members: str) -> bytes:
+def zipped(**members: str | bytes) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
@@ -212,6 +212,11 @@ def test_bad_json_lines_are_bad_rows(tmp_path: Path) -> None:
         ("cut.zip", zipped(**{"a.csv": TABLE * 999})[:-40], r"damaged or cut off"),
         ("two.zip", zipped(**{"a.csv": TABLE, "b.csv": TABLE}), r"zip archive of 2 files \(a\.csv, b\.csv\)"),
         ("none.zip", zipped(), r"zip"),
+        (
+            "nested.zip",
+            zipped(**{"a.zip": zipped(**{"a.csv": TABLE})}),
+            r"contains a\.zip, another zip archive; unpack",
+        ),
         ("long.jsonl", '{"a": "' + "x" * (1 << 20) + '"}', r"line 1: longer than"),
         ("long.csv", "email\n" + "x" * (1 << 21), r"line 2: longer than"),
         ("wide.csv", ",".join(f"c{n}" for n in range(20_000)) + "\n", r"20,000 columns; at most 2,000"),
