@@ -16,6 +16,9 @@ from aelyst_async.tables.model import BadRow, RawRow
 
 __all__ = ["Sheet"]
 
+_HEAD = 50
+"""Rows in which the header is looked for."""
+
 
 class Sheet:
     """The header and the rows of one sheet: the given one, else the only visible one that has cells.
@@ -34,7 +37,7 @@ class Sheet:
             workbook = python_calamine.CalamineWorkbook.from_filelike(file)
             self.sheets: tuple[str, ...] = tuple(workbook.sheet_names)
             self.sheet: str = self._chosen(workbook, sheet, name, python_calamine.SheetVisibleEnum.Visible)
-            rows = workbook.get_sheet_by_name(self.sheet).to_python(skip_empty_area=False)
+            rows = [row for row in _rows(workbook.get_sheet_by_name(self.sheet)) if row[0] >= (skip or 0)]
         except python_calamine.PasswordError:
             raise SourceError(f"{name} is a workbook with a password; save it without one") from None
         except python_calamine.CalamineError as error:
@@ -45,14 +48,15 @@ class Sheet:
             if type(error).__module__ != "pyo3_runtime":
                 raise
             raise SourceError(f"{name}: not readable as a workbook (damaged); open it and save it again") from None
-        rows = [[_cell(value) for value in row] for row in rows]
         self.skipped: int = skip or 0
-        rows = rows[self.skipped :]
-        first = next((number for number, row in enumerate(rows) if any(value != "" for value in row)), None)
-        if first is None:
+        if not rows:
             raise SourceError(f"{name}, sheet {self.sheet!r} is empty: its first row must name the columns")
+        first, header = rows[0]
         if skip is None:
-            head = [[str(value) for value in row] for row in rows[first : first + 50]]
+            head: list[list[str]] = [[] for _ in range(_HEAD)]
+            for number, cells in rows[:_HEAD]:
+                if number - first < _HEAD:
+                    head[number - first] = [str(value) for value in cells]
             above = lines_above_header(head)
             if above:
                 title = next(value for value in head[0] if value.strip())
@@ -60,10 +64,9 @@ class Sheet:
                     f"{name}: the first row is not the header but a title ({title[:60]!r}); "
                     f"add --skip-lines {first + above}"
                 )
-        self.columns: tuple[str, ...] = clean_header([str(value) for value in rows[first]])
+        self.columns: tuple[str, ...] = clean_header([str(value) for value in header])
         check_header(self.columns, name)
-        self._rows = rows[first + 1 :]
-        self._line = self.skipped + first + 2
+        self._rows = rows[1:]
 
     @staticmethod
     def _chosen(workbook: Any, sheet: str | None, name: str, visible: Any) -> str:
@@ -74,6 +77,8 @@ class Sheet:
                 raise SourceError(f"{name} has no sheet {sheet!r}; there are {listed}")
             return sheet
         shown = [one.name for one in workbook.sheets_metadata if one.visible == visible]
+        if len(shown) == 1:
+            return str(shown[0])
         filled = [one for one in shown if workbook.get_sheet_by_name(one).height] or shown or names
         if len(filled) != 1:
             choices = " or ".join(f"--sheet {one!r}" for one in filled[:5])
@@ -83,12 +88,25 @@ class Sheet:
     def rows(self) -> Iterator[RawRow]:
         """Yield the rows below the header. Their line number is that of the row in the sheet."""
         width = len(self.columns)
-        for line, cells in enumerate(self._rows, self._line):
-            if any(value != "" for value in cells[width:]):
-                more = next(value for value in cells[width:] if value != "")
-                yield line, BadRow("cells", f"{str(more)[:40]!r} stands beyond the last column that has a name", cells)
-            elif any(value != "" for value in cells):
-                yield line, cells[:width] + [""] * (width - len(cells))
+        for number, cells in self._rows:
+            more = next((value for value in cells[width:] if value != ""), None)
+            if more is not None:
+                yield (
+                    number + 1,
+                    BadRow("cells", f"{str(more)[:40]!r} stands beyond the last column that has a name", cells),
+                )
+            else:
+                yield number + 1, cells[:width] + [""] * (width - len(cells))
+
+
+def _rows(sheet: Any) -> Iterator[tuple[int, list[Any]]]:
+    """Yield the rows that have a value, with their number from 0, from the first column that has one.
+
+    A sheet with a format in its last row has a million blank rows.
+    """
+    for number, cells in enumerate(sheet.iter_rows()):
+        if any(value != "" for value in cells):
+            yield number, [_cell(value) for value in cells]
 
 
 def _cell(value: Any) -> Any:

@@ -130,3 +130,17 @@ def test_sheet_names_a_workbook_on_which_calamine_panics(tmp_path: Path) -> None
             archive.writestr(name, data.replace(b'r="A1"', b'r="ZZZZZZ99999999999"'))
     with pytest.raises(SourceError, match="not readable as a workbook"):
         list(read_contacts(path))
+
+
+def test_a_table_anywhere_in_the_sheet_keeps_the_row_numbers_of_the_sheet(tmp_path: Path) -> None:
+    rows: list[list[Any]] = [
+        [None, None, "email", "first_name"],
+        [None, None, "a@b.co", "A"],
+        [],
+        [],
+        [None, None, "b@b.co"],
+    ]
+    source = read_contacts(save(tmp_path / "a.xlsx", People=[[], [], [], *rows, *[[]] * 60, [None, None, "c@b.co"]]))
+    assert list(source.open()) == [(5, ["a@b.co", "A"]), (8, ["b@b.co", ""]), (69, ["c@b.co", ""])]
+    preview = inspect(source, MAPPER)
+    assert (preview.total, preview.valid) == (3, 3)
