@@ -179,9 +179,11 @@ class Bucket:
                 ready = self._last + max(2.0, 8 * self._round_trip)  # one that hangs must not hold up the others
         elif ready == math.inf:
             ready = self._last + 1.005 * COMMON * float(2 ** min(self._refusals, 6))
-        if not self._window.told:
-            ready = min(ready, self._last + USUAL[-1])
-        return max(self.paused_until, ready, self._closed_until)
+        if ready > self._last + USUAL[-1] and not self._window.told:
+            ready = self._last + USUAL[-1]
+        if ready < self.paused_until:
+            ready = self.paused_until
+        return max(ready, self._closed_until)
 
     def _due(self) -> float:
         limit, window, last = self.limit, self._window, self._last
@@ -381,11 +383,13 @@ class Bucket:
             self.limit = limit
         old, sure = self._allowed, self._sure
         # Requests in all that are authorised, as if this one had been counted first of those within the jitter, or last
-        begin, end = min(at - jitter, math.nextafter(one.burst.begin, 0)), max(at + jitter, one.burst.end)
+        burst = one.burst
+        begin = at - jitter if at - jitter < burst.begin else math.nextafter(burst.begin, 0)
         before = log.sent_by(begin)
-        if one.burst.out:  # under way when the burst began: the server may count them later, but not much later
-            before = max(before - one.burst.out, log.sent_by(begin - 4 * _FIRST_JITTER))
-        least, most = before + 1 + remaining, log.sent_by(end) + remaining
+        if burst.out:  # under way when the burst began: the server may count them later, but not much later
+            before = max(before - burst.out, log.sent_by(begin - 4 * _FIRST_JITTER))
+        least = before + 1 + remaining
+        most = log.sent_by(max(at + jitter, burst.end)) + remaining
         seen = self._seen_at > -math.inf
         if at < self._seen_at - jitter:
             self._allowed = max(old, least)
@@ -397,15 +401,18 @@ class Bucket:
                 self._overtaken = True
                 self._jitter = jitter = max(jitter, 1.3 * by)
                 least, most = min(least, log.sent_by(at - jitter) + 1 + remaining), old
-        elif most > least:
+        elif most > least and jitter > _TOGETHER:
             self._jitter = max(_TOGETHER, jitter * _CALMER)
-        if seen:
+        if seen and least < old:
             least = max(least, min(old, most))
         if window.known and least > max(sure, limit):
             window.proven = max(1, window.proven)
-        self._seen_at, self._allowed = max(self._seen_at, at), least
-        self._sure = max(sure, least)
-        oldest = log.time(max(most - limit, 0) + 1)
+        self._allowed = least
+        if at > self._seen_at:
+            self._seen_at = at
+        if least > sure:
+            self._sure = least
+        oldest = log.time(most - limit + 1 if most > limit else 1)
         others = window.narrow(log, at, least - limit, most - limit, limit, jitter, oldest)
         if others or self._others.seen or self._others.rate < math.inf:
             self._others.learn(at, others, limit, remaining, log, window)

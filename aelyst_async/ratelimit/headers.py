@@ -89,7 +89,8 @@ def _count(value: str | None, least: int) -> int | None:
     if value is None:
         return None
     if len(value) < 10 and value.isascii() and value.isdigit():  # nearly always
-        return int(value) if int(value) >= least else None
+        count = int(value)
+        return count if count >= least else None
     return _whole(parse_wait(value.strip(), now=0.0), least)
 
 

@@ -186,7 +186,7 @@ class Window:
             return others
         if self.low > self.believed or self.high < 0.99 * self.believed:
             self._choose()
-        elif self.high == math.inf and least > max(min(1, limit // 4), limit // 50) and most <= 2 * least:
+        elif self.high == math.inf and most <= 2 * least and least > max(min(1, limit // 4), limit // 50):
             # As a log, a window or a bucket would explain it, whichever is slowest. A bucket would have given some
             # back before, so it explains nothing that came back at once.
             begun = log.time(1)
