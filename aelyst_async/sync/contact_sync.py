@@ -134,7 +134,7 @@ class ContactSync(SyncSettings):
             try:
                 await worker.run(reader.survey)
             except SourceError:
-                # Ctrl-C ends both ends of a shell's pipe: what looks like a bad file is one whose writer has gone.
+                # Ctrl-C ends both programs of a pipe: what looks like a bad file may be one whose writer has ended.
                 await asyncio.sleep(0)  # the signal may be a turn of the loop behind the end of the pipe
                 if self._asked is None:
                     raise

@@ -1,13 +1,13 @@
-"""One row's way to the vendor: what to call, and what its answer means.
+"""Delivery of one row: which method of the gateway is called, and what its result means.
 
 The rule behind every branch: a *create* may be repeated only if it surely did not happen. So its INTENT is on the
-disk before it leaves, and whatever leaves it in doubt (no answer, a reset, a time-out, a 5xx) leads to a look-up,
-`settle` seconds later, because a contact that was just created may not be visible yet. Two look-ups have to miss it
-before it is created again. An update may always be repeated, and so may an upsert that is one request of the API's own:
-the error says so in ``repeatable``. Its journal entry is AMBIGUOUS all the same, because the next run may use another
-way to upsert.
+disk before the request is sent. If the outcome is in doubt (no response, a reset, a time-out, a 5xx), the contact is
+looked up `settle` seconds later, because a contact that was just created may not be visible yet. Two look-ups must miss
+it before it is created again. An update may always be repeated, and so may an upsert that is one request of the API's
+own (``error.repeatable``). Its journal entry is AMBIGUOUS all the same, because the next run may use another way to
+upsert.
 
-An answer that says "not now" (429, 449, 503), or a server that cannot be reached, is no failure of the row: it is
+A response that asks to wait (429, 449, 503), or a server that cannot be reached, is no failure of the row: the row is
 parked and costs no attempt, for at most ``retry.patience`` seconds.
 
 A 401 ends the run. So does a 403 as the first answer; once a request has succeeded, a 403 is about its row, and only
@@ -63,7 +63,7 @@ _CREATED_NOW = 60.0
 
 
 class Kind(enum.Enum):
-    """What is to be done with a row after an attempt."""
+    """The outcome of a row, or what happens to it next."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -74,9 +74,9 @@ class Kind(enum.Enum):
 
 
 class RowResult(NamedTuple):
-    """What became of an attempt. ``delay``: seconds until the next one. ``unreachable``: nobody answered.
+    """The result of an attempt. ``delay``: seconds until the next one. ``unreachable``: there was no response.
 
-    ``untold``: the API did not tell whether the contact is new, so CREATED is what the journal suggests.
+    ``untold``: the API did not say whether the contact is new, so CREATED is the journal's guess.
     """
 
     kind: Kind
@@ -118,7 +118,7 @@ class RowSender:
         self._forbidden = 0
 
     def first_delay(self, work: Work) -> float:
-        """Return the seconds before a row may be tried at all, and mark one whose fate an earlier run left open."""
+        """Return the seconds before the first attempt; mark a row in doubt if an earlier run left its outcome open."""
         if work.held:
             return _HELD
         entry = work.entry
@@ -126,7 +126,7 @@ class RowSender:
             return 0.0
         settle = self._retry.settle
         if entry.state == "INTENT" and entry.operation == "create":
-            # Of a process that died. When exactly its request left is not known, only that it is over.
+            # Of a process that died. It is not known when its request was sent, only that the process has ended.
             work.ambiguous = True
             return settle
         if entry.state in {"AMBIGUOUS", "UNREADABLE"}:
@@ -137,7 +137,7 @@ class RowSender:
         return 0.0
 
     def _age(self, entry: Entry) -> float:
-        """Return the seconds for which the entry has existed at least."""
+        """Return the least age of an entry in seconds."""
         now = uptime()
         if entry.uptime is not None and entry.uptime <= now:
             return now - entry.uptime
@@ -168,7 +168,7 @@ class RowSender:
             return result
 
     async def _claim(self, work: Work) -> RowResult | None:
-        """Claim a row that another process held; None if it may be tried now."""
+        """Claim a row that another process held. None: it may be sent now."""
         assert self.claim is not None
         held = await self.claim([work.key])
         if work.key not in held:
@@ -181,7 +181,7 @@ class RowSender:
         return RowResult(Kind.LATER, delay=delay) if delay > 0 else None
 
     async def compare(self, work: Work) -> RowResult:
-        """Say what `attempt` would do, by one get and no write."""
+        """Return what `attempt` would do: one get, no write."""
         try:
             contact = await self._gateway.get(self._mapper.identifier(work.values))
             self._accepted()
@@ -233,7 +233,7 @@ class RowSender:
         return await self._gateway.upsert(who, fields)
 
     async def _resolve(self, work: Work, who: Identifier) -> RowResult:
-        """Look a row up whose write is in doubt, and decide."""
+        """Look up the contact of a row in doubt, and update or create it if needed."""
         fields = self._mapper.fields(work.values)
         contact = None
         if self.look_first:
@@ -264,7 +264,7 @@ class RowSender:
         return self._done(work, receipt, Kind.CREATED if work.created else Kind.UPDATED)
 
     async def _verify(self, work: Work, who: Identifier) -> RowResult:
-        """Look whether a contact still is what was sent; if not, send it."""
+        """Compare a contact with what was sent; send the row again if it differs."""
         try:
             contact = await self._gateway.get(who)
         except ContactNotFoundError:
@@ -276,13 +276,13 @@ class RowSender:
 
     @staticmethod
     def _was_created(work: Work, contact: Contact) -> bool:
-        """Whether a contact that was found in doubt is one that we created."""
+        """Whether a contact found for a row in doubt was created by this row."""
         if work.created is not None:
             return work.created
         created, updated = contact.created_at, contact.updated_at
         if work.entry is None or created is None or updated is None:
             return True
-        # Two times of the vendor's clock; ours may be anything. One that was changed later was there before.
+        # Both times are of the vendor's clock, since ours may be wrong.
         return (updated - created).total_seconds() < _CREATED_NOW
 
     async def _intend(self, work: Work, operation: str) -> None:
@@ -320,7 +320,7 @@ class RowSender:
         return RowResult(kind, status=200, untold=untold)
 
     def _judge(self, work: Work, error: ContactsError) -> RowResult:
-        """Say what an error means for the row."""
+        """Return what an error means for the row."""
         status = error.status if isinstance(error, ApiError) else None
         if isinstance(error, AuthenticationError):
             self._forbidden += 1
@@ -331,7 +331,7 @@ class RowSender:
                 self._settle(work, "PARKED", "create", status=status)
             return RowResult(Kind.STOP, error=_about(work, error), status=status)
         if isinstance(error, ConfigurationError):
-            # Not about the row: a quota that cannot be shared, a client that is closed. Nothing was sent.
+            # Not an error of the row: a quota that cannot be shared, a closed client. Nothing was sent.
             if not work.ambiguous:
                 self._settle(work, "PARKED", "create")
             return RowResult(Kind.STOP, error=error)
@@ -345,9 +345,9 @@ class RowSender:
         if isinstance(error, (RateLimitedError, QueuedError)) or status == 503:
             return self._put_off(work, error, status)
         if isinstance(error, TransportError) and not error.may_have_been_applied:
-            # The network's trouble, not the row's: no attempt is counted, the engine watches over the whole.
+            # An error of the network, not of the row: no attempt is counted. The engine detects an outage.
             return self._put_off(work, error, status)
-        # Not there for an update, yet there for a create: it is not visible yet. A create that finds no route is final.
+        # An update finds no contact that a create found: it is not visible yet. A create without a route is final.
         late = isinstance(error, ConflictError) or (isinstance(error, ContactNotFoundError) and error.method != "POST")
         again = doubt or late or isinstance(error, (ServerError, TransportError, ResponseDecodeError))
         if again:

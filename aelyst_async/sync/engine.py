@@ -1,4 +1,4 @@
-"""The engine: rows in, requests out, at most so many at once, and an end that can come at any moment.
+"""The engine: sends rows with bounded concurrency, and can be stopped at any moment.
 
 ::
 
@@ -6,13 +6,13 @@
                                              ▲                                                │
                                              └──── parked (a heap by time) ◀── not now ───────┘
 
-The dispatcher starts tasks while fewer are in flight than the `Sizer` wants, parked rows that are due first. A row
-that waits holds no slot. A key stands for one row only (`aelyst_async.tables.duplicates`), so no two requests for one
-contact are ever in flight together.
+The dispatcher starts tasks while fewer are in flight than the `Sizer` allows; parked rows that are due go first. A row
+that waits holds no slot. Each key has one row (`aelyst_async.tables.duplicates`), so two requests for one contact are
+never in flight together.
 
-`stop` ends the reading, lets what is in flight finish for `drain` seconds, and leaves the rest to the next run;
-`abort` cancels at once. Both are safe at any moment: the journal knows what may have happened. However a run ends,
-`Engine.run` returns only when none of its tasks is left and nothing of it is on a thread.
+`stop` ends the reading, waits `drain` seconds for the requests in flight, and leaves the other rows to the next run.
+`abort` cancels them at once. Both are safe at any moment, because the journal records what may have happened.
+`Engine.run` returns only when all its tasks have ended and no call of it is on a thread.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _BEAT = 2.0
 """Seconds between two signs of life in the journal, for those who ask from another terminal."""
 
 _OUTAGE = 3
-"""Unanswered requests in a row after which one at a time asks whether somebody is back, ever less often."""
+"""Consecutive requests without a response after which one probe at a time is sent, with growing pauses."""
 
 _PROBE = 0.03
 _PROBE_CAP = 2.0
@@ -86,7 +86,7 @@ class Deliverer(Protocol):
 
 
 def too_many_failed(max_errors: float | None, tally: Tally) -> str | None:
-    """Return why the run is to end, if more rows failed than that number, or that share (after the first 100 rows)."""
+    """Return why the run must end, if more rows failed than that number, or that share (after the first 100 rows)."""
     failed, decided = tally.failed, tally.decided
     if max_errors is None or failed <= (max_errors * decided if isinstance(max_errors, float) else max_errors):
         return None
@@ -110,7 +110,7 @@ def count(chunk: Chunk, tally: Tally, failures: FailuresFile) -> None:
 
 
 class Engine:
-    """One run. `run` returns when every row is decided, or early, with the reason in `stopped` or an exception."""
+    """One run. `run` returns when every row has an outcome, or early, with the reason in `stopped` or an exception."""
 
     def __init__(
         self,
@@ -239,8 +239,8 @@ class Engine:
             await self._wake.wait()
 
     def _width(self) -> int:
-        # One request finds out whether the credential is good and the host is there; with nobody answering any more,
-        # one at a time asks whether they are back.
+        # The first request shows whether the credential and the host are right. During an outage, one request at a time
+        # probes whether the API responds again.
         return 1 if not self._answers_seen or self._outage_failures >= _OUTAGE else self._sizer.limit
 
     def _next(self) -> Work | None:
@@ -339,7 +339,7 @@ class Engine:
             self.stop(reason)
 
     def _watch_outage(self, result: RowResult) -> None:
-        """Notice when nobody answers any more: first go slowly, then give up."""
+        """Detect that the API no longer responds: first send single probes, then end the run."""
         now = asyncio.get_running_loop().time()
         if not result.unreachable or self._traffic.answers > self._answers_seen:
             self._answers_seen = max(self._traffic.answers, self._answers_seen + (not result.unreachable))
@@ -367,7 +367,7 @@ class Engine:
         self.stop(reason)
 
     async def _finish(self) -> None:
-        """Let what is in flight end, for `drain` seconds."""
+        """Wait for the requests in flight, for `drain` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._drain
         while self._tasks and not self._abort and (left := deadline - loop.time()) > 0:
@@ -403,7 +403,7 @@ class Engine:
         return self._traffic.used(self._rates)
 
     def snapshot(self) -> Progress:
-        """Return how far the run is."""
+        """Return the progress of the run."""
         tally = self._tally
         unread = self._reader.total - tally.read
         share = (self._sent + self.pending) / tally.read if tally.read else 1.0

@@ -1,4 +1,4 @@
-"""The failures files: what did not go in, as JSON lines and as a table, and the way back.
+"""The failures files: the failed rows as JSON lines and as a table, and a source that reads them again.
 
 One JSON line for each row, written as it happens: ``row`` (1 is the first data row), ``line`` in the file, ``key``,
 ``errors: [{column, rule, message}]``, ``status`` (of the vendor's answer, or null), ``attempts``, ``data`` (the row as
@@ -62,7 +62,7 @@ def table_of(path: Path) -> Path:
 
 @attrs.frozen(kw_only=True)
 class Failure:
-    """A row that did not go in, with everything that is wrong with it: a row of the failures file."""
+    """A failed row with all its problems: one line of the failures file."""
 
     row: int
     line: int | None

@@ -58,7 +58,7 @@ class Sizer:
 
     def observe(self, latency: float) -> None:
         """Take the duration of one request into account."""
-        # The best latency slowly forgets, so that a route that got longer is not taken for a queue for ever.
+        # The best latency slowly rises, so that a slower route is not mistaken for a queue for ever.
         self._best = min(latency, self._best * 1.00002)
         self._smooth = latency if not self._smooth else self._smooth + 0.05 * (latency - self._smooth)
         self._since_cut += 1

@@ -1,6 +1,6 @@
 """The two readings of a source, on a thread: count and index first, then decide row by row.
 
-Deciding needs no request. A row is *refused* (a rule is broken), a *duplicate* (another row stands for its key),
+Deciding needs no request. A row is *refused* (a rule is broken), a *duplicate* (another row with its key is used),
 *unchanged* (the journal says that the vendor confirmed exactly this payload) or *work*. Rows are decided in chunks:
 one look-up in the journal for each chunk, and the event loop is never held up by a file.
 """
@@ -36,7 +36,7 @@ _CHUNK = 1_000
 
 @attrs.define
 class Work:
-    """A row that fits, from its reading to its outcome.
+    """A valid row, from its reading to its outcome.
 
     ``entry``: what the journal knows of its contact. ``held``: another process has claimed it. ``ambiguous``: a create
     may have happened, so the contact is looked up first. ``upserted``: an upsert that may be repeated may have created
@@ -83,8 +83,8 @@ class Reader:
     """Reads one source for one target. `verify`: the share of unchanged rows that are sent to be compared.
 
     ``look_up`` asks the journal for many keys at once (None: there is none). ``claim`` claims the keys of rows to be
-    sent and returns those that it got, with what is known of them now (None: nobody else has the journal). ``saw`` is
-    told each row that fits, duplicates included.
+    sent and returns those that it got, with their entries (None: no other process uses the journal). ``saw`` is called
+    with each valid row, duplicates included.
     """
 
     look_up: Callable[[Sequence[str]], Mapping[str, Entry]] | None = None
@@ -118,7 +118,7 @@ class Reader:
         return self._tallies.notes
 
     def survey(self) -> int:
-        """Do the first reading: count the rows, find the keys that repeat, meet every fault of the file as a whole.
+        """Do the first reading: count the rows, find repeated keys, detect every fault of the file as a whole.
 
         Return the number of rows (those so far, if the run is asked to end meanwhile). Raises `SourceError`,
         `MappingError`.
@@ -147,7 +147,7 @@ class Reader:
                 continue
             if plan is not None and not isinstance(cells, Mapping):
                 key = plan.key_of(cells)
-                # Only a row that will be sent may stand for its key.
+                # Only a valid row may replace another row with its key.
                 if key is not None and index.suspect(key) and isinstance(plan.read(cells), Mapped):
                     index.add(key, row)
             elif isinstance(mapped := mapper.read(columns, cells), Mapped) and index.suspect(mapped.key):
@@ -196,7 +196,7 @@ class Reader:
     def _decide(
         self, row: int, line: int | None, columns: tuple[str, ...] | None, cells: Any, chunk: Chunk
     ) -> Work | None:
-        """Return a row that fits and stands for its key; count all others in `chunk`."""
+        """Return a valid row that is used for its key; count all others in `chunk`."""
         number = self._source.row_number(row)
         if isinstance(cells, BadRow):
             problems, key, raw = [Problem(None, cells.rule, cells.message)], None, cells.data

@@ -28,7 +28,7 @@ class SyncReport:
     """The account of a run.
 
     ``rows`` were read, of ``total`` in the source. Each is ``created``, ``updated``, ``unchanged`` (no request),
-    ``failed`` (in the file ``failures``), ``skipped`` (another row of the source stands for its key) or ``pending``
+    ``failed`` (in the file ``failures``), ``skipped`` (another row with its key is used) or ``pending``
     (the run ended before it was decided; the same command goes on with it). In a dry run the first two say what would
     be done. Times in seconds: ``waited`` for the quota and ``network`` are sums over requests that ran side by side,
     ``computing`` is processor time. ``quota_used``: share of the learned quota that the requests took, 0 to 1.

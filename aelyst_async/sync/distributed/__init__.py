@@ -12,8 +12,8 @@ message names a shard (`ShardSpec`) and holds neither a credential nor a row nor
 accounts, calls `register` instead.
 
 The database decides who does what (`aelyst_async.sync.journal.stored`); the queue only wakes workers up. So each
-worker also looks into the database three times per lease (`ShardWorker`) and sends messages for the shards that nobody
-works on: those of a worker that died, those whose message the queue lost, those that were to wait. That is also the
+worker also looks into the database three times per lease (`ShardWorker`) and sends messages for the shards without
+a worker: those of a worker that died, those whose message the queue lost, those that were to wait. That is also the
 traffic without which taskiq-redis does not look for the messages of a dead worker.
 """
 
@@ -119,7 +119,7 @@ def _streams(url: str, queue: str) -> AsyncBroker:
         return acknowledge
 
     class Streams(RedisStreamBroker):
-        """A `RedisStreamBroker` that outlives a restart of Redis, also one that comes back empty."""
+        """A `RedisStreamBroker` that survives a restart of Redis, also one that loses its data."""
 
         async def listen(self) -> AsyncGenerator[AckableMessage, None]:
             while True:
@@ -174,7 +174,7 @@ def register(broker: AsyncBroker, worker: ShardWorker | None = None) -> Callable
 
 
 class ShardWorker:
-    """What one worker process does: shards as messages come, and a look for shards that nobody works on.
+    """One worker process: sends shards as messages arrive, and looks for shards without a worker.
 
     `journal`: the URL of the journal. `quota`: the URL of a Redis through which all workers share the account's quota.
     By default the worker serves the account of that one journal, with the credential from the environment.
@@ -243,7 +243,7 @@ class ShardWorker:
             if report.taken:
                 await self._send(server, spec.schema, spec.run, spec.provider)
         except ContactsError as error:
-            # The shard is free again when this process' lease on it ends; then somebody sends another message.
+            # The shard is free again when this process' lease on it ends; then another message is sent.
             logger.warning("a shard was not done: %s", error)
 
     def _gateway(self, spec: ShardSpec) -> Any:

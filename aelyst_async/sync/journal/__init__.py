@@ -7,7 +7,7 @@
 `claims`, `stored`       rows that several processes share, and the rows of a submitted source (PostgreSQL)
 `committer`              group commit, so that the event loop never waits for the disk
 `history`                what ``sync status`` and ``sync retry`` read
-`process`                names of processes and boots, and a clock that nobody can set
+`process`                names of processes and boots, and a monotonic clock
 ======================== ==============================================================================
 """
 

@@ -136,7 +136,7 @@ class SqliteFile:
 def reading(path: str | os.PathLike[str], *, closed: bool = False) -> Iterator[_Statements]:
     """Read a journal without holding it, also while a sync writes it. Raises `JournalError`.
 
-    `closed`: nobody writes it, so only the file itself is looked at, and none is made beside it.
+    `closed`: no process writes it, so only the file itself is read, and no file is made beside it.
     """
     with explained(path):
         connection = connect_immutable(Path(path)) if closed else connect_read_only(path)

@@ -165,7 +165,7 @@ class Journal:
         self.database = database
         self.path: Path | str = database.path
         self.salt: bytes = meta_salt(database.read(read_meta), database.name)
-        """The key of the seals, and of the account's name, which so is worth nothing outside this journal."""
+        """The key of the seals and of the hash of the account's name, so that both are valid in this journal only."""
         self.run: int = 0
         self.unreadable: int = 0
         boots = database.read(lambda statements: statements.fetch("SELECT id FROM run WHERE boot = ?", (BOOT,)))
@@ -206,7 +206,7 @@ class Journal:
 
         def work(statements: Statements) -> None:
             meta = read_meta(statements)
-            # A journal in which nothing has happened yet (a wrong token, a wrong address) binds nobody.
+            # A journal without any result (a wrong token, a wrong address) is not bound to an account.
             blank = not statements.fetch("SELECT 1 FROM contact WHERE state <> 'PARKED' LIMIT 1")
             instance = meta.get("instance")
             if instance is not None and not blank and instance != facts.get("instance"):
@@ -249,7 +249,7 @@ class Journal:
             )
 
     def begin(self, *, source: str, fingerprint: str | None, arguments: Mapping[str, Any]) -> bool:
-        """Begin a run. Return whether the last one did not end by itself."""
+        """Begin a run. Return whether the last one was interrupted."""
         now = time.time()
         values = (
             now, now, os.getpid(), socket.gethostname(), BOOT, _storable(source), fingerprint,
