@@ -30,8 +30,10 @@ from aelyst_async.waiting import Worker, uninterrupted
 
 __all__ = ["ContactSync", "Prepared", "Sending"]
 
+_CHANGES = attrs.setters.NO_OP  # for fields that are no settings
 
-@attrs.frozen(kw_only=True)
+
+@attrs.frozen(kw_only=True, repr=False)
 class Prepared:
     """What one run works with, opened and read once."""
 
@@ -71,7 +73,7 @@ def _can_write(_: object, __: object, gateway: ContactGateway) -> None:
         raise MappingError(f"{name} only reads contacts, so it cannot be the target of a sync")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False, on_setattr=attrs.setters.frozen)
 class ContactSync(SyncSettings):
     """Sends a table of contacts to an API: ``ContactSync(gateway, journal=…, key=…)``, with the fields of
     `SyncSettings` as keyword arguments. `run` returns a `SyncReport`.
@@ -80,11 +82,11 @@ class ContactSync(SyncSettings):
     """
 
     gateway: ContactGateway = attrs.field(validator=_can_write)
-    mapper: Mapper = attrs.field(init=False)
+    mapper: Mapper = attrs.field(init=False, on_setattr=_CHANGES)
     """Maps the rows, as the settings say."""
-    _asked: str | None = attrs.field(init=False, default=None)
-    _collecting: asyncio.Task[ContactSource] | None = attrs.field(init=False, default=None)
-    _sending: Sending | None = attrs.field(init=False, default=None)
+    _asked: str | None = attrs.field(init=False, default=None, on_setattr=_CHANGES)
+    _collecting: asyncio.Task[ContactSource] | None = attrs.field(init=False, default=None, on_setattr=_CHANGES)
+    _sending: Sending | None = attrs.field(init=False, default=None, on_setattr=_CHANGES)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()

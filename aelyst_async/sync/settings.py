@@ -108,7 +108,7 @@ def _check_deletes(_: object, __: object, value: object) -> None:
         raise MappingError(f"max_deletes is a number of contacts, or a share of them such as 0.1, not {value!r}")
 
 
-@attrs.define(kw_only=True, eq=False, on_setattr=attrs.setters.frozen)
+@attrs.define(kw_only=True, eq=False, repr=False, on_setattr=attrs.setters.frozen)  # a journal's URL has a password
 class SyncSettings:
     """What a sync sends, what it keeps, and how it runs. Raises `MappingError` for a setting that cannot work.
 

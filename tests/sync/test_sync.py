@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from aelyst_async import errors
@@ -443,6 +444,14 @@ async def test_a_bug_in_the_gateway_is_not_swallowed(tmp_path: Path) -> None:
 def test_settings_that_cannot_work(options: dict[str, Any]) -> None:
     with pytest.raises(MappingError):
         ContactSync(FakeGateway(), **options)
+
+
+def test_contact_sync_settings_are_frozen_and_its_repr_shows_no_password() -> None:
+    sync = ContactSync(FakeGateway(), journal="postgresql+asyncpg://user:pa55word@db.internal/contacts")
+    with pytest.raises(attrs.exceptions.FrozenAttributeError):
+        sync.key = "phone"
+    assert sync.mapper.key == sync.key == "email"
+    assert "pa55word" not in f"{sync!r} {sync}"
 
 
 def test_a_reader_is_no_target() -> None:

@@ -50,7 +50,7 @@ _HOPELESS = 120.0
 """Seconds without an outcome, while the API does not answer, after which the run ends."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False, on_setattr=attrs.setters.frozen)
 class SubmittedSync(ContactSync):
     """A `ContactSync` whose rows are sent by workers that call `run_shard`.
 
@@ -82,7 +82,7 @@ class SubmittedSync(ContactSync):
         )  # fmt: skip
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, repr=False)
 class _Follower:
     """The second half of a run whose rows workers send: it stores them, has them sent, and counts the outcomes."""
 
