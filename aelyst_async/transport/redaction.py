@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections import deque
 from urllib.parse import unquote_plus
 
 __all__ = ["MASK", "Redactor"]
@@ -43,38 +42,44 @@ _LOST = re.compile(rf"{_BREAKS[1].pattern}|\\+t?|=", re.IGNORECASE)
 """Parts of a credential that are removed with the escaped line breaks of a text, or with one beside them."""
 
 
+class _Form:
+    """A credential, or its decoded form, as patterns: for a text, and for one without escaped line breaks."""
+
+    __slots__ = ("as_sent", "without_breaks")
+
+    def __init__(self, form: str) -> None:
+        self.as_sent: re.Pattern[str] = re.compile(_pattern(form), re.IGNORECASE)
+        self.without_breaks: re.Pattern[str] = re.compile(_without_breaks(form), re.IGNORECASE)
+
+
 class Redactor:
     """Remembers the credentials in use and replaces them in text by ``***``."""
 
-    __slots__ = ("_known", "_patterns")
+    __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: deque[str] = deque(maxlen=_REMEMBERED)
-        self._patterns: tuple[re.Pattern[str], ...] = ()  # for the text, and for it without each kind of breaks
+        self._known: dict[str, list[_Form]] = {}  # the forms of each credential, once they are needed
 
     def learn(self, secret: str) -> None:
         """Redact `secret` from now on."""
         if secret not in self._known:
-            self._known.append(secret)
-            self._patterns = ()
+            self._known[secret] = []
+            if len(self._known) > _REMEMBERED:
+                del self._known[next(iter(self._known))]
 
     def scrub(self, text: str) -> str:
         """Return `text` with every known credential replaced by ``***``."""
-        if not self._known:
-            return text
-        if not self._patterns:
-            # Also the decoded form, which a server that decodes repeatedly may echo. The longest first, because one
-            # form may be the beginning of another.
-            known = {form for secret in self._known for form in (secret, unquote_plus(secret)) if form.strip()}
-            forms = sorted(known, key=len, reverse=True)
-            as_sent, without_breaks = (
-                re.compile("|".join(map(pattern, forms)), re.IGNORECASE) for pattern in (_pattern, _without_breaks)
-            )
-            self._patterns = (as_sent, as_sent, without_breaks)
-        text = self._patterns[0].sub(MASK, text)
-        for breaks, pattern in zip(_BREAKS, self._patterns[1:], strict=True):
-            text = _sub_across(breaks, pattern, text)
-        return text
+        for secret, forms in self._known.items():
+            if not forms:
+                # Compiled once for each credential: that takes milliseconds. The decoded form is what a server that
+                # decodes repeatedly may echo.
+                forms += [_Form(form) for form in dict.fromkeys((secret, unquote_plus(secret))) if form.strip()]
+        known = [form for forms in self._known.values() for form in forms]
+        as_sent = [form.as_sent for form in known]
+        spans = _spans(text, as_sent)
+        for breaks, patterns in zip(_BREAKS, (as_sent, [form.without_breaks for form in known]), strict=True):
+            spans += _spans_across(breaks, patterns, text)
+        return _mask(text, spans)
 
     def preview(self, text: str, length: int) -> str:
         """Return the first `length` characters of ``scrub(text)``, without processing megabytes.
@@ -95,29 +100,40 @@ class Redactor:
         return f"<Redactor of {len(self._known)} credentials>"
 
 
-def _sub_across(line_break: re.Pattern[str], pattern: re.Pattern[str], text: str) -> str:
-    """Replace the matches of `pattern` in `text`, ignoring line breaks; breaks inside a match are replaced too."""
+def _spans(text: str, patterns: list[re.Pattern[str]]) -> list[tuple[int, int]]:
+    """Return the start and the end of each match."""
+    return [match.span() for pattern in patterns for match in pattern.finditer(text)]
+
+
+def _spans_across(line_break: re.Pattern[str], patterns: list[re.Pattern[str]], text: str) -> list[tuple[int, int]]:
+    """Return the matches in `text` without its line breaks; each with the breaks inside it."""
     breaks = list(line_break.finditer(text))
     if not breaks:
-        return text
-    # The position of each piece between two breaks, in `text` and in `joined`.
+        return []
+    # The position of each piece between two breaks, in `text` and in the pieces joined.
     origins, starts, pieces = [0], [0], [text[: breaks[0].start()]]
     for this, following in zip(breaks, [*breaks[1:], None], strict=True):
         origins.append(this.end())
         starts.append(starts[-1] + len(pieces[-1]))
         pieces.append(text[this.end() : None if following is None else following.start()])
-    joined = "".join(pieces)
 
     def origin(position: int, piece: int) -> int:
         return origins[piece] + position - starts[piece]
 
-    shown: list[str] = []
-    end = 0
-    for match in pattern.finditer(joined):
-        first, last = bisect_right(starts, match.start()) - 1, bisect_left(starts, match.end()) - 1
-        if match.end() > match.start():  # the pattern may match nothing
-            shown += [text[end : origin(match.start(), first)], MASK]
-            end = origin(match.end(), last)
+    return [
+        (origin(start, bisect_right(starts, start) - 1), origin(end, bisect_left(starts, end) - 1))
+        for start, end in _spans("".join(pieces), patterns)
+        if end > start  # a pattern may match nothing
+    ]
+
+
+def _mask(text: str, spans: list[tuple[int, int]]) -> str:
+    """Replace each span of `text` by ``***``, and overlapping spans by one."""
+    shown, end = [], 0
+    for start, stop in sorted(spans):
+        if start >= end and stop > start:
+            shown += [text[end:start], MASK]
+        end = max(end, stop)
     return "".join([*shown, text[end:]])
 
 

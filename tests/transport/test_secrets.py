@@ -139,6 +139,14 @@ def test_preview_of_a_large_body_has_full_length() -> None:
     assert redactor.preview(SECRET * 100_000, 2048).replace(MASK, "") == ""
 
 
+@pytest.mark.parametrize("text", ["token-1234-xyzzy", "token-1\n234-xyzzy", "token-1%0A234-xyzzy"])
+def test_redactor_leaves_no_part_of_overlapping_credentials(text: str) -> None:
+    redactor = Redactor()
+    for secret in ("token-1234", "1234-xyzzy-long", "234-xyzzy"):
+        redactor.learn(secret)
+    assert redactor.scrub(f"<{text}>") == f"<{MASK}>"
+
+
 def test_redactor_is_not_slow_for_a_credential_of_backslashes() -> None:
     redactor = Redactor()
     redactor.learn("a" + "\\" * 30 + "/" * 30 + "b")
