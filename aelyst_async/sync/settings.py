@@ -169,7 +169,7 @@ class SyncSettings:
     progress: Callable[[Progress], None] | None = attrs.field(default=None, validator=_check_progress)
     rebind: bool = False
     target: Mapping[str, str | None] | None = None
-    settings: dict[str, Any] = attrs.field(factory=dict, converter=_json)
+    settings: dict[str, Any] = attrs.field(default=None, converter=_json)
     delete_missing: bool = False
     max_deletes: float = attrs.field(default=0.1, validator=_check_deletes)
     confirm: Confirm | None = None
