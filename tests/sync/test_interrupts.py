@@ -25,13 +25,13 @@ def interrupts(count: int, seed: int, rows: int = 10_000) -> dict[str, int]:
     return dict(json.loads(done.stdout))
 
 
-def test_interrupts_at_random_moments_end_as_promised() -> None:
+def test_sync_interrupted_at_random_ends_as_documented() -> None:
     assert sum(interrupts(15, seed=1, rows=4_000).values()) == 15
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2, 7))
-def test_five_hundred_interrupts_end_as_promised(seed: int) -> None:
+def test_sync_interrupted_five_hundred_times_ends_as_documented(seed: int) -> None:
     ends = interrupts(100, seed)
     assert sum(ends.values()) == 100
     interrupted = sum(number for end, number in ends.items() if not end.endswith("complete"))

@@ -44,7 +44,7 @@ class Call:
 
 
 @pytest.mark.parametrize("cancellations", [1, 3])
-async def test_run_returns_only_when_its_call_has_ended(cancellations: int) -> None:
+async def test_cancelled_worker_run_waits_until_its_call_ends(cancellations: int) -> None:
     call = Call()
     with Worker("test") as worker:
         task = asyncio.create_task(worker.run(call))
@@ -60,7 +60,7 @@ async def test_run_returns_only_when_its_call_has_ended(cancellations: int) -> N
         assert call.ended
 
 
-async def test_leaving_a_worker_waits_for_its_thread() -> None:
+async def test_worker_exit_waits_for_its_thread() -> None:
     call = Call()
     threading.Timer(0.05, call.end.set).start()
     with Worker("test") as worker:
@@ -71,7 +71,7 @@ async def test_leaving_a_worker_waits_for_its_thread() -> None:
 
 
 @pytest.mark.parametrize("kind", [ValueError, StopIteration, SystemExit])
-async def test_run_raises_what_its_call_raises(kind: type[BaseException]) -> None:
+async def test_worker_run_raises_the_exception_of_its_call(kind: type[BaseException]) -> None:
     def fail() -> None:
         raise kind
 
@@ -87,7 +87,7 @@ async def _caught(worker: Worker, function: Any) -> None:
         raise RuntimeError from error
 
 
-async def test_a_timeout_around_an_uninterrupted_wait_stays_a_timeout() -> None:
+async def test_timeout_of_an_uninterrupted_wait_is_raised_after_the_wait() -> None:
     future = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_later(0.05, future.set_result, None)
     with pytest.raises(asyncio.TimeoutError):
@@ -100,9 +100,7 @@ async def test_a_timeout_around_an_uninterrupted_wait_stays_a_timeout() -> None:
                 MemoryError("none left")],
     ids=lambda failure: type(failure).__name__,
 )  # fmt: skip
-async def test_a_dead_committer_fails_everybody_who_waits_and_everybody_who_comes(
-    tmp_path: Path, failure: BaseException
-) -> None:
+async def test_dead_committer_fails_present_and_later_waiters(tmp_path: Path, failure: BaseException) -> None:
     journal = Journal.open(tmp_path / "state.db")
 
     def apply(*_: object) -> None:
@@ -132,7 +130,7 @@ async def test_a_dead_committer_fails_everybody_who_waits_and_everybody_who_come
     journal.close()
 
 
-async def test_what_was_put_is_written_though_every_task_is_cancelled(tmp_path: Path) -> None:
+async def test_committer_writes_queued_rows_when_every_task_is_cancelled(tmp_path: Path) -> None:
     """As `asyncio.run` does after Ctrl-C."""
     journal = Journal.open(tmp_path / "state.db")
 
@@ -175,7 +173,7 @@ class Silent:
 
 
 @pytest.mark.parametrize("way", ["stop", "abort", "cancel"])
-async def test_a_sync_that_waits_for_its_rows_can_be_ended(tmp_path: Path, way: str) -> None:
+async def test_sync_waiting_for_rows_can_be_ended(tmp_path: Path, way: str) -> None:
     source = Silent()
     sync = ContactSync(FakeGateway(), journal=tmp_path / "state.db")
     task = asyncio.create_task(sync.run(source.rows()))
@@ -190,7 +188,7 @@ async def test_a_sync_that_waits_for_its_rows_can_be_ended(tmp_path: Path, way: 
     assert source.closed
 
 
-async def test_a_sync_that_was_stopped_before_it_began_does_not_wait_for_its_rows(tmp_path: Path) -> None:
+async def test_sync_stopped_before_it_starts_does_not_wait_for_rows(tmp_path: Path) -> None:
     sync = ContactSync(FakeGateway(), journal=tmp_path / "state.db")
     sync.stop()
     report = await asyncio.wait_for(sync.run(Silent().rows()), 5)
@@ -199,7 +197,7 @@ async def test_a_sync_that_was_stopped_before_it_began_does_not_wait_for_its_row
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
 @pytest.mark.parametrize("way", ["stop", "abort", "cancel"])
-async def test_a_sync_that_reads_from_a_silent_pipe_can_be_ended(tmp_path: Path, way: str) -> None:
+async def test_sync_reading_a_silent_pipe_can_be_ended(tmp_path: Path, way: str) -> None:
     pipe = tmp_path / "people.csv"
     os.mkfifo(pipe)
     writer = os.open(pipe, os.O_RDWR)
