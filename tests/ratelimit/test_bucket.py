@@ -1,4 +1,4 @@
-"""The arithmetic by itself: what holds for every sequence of sends and answers, whatever a server says."""
+"""`Bucket` and `Log`: invariants for every sequence of requests and responses."""
 
 import math
 from typing import Any
@@ -40,7 +40,7 @@ def send(bucket: Bucket, now: float) -> Sent:
 
 
 def end(bucket: Bucket, one: Sent, now: float, what: str, answer: QuotaHeaders, wait: float | None) -> None:
-    """Let a request's answer come, good or refused, or be lost."""
+    """End a request with a success, a refusal, or a lost response."""
     if what == "lost":
         bucket.lost(one)
     else:
@@ -66,7 +66,7 @@ def test_bucket_sends_again_within_three_hours_after_any_responses(steps: list[A
             else:
                 end(bucket, ticket, now, what, answer, wait)
         assert bucket.in_flight == len(out)
-    # Whatever came before: within an hour or so the next request may go, even if all answers stay out.
+    # The next request is allowed within three hours, even if no response arrives.
     for _ in range(50):
         now = max(now, bucket.next_at)
         assert now < 1000.0 + 3600 * 3
@@ -119,7 +119,7 @@ def test_log_counts_all_requests_but_refused_and_unsent_ones(steps: list[tuple[s
                 else:
                     bucket.answer(one, now, 429, QuotaHeaders(retry_after=0.01))
         if pick % 2:
-            assert not math.isnan(bucket.next_at)  # asking enters the newest
+            assert not math.isnan(bucket.next_at)  # reading next_at adds the newest request to the log
             assert bucket._log.count == len(counted)
         assert (bucket.in_flight, bucket.sent) == (len(out), sent)
 
@@ -181,7 +181,7 @@ def test_bucket_sends_one_request_before_the_first_response() -> None:
 
 
 def test_hanging_request_counts_against_the_quota_of_its_window() -> None:
-    """Without headers: twenty in ten seconds, of which all but one are answered."""
+    """No headers; a quota of 20 per 10 s; one of 20 requests gets no response."""
     bucket, now = Bucket(), 1000.0
     for _ in range(20):
         bucket.answer(send(bucket, now), now, 200, NOTHING)

@@ -1,4 +1,4 @@
-"""Servers that lie, stop, or change their mind: no client stands still, and none waits for longer than it must."""
+"""Servers with wrong, constant or changing headers, and long refusals: clients neither stop nor wait too long."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def drive(ask: Ask, seconds: float, *, workers: int = 4) -> tuple[list[float], l
 
 @pytest.mark.parametrize("before", [0, 10])
 def test_constant_remaining_of_zero_does_not_stop_requests(before: int) -> None:
-    """It counts down to 0 at most, and stays there: all requests are let through."""
+    """`remaining` counts down to 0 and stays there, while the server accepts every request."""
     numbers = count(1)
     good, _ = drive(lambda _: (200, counts(10, max(0, before - next(numbers)))), 300)
     assert sum(at > 240 for at in good) > 60 * 20
@@ -111,7 +111,7 @@ def test_refused_first_request_does_not_distort_the_learned_quota(kind: str, hea
     for _ in range(50):
         server.ask(0.0)
     good, refused = drive(server.ask, 400, workers=16)
-    # A bucket that says nothing at all is met with what it had let through after the refusal, and raised step by step.
+    # Without headers the limiter starts from what was accepted after the refusal, and raises it step by step.
     silent_bucket = (kind, headers, retry_after) == ("token", "none", "absent")
     assert len(good) > (0.65 if silent_bucket else 0.85) * 2000
     assert len(refused) < 0.03 * len(good)

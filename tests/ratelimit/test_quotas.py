@@ -1,4 +1,4 @@
-"""The bars: how much of a quota is used, and how few requests are refused, for each kind of server."""
+"""Required use of a quota and highest share of refused requests, for each kind of server."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_unknown_quota_is_used_almost_whole_with_few_refusals(limit: int, window
 def test_opening_connections_costs_little_throughput(kind: str, limit: int, window: float, opening: float) -> None:
     latency = Latency(up=0.0005, least=0.005, down=0.01, opening=opening)
     result = run(kind, limit, window, windows=8, concurrency=100, latency=latency)
-    # A sliding log that counts a burst late is taken for a longer one.
+    # A delayed burst makes a sliding window look longer.
     assert result.late >= (0.75 if kind == "sliding" else 0.95)
     assert result.refused <= 5
 
@@ -69,7 +69,7 @@ def test_told_window_tolerates_requests_that_overtake_each_other(kind: str, limi
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("limit", "window"), [(39, 1.88), (482, 6.29), (54, 5.19), (20, 0.9)])
 def test_windows_of_unusual_length_are_learned(kind: str, limit: int, window: float) -> None:
-    """A length that is not usual is only bounded from above, so a shorter one may be used as if it were longer."""
+    """Only an upper bound of an unusual length is learned, so part of the quota may stay unused."""
     result = run(kind, limit, window, windows=60)
     assert result.late >= 0.65
     assert result.refused <= 0.02 * result.sent

@@ -1,4 +1,4 @@
-"""Random servers, latencies, losses, cancellations: nobody hangs, no permit or connection is lost, pauses are kept."""
+"""Random servers, latencies, losses and cancellations: no caller hangs, no permit or connection leaks, pauses hold."""
 
 import asyncio
 import random

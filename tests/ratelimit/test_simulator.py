@@ -1,4 +1,4 @@
-"""The simulator's own arithmetic, where the bars could not tell that it is wrong."""
+"""The simulator's arithmetic, as far as errors in it would not fail the quota tests."""
 
 from tests.ratelimit.simulator import Server, simulate
 

@@ -1,4 +1,4 @@
-"""The sync through the real client against the sandbox: whatever the vendor turns out to do, each row goes in once."""
+"""The sync through the real client against the sandbox: each row is created once for all vendor behaviours."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_sync_creates_each_row_once_for_every_vendor_behaviour(
 ) -> None:
     async with Sandbox(switches={"aelyst.quota": "none", **switches}) as sandbox:
         first = await sync(sandbox, people(25), tmp_path / "state.db")
-        # Where a PUT creates, its answer does not tell.
+        # If PUT creates contacts, its response does not show whether it did.
         assert (first.created + first.updated, first.failed) == (25, 0)
         assert first.created == (0 if switches.get("aelyst.put_missing") == 200 else 25)
         changed = await sync(sandbox, people(25, last_name="New"), tmp_path / "state.db")

@@ -1,4 +1,4 @@
-"""Kill the process at every journal transition, while answers get lost and contacts appear late: nothing doubles."""
+"""A sync killed at any journal transition makes no duplicates, though responses get lost and contacts appear late."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_sync_killed_at_a_journal_transition_resumes_without_duplicates(
     write(tmp_path / "people.csv", 1)
     child = spawn(sandbox, tmp_path, point, number, upsert=upsert)
     child.communicate(timeout=60)
-    assert child.returncode == -signal.SIGKILL, "the point was never passed: the test proves nothing"
+    assert child.returncode == -signal.SIGKILL, "the process never reached the point"
     report = finish(sandbox, tmp_path, upsert=later)
     assert report["resumed"] is True
     assert report["failed"] == 0
@@ -143,7 +143,7 @@ def test_sync_killed_a_hundred_times_resumes_without_duplicates(
 def test_sync_without_the_look_up_creates_duplicates(
     tmp_path: Path, start_sandbox: Callable[..., OtherSandbox]
 ) -> None:
-    """The control: if this finds none, the tests above prove nothing."""
+    """Control: without duplicates here, the tests above could not fail."""
     sandbox = start_sandbox(*TROUBLE)
     write(tmp_path / "people.csv", 1)
     finish(sandbox, tmp_path, look=False)

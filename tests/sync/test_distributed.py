@@ -1,4 +1,4 @@
-"""Workers of taskiq in processes of their own: kills, lost answers, restarts of servers, and the command line."""
+"""taskiq workers in their own processes: kills, lost responses, server restarts, and the command line."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ async def test_idle_worker_takes_over_a_dead_workers_shards_within_two_leases(
     busy = cluster.worker()
     sync = asyncio.create_task(cluster.submit("p", 150))
     await until(lambda: cluster.count("p") >= 1)
-    sync.cancel()  # no message comes from there any more
+    sync.cancel()  # the submitter sends no further messages
     await asyncio.wait([sync])
     cluster.worker()
     await until(lambda: "Listening started" in (cluster.folder / "stderr-1").read_text())

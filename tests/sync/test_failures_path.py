@@ -1,4 +1,4 @@
-"""Where failed rows go when nobody says where."""
+"""The default path of the failures file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The journal: durable, private, bound to its target, held by one process, and clear about what is wrong with it."""
+"""The journal file: durability, permissions, binding to its target, locking, and errors about damaged files."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_open_ignores_the_lock_of_a_dead_process(tmp_path: Path) -> None:
 
 
 def test_open_does_not_name_a_dead_process_as_the_lock_holder(tmp_path: Path) -> None:
-    """The next holder has the lock for a moment before it signs."""
+    """A new holder locks the file before it writes its process id."""
     path = tmp_path / "state.db"
     code = f"import os\nfrom aelyst_async.sync.journal import Journal\nJournal.open({str(path)!r})\nos._exit(9)"
     subprocess.run([sys.executable, "-c", code], check=False)
@@ -126,7 +126,7 @@ def alias(path: Path, kind: str) -> Path:
 
 @pytest.mark.parametrize("kind", ["symlink", "hard link", "side files deleted"])
 async def test_second_sync_of_a_journal_is_rejected_under_any_file_name(tmp_path: Path, kind: str) -> None:
-    """In this process and in another one; a name beside the database is no lock."""
+    """In this process and in another one. The lock does not depend on the file name."""
     path = tmp_path / "state.db"
     gateway = FakeGateway()
     gateway.latency = 0.02
@@ -212,7 +212,7 @@ def test_open_reports_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         patch.setattr("aelyst_async.locks.os.open", full)
         with pytest.raises(JournalError, match=r"cannot open .*state\.db: no space left on device; free some space"):
             Journal.open(tmp_path / "state.db")
-    # The file could be made, but not filled.
+    # The file could be created, but not written.
     connect = sqlite.connect
 
     def small(file: Path, **options: Any) -> sqlite3.Connection:
@@ -229,7 +229,7 @@ def test_open_reports_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("application", [0, 0x61656C79, 0x61656C4A])
 def test_open_rejects_another_programs_database_without_calling_it_damaged(tmp_path: Path, application: int) -> None:
-    """The jobs' database among them: to move it away would lose jobs."""
+    """Includes the database of jobs, whose removal would lose jobs."""
     path = tmp_path / "jobs.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(
@@ -327,7 +327,7 @@ def test_open_rejects_newer_foreign_and_damaged_files_unchanged(tmp_path: Path) 
         with pytest.raises(JournalError, match=words) as refusal:
             Journal.open(path)
         assert "\n" not in str(refusal.value)
-        assert path.read_bytes() == before, "what cannot be read is left as it is"
+        assert path.read_bytes() == before, "a rejected file is not changed"
 
 
 def test_open_initialises_a_database_that_has_no_tables_yet(tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ async def test_journal_is_bound_to_provider_account_and_key(tmp_path: Path) -> N
     with pytest.raises(JournalError, match="belongs to fake, not to elsewhere"):
         await ContactSync(elsewhere, journal=path).run(ROWS)
     content = b"".join(file.read_bytes() for file in tmp_path.iterdir())  # noqa: ASYNC240
-    assert b"P1" not in content, "what went in leaves no payload behind"
+    assert b"P1" not in content, "the payload of an applied row is deleted"
 
 
 async def test_run_stopped_by_a_full_disk_resumes_without_loss_or_duplicates(
@@ -419,7 +419,7 @@ async def test_committer_writes_many_rows_per_commit(tmp_path: Path) -> None:
         committer.put(done("email:last"))
     assert sum(sizes) == 201
     assert len(sizes) < 20
-    assert journal.look_up(["email:last"]), "what nobody waited for is written at the end"
+    assert journal.look_up(["email:last"]), "rows without a waiter are written at exit"
     journal.close()
 
 

@@ -1,4 +1,4 @@
-"""Mirror: exactly the missing contacts are deleted, and none where the source may not be whole."""
+"""Mirror: deletes exactly the missing contacts, and none if the source may be incomplete."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def test_mirror_deletes_nothing_when_the_vendor_rejects_a_row(tmp_path: Pa
 
 @pytest.mark.parametrize("cut", [1, 2, 4, 6, 17, 18, 19])
 async def test_mirror_deletes_nothing_when_the_last_line_is_truncated(tmp_path: Path, cut: int) -> None:
-    """Of a file that is cut anywhere in its last line; only a cut between lines cannot be seen."""
+    """A truncation between two lines cannot be detected."""
     gateway = account(4)
     file = table([1, 2, 3], tmp_path / "p.csv")
     file.write_bytes(file.read_bytes()[:-cut])
@@ -354,7 +354,7 @@ async def test_mirror_compares_addresses_case_insensitively(tmp_path: Path) -> N
     assert "2" not in gateway.contacts_by_id
 
 
-async def test_mirror_keeps_written_contacts_that_are_listed_with_another_address(tmp_path: Path) -> None:
+async def test_mirror_keeps_written_contacts_listed_with_another_address(tmp_path: Path) -> None:
     """A listing that is older than the last write shows the old address."""
     gateway = account(3)
     file = table([1, 2, 3], tmp_path / "p.csv")

@@ -1,4 +1,4 @@
-"""A mirror that is killed goes on where it was: each missing contact is deleted once, and nothing else."""
+"""A killed mirror resumes: it deletes exactly the missing contacts."""
 
 from __future__ import annotations
 

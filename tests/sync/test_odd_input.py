@@ -1,4 +1,4 @@
-"""Input and settings that nobody planned for: refused by name, they fail their row or their run, never another's."""
+"""Invalid input and settings: the error names them and affects only its own row or run."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_journal_with_damaged_tables_or_values_is_rejected(tmp_path: Path,
 
 
 class AccountGateway(FakeGateway):
-    """One that names its account, so that the journal's salt is needed."""
+    """A gateway with an account name, which needs the journal's salt."""
 
     async def account(self, key: bytes) -> str:
         return key.hex()[:4]
@@ -168,7 +168,7 @@ async def test_sync_stopped_while_it_counts_rows_sends_nothing(tmp_path: Path) -
 
 async def test_read_contacts_reads_non_blocking_streams_and_rejects_text_ones() -> None:
     class Hesitant(io.RawIOBase):
-        """What does not block says None where there is nothing yet."""
+        """A non-blocking stream: read() returns None while no data is available."""
 
         def __init__(self) -> None:
             self.pieces = [b"email,first_name\n", None, b"a@b.co,A\n", None, b"b@b.co,B\n", b""]

@@ -1,4 +1,4 @@
-"""What would double people, mix them up, or hold a run for ever: clocks, damaged rows, odd ids, 403, long waits."""
+"""Causes of duplicates, mix-ups and hangs: clock changes, damaged rows, invalid ids, 403, long waits."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def api_error(status: int, method: str = "PUT", **facts: Any) -> errors.ApiError
 
 
 def change(path: Path, statement: str) -> int:
-    """Change the journal behind its back; return the number of rows."""
+    """Change the journal with plain SQL; return the number of rows."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         number = connection.execute(statement).rowcount
         connection.commit()
@@ -90,7 +90,7 @@ async def test_contact_older_than_settle_is_updated_without_waiting(tmp_path: Pa
 
 
 class Dated(FakeGateway):
-    """Shows when a contact was created and changed, by a clock that is a year behind ours."""
+    """Returns creation and change times from a clock that is years behind."""
 
     changed_after = timedelta(0)
 
@@ -115,9 +115,9 @@ async def test_create_in_doubt_is_classified_by_the_vendors_timestamps_only(
     assert (report.created, report.updated) == (created, 1 - created)
 
 
-# A journal that lies
+# Damaged journal rows
 
-LIES = [
+DAMAGES = [
     "UPDATE contact SET contact_id = '2' WHERE contact_id = '1'",
     "UPDATE contact SET contact_id = x'31' WHERE contact_id = '1'",
     "UPDATE contact SET contact_id = cast(x'b1' AS TEXT) WHERE contact_id = '1'",  # not UTF-8
@@ -134,29 +134,29 @@ LIES = [
 ]
 
 
-@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("changed", [False, True])
 async def test_row_with_a_wrong_seal_is_looked_up_again_and_reported(
-    tmp_path: Path, pauses: RetrySettings, lie: str, changed: bool
+    tmp_path: Path, pauses: RetrySettings, damage: str, changed: bool
 ) -> None:
     path = tmp_path / "state.db"
     gateway = FakeGateway()
     sync = ContactSync(gateway, journal=path, retry=pauses)
     for name in ("A", "B"):  # the second run learns the ids
         await sync.run(people(4, last_name=name))
-    assert change(path, lie) == 1
+    assert change(path, damage) == 1
     gateway.calls.clear()
     rows = people(4, last_name="C" if changed else "B")
     report = await sync.run(rows)
-    assert {row["email"]: row for row in rows} == gateway.by_email(), "nobody got another person's data"
+    assert {row["email"]: row for row in rows} == gateway.by_email(), "no contact got another contact's data"
     assert set(gateway.emails().values()) == {1}
     assert report.failed == 0
-    if "SET key" not in lie:  # the row of a key that nobody has is never met
+    if "SET key" not in damage:  # a row with an unknown key is never read
         (note,) = report.notes
         assert note.startswith("1 rows of state.db do not fit their checksum (is the disk failing?); nothing in them")
         assert ("GET", "email:p0@example.com") in gateway.calls
     again = await sync.run(rows)
-    assert (again.unchanged, again.notes) == (4, ()), "it was written anew"
+    assert (again.unchanged, again.notes) == (4, ()), "the row was rewritten"
 
 
 async def test_row_whose_damaged_key_is_another_contacts_is_not_used(tmp_path: Path, pauses: RetrySettings) -> None:
@@ -241,11 +241,11 @@ def test_journal_with_damaged_meta_is_rejected(tmp_path: Path) -> None:
             read(path)
 
 
-# What a vendor tells
+# Values in vendor responses
 
 
 class OddIds(FakeGateway):
-    """Tells an id that JSON can carry and UTF-8 cannot."""
+    """Returns contact ids that cannot be stored, such as a lone surrogate."""
 
     odd: Any = "\ud800"
 
@@ -410,7 +410,7 @@ async def test_run_reports_a_progress_callback_that_raises_at_the_end(tmp_path: 
     assert stop.value.report.created == 3  # type: ignore[attr-defined]
 
 
-# Calls that raise what is no error
+# Gateway calls that raise base exceptions or are cancelled
 
 
 @pytest.mark.parametrize("failure", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()], ids=repr)

@@ -1,4 +1,4 @@
-"""Shards of a stored source: sent once, time-boxed, handed back, fair between accounts."""
+"""Shards of a stored source: each row is sent once, shards have a time limit, and accounts share workers fairly."""
 
 from __future__ import annotations
 

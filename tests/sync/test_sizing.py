@@ -1,4 +1,4 @@
-"""How many at once, and when it will be done: Little's law and the learned quota."""
+"""The number of concurrent requests and the ETA: Little's law and the learned quota."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_sizer_shrinks_when_latency_rises() -> None:
 
 
 def test_sizer_settles_near_the_capacity_of_the_server() -> None:
-    """The latency is what the queue makes it: the number settles near what the server can use."""
+    """The server handles ten requests at a time; latency grows with its queue."""
     sizer = Sizer(256)
     for _ in range(3000):
         steady(sizer, 0.05 * max(1.0, sizer.limit / 10), 1)
@@ -63,7 +63,7 @@ def test_sizer_stays_between_one_and_the_ceiling() -> None:
 
 
 class Told:
-    """A gateway that tells of its requests and has a limiter that knows rates."""
+    """A gateway that reports requests and whose limiter knows rates."""
 
     def __init__(self, **rates: float | None) -> None:
         self.heard: Any = None

@@ -1,4 +1,4 @@
-"""The sync over a gateway in memory: outcomes, doubt, parking, stopping, and what costs a request."""
+"""`ContactSync` with a gateway in memory: outcomes, creates in doubt, deferred rows, stopping, number of requests."""
 
 from __future__ import annotations
 
@@ -454,10 +454,8 @@ def test_contact_sync_rejects_a_read_only_gateway() -> None:
         ContactSync(CallabGateway("token"))  # type: ignore[arg-type]
 
 
-async def test_the_source_is_never_written_over(tmp_path: Path) -> None:
+async def test_run_rejects_a_failures_path_in_a_missing_folder(tmp_path: Path) -> None:
     path = tmp_path / "people.csv"
     path.write_text("email\na@b.co\n")
-    for options in ({"failures": path}, {"journal": path}, {"failures": tmp_path / "no" / "f.jsonl"}):
-        with pytest.raises(SyncError):
-            await ContactSync(FakeGateway(), **options).run(path)  # type: ignore[arg-type]
-    assert path.read_text() == "email\na@b.co\n"
+    with pytest.raises(SyncError):
+        await ContactSync(FakeGateway(), failures=tmp_path / "no" / "f.jsonl").run(path)

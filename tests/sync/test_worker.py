@@ -1,4 +1,4 @@
-"""`Worker` and `Committer`: their threads are waited for, and nothing waits for a thread that is dead."""
+"""`Worker` and `Committer`: exit waits for their threads, and callers do not wait for a dead thread."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_cancelled_worker_run_waits_until_its_call_ends(cancellations: int
             task.cancel()
             await asyncio.sleep(0.01)
             assert not task.done()
-        assert worker.closing, "a call that waits for data is told"
+        assert worker.closing, "a blocking call can see that it should end"
         call.end.set()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -157,7 +157,7 @@ def end(way: str, sync: ContactSync, task: asyncio.Task[Any]) -> None:
 
 
 class Silent:
-    """An async iterable that stops telling."""
+    """An async iterable that yields one row and then blocks."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -212,4 +212,4 @@ async def test_sync_reading_a_silent_pipe_can_be_ended(tmp_path: Path, way: str)
     else:
         assert (await asyncio.wait_for(task, 5)).stopped == "interrupted"
     os.close(writer)
-    Journal.open(tmp_path / "state.db").close()  # it is free again
+    Journal.open(tmp_path / "state.db").close()  # the lock is released
