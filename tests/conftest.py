@@ -1,4 +1,4 @@
-"""What all rooms' tests share: no proxy, no credential of this machine, and one hypothesis profile."""
+"""Fixtures and settings of all tests: a clean environment and one hypothesis profile."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 import hypothesis
 import pytest
 
-# Time limits per example make tests depend on how busy the machine is.
+# A deadline per example would make tests fail on a busy machine.
 hypothesis.settings.register_profile("house", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("house")
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _clean_environment() -> None:
-    """Let no proxy and no credential of the machine reach a test."""
+    """Remove proxies and credentials from the environment before any test."""
     for name in tuple(os.environ):
         if name.lower().endswith("_proxy") or name.startswith(("AELYST_", "DMCHAMP_", "CALLAB_")):
             del os.environ[name]
@@ -22,5 +22,5 @@ def _clean_environment() -> None:
 
 @pytest.fixture
 def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start child processes without coverage, which imports sqlite3 itself."""
+    """Start child processes without coverage, because coverage imports sqlite3."""
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)

@@ -1,4 +1,4 @@
-"""Doubles without sockets, for tests in virtual time: a session that plays a script, and a limiter that only notes."""
+"""Test doubles without sockets, for virtual time: a session with scripted responses and a limiter that never waits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Answer", "FreeLimiter", "Handler", "ScriptedSession", "Sent", "free_
 
 @attrs.frozen
 class Sent:
-    """One request that reached the session, and the loop's time then."""
+    """One request that reached the session. `at`: loop time in seconds."""
 
     at: float
     method: str
@@ -39,7 +39,7 @@ class Sent:
 
     @property
     def name(self) -> str:
-        """The last segment, decoded."""
+        """The last path segment, decoded."""
         return unquote(self.path.rpartition("/")[2])
 
     @property
@@ -49,7 +49,7 @@ class Sent:
 
 
 class Answer:
-    """What a `ScriptedSession` gives for a response. `body`: bytes, or anything else as JSON."""
+    """A response of `ScriptedSession`. `body`: bytes, or any other value, which is sent as JSON."""
 
     def __init__(self, status: int = 200, body: object = b"", headers: dict[str, str] | None = None) -> None:
         self.status = status
@@ -69,13 +69,13 @@ class Answer:
 
 
 Handler: TypeAlias = Callable[[Sent], Any]
-"""Takes a request, returns (or awaits) an `Answer`, or raises."""
+"""Takes a request; returns an `Answer` or an awaitable of one, or raises."""
 
 
 class ScriptedSession:
-    """Stands in for `aiohttp.ClientSession`.
+    """Replaces `aiohttp.ClientSession`.
 
-    `script`: answers and exceptions in turn (the last one repeats), or a handler.
+    `script`: answers and exceptions in order (the last one repeats), or a handler.
     """
 
     closed = False
@@ -115,7 +115,7 @@ class ScriptedSession:
 
 
 def scripted(script: Handler | list[Answer | Exception]) -> tuple[ScriptedSession, ClientSession]:
-    """Return the double twice: as itself, and as what the type checker wants a gateway to be given."""
+    """Return the session twice: as `ScriptedSession`, and cast to the type that a gateway takes."""
     session = ScriptedSession(script)
     return session, cast(ClientSession, session)
 
@@ -161,7 +161,7 @@ class _Permit:
 
 
 class FreeLimiter:
-    """Grants as soon as a connection is free, and remembers what it was asked and told."""
+    """Grants a permit as soon as a connection slot is free, and records the permits."""
 
     def __init__(self) -> None:
         self.permits: list[_Permit] = []
@@ -173,6 +173,6 @@ class FreeLimiter:
 
 
 def free_limiter() -> tuple[FreeLimiter, RateLimiter]:
-    """Return the double twice: as itself, and typed as what a gateway takes."""
+    """Return the limiter twice: as `FreeLimiter`, and cast to the type that a gateway takes."""
     limiter = FreeLimiter()
     return limiter, cast(RateLimiter, limiter)

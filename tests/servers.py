@@ -1,11 +1,11 @@
-"""Loopback servers that misbehave on demand: plain asyncio streams, because aiohttp.web is too well-behaved.
+"""Loopback servers that misbehave on demand. They use asyncio streams, because aiohttp.web sends only valid HTTP.
 
     async with RawServer(reset, reply(200, {"id": 1})) as server:
-        ...                      # first request: the connection is reset; every later one: an answer
+        ...                      # the first request gets a reset, every later one a response
     assert [seen.method for seen in server.requests] == ["GET", "GET"]
 
 An answer is an async function of the connection and the request; it returns whether the connection stays open. The
-last one is repeated. What arrived is recorded before it is answered, so the count is what the server saw.
+last answer is repeated. A request is recorded before it is answered, so `requests` is what the server received.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Connection", "RawServer", "Seen", "hang", "raw", "reply", "reset", "
 
 @attrs.frozen
 class Seen:
-    """One request as it came over the wire."""
+    """One request as it was received."""
 
     method: str
     target: str
@@ -42,12 +42,12 @@ class Seen:
 
     @property
     def segments(self) -> list[str]:
-        """The path's segments, decoded one by one: what a router that respects RFC 3986 sees."""
+        """The path segments, each decoded after the split, as RFC 3986 requires."""
         return [unquote(part, errors="strict") for part in self.path.split("/")[1:]]
 
     @property
     def query(self) -> dict[str, str]:
-        """The query, decoded as a form (a ``+`` is a blank)."""
+        """The query, decoded as a form (``+`` is a space)."""
         pairs = parse_qsl(self.target.partition("?")[2], keep_blank_values=True, errors="strict")
         assert len(pairs) == len(dict(pairs)), "a parameter came twice"
         return dict(pairs)
@@ -86,7 +86,7 @@ def head(status: int, headers: Iterable[tuple[str, str]] = ()) -> bytes:
 
 
 def reply(status: int, body: object = b"", headers: dict[str, str] | None = None, *, close: bool = False) -> Answer:
-    """Answer properly: `body` is bytes, or anything else as JSON."""
+    """Return a valid response. `body`: bytes, or any other value, which is sent as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {"Content-Type": "application/json", "Content-Length": str(len(content)), **(headers or {})}
     if status == 204:
@@ -100,7 +100,7 @@ def reply(status: int, body: object = b"", headers: dict[str, str] | None = None
 
 
 def raw(*chunks: bytes, pause: float = 0.0, abort: bool = False) -> Answer:
-    """Send these bytes, then close (or reset) the connection."""
+    """Send these bytes, then close (or reset) the connection. `pause`: seconds after each chunk."""
 
     async def answer(connection: Connection, seen: Seen) -> bool:
         for chunk in chunks:
@@ -125,13 +125,13 @@ async def stop(connection: Connection, seen: Seen) -> bool:
 
 
 async def hang(connection: Connection, seen: Seen) -> bool:
-    """Never answer; go when the client goes."""
+    """Never answer; end when the client closes the connection."""
     await connection.reader.read()
     return False
 
 
 class RawServer:
-    """A server on a free loopback port. ``async with``."""
+    """A server on a free loopback port; use it with ``async with``."""
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
@@ -196,6 +196,6 @@ async def _read_request(connection: Connection) -> Seen:
     first, *lines = start.rstrip("\r\n").split("\r\n")
     method, target, _ = first.split(" ")
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    assert "transfer-encoding" not in headers, "bodies of a known length are sent with their length"
+    assert "transfer-encoding" not in headers, "a body of known length is sent with Content-Length"
     body = await connection.reader.readexactly(int(headers.get("content-length", "0")))
     return Seen(method, target, headers, body, connection.number)

@@ -1,7 +1,7 @@
-"""Private servers of PostgreSQL, NATS and Redis for the tests, each in a process and a folder of its own.
+"""PostgreSQL, NATS and Redis servers for the tests, each with its own process and folder.
 
-A server that is not installed skips the test with the reason; with ``CI`` in the environment that is a failure, since
-`.ci/run` installs them. PostgreSQL refuses to run as root: then it runs as the user ``postgres``.
+A test is skipped if its server is not installed. With ``CI`` in the environment it fails instead, because `.ci/run`
+installs the servers. PostgreSQL does not run as root; for root it runs as the user ``postgres``.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _free_port() -> int:
 
 
 class RedisServer(Server):
-    """``with RedisServer() as server: … server.url``. It writes nothing to disk unless `options` say so."""
+    """``with RedisServer() as server: … server.url``. It writes to disk only if `options` enable it."""
 
     def __init__(self, *options: str) -> None:
         port = _free_port()
@@ -100,13 +100,13 @@ class RedisServer(Server):
 
 
 class PostgresServer(Server):
-    """A cluster whose databases are named by tests: `url` makes one."""
+    """A PostgreSQL cluster with one database; each test uses its own schema, see `url`."""
 
     def __init__(self, folder: Path) -> None:
         initdb = _program("initdb", *reversed(_PG))
         user = "postgres" if os.geteuid() == 0 else None
         if user is not None:
-            # The folders above belong to root and are closed to others.
+            # The parent folders belong to root, so the user postgres cannot enter them.
             folder = Path("/tmp") / f"aelyst-test-{os.getpid()}-{folder.name}"
             folder.mkdir(mode=0o755)
             shutil.chown(folder, user)
@@ -133,7 +133,7 @@ class PostgresServer(Server):
         (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def url(self, schema: str, **parameters: object) -> str:
-        """Return the URL of a journal in the server's one database."""
+        """Return the URL of a journal in this schema. `parameters` are added to the query."""
         more = "".join(f"&{name}={value}" for name, value in parameters.items())
         return f"postgresql+asyncpg://aelyst:{PASSWORD}@127.0.0.1:{self.port}/postgres?schema={schema}{more}"
 

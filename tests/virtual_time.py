@@ -1,14 +1,14 @@
-"""An event loop whose clock jumps: hours of waiting take milliseconds, and a test that would hang says so.
+"""An event loop in virtual time: hours of waiting take milliseconds, and a deadlock raises an error.
 
-The loop runs everything that is ready; when only timers are left, it sets its clock to the earliest of them. Nothing
-sleeps. Real sockets and threads work as long as something else is not waiting for a timer: the clock does not wait
-for them, so a time-out may fire first. For tests across sockets use the ordinary loop.
+The loop runs everything that is ready. When only timers are left, it sets its clock to the earliest of them. Nothing
+sleeps. The clock does not wait for sockets and threads while a timer is set, so a timeout may fire first. Tests that
+use sockets need the ordinary loop.
 
     def test_something():
-        run(main())             # a coroutine, on a fresh loop that starts at second 1,000
+        run(main())             # runs a coroutine on a new loop; the clock starts at 1,000 s
 
     @virtual
-    async def test_other(): ...  # the same as a decorator; fixtures work
+    async def test_other(): ...  # the same as a decorator, with fixtures
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 _PATIENCE = 5.0
-"""Real seconds to wait for a socket or thread when no timer is left; then it is a deadlock."""
+"""Real seconds to wait for a socket or thread before a loop without timers raises `DeadlockError`."""
 
 
 class DeadlockError(RuntimeError):
-    """Tasks are waiting, but no timer is set and nothing is ready: the program under test hangs."""
+    """Tasks wait, but no timer is set and nothing is ready."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Polls, and lets the virtual clock pass instead of sleeping."""
+    """Polls, and advances the virtual clock instead of sleeping."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         if timeout is None:
             events = super().select(self.patience)
             if not events:
-                raise DeadlockError("nothing is ready and no timer is set: something waits for ever")
+                raise DeadlockError("tasks wait, but nothing is ready and no timer is set")
             return events
         events = super().select(0)
         if not events and timeout > 0:
@@ -53,7 +53,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """A selector loop in virtual time. ``time()`` starts at 1,000; `advance` adds to it, as a suspended host would."""
+    """A selector loop in virtual time. ``time()`` starts at 1,000 seconds."""
 
     def __init__(self, *, patience: float = _PATIENCE) -> None:
         self._jumping = _JumpingSelector()
@@ -64,14 +64,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` pass at once, without running the timers in between: the host was suspended."""
+        """Advance the clock without running the timers in between, as after a suspended host resumes."""
         if seconds < 0:
             raise ValueError("time does not run backwards")
         self._jumping.now += seconds
 
 
 def run(coroutine: Coroutine[Any, Any, T], *, patience: float = _PATIENCE) -> T:
-    """Run `coroutine` on a fresh virtual-time loop; cancel what it left behind, close the loop, return its result."""
+    """Run `coroutine` on a new virtual-time loop and return its result. Tasks that are left are cancelled."""
     loop = VirtualTimeLoop(patience=patience)
     try:
         asyncio.set_event_loop(loop)
@@ -90,7 +90,7 @@ def run(coroutine: Coroutine[Any, Any, T], *, patience: float = _PATIENCE) -> T:
 
 
 def virtual(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Make an async test a plain one that runs in virtual time."""
+    """Decorate an async test so that it runs in virtual time."""
 
     @functools.wraps(test)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:

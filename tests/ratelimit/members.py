@@ -1,4 +1,4 @@
-"""Processes that share a quota, as limiters with a connection each."""
+"""Members of a shared quota: limiters with one Redis connection each."""
 
 from __future__ import annotations
 

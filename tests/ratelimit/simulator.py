@@ -1,7 +1,7 @@
 """Servers with a quota, and clients that load them, in virtual time. Independent of the limiter's own arithmetic.
 
 A `Server` counts a request when it *arrives*, up to `up` seconds after it was sent; the answer takes `down` seconds
-more. Nothing here reads anything of the limiter but its public interface.
+more. This module uses only the public interface of the limiter.
 """
 
 from __future__ import annotations

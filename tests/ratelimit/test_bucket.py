@@ -1,4 +1,4 @@
-"""The arithmetic by itself: what holds for every sequence of sends and answers, whatever a server says."""
+"""`Bucket` and `Log`: invariants for every sequence of requests and responses."""
 
 import math
 from typing import Any
@@ -40,7 +40,7 @@ def send(bucket: Bucket, now: float) -> Sent:
 
 
 def end(bucket: Bucket, one: Sent, now: float, what: str, answer: QuotaHeaders, wait: float | None) -> None:
-    """Let a request's answer come, good or refused, or be lost."""
+    """End a request with a success, a refusal, or a lost response."""
     if what == "lost":
         bucket.lost(one)
     else:
@@ -50,7 +50,7 @@ def end(bucket: Bucket, one: Sent, now: float, what: str, answer: QuotaHeaders, 
 
 @given(_STEPS)
 @settings(max_examples=300, deadline=None)
-def test_no_sequence_of_answers_stops_a_bucket_for_ever(steps: list[Any]) -> None:
+def test_bucket_sends_again_within_three_hours_after_any_responses(steps: list[Any]) -> None:
     bucket, now = Bucket(), 1000.0
     out: list[Sent] = []
     for what, pick, seconds, answer, wait in steps:
@@ -66,7 +66,7 @@ def test_no_sequence_of_answers_stops_a_bucket_for_ever(steps: list[Any]) -> Non
             else:
                 end(bucket, ticket, now, what, answer, wait)
         assert bucket.in_flight == len(out)
-    # Whatever came before: within an hour or so the next request may go, even if all answers stay out.
+    # The next request is allowed within three hours, even if no response arrives.
     for _ in range(50):
         now = max(now, bucket.next_at)
         assert now < 1000.0 + 3600 * 3
@@ -77,7 +77,7 @@ def test_no_sequence_of_answers_stops_a_bucket_for_ever(steps: list[Any]) -> Non
 
 @given(_STEPS)
 @settings(max_examples=200, deadline=None)
-def test_nothing_goes_before_a_refusals_end(steps: list[Any]) -> None:
+def test_bucket_sends_nothing_before_the_pause_of_a_refusal_ends(steps: list[Any]) -> None:
     bucket, now, paused = Bucket(), 1000.0, 0.0
     out: list[Sent] = []
     for what, pick, seconds, answer, wait in steps:
@@ -93,7 +93,7 @@ def test_nothing_goes_before_a_refusals_end(steps: list[Any]) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["send", "good", "refused", "lost", "unsent"]), st.integers(0, 10**6))))
 @settings(deadline=None)
-def test_the_log_holds_the_requests_that_count(steps: list[tuple[str, int]]) -> None:
+def test_log_counts_all_requests_but_refused_and_unsent_ones(steps: list[tuple[str, int]]) -> None:
     bucket, now = Bucket(), 1000.0
     counted: list[Sent] = []
     out: list[Sent] = []
@@ -119,14 +119,14 @@ def test_the_log_holds_the_requests_that_count(steps: list[tuple[str, int]]) -> 
                 else:
                     bucket.answer(one, now, 429, QuotaHeaders(retry_after=0.01))
         if pick % 2:
-            assert not math.isnan(bucket.next_at)  # asking enters the newest
+            assert not math.isnan(bucket.next_at)  # reading next_at adds the newest request to the log
             assert bucket._log.count == len(counted)
         assert (bucket.in_flight, bucket.sent) == (len(out), sent)
 
 
 @given(_STEPS)
 @settings(max_examples=200, deadline=None)
-def test_a_permit_given_back_at_once_leaves_no_trace(steps: list[Any]) -> None:
+def test_unsent_request_leaves_the_bucket_unchanged(steps: list[Any]) -> None:
     plain, tried, now = Bucket(), Bucket(), 1000.0
     out: list[tuple[Sent, Sent]] = []
     for what, pick, seconds, answer, wait in steps:
@@ -145,7 +145,7 @@ def test_a_permit_given_back_at_once_leaves_no_trace(steps: list[Any]) -> None:
 
 @given(_STEPS)
 @settings(max_examples=200, deadline=None)
-def test_it_makes_no_difference_when_a_bucket_is_asked(steps: list[Any]) -> None:
+def test_reading_next_at_does_not_change_the_bucket(steps: list[Any]) -> None:
     asked, unasked, now = Bucket(), Bucket(), 1000.0
     out: list[tuple[Sent, Sent]] = []
     for what, pick, seconds, answer, wait in steps:
@@ -160,7 +160,7 @@ def test_it_makes_no_difference_when_a_bucket_is_asked(steps: list[Any]) -> None
     assert asked.next_at == unasked.next_at
 
 
-def test_a_permit_given_back_can_be_used_at_once() -> None:
+def test_unsent_request_returns_its_credit() -> None:
     bucket = Bucket()
     bucket.answer(send(bucket, 0.0), 0.01, 200, QuotaHeaders(limit=2, remaining=1))
     now = max(0.01, bucket.next_at)
@@ -171,7 +171,7 @@ def test_a_permit_given_back_can_be_used_at_once() -> None:
     assert bucket.sent == 1
 
 
-def test_before_the_first_answer_one_request_is_out() -> None:
+def test_bucket_sends_one_request_before_the_first_response() -> None:
     bucket = Bucket()
     one = send(bucket, 0.0)
     assert bucket.next_at >= 1.0
@@ -180,8 +180,8 @@ def test_before_the_first_answer_one_request_is_out() -> None:
     assert bucket.next_at <= 0.03
 
 
-def test_one_that_hangs_lets_none_go_before_the_quota_is_there_again() -> None:
-    """Without headers: twenty in ten seconds, of which all but one are answered."""
+def test_hanging_request_counts_against_the_quota_of_its_window() -> None:
+    """No headers; a quota of 20 per 10 s; one of 20 requests gets no response."""
     bucket, now = Bucket(), 1000.0
     for _ in range(20):
         bucket.answer(send(bucket, now), now, 200, NOTHING)
@@ -197,7 +197,7 @@ def test_one_that_hangs_lets_none_go_before_the_quota_is_there_again() -> None:
     assert bucket.next_at >= began + 10
 
 
-def test_an_answer_older_than_the_newest_changes_no_credit() -> None:
+def test_out_of_order_response_does_not_change_credit() -> None:
     bucket = Bucket()
     first, second = send(bucket, 0.0), send(bucket, 3.0)
     bucket.answer(second, 3.02, 200, QuotaHeaders(limit=10, remaining=8))
@@ -206,13 +206,13 @@ def test_an_answer_older_than_the_newest_changes_no_credit() -> None:
     assert bucket.credit == credit == 8
 
 
-def test_the_end_that_the_server_tells_is_waited_for() -> None:
+def test_bucket_waits_for_the_reset_of_the_server() -> None:
     bucket = Bucket()
     bucket.answer(send(bucket, 0.0), 0.01, 200, QuotaHeaders(limit=5, remaining=0, reset=37.0))
     assert 37.0 <= bucket.next_at <= 39.0  # whole seconds may be rounded down
 
 
-def test_what_a_server_tells_of_days_does_not_slow_anything_down() -> None:
+def test_window_of_a_day_in_the_headers_does_not_slow_the_bucket() -> None:
     bucket = Bucket()
     told = QuotaHeaders(limit=1000, remaining=900, reset=80_000.0, window=86_400.0)
     bucket.answer(send(bucket, 0.0), 0.01, 200, told)
@@ -220,7 +220,7 @@ def test_what_a_server_tells_of_days_does_not_slow_anything_down() -> None:
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=200), st.data())
-def test_the_log_of_sends_agrees_with_a_plain_list(gaps: list[float], data: st.DataObject) -> None:
+def test_log_agrees_with_a_plain_list(gaps: list[float], data: st.DataObject) -> None:
     log, now = Log(), 0.0
     plain: list[float] = []
     for gap in gaps:
@@ -239,7 +239,7 @@ def test_the_log_of_sends_agrees_with_a_plain_list(gaps: list[float], data: st.D
 
 
 @given(st.lists(st.sampled_from([0.0, 0.1, 1.0]), min_size=1, max_size=400), st.integers(1, 40))
-def test_the_log_of_sends_keeps_the_latest(gaps: list[float], keep: int) -> None:
+def test_log_keeps_the_latest_sends(gaps: list[float], keep: int) -> None:
     log, now = Log(), 0.0
     plain: list[float] = []
     for number, gap in enumerate(gaps, 1):

@@ -1,4 +1,4 @@
-"""Servers that lie, stop, or change their mind: no client stands still, and none waits for longer than it must."""
+"""Servers with wrong, constant or changing headers, and long refusals: clients neither stop nor wait too long."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def drive(ask: Ask, seconds: float, *, workers: int = 4) -> tuple[list[float], l
 
 
 @pytest.mark.parametrize("before", [0, 10])
-def test_a_remaining_of_zero_is_not_believed_for_ever(before: int) -> None:
-    """It counts down to 0 at most, and stays there: all requests are let through."""
+def test_constant_remaining_of_zero_does_not_stop_requests(before: int) -> None:
+    """`remaining` counts down to 0 and stays there, while the server accepts every request."""
     numbers = count(1)
     good, _ = drive(lambda _: (200, counts(10, max(0, before - next(numbers)))), 300)
     assert sum(at > 240 for at in good) > 60 * 20
 
 
-def test_a_remaining_that_lies_does_not_hide_a_real_quota() -> None:
+def test_wrong_remaining_does_not_hide_the_real_quota() -> None:
     server = Server(kind="fixed", limit=10, window=1.0, phase=0.3)
 
     def ask(now: float) -> tuple[int, dict[str, str]]:
@@ -70,7 +70,7 @@ def test_a_remaining_that_lies_does_not_hide_a_real_quota() -> None:
 
 
 @pytest.mark.parametrize("left", [0, None])
-def test_a_limit_that_alternates_does_not_stop_anybody(left: int | None) -> None:
+def test_alternating_limit_does_not_stop_requests(left: int | None) -> None:
     limits = count()
 
     def ask(_: float) -> tuple[int, dict[str, str]]:
@@ -82,7 +82,7 @@ def test_a_limit_that_alternates_does_not_stop_anybody(left: int | None) -> None
 
 
 @pytest.mark.parametrize("headers", ["none", "all"])
-def test_after_half_an_hour_of_refusals_the_first_goes_within_a_minute(headers: str) -> None:
+def test_requests_resume_within_a_minute_after_half_an_hour_of_refusals(headers: str) -> None:
     server = Server(kind="fixed", limit=10, window=1.0, headers=headers)
 
     def ask(now: float) -> tuple[int, dict[str, str]]:
@@ -97,7 +97,7 @@ def test_after_half_an_hour_of_refusals_the_first_goes_within_a_minute(headers: 
 
 
 @pytest.mark.parametrize("value", ["86400", "99999999999", "Wed, 21 Oct 2099 07:28:00 GMT"])
-def test_a_pause_beyond_reason_is_probed_once_an_hour_by_one_request(value: str) -> None:
+def test_unreasonable_retry_after_is_probed_once_an_hour(value: str) -> None:
     good, refused = drive(lambda now: (429, {"Retry-After": value}) if now < 7300 else (200, {}), 10_830)
     assert refused == pytest.approx([0, 3600, 7200], abs=2)
     assert good[0] == pytest.approx(10_800, abs=2)
@@ -106,25 +106,25 @@ def test_a_pause_beyond_reason_is_probed_once_an_hour_by_one_request(value: str)
 @pytest.mark.parametrize("headers", ["none", "all"])
 @pytest.mark.parametrize("kind", ["fixed", "sliding", "token"])
 @pytest.mark.parametrize("retry_after", ["ceil", "absent"])
-def test_a_first_request_that_is_refused_says_nothing_of_the_quota(kind: str, headers: str, retry_after: str) -> None:
+def test_refused_first_request_does_not_distort_the_learned_quota(kind: str, headers: str, retry_after: str) -> None:
     server = Server(kind=kind, limit=50, window=10.0, headers=headers, retry_after=retry_after, phase=3.0)
     for _ in range(50):
         server.ask(0.0)
     good, refused = drive(server.ask, 400, workers=16)
-    # A bucket that says nothing at all is met with what it had let through after the refusal, and raised step by step.
+    # Without headers the limiter starts from what was accepted after the refusal, and raises it step by step.
     silent_bucket = (kind, headers, retry_after) == ("token", "none", "absent")
     assert len(good) > (0.65 if silent_bucket else 0.85) * 2000
     assert len(refused) < 0.03 * len(good)
 
 
-def test_a_pause_of_our_own_is_never_longer_than_a_minute() -> None:
+def test_backoff_without_retry_after_is_at_most_a_minute() -> None:
     _, refused = drive(lambda _: (429, {}), 3600)
     assert max(later - earlier for earlier, later in pairwise(refused)) < 61
 
 
 @pytest.mark.parametrize("text", ["a" * 8000, "r=" * 4000, '"' * 8000, ";r" * 4000, "1" * 8000, " " * 8000])
 @pytest.mark.parametrize("name", ["RateLimit", "RateLimit-Policy", "Retry-After", "X-RateLimit-Limit"])
-def test_a_long_header_is_read_in_linear_time(name: str, text: str) -> None:
+def test_long_header_is_parsed_in_linear_time(name: str, text: str) -> None:
     began = time.thread_time()
     for _ in range(5):
         read({name: text, **({"RateLimit": '"a";r=1'} if name == "RateLimit-Policy" else {})})

@@ -246,7 +246,7 @@ async def test_max_wait_fails_at_once_when_the_queue_is_too_long() -> None:
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "1", True])
-def test_max_wait_rejects_what_is_no_number_of_seconds(value: Any) -> None:
+def test_max_wait_rejects_values_that_are_not_seconds(value: Any) -> None:
     with pytest.raises(ConfigurationError):
         RateLimiter(max_wait=value)
 

@@ -1,4 +1,4 @@
-"""The bars: how much of a quota is used, and how few requests are refused, for each kind of server."""
+"""Required use of a quota and highest share of refused requests, for each kind of server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(kind: str, limit: int, window: float, seed: int = 1, *, windows: float =
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("limit", "window"), QUOTAS)
-def test_an_unknown_quota_is_used_and_at_most_one_request_refused(limit: int, window: float, kind: str) -> None:
+def test_unknown_quota_is_used_almost_whole_with_few_refusals(limit: int, window: float, kind: str) -> None:
     result = run(kind, limit, window)
     assert result.late >= 0.97
     assert result.whole >= 0.94
@@ -37,12 +37,10 @@ def test_an_unknown_quota_is_used_and_at_most_one_request_refused(limit: int, wi
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("limit", "window"), [(100, 1.0), (200, 1.0), (300, 2.0)])
 @pytest.mark.parametrize("opening", [0.0003, 0.0006])
-def test_connections_that_open_delay_requests_and_cost_little(
-    kind: str, limit: int, window: float, opening: float
-) -> None:
+def test_opening_connections_costs_little_throughput(kind: str, limit: int, window: float, opening: float) -> None:
     latency = Latency(up=0.0005, least=0.005, down=0.01, opening=opening)
     result = run(kind, limit, window, windows=8, concurrency=100, latency=latency)
-    # A sliding log that counts a burst late is taken for a longer one.
+    # A delayed burst makes a sliding window look longer.
     assert result.late >= (0.75 if kind == "sliding" else 0.95)
     assert result.refused <= 5
 
@@ -50,7 +48,7 @@ def test_connections_that_open_delay_requests_and_cost_little(
 @pytest.mark.parametrize("how", ["user", "header"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("limit", "window"), QUOTAS)
-def test_a_told_window_is_used_whole(kind: str, limit: int, window: float, how: str) -> None:
+def test_told_window_is_used_almost_whole(kind: str, limit: int, window: float, how: str) -> None:
     told = {ENDPOINT: Quota(limit, per=window)} if how == "user" else None
     headers = "all" if told else "window"
     result = run(kind, limit, window, headers=headers, limiter=lambda: RateLimiter(quotas=told))
@@ -60,7 +58,7 @@ def test_a_told_window_is_used_whole(kind: str, limit: int, window: float, how: 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("limit", "window"), [(60, 1.0), (200, 1.0), (100, 10.0)])
-def test_a_told_window_stands_requests_that_overtake_each_other(kind: str, limit: int, window: float) -> None:
+def test_told_window_tolerates_requests_that_overtake_each_other(kind: str, limit: int, window: float) -> None:
     told = {ENDPOINT: Quota(limit, per=window)}
     latency = Latency(jitter=0.005)
     result = run(kind, limit, window, latency=latency, limiter=lambda: RateLimiter(quotas=told))
@@ -70,8 +68,8 @@ def test_a_told_window_stands_requests_that_overtake_each_other(kind: str, limit
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("limit", "window"), [(39, 1.88), (482, 6.29), (54, 5.19), (20, 0.9)])
-def test_windows_of_unusual_length_are_learned_in_time(kind: str, limit: int, window: float) -> None:
-    """A length that is not usual is only bounded from above, so a shorter one may be used as if it were longer."""
+def test_windows_of_unusual_length_are_learned(kind: str, limit: int, window: float) -> None:
+    """Only an upper bound of an unusual length is learned, so part of the quota may stay unused."""
     result = run(kind, limit, window, windows=60)
     assert result.late >= 0.65
     assert result.refused <= 0.02 * result.sent
@@ -80,7 +78,7 @@ def test_windows_of_unusual_length_are_learned_in_time(kind: str, limit: int, wi
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("limit", "window"), HARD)
 @pytest.mark.parametrize("trouble", ["loss", "stalls", "halved", "doubled"])
-def test_trouble_costs_little(kind: str, limit: int, window: float, trouble: str) -> None:
+def test_losses_stalls_and_quota_changes_cost_little(kind: str, limit: int, window: float, trouble: str) -> None:
     troubles: dict[str, dict[str, Any]] = {
         "loss": {"loss": 0.01},
         "stalls": {"windows": 20, "concurrency": 128, "latency": Latency(stall_every=3.0, stall=0.4)},
@@ -107,9 +105,7 @@ def test_without_headers_few_requests_are_refused(
 @pytest.mark.parametrize("clients", [2, 4])
 @pytest.mark.parametrize("gap", [0.0, 4.3])
 @pytest.mark.parametrize(("kind", "use", "least"), [("sliding", 0.83, 0.4), ("token", 0.95, 0.2), ("fixed", 0.65, 0.3)])
-def test_clients_that_know_nothing_of_each_other_share(
-    kind: str, use: float, least: float, clients: int, gap: float
-) -> None:
+def test_independent_clients_share_a_quota(kind: str, use: float, least: float, clients: int, gap: float) -> None:
     result = run(kind, 100, 1.0, windows=40 + clients * gap, clients=clients, start_gap=gap)
     assert result.late >= use
     assert result.refused_share <= 0.035

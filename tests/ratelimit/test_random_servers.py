@@ -1,4 +1,4 @@
-"""Random servers, latencies, losses, cancellations: nobody hangs, no permit or connection is lost, pauses are kept."""
+"""Random servers, latencies, losses and cancellations: no caller hangs, no permit or connection leaks, pauses hold."""
 
 import asyncio
 import random
@@ -81,13 +81,13 @@ def one_run(seed: int) -> None:
 
 
 @pytest.mark.parametrize("block", range(6))
-def test_random_servers(block: int) -> None:
+def test_limiter_serves_every_caller_of_random_servers(block: int) -> None:
     for seed in range(block * 20, block * 20 + 20):
         one_run(seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(44))
-def test_more_random_servers(block: int) -> None:
+def test_limiter_serves_every_caller_of_more_random_servers(block: int) -> None:
     for seed in range(120 + block * 20, 120 + block * 20 + 20):
         one_run(seed)

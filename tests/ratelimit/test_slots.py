@@ -32,7 +32,7 @@ async def learned(limiter: RateLimiter, *endpoints: str) -> None:
 
 
 @pytest.mark.parametrize("number", [0, -1, 1.5, True, "3"])
-def test_slots_reject_what_is_no_whole_number(number: object) -> None:
+def test_slots_reject_values_that_are_not_whole_numbers(number: object) -> None:
     with pytest.raises(ConfigurationError, match="whole number"):
         Slots(number)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Quotas that are told, by the user or in a header; quotas shared through a `SharedQuota`; the aiohttp middleware."""
+"""Quotas set by the user or a header, quotas shared through a `SharedQuota`, and the aiohttp middleware."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sync's tests share: a sandbox in a process of its own, and short pauses."""
+"""Fixtures of the sync tests: a sandbox in its own process, and short pauses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pauses() -> RetrySettings:
 
 @pytest.fixture
 def start_sandbox() -> Iterator[Callable[..., OtherSandbox]]:
-    """Return a function that starts a sandbox process with the options given; all are stopped at the end."""
+    """Return a function that starts a sandbox process with these options. All are stopped after the test."""
     running: list[subprocess.Popen[str]] = []
 
     def start(*options: str) -> OtherSandbox:

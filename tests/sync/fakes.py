@@ -1,4 +1,4 @@
-"""A gateway in memory: it keeps contacts, allows duplicates as the vendors do, and fails on demand."""
+"""A gateway in memory. It allows duplicates, as the vendors do, and fails on demand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aelyst_async.identifiers import ContactId, Email, Identifier, parse_identif
 
 @attrs.define
 class Stored:
-    """One contact, and the loop time from which it can be seen."""
+    """One contact. `visible`: loop time in seconds from which it can be found."""
 
     id: str
     fields: dict[str, Any]
@@ -24,10 +24,10 @@ class Stored:
 
 
 class FakeGateway:
-    """Implements `ContactGateway` over a list. `fault` is asked before each call and may raise or return a text.
+    """Implements `ContactGateway` over a list. `fault` is called before each request.
 
-    ``fault(method, key, count)``: an exception is raised before anything is done; the text ``"lost"`` does the write
-    and then fails as a reset connection would.
+    ``fault(method, key, count)`` returns an exception, which is raised before the request is applied; or ``"lost"``:
+    the request is applied and then fails like a reset connection; or None.
     """
 
     provider = "fake"
@@ -95,7 +95,7 @@ class FakeGateway:
 
 
 class _Call:
-    """One request: counted, delayed, failed as told."""
+    """One request: counts it, delays it, and applies its fault."""
 
     def __init__(self, gateway: FakeGateway, method: str, who: Identifier) -> None:
         self.gateway = gateway

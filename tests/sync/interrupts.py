@@ -2,8 +2,8 @@
 
     python tests/sync/interrupts.py [--count N] [--seed N] [--rows N] [--folder PATH]
 
-Each interrupt is one of `WAYS`. A run has to end as that way promises, or to be complete already. The last line is
-JSON: how often each way ended how. A process that dies of a signal prints none.
+Each interrupt is one of `WAYS`. A run must end with one of its `EXPECTED` outcomes, or be complete already. The
+output is JSON: the number of runs per way and outcome. A process that dies of a signal prints nothing.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from aelyst_async.sync import ContactSync, SyncReport
 from aelyst_providers.aelyst import AelystGateway
 
 BASE_URL = "http://127.0.0.1:9/v1"
-"""Nobody listens there: rows that are unchanged cost no request."""
+"""Nothing listens on this port: unchanged rows need no request."""
 
 TOKEN = "token"
 WAYS = ("SIGINT", "SIGINT twice", "SIGTERM", "SIGTERM twice", "stop", "abort", "cancel", "cancel twice")
 
 
 class Instant(AelystGateway):
-    """Says yes to every write at once."""
+    """Accepts every write without a request."""
 
     async def upsert(self, identifier: Identifier | str, fields: ContactFields) -> WriteReceipt:
         return WriteReceipt(identifier=parse_identifier(identifier), contact_id="1", created=True)
@@ -69,7 +69,7 @@ def by_signal(case: Case, way: str, delay: float) -> str:
     name, _, twice = way.partition(" ")
     words = ["sync", str(case.csv), "--to", "aelyst", "--base-url", BASE_URL, "--journal", str(case.journal)]
     held = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, held)  # until the child can tell what has become of it
+    signal.pthread_sigmask(signal.SIG_BLOCK, held)  # until the child can handle them
     child = os.fork()
     if child == 0:
         code = 130  # as Python's own, for a Ctrl-C before the command listens or after it did
@@ -91,7 +91,7 @@ def by_signal(case: Case, way: str, delay: float) -> str:
 
 
 async def in_loop(case: Case, way: str, delay: float) -> str:
-    """Interrupt a run by the means of a program that has one."""
+    """Interrupt a run by a method call or a cancellation in its own loop."""
     sync = case.sync()
     task = asyncio.ensure_future(sync.run(case.csv))
     loop = asyncio.get_running_loop()
@@ -108,7 +108,7 @@ async def in_loop(case: Case, way: str, delay: float) -> str:
     return "complete" if report.complete else str(report.stopped)
 
 
-PROMISED = {
+EXPECTED = {
     "SIGINT": {"130"}, "SIGTERM": {"143"}, "stop": {"interrupted"}, "abort": {"interrupted"},
     "cancel": {"CancelledError"},
 }  # fmt: skip
@@ -116,7 +116,7 @@ PROMISED = {
 
 def interrupt(case: Case, way: str, delay: float) -> str:
     end = by_signal(case, way, delay) if way.startswith("SIG") else asyncio.run(in_loop(case, way, delay))
-    if end not in PROMISED[way.partition(" ")[0]] | {"complete"}:
+    if end not in EXPECTED[way.partition(" ")[0]] | {"complete"}:
         raise AssertionError(f"{way} after {delay:.3f} s ended in {end}")
     return end
 

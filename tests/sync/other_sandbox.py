@@ -1,4 +1,4 @@
-"""A sandbox in a process of its own, as its clients see it."""
+"""Client of a sandbox in another process."""
 
 from __future__ import annotations
 

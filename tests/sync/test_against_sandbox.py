@@ -1,4 +1,4 @@
-"""The sync through the real client against the sandbox: whatever the vendor turns out to do, each row goes in once."""
+"""The sync through the real client against the sandbox: each row is created once for all vendor behaviours."""
 
 from __future__ import annotations
 
@@ -50,10 +50,12 @@ SWITCHES: list[dict[str, object]] = [
 @pytest.mark.parametrize(
     "switches", SWITCHES, ids=lambda switches: " ".join(f"{k[7:]}={v}" for k, v in switches.items())
 )
-async def test_whatever_the_vendor_does(switches: dict[str, object], tmp_path: Path) -> None:
+async def test_sync_creates_each_row_once_for_every_vendor_behaviour(
+    switches: dict[str, object], tmp_path: Path
+) -> None:
     async with Sandbox(switches={"aelyst.quota": "none", **switches}) as sandbox:
         first = await sync(sandbox, people(25), tmp_path / "state.db")
-        # Where a PUT creates, its answer does not tell.
+        # If PUT creates contacts, its response does not show whether it did.
         assert (first.created + first.updated, first.failed) == (25, 0)
         assert first.created == (0 if switches.get("aelyst.put_missing") == 200 else 25)
         changed = await sync(sandbox, people(25, last_name="New"), tmp_path / "state.db")
@@ -71,7 +73,7 @@ async def test_whatever_the_vendor_does(switches: dict[str, object], tmp_path: P
      "queued,seconds:0.2=0.3", "status,code:429,retry_after:0.05=nth:7", "content-type=0.3"],
 )  # fmt: skip
 @pytest.mark.parametrize("route", [200, 404])
-async def test_whatever_goes_wrong(fault: str, route: int, tmp_path: Path) -> None:
+async def test_sync_creates_each_row_once_despite_faults(fault: str, route: int, tmp_path: Path) -> None:
     switches = {"aelyst.quota": "none", "aelyst.create_or_update": route}
     async with Sandbox(switches=switches, faults=[fault], seed=3) as sandbox:
         report = await sync(sandbox, people(40), tmp_path / "state.db", max_attempts=30)
@@ -82,7 +84,7 @@ async def test_whatever_goes_wrong(fault: str, route: int, tmp_path: Path) -> No
         assert (await sync(sandbox, people(40), tmp_path / "state.db")).unchanged == 40
 
 
-async def test_the_report_counts_what_the_sandbox_counts(tmp_path: Path) -> None:
+async def test_report_counts_the_same_requests_as_the_sandbox(tmp_path: Path) -> None:
     async with Sandbox(switches={"aelyst.quota": "200/s"}) as sandbox:
         report = await sync(sandbox, people(150), tmp_path / "state.db")
         assert sum(report.requests.values()) == sandbox.counters.as_json()["requests"]
@@ -91,14 +93,14 @@ async def test_the_report_counts_what_the_sandbox_counts(tmp_path: Path) -> None
         assert note.startswith("150 of the created contacts may have been there before")
 
 
-async def test_a_server_without_create_or_update_costs_one_request_to_find_out(tmp_path: Path) -> None:
+async def test_missing_create_or_update_route_is_detected_with_one_request(tmp_path: Path) -> None:
     async with Sandbox(switches={"aelyst.quota": "none", "aelyst.create_or_update": 404}) as sandbox:
         report = await sync(sandbox, people(50), tmp_path / "state.db")
         assert report.requests == {"POST 200": 50, "POST 404": 1, "PUT 404": 50}
         assert (report.created, report.notes) == (50, ())
 
 
-async def test_an_upsert_whose_answer_is_lost_is_sent_again_without_a_look_up(tmp_path: Path) -> None:
+async def test_upsert_with_a_lost_response_is_repeated_without_a_look_up(tmp_path: Path) -> None:
     faults = ["reset-after=nth:2", "status,code:502,applied:yes=nth:5"]
     async with Sandbox(switches={"aelyst.quota": "none", "aelyst.visible_after": 0.2}, faults=faults) as sandbox:
         report = await sync(sandbox, people(20), tmp_path / "state.db")
@@ -109,7 +111,7 @@ async def test_an_upsert_whose_answer_is_lost_is_sent_again_without_a_look_up(tm
         assert (again.unchanged, again.requests) == (20, {})
 
 
-async def test_dmchamp_by_phone_uses_the_id_it_knows(tmp_path: Path) -> None:
+async def test_dmchamp_update_by_phone_uses_the_contact_id_in_the_journal(tmp_path: Path) -> None:
     rows = [{"phone": f"+6012345678{number}", "first_name": "A"} for number in range(5)]
     async with (
         Sandbox() as sandbox,
@@ -124,7 +126,7 @@ async def test_dmchamp_by_phone_uses_the_id_it_knows(tmp_path: Path) -> None:
         assert {contact["firstName"] for contact in contacts(sandbox, "dmchamp")} == {"B"}
 
 
-async def test_two_syncs_through_one_gateway_count_their_own_requests(tmp_path: Path) -> None:
+async def test_concurrent_syncs_of_one_gateway_count_only_their_own_requests(tmp_path: Path) -> None:
     tables = [[{"email": f"{who}{number}@example.com", "first_name": "A"} for number in range(20)] for who in "ab"]
     async with (
         Sandbox(quota="none") as sandbox,

@@ -1,4 +1,4 @@
-"""Kill the process at every journal transition, while answers get lost and contacts appear late: nothing doubles."""
+"""A sync killed at any journal transition makes no duplicates, though responses get lost and contacts appear late."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def check(sandbox: OtherSandbox, version: int) -> None:
         for modes in (("compose", "compose"), ("native", "compose"))
     ],
 )
-def test_killed_at_a_transition(
+def test_sync_killed_at_a_journal_transition_resumes_without_duplicates(
     point: str, number: int, upsert: str, later: str, tmp_path: Path, start_sandbox: Callable[..., OtherSandbox]
 ) -> None:
     """`upsert`: how the killed run upserts; `later`: how the run after it does."""
@@ -88,7 +88,7 @@ def test_killed_at_a_transition(
     write(tmp_path / "people.csv", 1)
     child = spawn(sandbox, tmp_path, point, number, upsert=upsert)
     child.communicate(timeout=60)
-    assert child.returncode == -signal.SIGKILL, "the point was never passed: the test proves nothing"
+    assert child.returncode == -signal.SIGKILL, "the process never reached the point"
     report = finish(sandbox, tmp_path, upsert=later)
     assert report["resumed"] is True
     assert report["failed"] == 0
@@ -113,7 +113,9 @@ def killed_at_random(
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(tmp_path: Path, start_sandbox: Callable[..., OtherSandbox]) -> None:
+def test_sync_killed_at_random_moments_resumes_without_duplicates(
+    tmp_path: Path, start_sandbox: Callable[..., OtherSandbox]
+) -> None:
     sandbox = start_sandbox(*TROUBLE)
     dice = random.Random(5)
     for version in (1, 2):  # first all are created, then all are updated
@@ -126,7 +128,7 @@ def test_killed_at_random_moments(tmp_path: Path, start_sandbox: Callable[..., O
 @pytest.mark.slow
 @pytest.mark.parametrize("upsert", ["compose", "native"])
 @pytest.mark.parametrize("seed", range(10))
-def test_killed_at_a_hundred_random_moments(
+def test_sync_killed_a_hundred_times_resumes_without_duplicates(
     seed: int, upsert: str, tmp_path: Path, start_sandbox: Callable[..., OtherSandbox]
 ) -> None:
     sandbox = start_sandbox(*TROUBLE, "--seed", str(seed))
@@ -138,8 +140,10 @@ def test_killed_at_a_hundred_random_moments(
         check(sandbox, version)
 
 
-def test_without_the_look_up_there_are_duplicates(tmp_path: Path, start_sandbox: Callable[..., OtherSandbox]) -> None:
-    """The control: if this finds none, the tests above prove nothing."""
+def test_sync_without_the_look_up_creates_duplicates(
+    tmp_path: Path, start_sandbox: Callable[..., OtherSandbox]
+) -> None:
+    """Control: without duplicates here, the tests above could not fail."""
     sandbox = start_sandbox(*TROUBLE)
     write(tmp_path / "people.csv", 1)
     finish(sandbox, tmp_path, look=False)

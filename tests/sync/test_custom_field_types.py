@@ -25,7 +25,7 @@ def write(path: Path, header: str, *rows: str) -> Path:
     return path
 
 
-async def test_values_are_read_by_the_definitions_without_a_type_in_the_column(tmp_path: Path) -> None:
+async def test_values_are_parsed_by_definition_without_a_type_in_the_column(tmp_path: Path) -> None:
     file = write(
         tmp_path / "people.csv", "custom_fields.tier,custom_fields.Seats,custom_fields.Born,custom_fields.New kind",
         "a@b.c,Ann,Gold,3,2024-02-29,red",
@@ -56,7 +56,7 @@ async def test_values_are_read_by_the_definitions_without_a_type_in_the_column(t
         ("custom_fields.Seats:text", "'Seats' is of the type number, not text"),
     ],
 )
-async def test_unknown_column_is_refused_by_name_before_anything_is_sent(
+async def test_column_that_contradicts_the_definitions_raises_mapping_error(
     header: str, words: str, tmp_path: Path
 ) -> None:
     typed = AelystGateway("t", base_url="http://127.0.0.1:9").with_custom_fields(DEFINITIONS)
@@ -64,7 +64,7 @@ async def test_unknown_column_is_refused_by_name_before_anything_is_sent(
         await ContactSync(typed).run(write(tmp_path / "people.csv", header, "a@b.c,Ann,3"))
 
 
-async def test_unknown_custom_field_of_a_record_is_refused_by_name() -> None:
+async def test_unknown_custom_field_of_a_record_is_rejected_by_name() -> None:
     typed = AelystGateway("t", base_url="http://127.0.0.1:9").with_custom_fields(DEFINITIONS)
     record = {"email": "a@b.c", "first_name": "Ann", "custom_fields": {"Seat": 3}}
     with pytest.raises(MappingError, match=r"did you mean custom_fields\.Seats"):
@@ -80,7 +80,7 @@ async def test_unknown_custom_field_of_a_record_is_refused_by_name() -> None:
         ("custom_fields.Born", "29/02/2024", "date", "2024-02-29"),
     ],
 )
-async def test_cell_that_does_not_fit_its_field_fails_without_a_request(
+async def test_cell_that_is_invalid_for_its_field_fails_without_a_request(
     header: str, cell: str, rule: str, words: str, tmp_path: Path
 ) -> None:
     typed = AelystGateway("t", base_url="http://127.0.0.1:9").with_custom_fields(DEFINITIONS)
@@ -91,7 +91,7 @@ async def test_cell_that_does_not_fit_its_field_fails_without_a_request(
     assert words in problem.message + str(problem.remedy)
 
 
-async def test_untyped_values_of_records_are_checked_by_the_definitions() -> None:
+async def test_untyped_values_of_records_are_checked_against_the_definitions() -> None:
     typed = AelystGateway("t", base_url="http://127.0.0.1:9").with_custom_fields(DEFINITIONS)
     rows: list[dict[str, Any]] = [
         {"email": "a@b.c", "first_name": "Ann", "custom_fields": {"Seats": "many"}},

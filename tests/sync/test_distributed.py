@@ -1,4 +1,4 @@
-"""Workers of taskiq in processes of their own: kills, lost answers, restarts of servers, and the command line."""
+"""taskiq workers in their own processes: kills, lost responses, server restarts, and the command line."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def nats_url(server: Server) -> str:
 
 
 @pytest.mark.slow
-def test_a_sync_through_workers_reports_like_one_without(cluster_of: Callable[..., Cluster], nats: Server) -> None:
+def test_sync_through_workers_applies_and_reports_every_row(cluster_of: Callable[..., Cluster], nats: Server) -> None:
     cluster = cluster_of(nats_url(nats))
     path = cluster.write(60)
     cluster.worker(managed=True)
@@ -189,7 +189,7 @@ async def until(condition: Callable[[], bool], seconds: float = 60.0) -> float:
 
 
 @pytest.mark.slow
-async def test_one_of_two_workers_is_killed_at_random_moments(
+async def test_rows_of_a_worker_killed_at_random_are_applied_once(
     cluster_of: Callable[..., Cluster], nats: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aelyst_async.sync.distributed.submitting.ROWS", 10)
@@ -214,7 +214,7 @@ async def test_one_of_two_workers_is_killed_at_random_moments(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("queue", ["nats", "redis"])
-async def test_the_work_of_the_last_worker_with_messages_is_recovered_within_twice_the_lease(
+async def test_idle_worker_takes_over_a_dead_workers_shards_within_two_leases(
     queue: str, cluster_of: Callable[..., Cluster], request: pytest.FixtureRequest
 ) -> None:
     server = request.getfixturevalue(queue)
@@ -223,7 +223,7 @@ async def test_the_work_of_the_last_worker_with_messages_is_recovered_within_twi
     busy = cluster.worker()
     sync = asyncio.create_task(cluster.submit("p", 150))
     await until(lambda: cluster.count("p") >= 1)
-    sync.cancel()  # no message comes from there any more
+    sync.cancel()  # the submitter sends no further messages
     await asyncio.wait([sync])
     cluster.worker()
     await until(lambda: "Listening started" in (cluster.folder / "stderr-1").read_text())
@@ -241,7 +241,7 @@ async def test_the_work_of_the_last_worker_with_messages_is_recovered_within_twi
 
 @pytest.mark.slow
 @pytest.mark.parametrize("queue", ["nats", "redis"])
-async def test_a_restart_of_the_queue_loses_nothing(
+async def test_queue_restart_loses_no_rows(
     queue: str, cluster_of: Callable[..., Cluster], request: pytest.FixtureRequest
 ) -> None:
     server = request.getfixturevalue(queue)
@@ -257,7 +257,7 @@ async def test_a_restart_of_the_queue_loses_nothing(
 
 
 @pytest.mark.slow
-async def test_a_restart_of_the_database_loses_nothing(
+async def test_database_restart_loses_no_rows(
     cluster_of: Callable[..., Cluster], nats: Server, postgres: PostgresServer
 ) -> None:
     cluster = cluster_of(nats_url(nats), *TROUBLE, "--fault", "latency,seconds:0.03=100%", lease=4)
@@ -270,7 +270,7 @@ async def test_a_restart_of_the_database_loses_nothing(
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(
+def test_ctrl_c_stops_the_workers_and_the_same_command_resumes(
     cluster_of: Callable[..., Cluster], nats: Server
 ) -> None:
     cluster = cluster_of(nats_url(nats), "--quota", "none", "--fault", "latency,seconds:0.5=100%")
@@ -305,7 +305,7 @@ async def test_workers_share_one_quota_through_redis(
     assert all(worker.poll() is None for worker in workers)
 
 
-def test_messages_hold_neither_a_row_nor_a_credential() -> None:
+def test_shard_message_contains_only_schema_run_number_and_provider() -> None:
     from aelyst_async.sync.distributed.shard import ShardSpec
 
     spec = ShardSpec(schema="aelyst", run=1, number=2, provider="aelyst")
@@ -313,14 +313,14 @@ def test_messages_hold_neither_a_row_nor_a_credential() -> None:
     assert ShardSpec.from_dict(spec.to_dict()) == spec
 
 
-def test_make_broker_refuses_what_it_cannot_use_in_one_line() -> None:
+def test_make_broker_rejects_unusable_urls_without_showing_the_password() -> None:
     for url in ("amqp://user:secret@host", "host", "nats://user:secret@host:port"):
         with pytest.raises(ConfigurationError, match="--broker: ") as refusal:
             make_broker(url, "aelyst")
         assert "secret" not in str(refusal.value)
 
 
-def test_the_module_says_which_variable_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broker_attribute_raises_an_error_that_names_the_missing_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     from aelyst_async.sync import distributed
 
     monkeypatch.delenv("AELYST_BROKER", raising=False)
@@ -328,7 +328,7 @@ def test_the_module_says_which_variable_is_missing(monkeypatch: pytest.MonkeyPat
         _ = distributed.broker
 
 
-def test_cli_refuses_a_broker_without_a_shared_journal_and_one_that_is_not_there(
+def test_cli_rejects_an_unreachable_broker_or_one_without_shared_journal(
     postgres: PostgresServer, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from aelyst_async.cli import main

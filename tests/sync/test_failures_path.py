@@ -1,4 +1,4 @@
-"""Where failed rows go when nobody says where."""
+"""The default path of the failures file."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from tests.sync.fakes import FakeGateway
     ("name", "place"),
     [("people.csv", "people.x"), ("people.csv.gz", "people.x"), ("people", "people.x"), ("a.b.csv", "a.b.x")],
 )
-def test_beside(name: str, place: str) -> None:
+def test_beside_replaces_the_suffixes_of_the_table(name: str, place: str) -> None:
     assert beside(Path("/data") / name, "x") == Path("/data") / place
 
 
-async def test_beside_the_source_or_the_journal(tmp_path: Path) -> None:
+async def test_failures_file_is_beside_the_source_or_else_the_journal(tmp_path: Path) -> None:
     people = tmp_path / "people.csv"
     people.write_text("email,first_name\nann@example.com,Ann\nnobody,Max\n")
     report = await ContactSync(FakeGateway(), journal=tmp_path / "state.db").run(read_contacts(people))

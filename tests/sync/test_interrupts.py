@@ -1,4 +1,4 @@
-"""A sync that is interrupted at a random moment ends as promised, and never takes its process with it."""
+"""A sync that is interrupted at a random moment ends with the documented outcome and never crashes its process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.hostile, pytest.mark.skipif(not hasattr(signal, "SIGKI
 
 
 def interrupts(count: int, seed: int, rows: int = 10_000) -> dict[str, int]:
-    """Return how many ended how. A separate process, because a fault here would end the tests."""
+    """Return the number of runs per outcome. Runs in a separate process, because a crash would end the tests."""
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--count", str(count), "--seed", str(seed), "--rows", str(rows)],
         capture_output=True, text=True, timeout=600, check=False,
@@ -25,14 +25,14 @@ def interrupts(count: int, seed: int, rows: int = 10_000) -> dict[str, int]:
     return dict(json.loads(done.stdout))
 
 
-def test_interrupts_at_random_moments_end_as_promised() -> None:
+def test_sync_interrupted_at_random_ends_as_documented() -> None:
     assert sum(interrupts(15, seed=1, rows=4_000).values()) == 15
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2, 7))
-def test_five_hundred_interrupts_end_as_promised(seed: int) -> None:
+def test_sync_interrupted_five_hundred_times_ends_as_documented(seed: int) -> None:
     ends = interrupts(100, seed)
     assert sum(ends.values()) == 100
     interrupted = sum(number for end, number in ends.items() if not end.endswith("complete"))
-    assert interrupted > 50, "most came while the sync was at work"
+    assert interrupted > 50, "most interrupts came during the run"

@@ -1,4 +1,4 @@
-"""The journal: durable, private, bound to its target, held by one process, and clear about what is wrong with it."""
+"""The journal file: durability, permissions, binding to its target, locking, and errors about damaged files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def done(key: str, contact_id: str | None = None) -> Settled:
     return Settled(key, "DONE", "create", b"hash", contact_id, 1, 200, 0)
 
 
-def test_what_is_applied_is_found_after_reopening(tmp_path: Path) -> None:
+def test_journal_keeps_applied_writes_after_reopening(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     journal = Journal.open(path)
     journal.begin(source="a.csv", fingerprint="x", arguments={})
@@ -52,7 +52,7 @@ def test_what_is_applied_is_found_after_reopening(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes are of POSIX")
-def test_mode_is_private_whatever_the_umask(tmp_path: Path) -> None:
+def test_journal_files_are_private_regardless_of_the_umask(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         journal = Journal.open(tmp_path / "state.db")
@@ -65,7 +65,7 @@ def test_mode_is_private_whatever_the_umask(tmp_path: Path) -> None:
     assert set(modes.values()) == {0o600}
 
 
-def test_sql_tools_can_read_it(tmp_path: Path) -> None:
+def test_journal_is_readable_with_plain_sqlite3(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     journal = Journal.open(path)
     journal.apply([done("email:a"), Attempt("email:a", 1, "write", 500, "ServerError"),
@@ -80,7 +80,7 @@ def test_sql_tools_can_read_it(tmp_path: Path) -> None:
     connection.close()
 
 
-def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
+def test_open_names_the_process_that_locks_the_journal(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     journal = Journal.open(path)
     code = f"from aelyst_async.sync.journal import Journal\nJournal.open({str(path)!r})"
@@ -95,15 +95,15 @@ def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.db"], "nothing is left behind"
 
 
-def test_the_lock_of_a_dead_process_is_no_lock(tmp_path: Path) -> None:
+def test_open_ignores_the_lock_of_a_dead_process(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     code = f"import os\nfrom aelyst_async.sync.journal import Journal\nJournal.open({str(path)!r})\nos._exit(9)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
     Journal.open(path).close()
 
 
-def test_open_names_no_dead_process_as_the_holder(tmp_path: Path) -> None:
-    """The next holder has the lock for a moment before it signs."""
+def test_open_does_not_name_a_dead_process_as_the_lock_holder(tmp_path: Path) -> None:
+    """A new holder locks the file before it writes its process id."""
     path = tmp_path / "state.db"
     code = f"import os\nfrom aelyst_async.sync.journal import Journal\nJournal.open({str(path)!r})\nos._exit(9)"
     subprocess.run([sys.executable, "-c", code], check=False)
@@ -125,8 +125,8 @@ def alias(path: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["symlink", "hard link", "side files deleted"])
-async def test_a_second_sync_of_one_journal_is_refused_by_any_name(tmp_path: Path, kind: str) -> None:
-    """In this process and in another one; a name beside the database is no lock."""
+async def test_second_sync_of_a_journal_is_rejected_under_any_file_name(tmp_path: Path, kind: str) -> None:
+    """In this process and in another one. The lock does not depend on the file name."""
     path = tmp_path / "state.db"
     gateway = FakeGateway()
     gateway.latency = 0.02
@@ -155,7 +155,7 @@ async def test_a_second_sync_of_one_journal_is_refused_by_any_name(tmp_path: Pat
 
 
 @pytest.mark.parametrize("what", ["journal removed", "journal replaced", "-wal removed"])
-async def test_a_journal_that_is_removed_or_replaced_ends_the_run(tmp_path: Path, what: str) -> None:
+async def test_run_ends_when_its_journal_is_removed_or_replaced(tmp_path: Path, what: str) -> None:
     path = tmp_path / "state.db"
     gateway = FakeGateway()
     gateway.latency = 0.005
@@ -181,7 +181,7 @@ async def test_a_journal_that_is_removed_or_replaced_ends_the_run(tmp_path: Path
     [(errno.ENOLCK, r"cannot be locked \(no locks available\): keep the journal on a local disk"),
      (errno.EINVAL, r"cannot be locked \(invalid argument\): keep the journal on a local disk")],
 )  # fmt: skip
-def test_open_says_that_the_file_system_has_no_locks(
+def test_open_reports_a_file_system_without_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -194,7 +194,7 @@ def test_open_says_that_the_file_system_has_no_locks(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_open_refuses_what_is_no_regular_file(tmp_path: Path) -> None:
+def test_open_rejects_paths_that_are_not_regular_files(tmp_path: Path) -> None:
     for path in ("/dev/full", "/dev/null"):
         with pytest.raises(JournalError, match="is no regular file; name another one with --journal"):
             Journal.open(path)
@@ -204,7 +204,7 @@ def test_open_refuses_what_is_no_regular_file(tmp_path: Path) -> None:
         Journal.open("state\0.db")
 
 
-def test_open_says_that_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_reports_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -212,7 +212,7 @@ def test_open_says_that_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.Mon
         patch.setattr("aelyst_async.locks.os.open", full)
         with pytest.raises(JournalError, match=r"cannot open .*state\.db: no space left on device; free some space"):
             Journal.open(tmp_path / "state.db")
-    # The file could be made, but not filled.
+    # The file could be created, but not written.
     connect = sqlite.connect
 
     def small(file: Path, **options: Any) -> sqlite3.Connection:
@@ -228,8 +228,8 @@ def test_open_says_that_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("application", [0, 0x61656C79, 0x61656C4A])
-def test_a_database_of_something_else_is_refused_and_not_called_damaged(tmp_path: Path, application: int) -> None:
-    """The jobs' database among them: to move it away would lose jobs."""
+def test_open_rejects_another_programs_database_without_calling_it_damaged(tmp_path: Path, application: int) -> None:
+    """Includes the database of jobs, whose removal would lose jobs."""
     path = tmp_path / "jobs.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(
@@ -257,7 +257,7 @@ os._exit(9)
 
 
 @pytest.mark.parametrize("kind", ["hard link", "moved alone", "moved together", "copy"])
-def test_the_newest_rows_of_a_killed_run_are_not_missed_by_another_name(tmp_path: Path, kind: str) -> None:
+def test_open_under_another_name_does_not_miss_rows_of_a_killed_run(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "state.db"
     subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
     assert (tmp_path / "state.db-wal").stat().st_size
@@ -283,7 +283,7 @@ def test_the_newest_rows_of_a_killed_run_are_not_missed_by_another_name(tmp_path
             assert journal.look_up(["email:a"])["email:a"].state == "INTENT"
 
 
-def test_a_journal_of_an_older_version_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_open_rejects_a_journal_of_an_older_version_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "old.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(
@@ -297,7 +297,7 @@ def test_a_journal_of_an_older_version_is_refused_in_one_line(tmp_path: Path) ->
         status(path)
 
 
-def test_newer_foreign_damaged(tmp_path: Path) -> None:
+def test_open_rejects_newer_foreign_and_damaged_files_unchanged(tmp_path: Path) -> None:
     newer = tmp_path / "newer.db"
     Journal.open(newer).close()
     with sqlite3.connect(newer) as connection:
@@ -327,10 +327,10 @@ def test_newer_foreign_damaged(tmp_path: Path) -> None:
         with pytest.raises(JournalError, match=words) as refusal:
             Journal.open(path)
         assert "\n" not in str(refusal.value)
-        assert path.read_bytes() == before, "what cannot be read is left as it is"
+        assert path.read_bytes() == before, "a rejected file is not changed"
 
 
-def test_a_file_that_was_never_finished_is_begun_again(tmp_path: Path) -> None:
+def test_open_initialises_a_database_that_has_no_tables_yet(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -350,7 +350,7 @@ class Accounted(FakeGateway):
         return f"{self.secret}-{key.hex()}"
 
 
-async def test_bound_to_provider_account_and_key(tmp_path: Path) -> None:
+async def test_journal_is_bound_to_provider_account_and_key(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     gateway = Accounted()
     await ContactSync(gateway, journal=path).run(ROWS)
@@ -367,10 +367,12 @@ async def test_bound_to_provider_account_and_key(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="belongs to fake, not to elsewhere"):
         await ContactSync(elsewhere, journal=path).run(ROWS)
     content = b"".join(file.read_bytes() for file in tmp_path.iterdir())  # noqa: ASYNC240
-    assert b"P1" not in content, "what went in leaves no payload behind"
+    assert b"P1" not in content, "the payload of an applied row is deleted"
 
 
-async def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_run_stopped_by_a_full_disk_resumes_without_loss_or_duplicates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "state.db"
     rows = [{"email": f"p{number}@example.com", "first_name": "P"} for number in range(3000)]
     opened = Journal.open
@@ -396,7 +398,7 @@ async def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path: Path, monke
     assert len(gateway.contacts) == 3000
 
 
-async def test_writes_share_commits(tmp_path: Path) -> None:
+async def test_committer_writes_many_rows_per_commit(tmp_path: Path) -> None:
     journal = Journal.open(tmp_path / "state.db")
     sizes: list[int] = []
     apply = journal.apply
@@ -417,11 +419,11 @@ async def test_writes_share_commits(tmp_path: Path) -> None:
         committer.put(done("email:last"))
     assert sum(sizes) == 201
     assert len(sizes) < 20
-    assert journal.look_up(["email:last"]), "what nobody waited for is written at the end"
+    assert journal.look_up(["email:last"]), "rows without a waiter are written at exit"
     journal.close()
 
 
-async def test_status_and_given_up(tmp_path: Path) -> None:
+async def test_status_and_given_up_show_failed_rows_until_a_retry_succeeds(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     from aelyst_async import errors
 

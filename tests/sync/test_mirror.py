@@ -1,4 +1,4 @@
-"""Mirror: exactly the missing contacts are deleted, and none where the source may not be whole."""
+"""Mirror: deletes exactly the missing contacts, and none if the source may be incomplete."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_mirror_is_off_by_default(tmp_path: Path) -> None:
     assert (report.missing, report.exit_code, gateway.calls["LIST"], gateway.calls["DELETE"]) == (0, 0, 0, 0)
 
 
-async def test_mirror_creates_again_what_comes_back(tmp_path: Path) -> None:
+async def test_mirror_recreates_a_contact_whose_row_returns(tmp_path: Path) -> None:
     gateway = account(3)
     file = tmp_path / "p.csv"
     await mirror(gateway, table([1, 2, 3], file), tmp_path)
@@ -74,7 +74,7 @@ async def test_mirror_creates_again_what_comes_back(tmp_path: Path) -> None:
     assert (report.unchanged, report.created, len(ids(gateway))) == (2, 1, 3)
 
 
-async def test_mirror_creates_again_what_came_back_under_an_older_address(tmp_path: Path) -> None:
+async def test_mirror_recreates_a_contact_whose_row_returns_with_an_old_address(tmp_path: Path) -> None:
     """The journal knows the contact by the address of its row; the account has another one since."""
     gateway = account(2)
     file = tmp_path / "p.csv"
@@ -85,7 +85,7 @@ async def test_mirror_creates_again_what_came_back_under_an_older_address(tmp_pa
     assert (await mirror(gateway, table([1, 2], file), tmp_path)).created == 1
 
 
-async def test_mirror_dry_run_names_the_missing_and_deletes_nothing(tmp_path: Path) -> None:
+async def test_mirror_dry_run_lists_missing_contacts_and_deletes_none(tmp_path: Path) -> None:
     gateway = account(4)
     report = await mirror(gateway, table([1, 2], tmp_path / "p.csv"), tmp_path, dry_run=True)
     assert report.missing_contacts == ("id:3 email:p3@example.com", "id:4 email:p4@example.com")
@@ -104,7 +104,7 @@ async def test_mirror_deletes_all_or_nothing_by_max_deletes(tmp_path: Path, limi
         assert "--max-deletes 3" in str(report.not_deleted)
 
 
-async def test_mirror_default_allows_a_tenth(tmp_path: Path) -> None:
+async def test_mirror_deletes_at_most_a_tenth_by_default(tmp_path: Path) -> None:
     for present, deleted in ((18, 2), (17, 0)):
         gateway = account(20)
         sync = ContactSync(gateway, journal=tmp_path / f"{present}.db", retry=PAUSES, delete_missing=True)
@@ -112,7 +112,7 @@ async def test_mirror_default_allows_a_tenth(tmp_path: Path) -> None:
         assert report.deleted == deleted
 
 
-async def test_mirror_deletes_nothing_where_a_row_is_refused(tmp_path: Path) -> None:
+async def test_mirror_deletes_nothing_when_a_row_is_invalid(tmp_path: Path) -> None:
     gateway = account(4)
     file = table([1, 2], tmp_path / "p.csv")
     file.write_text(file.read_text() + "no address,Max\n")
@@ -122,7 +122,7 @@ async def test_mirror_deletes_nothing_where_a_row_is_refused(tmp_path: Path) -> 
     assert gateway.calls["LIST"] == 0
 
 
-async def test_mirror_deletes_nothing_where_the_vendor_refuses_a_row(tmp_path: Path) -> None:
+async def test_mirror_deletes_nothing_when_the_vendor_rejects_a_row(tmp_path: Path) -> None:
     gateway = account(4)
     gateway.fault = lambda method, who: errors.BadRequestError(status=400) if who == "email:p2@example.com" else None
     report = await mirror(gateway, table([1, 2], tmp_path / "p.csv"), tmp_path)
@@ -130,8 +130,8 @@ async def test_mirror_deletes_nothing_where_the_vendor_refuses_a_row(tmp_path: P
 
 
 @pytest.mark.parametrize("cut", [1, 2, 4, 6, 17, 18, 19])
-async def test_mirror_deletes_nothing_where_the_last_line_is_cut(tmp_path: Path, cut: int) -> None:
-    """Of a file that is cut anywhere in its last line; only a cut between lines cannot be seen."""
+async def test_mirror_deletes_nothing_when_the_last_line_is_truncated(tmp_path: Path, cut: int) -> None:
+    """A truncation between two lines cannot be detected."""
     gateway = account(4)
     file = table([1, 2, 3], tmp_path / "p.csv")
     file.write_bytes(file.read_bytes()[:-cut])
@@ -147,7 +147,7 @@ async def test_mirror_deletes_nothing_where_the_last_line_is_cut(tmp_path: Path,
 @pytest.mark.parametrize(
     ("encoding", "end"), [("utf-8", "\r"), ("utf-8", "\n\x1a"), ("utf-16", "\r\n"), ("utf-16-be", "\n")]
 )
-async def test_mirror_sees_the_end_of_whole_files(tmp_path: Path, encoding: str, end: str) -> None:
+async def test_mirror_accepts_complete_files_in_every_encoding(tmp_path: Path, encoding: str, end: str) -> None:
     gateway = account(3)
     file = tmp_path / "p.csv"
     lines = ["email,first_name", "p1@example.com,P1", "p2@example.com,P2"]
@@ -156,7 +156,7 @@ async def test_mirror_sees_the_end_of_whole_files(tmp_path: Path, encoding: str,
     assert (report.not_deleted, report.deleted) == (None, 1)
 
 
-async def test_mirror_deletes_nothing_where_a_packed_file_is_cut(tmp_path: Path) -> None:
+async def test_mirror_deletes_nothing_when_a_compressed_file_is_truncated(tmp_path: Path) -> None:
     gateway = account(4)
     file = tmp_path / "p.csv.gz"
     file.write_bytes(gzip.compress(table([1, 2], tmp_path / "p.csv").read_bytes())[:-9])
@@ -166,7 +166,7 @@ async def test_mirror_deletes_nothing_where_a_packed_file_is_cut(tmp_path: Path)
 
 
 @pytest.mark.parametrize("rows", [[], "header"])
-async def test_mirror_deletes_nothing_where_the_source_is_empty(tmp_path: Path, rows: Any) -> None:
+async def test_mirror_deletes_nothing_when_the_source_is_empty(tmp_path: Path, rows: Any) -> None:
     gateway = account(4)
     source = rows if rows == [] else table([], tmp_path / "p.csv")
     report = await mirror(gateway, source, tmp_path)
@@ -184,7 +184,7 @@ async def test_mirror_deletes_nothing_for_a_file_of_failed_rows(tmp_path: Path) 
     assert gateway.calls["DELETE"] == 0
 
 
-async def test_mirror_deletes_nothing_where_the_run_is_stopped(tmp_path: Path) -> None:
+async def test_mirror_deletes_nothing_when_the_run_is_stopped(tmp_path: Path) -> None:
     gateway = account(4)
     sync = ContactSync(gateway, journal=tmp_path / "j.db", retry=PAUSES, delete_missing=True, max_deletes=1.0)
     gateway.fault = lambda method, who: sync.stop("interrupted") if who == "email:p1@example.com" else None
@@ -194,7 +194,7 @@ async def test_mirror_deletes_nothing_where_the_run_is_stopped(tmp_path: Path) -
     assert gateway.calls["DELETE"] == 0
 
 
-async def test_mirror_deletes_nothing_where_the_listing_fails(tmp_path: Path) -> None:
+async def test_mirror_deletes_nothing_when_the_listing_fails(tmp_path: Path) -> None:
     gateway = account(10)
     gateway.fault = lambda method, who: errors.ServerError(status=500) if (method, who) == ("LIST", "6") else None
     with pytest.raises(errors.ServerError) as caught:
@@ -216,7 +216,7 @@ async def test_mirror_deletes_nothing_for_an_exported_selection(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("answer", "asynchronous"), [(False, False), (False, True), (True, True)])
-async def test_mirror_asks_before_it_deletes(tmp_path: Path, answer: bool, asynchronous: bool) -> None:
+async def test_mirror_asks_for_confirmation_before_it_deletes(tmp_path: Path, answer: bool, asynchronous: bool) -> None:
     gateway = account(4)
     asked: list[MirrorPlan] = []
 
@@ -237,7 +237,7 @@ async def test_mirror_asks_before_it_deletes(tmp_path: Path, answer: bool, async
     assert report.not_deleted == (None if answer else "the deletion was not confirmed")
 
 
-async def test_mirror_stops_while_it_asks(tmp_path: Path) -> None:
+async def test_mirror_can_be_stopped_during_the_confirmation(tmp_path: Path) -> None:
     gateway = account(4)
 
     async def never(plan: MirrorPlan) -> bool:
@@ -253,7 +253,7 @@ async def test_mirror_stops_while_it_asks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["stop", "abort"])
-async def test_mirror_stops_between_deletes_and_goes_on_later(tmp_path: Path, how: str) -> None:
+async def test_mirror_stopped_between_deletes_is_resumed_by_the_next_run(tmp_path: Path, how: str) -> None:
     gateway = account(60)
     file = table([1], tmp_path / "p.csv")
     options: dict[str, Any] = {"journal": tmp_path / "j.db", "retry": PAUSES, "delete_missing": True}
@@ -268,7 +268,7 @@ async def test_mirror_stops_between_deletes_and_goes_on_later(tmp_path: Path, ho
     assert sorted(gateway.deleted) == sorted(set(gateway.deleted))
 
 
-async def test_mirror_settles_a_lost_answer_by_a_look_up(tmp_path: Path) -> None:
+async def test_mirror_looks_up_a_contact_after_a_lost_delete_response(tmp_path: Path) -> None:
     gateway = account(6)
     gateway.fault = lambda method, who: "lost" if method == "DELETE" and who in {"id:3", "id:4"} else None
     report = await mirror(gateway, table([1, 2], tmp_path / "p.csv"), tmp_path)
@@ -276,7 +276,7 @@ async def test_mirror_settles_a_lost_answer_by_a_look_up(tmp_path: Path) -> None
     assert (gateway.calls["DELETE"], gateway.calls["GET"]) == (4, 2)
 
 
-async def test_mirror_deletes_again_what_a_look_up_finds(tmp_path: Path) -> None:
+async def test_mirror_repeats_a_delete_when_the_look_up_finds_the_contact(tmp_path: Path) -> None:
     gateway = account(3)
     reset = errors.TransportError(message="reset", may_have_been_applied=True, method="DELETE")
     gateway.fault = lambda method, who: reset if method == "DELETE" and gateway.calls["DELETE"] == 1 else None
@@ -284,7 +284,7 @@ async def test_mirror_deletes_again_what_a_look_up_finds(tmp_path: Path) -> None
     assert (report.deleted, ids(gateway), gateway.calls["DELETE"], gateway.calls["GET"]) == (1, {1, 2}, 2, 1)
 
 
-async def test_mirror_leaves_a_doubt_to_the_next_run(tmp_path: Path) -> None:
+async def test_mirror_leaves_a_delete_in_doubt_to_the_next_run(tmp_path: Path) -> None:
     gateway = account(3)
 
     def lose(method: str, who: str) -> str | BaseException | None:
@@ -305,14 +305,14 @@ async def test_mirror_leaves_a_doubt_to_the_next_run(tmp_path: Path) -> None:
     assert (await mirror(gateway, file, tmp_path)).missing == 0
 
 
-async def test_mirror_takes_one_that_is_gone_for_deleted(tmp_path: Path) -> None:
+async def test_mirror_counts_a_contact_that_is_already_gone_as_deleted(tmp_path: Path) -> None:
     gateway = account(3)
     gateway.fault = lambda method, who: errors.ContactNotFoundError(status=404) if method == "DELETE" else None
     report = await mirror(gateway, table([1, 2], tmp_path / "p.csv"), tmp_path)
     assert (report.deleted, report.not_deleted) == (1, None)
 
 
-async def test_mirror_counts_what_cannot_be_deleted(tmp_path: Path) -> None:
+async def test_mirror_reports_contacts_that_cannot_be_deleted(tmp_path: Path) -> None:
     gateway = account(6)
     gateway.fault = lambda method, who: (
         errors.BadRequestError(status=400) if (method, who) == ("DELETE", "id:4") else None
@@ -323,7 +323,7 @@ async def test_mirror_counts_what_cannot_be_deleted(tmp_path: Path) -> None:
     assert report.exit_code == 1
 
 
-async def test_mirror_gives_up_where_the_credential_may_not_delete(tmp_path: Path) -> None:
+async def test_mirror_gives_up_when_every_delete_is_answered_with_403(tmp_path: Path) -> None:
     gateway = account(500)
     gateway.fault = lambda method, who: errors.AuthenticationError(status=403) if method == "DELETE" else None
     report = await mirror(gateway, table([1], tmp_path / "p.csv"), tmp_path, concurrency=4)
@@ -331,7 +331,7 @@ async def test_mirror_gives_up_where_the_credential_may_not_delete(tmp_path: Pat
     assert gateway.calls["DELETE"] < 30
 
 
-async def test_mirror_ends_with_a_refused_credential(tmp_path: Path) -> None:
+async def test_mirror_ends_when_a_delete_is_answered_with_401(tmp_path: Path) -> None:
     gateway = account(50)
     gateway.fault = lambda method, who: errors.AuthenticationError(status=401) if method == "DELETE" else None
     with pytest.raises(errors.AuthenticationError):
@@ -347,21 +347,21 @@ async def test_mirror_keeps_contacts_without_a_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shown", ["60123456789", "+60 12-345 6789", "0060123456789"])
-async def test_mirror_compares_phones_by_their_digits(tmp_path: Path, shown: str) -> None:
+async def test_mirror_compares_phone_numbers_by_digits(tmp_path: Path, shown: str) -> None:
     gateway = Account([aelyst_contact(1, phone=shown)])
     gateway.fault = lambda method, who: None
     await mirror(gateway, [{"phone": "+60123456789", "first_name": "Ann"}], tmp_path, key="phone")
     assert "1" in gateway.contacts_by_id
 
 
-async def test_mirror_compares_addresses_in_any_case(tmp_path: Path) -> None:
+async def test_mirror_compares_addresses_case_insensitively(tmp_path: Path) -> None:
     gateway = Account([aelyst_contact(1, email="Ann@Example.com"), aelyst_contact(2)])
     await mirror(gateway, [{"email": "ann@example.com", "first_name": "Ann"}], tmp_path)
     assert "1" in gateway.contacts_by_id
     assert "2" not in gateway.contacts_by_id
 
 
-async def test_mirror_keeps_contacts_that_rows_were_sent_to(tmp_path: Path) -> None:
+async def test_mirror_keeps_written_contacts_listed_with_another_address(tmp_path: Path) -> None:
     """A listing that is older than the last write shows the old address."""
     gateway = account(3)
     file = table([1, 2, 3], tmp_path / "p.csv")
@@ -385,24 +385,24 @@ async def test_mirror_keeps_the_contacts_of_duplicate_rows(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("limit", [-1, 1.5, -0.1, float("nan"), True, "5%", None])
-def test_mirror_refuses_limits(tmp_path: Path, limit: Any) -> None:
+def test_mirror_rejects_invalid_max_deletes(tmp_path: Path, limit: Any) -> None:
     with pytest.raises(MappingError, match="max_deletes"):
         ContactSync(account(), journal=tmp_path / "j.db", delete_missing=True, max_deletes=limit)
 
 
-def test_mirror_needs_a_journal() -> None:
+def test_mirror_without_a_journal_raises_mapping_error() -> None:
     with pytest.raises(MappingError, match="journal"):
         ContactSync(account(), delete_missing=True)
 
 
-def test_mirror_refuses_a_gateway_that_cannot_list_or_delete(tmp_path: Path) -> None:
+def test_mirror_rejects_a_gateway_that_cannot_list_contacts(tmp_path: Path) -> None:
     from aelyst_providers.dmchamp import DmChampGateway
 
     with pytest.raises(MappingError, match="dmchamp cannot list"):
         ContactSync(DmChampGateway("k"), journal=tmp_path / "j.db", delete_missing=True)
 
 
-def test_journal_forgets_a_contact_and_what_was_given_up_of_it(tmp_path: Path) -> None:
+def test_journal_forgets_deleted_contacts_and_lists_open_deletes(tmp_path: Path) -> None:
     from aelyst_async.sync.journal import Dead, Forgotten
 
     journal = Journal.open(tmp_path / "j.db")

@@ -1,4 +1,4 @@
-"""A mirror that is killed goes on where it was: each missing contact is deleted once, and nothing else."""
+"""A killed mirror resumes: it deletes exactly the missing contacts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def table(numbers: range, path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("point", "number"), CASES)
-async def test_mirror_goes_on_after_it_was_killed(tmp_path: Path, point: str, number: int) -> None:
+async def test_killed_mirror_resumes_and_deletes_exactly_the_missing_contacts(
+    tmp_path: Path, point: str, number: int
+) -> None:
     everybody = {f"p{one}@example.com" for one in range(COUNT)}
     kept = {f"p{one}@example.com" for one in range(KEPT)}
     async with Sandbox(quota="10000/s") as sandbox:

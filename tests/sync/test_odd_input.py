@@ -1,4 +1,4 @@
-"""Input and settings that nobody planned for: refused by name, they fail their row or their run, never another's."""
+"""Invalid input and settings: the error names them and affects only its own row or run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make(**options: Any) -> ContactSync:
 
 @pytest.mark.parametrize("way", ["itself", "dots", "symlink", "hard link"])
 @pytest.mark.parametrize("option", ["failures", "journal"])
-async def test_the_source_is_never_written_over_by_any_way(tmp_path: Path, way: str, option: str) -> None:
+async def test_sync_never_overwrites_its_source_under_any_file_name(tmp_path: Path, way: str, option: str) -> None:
     people = tmp_path / "people.csv"
     people.write_text("email,first_name\nnobody,Ann\n")
     (tmp_path / "sub").mkdir()
@@ -44,7 +44,7 @@ async def test_the_source_is_never_written_over_by_any_way(tmp_path: Path, way: 
 
 
 @pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
-async def test_the_failures_file_is_no_part_of_the_journal(tmp_path: Path, ending: str) -> None:
+async def test_failures_path_may_not_be_a_file_of_the_journal(tmp_path: Path, ending: str) -> None:
     await ContactSync(FakeGateway(), journal=tmp_path / "state.db").run(ROWS)
     before = (tmp_path / "state.db").read_bytes()
     with pytest.raises(SyncError, match="belongs to the journal"):
@@ -62,7 +62,7 @@ async def test_the_failures_file_is_no_part_of_the_journal(tmp_path: Path, endin
         "DROP TABLE contact", "DROP TABLE meta", "ALTER TABLE contact RENAME COLUMN hash TO other",
     ],
 )  # fmt: skip
-async def test_a_journal_that_sqlite_can_read_and_we_cannot(tmp_path: Path, damage: str) -> None:
+async def test_journal_with_damaged_tables_or_values_is_rejected(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "state.db"
     gateway = AccountGateway()
     await ContactSync(gateway, journal=path).run(ROWS)
@@ -76,7 +76,7 @@ async def test_a_journal_that_sqlite_can_read_and_we_cannot(tmp_path: Path, dama
 
 
 class AccountGateway(FakeGateway):
-    """One that names its account, so that the journal's salt is needed."""
+    """A gateway with an account name, which needs the journal's salt."""
 
     async def account(self, key: bytes) -> str:
         return key.hex()[:4]
@@ -93,7 +93,7 @@ WRONG: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(("option", "value"), [(option, value) for option in WRONG for value in WRONG[option]])
-def test_settings_of_a_wrong_kind_are_refused_at_once(option: str, value: Any) -> None:
+def test_contact_sync_rejects_settings_of_a_wrong_type_or_range(option: str, value: Any) -> None:
     with pytest.raises(MappingError, match=option if option != "mapping" else "mapping|--map"):
         make(**{option: value})
 
@@ -101,12 +101,12 @@ def test_settings_of_a_wrong_kind_are_refused_at_once(option: str, value: Any) -
 @pytest.mark.parametrize(
     "rows", [{"email": "a@b.co"}, b"a@b.co", bytearray(b"x"), ContactFields(email="a@b.co"), 5, None]
 )
-async def test_one_row_is_not_a_table(rows: Any) -> None:
+async def test_run_rejects_sources_that_are_not_tables(rows: Any) -> None:
     with pytest.raises(SourceError, match="expected a path, a table or an iterable of mappings"):
         await ContactSync(FakeGateway()).run(rows)
 
 
-async def test_rows_that_cannot_be_kept_or_read_fail_alone(tmp_path: Path) -> None:
+async def test_unreadable_rows_fail_without_affecting_other_rows(tmp_path: Path) -> None:
     class Hostile:
         def __repr__(self) -> str:
             raise RuntimeError("no")
@@ -118,7 +118,7 @@ async def test_rows_that_cannot_be_kept_or_read_fail_alone(tmp_path: Path) -> No
         assert [json.loads(line)["row"] for line in (tmp_path / "f.jsonl").read_text().splitlines()] == [2, 3, 4, 5]
 
 
-async def test_a_refused_row_is_named_by_its_key_where_that_can_be_read(tmp_path: Path) -> None:
+async def test_failed_row_is_reported_with_its_key_if_that_is_valid(tmp_path: Path) -> None:
     table = tmp_path / "people.csv"
     table.write_text("E-Mail,first_name,phone\nAnn@B.co,A,junk\nnobody,B,\n,C,\n")
     report = await ContactSync(FakeGateway(), mapping={"E-Mail": "email"}, failures=tmp_path / "f.jsonl").run(table)
@@ -133,14 +133,14 @@ async def test_a_refused_row_is_named_by_its_key_where_that_can_be_read(tmp_path
     ]  # fmt: skip
 
 
-def test_a_problem_names_the_column_as_the_user_wrote_it() -> None:
+def test_problem_names_the_column_in_the_users_spelling() -> None:
     problems = Mapper(SCHEMA).read(None, {"email": "a@b.co", "custom_fields": {"Seats": [1]}})
     assert isinstance(problems, list)
     assert [problem.column for problem in problems] == ["custom_fields.Seats"]
 
 
 @pytest.mark.parametrize("name", ["nofield", "tags", "custom_fields.", "custom_fields.x:nope"])
-def test_where_there_are_no_columns_no_advice_is_about_columns(name: str) -> None:
+def test_error_about_record_names_does_not_mention_columns(name: str) -> None:
     for names in ([name], ["first_name", "firstName"]):
         with pytest.raises(MappingError) as caught:
             Mapper(SCHEMA).record_plan(names)
@@ -148,7 +148,7 @@ def test_where_there_are_no_columns_no_advice_is_about_columns(name: str) -> Non
         assert "--map" not in str(caught.value)
 
 
-async def test_a_sync_that_is_stopped_while_it_counts_sends_nothing(tmp_path: Path) -> None:
+async def test_sync_stopped_while_it_counts_rows_sends_nothing(tmp_path: Path) -> None:
     sync = make(journal=tmp_path / "state.db")
 
     class Endless(ContactSource):
@@ -166,9 +166,9 @@ async def test_a_sync_that_is_stopped_while_it_counts_sends_nothing(tmp_path: Pa
     assert report.total >= 2500
 
 
-async def test_streams() -> None:
+async def test_read_contacts_reads_non_blocking_streams_and_rejects_text_ones() -> None:
     class Hesitant(io.RawIOBase):
-        """What does not block says None where there is nothing yet."""
+        """A non-blocking stream: read() returns None while no data is available."""
 
         def __init__(self) -> None:
             self.pieces = [b"email,first_name\n", None, b"a@b.co,A\n", None, b"b@b.co,B\n", b""]

@@ -35,7 +35,7 @@ def journal(url: str) -> Iterator[Journal]:
         yield opened
 
 
-def test_what_is_applied_is_found_after_reopening(url: str) -> None:
+def test_postgres_journal_keeps_applied_writes_after_reopening(url: str) -> None:
     journal = Journal.open(url)
     journal.begin(source="a.csv", fingerprint="x", arguments={})
     journal.apply([
@@ -59,7 +59,7 @@ def test_what_is_applied_is_found_after_reopening(url: str) -> None:
     journal.close()
 
 
-async def test_contact_sync_reports_resumes_and_binds_like_a_file(url: str, tmp_path: Path) -> None:
+async def test_sync_with_postgres_journal_reports_and_binds_as_with_a_file(url: str, tmp_path: Path) -> None:
     reports = []
     for place in (url, tmp_path / "state.db"):
         gateway = FakeGateway(
@@ -82,7 +82,7 @@ async def test_contact_sync_reports_resumes_and_binds_like_a_file(url: str, tmp_
     assert reports[0][1][2] == len(ROWS)
 
 
-async def test_history_reads_it_and_shows_no_password(url: str) -> None:
+async def test_history_of_a_postgres_journal_shows_no_password(url: str) -> None:
     from aelyst_async import errors
 
     gateway = FakeGateway(
@@ -99,14 +99,14 @@ async def test_history_reads_it_and_shows_no_password(url: str) -> None:
     assert str(report.journal).startswith("postgresql+asyncpg://aelyst:***@127.0.0.1:")
 
 
-async def test_dry_run_makes_no_schema(url: str) -> None:
+async def test_dry_run_creates_no_schema(url: str) -> None:
     report = await ContactSync(FakeGateway(), journal=url).run(ROWS, dry_run=True)
     assert report.created == len(ROWS)
     with pytest.raises(JournalError, match="no such journal"):
         status(url)
 
 
-def test_a_key_is_claimed_by_one_owner_until_it_is_decided_or_the_owner_leaves(url: str, journal: Journal) -> None:
+def test_key_has_one_owner_until_it_is_settled_or_the_owner_closes(url: str, journal: Journal) -> None:
     other = Journal.open(url)
     assert journal.claim(["email:a", "email:b"]) == {"email:a": None, "email:b": None}
     assert set(other.claim(["email:a", "email:b", "email:c"])) == {"email:c"}
@@ -119,7 +119,7 @@ def test_a_key_is_claimed_by_one_owner_until_it_is_decided_or_the_owner_leaves(u
     assert set(journal.claim(["email:a", "email:b", "email:c"])) == {"email:a", "email:b", "email:c"}
 
 
-def test_claims_of_a_dead_owner_are_free_after_the_lease_and_its_writes_fail(url: str, journal: Journal) -> None:
+def test_claims_of_a_dead_owner_expire_and_its_writes_fail(url: str, journal: Journal) -> None:
     other = Journal.open(url)
     other.claim(["email:a"])
     database = other.database
@@ -136,7 +136,7 @@ def test_claims_of_a_dead_owner_are_free_after_the_lease_and_its_writes_fail(url
 
 
 @pytest.mark.slow
-def test_an_idle_owner_keeps_its_claims_by_heartbeats(url: str, journal: Journal) -> None:
+def test_idle_owner_keeps_its_claims_by_heartbeats(url: str, journal: Journal) -> None:
     other = Journal.open(url)
     other.claim(["email:a"])
     deadline = time.monotonic() + 4
@@ -146,7 +146,7 @@ def test_an_idle_owner_keeps_its_claims_by_heartbeats(url: str, journal: Journal
     other.close()
 
 
-async def test_two_syncs_of_one_table_at_once_send_each_row_once(url: str) -> None:
+async def test_concurrent_syncs_of_one_table_send_each_row_once(url: str) -> None:
     import asyncio
 
     gateway = FakeGateway()
@@ -163,7 +163,7 @@ async def test_two_syncs_of_one_table_at_once_send_each_row_once(url: str) -> No
     assert sum(report.unchanged for report in reports) == 300
 
 
-async def test_row_that_another_process_sends_between_look_up_and_claim_is_unchanged(
+async def test_row_sent_by_another_process_before_the_claim_is_unchanged(
     url: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway = FakeGateway()
@@ -190,7 +190,7 @@ def refused(place: str) -> str:
     return str(refusal.value)
 
 
-def test_open_refuses_what_it_cannot_use_in_one_line_without_the_password(
+def test_open_rejects_unusable_urls_in_one_line_without_the_password(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = postgres.url("refused")
@@ -207,7 +207,7 @@ def test_open_refuses_what_it_cannot_use_in_one_line_without_the_password(
     assert "which is not supported; use version 99 or newer" in refused(good)
 
 
-def test_open_refuses_a_schema_of_something_else_and_of_another_version(url: str, journal: Journal) -> None:
+def test_open_rejects_a_foreign_schema_and_one_of_another_version(url: str, journal: Journal) -> None:
     def comment(text: str | None) -> None:
         schema = journal.database.schema  # type: ignore[attr-defined]
         said = "NULL" if text is None else f"'{text}'"
@@ -220,7 +220,7 @@ def test_open_refuses_a_schema_of_something_else_and_of_another_version(url: str
 
 
 @pytest.mark.slow
-def test_a_write_survives_a_restart_of_the_server(postgres: PostgresServer) -> None:
+def test_write_succeeds_after_a_restart_of_the_server(postgres: PostgresServer) -> None:
     with contextlib.closing(Journal.open(postgres.url("restart", lease=15))) as journal:
         journal.claim(["email:a"])
         postgres.kill()
@@ -230,7 +230,7 @@ def test_a_write_survives_a_restart_of_the_server(postgres: PostgresServer) -> N
 
 
 @pytest.mark.slow
-def test_cli_syncs_shows_and_retries_by_the_url_of_a_journal(
+def test_cli_sync_status_and_retry_accept_a_postgres_url(
     postgres: PostgresServer, start_sandbox: Callable[..., OtherSandbox], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip

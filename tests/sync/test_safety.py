@@ -1,4 +1,4 @@
-"""What would double people, mix them up, or hold a run for ever: clocks, damaged rows, odd ids, 403, long waits."""
+"""Causes of duplicates, mix-ups and hangs: clock changes, damaged rows, invalid ids, 403, long waits."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def api_error(status: int, method: str = "PUT", **facts: Any) -> errors.ApiError
 
 
 def change(path: Path, statement: str) -> int:
-    """Change the journal behind its back; return the number of rows."""
+    """Change the journal with plain SQL; return the number of rows."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         number = connection.execute(statement).rowcount
         connection.commit()
@@ -45,7 +45,7 @@ def change(path: Path, statement: str) -> int:
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0, 1e9])
 @pytest.mark.parametrize("boot", ["this", "another"])
-async def test_a_clock_that_is_set_between_two_runs_doubles_nobody(
+async def test_clock_change_between_two_runs_creates_no_duplicates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float, boot: str
 ) -> None:
     gateway = FakeGateway()
@@ -63,7 +63,7 @@ async def test_a_clock_that_is_set_between_two_runs_doubles_nobody(
     assert set(gateway.emails().values()) == {1}
 
 
-async def test_a_create_in_doubt_of_another_boot_waits_from_the_start_of_the_run(
+async def test_create_in_doubt_from_another_boot_waits_from_the_start_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway = FakeGateway(lambda method, _, __: "lost" if method == "POST" else None)
@@ -79,7 +79,7 @@ async def test_a_create_in_doubt_of_another_boot_waits_from_the_start_of_the_run
     assert (report.created, set(gateway.emails().values())) == (3, {1})
 
 
-async def test_age_is_known_within_one_boot_and_costs_no_wait(tmp_path: Path) -> None:
+async def test_contact_older_than_settle_is_updated_without_waiting(tmp_path: Path) -> None:
     sync = ContactSync(FakeGateway(), journal=tmp_path / "state.db", retry=RetrySettings(settle=0.5))
     await sync.run(people(3))
     await asyncio.sleep(0.5)
@@ -90,7 +90,7 @@ async def test_age_is_known_within_one_boot_and_costs_no_wait(tmp_path: Path) ->
 
 
 class Dated(FakeGateway):
-    """Shows when a contact was created and changed, by a clock that is a year behind ours."""
+    """Returns creation and change times from a clock that is years behind."""
 
     changed_after = timedelta(0)
 
@@ -104,7 +104,7 @@ class Dated(FakeGateway):
 
 
 @pytest.mark.parametrize(("changed_after", "created"), [(0, 1), (86400, 0)])
-async def test_whether_a_contact_in_doubt_was_created_is_told_by_the_vendors_clock_alone(
+async def test_create_in_doubt_is_classified_by_the_vendors_timestamps_only(
     tmp_path: Path, pauses: RetrySettings, changed_after: float, created: int
 ) -> None:
     gateway = Dated(lambda method, _, __: "lost" if method == "POST" else None)
@@ -115,9 +115,9 @@ async def test_whether_a_contact_in_doubt_was_created_is_told_by_the_vendors_clo
     assert (report.created, report.updated) == (created, 1 - created)
 
 
-# A journal that lies
+# Damaged journal rows
 
-LIES = [
+DAMAGES = [
     "UPDATE contact SET contact_id = '2' WHERE contact_id = '1'",
     "UPDATE contact SET contact_id = x'31' WHERE contact_id = '1'",
     "UPDATE contact SET contact_id = cast(x'b1' AS TEXT) WHERE contact_id = '1'",  # not UTF-8
@@ -134,32 +134,32 @@ LIES = [
 ]
 
 
-@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("changed", [False, True])
-async def test_a_row_that_does_not_fit_its_seal_is_looked_up_again_and_said(
-    tmp_path: Path, pauses: RetrySettings, lie: str, changed: bool
+async def test_row_with_a_wrong_seal_is_looked_up_again_and_reported(
+    tmp_path: Path, pauses: RetrySettings, damage: str, changed: bool
 ) -> None:
     path = tmp_path / "state.db"
     gateway = FakeGateway()
     sync = ContactSync(gateway, journal=path, retry=pauses)
     for name in ("A", "B"):  # the second run learns the ids
         await sync.run(people(4, last_name=name))
-    assert change(path, lie) == 1
+    assert change(path, damage) == 1
     gateway.calls.clear()
     rows = people(4, last_name="C" if changed else "B")
     report = await sync.run(rows)
-    assert {row["email"]: row for row in rows} == gateway.by_email(), "nobody got another person's data"
+    assert {row["email"]: row for row in rows} == gateway.by_email(), "no contact got another contact's data"
     assert set(gateway.emails().values()) == {1}
     assert report.failed == 0
-    if "SET key" not in lie:  # the row of a key that nobody has is never met
+    if "SET key" not in damage:  # a row with an unknown key is never read
         (note,) = report.notes
         assert note.startswith("1 rows of state.db do not fit their checksum (is the disk failing?); nothing in them")
         assert ("GET", "email:p0@example.com") in gateway.calls
     again = await sync.run(rows)
-    assert (again.unchanged, again.notes) == (4, ()), "it was written anew"
+    assert (again.unchanged, again.notes) == (4, ()), "the row was rewritten"
 
 
-async def test_a_damaged_key_that_became_another_persons_is_not_used(tmp_path: Path, pauses: RetrySettings) -> None:
+async def test_row_whose_damaged_key_is_another_contacts_is_not_used(tmp_path: Path, pauses: RetrySettings) -> None:
     """``p0`` and ``p1`` differ in one bit."""
     path = tmp_path / "state.db"
     gateway = FakeGateway()
@@ -174,7 +174,7 @@ async def test_a_damaged_key_that_became_another_persons_is_not_used(tmp_path: P
     assert gateway.by_email()["p1@example.com"]["first_name"] == "P1"
 
 
-async def test_rows_of_one_journal_do_not_fit_another(tmp_path: Path, pauses: RetrySettings) -> None:
+async def test_rows_copied_from_another_journal_are_reported(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway()
     for name in ("one.db", "two.db"):
         await ContactSync(gateway, journal=tmp_path / name, retry=pauses).run(people(1))
@@ -187,7 +187,7 @@ async def test_rows_of_one_journal_do_not_fit_another(tmp_path: Path, pauses: Re
     assert len(report.notes) == 1
 
 
-async def test_a_given_up_row_that_does_not_fit_its_seal_is_left_out_and_said(
+async def test_given_up_row_with_a_wrong_seal_is_left_out_and_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "state.db"
@@ -199,7 +199,7 @@ async def test_a_given_up_row_that_does_not_fit_its_seal_is_left_out_and_said(
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 12))])
-async def test_any_flipped_bit_of_a_journal_is_refused_or_does_no_harm(tmp_path: Path, seed: int) -> None:
+async def test_flipped_bit_in_a_journal_is_rejected_or_harmless(tmp_path: Path, seed: int) -> None:
     pauses = RetrySettings(settle=0.01, base=0.005, cap=0.01)
     base = tmp_path / "base.db"
     gateway = FakeGateway()
@@ -230,7 +230,7 @@ async def test_any_flipped_bit_of_a_journal_is_refused_or_does_no_harm(tmp_path:
     assert 0 < refused < len(bits) / 2
 
 
-def test_a_journal_whose_meta_was_damaged_is_refused(tmp_path: Path) -> None:
+def test_journal_with_damaged_meta_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     journal = Journal.open(path)
     journal.bind("fake", "account", key="email")
@@ -241,11 +241,11 @@ def test_a_journal_whose_meta_was_damaged_is_refused(tmp_path: Path) -> None:
             read(path)
 
 
-# What a vendor tells
+# Values in vendor responses
 
 
 class OddIds(FakeGateway):
-    """Tells an id that JSON can carry and UTF-8 cannot."""
+    """Returns contact ids that cannot be stored, such as a lone surrogate."""
 
     odd: Any = "\ud800"
 
@@ -259,7 +259,9 @@ class OddIds(FakeGateway):
 
 
 @pytest.mark.parametrize("odd", ["\ud800", "a\udfff", "", 5, b"1", 1 << 70])
-async def test_an_id_that_cannot_be_kept_is_not_remembered(tmp_path: Path, pauses: RetrySettings, odd: Any) -> None:
+async def test_contact_id_that_cannot_be_stored_is_not_remembered(
+    tmp_path: Path, pauses: RetrySettings, odd: Any
+) -> None:
     gateway = OddIds()
     gateway.odd = odd
     sync = ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses)
@@ -270,7 +272,7 @@ async def test_an_id_that_cannot_be_kept_is_not_remembered(tmp_path: Path, pause
     assert (report.updated, set(gateway.emails().values())) == (3, {1})
 
 
-async def test_words_of_a_vendor_that_cannot_be_stored_as_they_are(tmp_path: Path, pauses: RetrySettings) -> None:
+async def test_vendor_message_with_a_lone_surrogate_is_stored_escaped(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway(lambda method, _, __: errors.BadRequestError(status=400, message="bad \ud800", method=method))
     report = await asyncio.wait_for(
         ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses).run(people(2)), 10
@@ -279,7 +281,9 @@ async def test_words_of_a_vendor_that_cannot_be_stored_as_they_are(tmp_path: Pat
     assert status(tmp_path / "state.db")["reasons"] == [{"reason": "400 bad \\ud800", "rows": 2}]
 
 
-async def test_a_failing_journal_ends_the_run_with_its_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_run_raises_the_failure_of_its_journal_with_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def apply(*_: object) -> None:
         raise MemoryError("none left")
 
@@ -297,14 +301,14 @@ def forbid(*rows: int) -> Any:
     return lambda method, key, _: api_error(403, method) if any(f"p{row}@" in key for row in rows) else None
 
 
-async def test_a_403_for_one_row_is_that_rows_failure(tmp_path: Path) -> None:
+async def test_403_for_single_rows_fails_only_those_rows(tmp_path: Path) -> None:
     gateway = FakeGateway(forbid(3, 5, 50))
     report = await ContactSync(gateway, journal=tmp_path / "state.db", concurrency=1).run(people(60))
     assert (report.created, report.failed, report.stopped) == (57, 3, None)
     assert report.reasons == (("403 no", 3),)
 
 
-async def test_the_first_403_ends_the_run_and_names_its_row(tmp_path: Path) -> None:
+async def test_403_for_the_first_request_ends_the_run_and_names_the_row(tmp_path: Path) -> None:
     gateway = FakeGateway(forbid(0))
     with pytest.raises(errors.AuthenticationError, match="403 no; row 1") as refusal:
         await ContactSync(gateway, journal=tmp_path / "state.db").run(people(60))
@@ -312,7 +316,7 @@ async def test_the_first_403_ends_the_run_and_names_its_row(tmp_path: Path) -> N
     assert "row 1" in refusal.value.report.stopped  # type: ignore[attr-defined]
 
 
-async def test_five_403_in_a_row_end_the_run(tmp_path: Path) -> None:
+async def test_five_consecutive_403_end_the_run(tmp_path: Path) -> None:
     gateway = FakeGateway(forbid(*range(10, 60)))
     with pytest.raises(errors.AuthenticationError, match="403 no; row 15") as refusal:
         await ContactSync(gateway, journal=tmp_path / "state.db", concurrency=1).run(people(60))
@@ -322,7 +326,7 @@ async def test_five_403_in_a_row_end_the_run(tmp_path: Path) -> None:
     assert (await ContactSync(gateway, journal=tmp_path / "state.db").run(people(60))).created == 50
 
 
-async def test_a_401_after_a_success_ends_the_run_at_once(tmp_path: Path) -> None:
+async def test_401_after_a_success_ends_the_run_at_once(tmp_path: Path) -> None:
     gateway = FakeGateway(lambda method, key, _: api_error(401, method) if "p3@" in key else None)
     with pytest.raises(errors.AuthenticationError):
         await ContactSync(gateway, journal=tmp_path / "state.db", concurrency=1).run(people(60))
@@ -332,7 +336,7 @@ async def test_a_401_after_a_success_ends_the_run_at_once(tmp_path: Path) -> Non
 # Waits
 
 
-async def test_a_retry_after_beyond_the_patience_fails_the_row_at_once(tmp_path: Path) -> None:
+async def test_retry_after_beyond_the_patience_fails_the_row_at_once(tmp_path: Path) -> None:
     for wait in (3601.0, 1.8e9, float("inf")):
 
         def fault(method: str, key: str, _: int, wait: float = wait) -> BaseException | None:
@@ -345,7 +349,7 @@ async def test_a_retry_after_beyond_the_patience_fails_the_row_at_once(tmp_path:
         assert gateway.calls.count(("PUT", "email:p1@example.com")) == 1
 
 
-async def test_one_row_that_never_gets_a_connection_does_not_hold_the_run_for_ever(tmp_path: Path) -> None:
+async def test_row_that_never_gets_a_connection_fails_after_the_patience(tmp_path: Path) -> None:
     def fault(method: str, key: str, _: int) -> BaseException | None:
         return errors.TransportError(message="cannot connect", method=method) if "p1@" in key else None
 
@@ -366,7 +370,7 @@ async def test_one_row_that_never_gets_a_connection_does_not_hold_the_run_for_ev
                 asyncio.CancelledError(), GeneratorExit()],
     ids=lambda failure: type(failure).__name__,
 )  # fmt: skip
-async def test_a_progress_callback_that_raises_ends_the_run_at_once(tmp_path: Path, failure: BaseException) -> None:
+async def test_run_ends_at_once_when_its_progress_callback_raises(tmp_path: Path, failure: BaseException) -> None:
     gateway = FakeGateway()
     gateway.latency = 0.01
 
@@ -397,7 +401,7 @@ async def test_a_progress_callback_that_raises_ends_the_run_at_once(tmp_path: Pa
     assert set(gateway.emails().values()) == {1}
 
 
-async def test_a_progress_callback_that_raises_at_the_end_is_said_too(tmp_path: Path) -> None:
+async def test_run_reports_a_progress_callback_that_raises_at_the_end(tmp_path: Path) -> None:
     def progress(_: Progress) -> None:
         raise ZeroDivisionError
 
@@ -406,11 +410,11 @@ async def test_a_progress_callback_that_raises_at_the_end_is_said_too(tmp_path: 
     assert stop.value.report.created == 3  # type: ignore[attr-defined]
 
 
-# Calls that raise what is no error
+# Gateway calls that raise base exceptions or are cancelled
 
 
 @pytest.mark.parametrize("failure", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()], ids=repr)
-async def test_a_gateway_that_raises_what_is_no_error_ends_the_run(tmp_path: Path, failure: BaseException) -> None:
+async def test_gateway_that_raises_base_exceptions_ends_the_run(tmp_path: Path, failure: BaseException) -> None:
     gateway = FakeGateway(lambda _, key, __: failure if "p7@" in key else None)
     gateway.latency = 0.005
     try:
@@ -426,7 +430,7 @@ async def test_a_gateway_that_raises_what_is_no_error_ends_the_run(tmp_path: Pat
     assert set(gateway.emails().values()) == {1}
 
 
-async def test_a_call_that_is_cancelled_by_something_else_ends_the_run(tmp_path: Path, pauses: RetrySettings) -> None:
+async def test_gateway_call_cancelled_from_outside_ends_the_run(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway(lambda _, key, __: asyncio.CancelledError() if "p7@" in key else None)
     with pytest.raises(SyncError, match="a call of the gateway was cancelled, and not by this run") as stop:
         await asyncio.wait_for(ContactSync(gateway, journal=tmp_path / "state.db").run(people(50)), 10)

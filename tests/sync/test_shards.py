@@ -1,4 +1,4 @@
-"""Shards of a stored source: sent once, time-boxed, handed back, fair between accounts."""
+"""Shards of a stored source: each row is sent once, shards have a time limit, and accounts share workers fairly."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aelyst_async.sync.distributed.submitting._POLL", 0.05)
 
 
-async def test_submitted_sync_reports_as_a_sync_does_and_sends_nothing_twice(url: str) -> None:
+async def test_submitted_sync_reports_all_rows_and_sends_none_twice(url: str) -> None:
     def fault(method: str, key: str, count: int) -> BaseException | str | None:
         if "p7@" in key:
             return errors.BadRequestError(status=400, message="no", method=method)
@@ -116,7 +116,7 @@ async def test_two_workers_on_one_shard_create_each_contact_once_only_with_claim
     assert set(gateway.emails().values()) == ({1} if claims else {2})
 
 
-async def test_a_stored_row_leaves_no_payload_behind(url: str) -> None:
+async def test_applied_row_keeps_no_payload_in_the_journal(url: str) -> None:
     workers = Workers(url, FakeGateway())
     await workers.sync().run(people(5))
     with_journal = Journal.open(url)
@@ -126,7 +126,7 @@ async def test_a_stored_row_leaves_no_payload_behind(url: str) -> None:
 
 
 @pytest.mark.slow
-async def test_a_shard_that_runs_out_of_time_hands_its_rest_back(url: str) -> None:
+async def test_shard_that_runs_out_of_time_returns_its_remaining_rows(url: str) -> None:
     gateway = FakeGateway()
     gateway.latency = 0.1
     workers = Workers(url, gateway, seconds=0.5)
@@ -137,7 +137,7 @@ async def test_a_shard_that_runs_out_of_time_hands_its_rest_back(url: str) -> No
     assert len(workers.specs) > 3, "three shards were sent more than once"
 
 
-async def test_a_row_that_is_put_off_keeps_its_attempts_and_its_time(url: str) -> None:
+async def test_failing_row_of_a_shard_is_sent_max_attempts_times(url: str) -> None:
     def fault(method: str, key: str, count: int) -> BaseException | str | None:
         return errors.ServerError(status=500, message="oops", method="PUT") if "p1@" in key else None
 
@@ -148,7 +148,7 @@ async def test_a_row_that_is_put_off_keeps_its_attempts_and_its_time(url: str) -
     assert Counter(key for _, key in gateway.calls)["email:p1@example.com"] == 4
 
 
-async def test_a_refused_credential_ends_the_run(url: str) -> None:
+async def test_rejected_credential_ends_a_submitted_sync(url: str) -> None:
     refusal = errors.AuthenticationError(status=401, message="UN_AUTHORIZED")
     workers = Workers(url, FakeGateway(lambda *_: refusal))
     with pytest.raises(SyncStoppedError, match="the credential was refused"):
@@ -156,7 +156,7 @@ async def test_a_refused_credential_ends_the_run(url: str) -> None:
     assert len(workers.gateway.calls) <= 8, "no further shard was sent"
 
 
-async def test_stop_ends_the_run_and_the_same_sync_goes_on(url: str) -> None:
+async def test_submitted_sync_resumes_after_stop(url: str) -> None:
     gateway = FakeGateway()
     gateway.latency = 0.05
     workers = Workers(url, gateway)
@@ -175,7 +175,7 @@ async def test_stop_ends_the_run_and_the_same_sync_goes_on(url: str) -> None:
     assert set(gateway.emails().values()) == {1}
 
 
-async def test_max_errors_ends_the_run(url: str) -> None:
+async def test_max_errors_ends_a_submitted_sync(url: str) -> None:
     gateway = FakeGateway(lambda method, *_: errors.BadRequestError(status=400, message="no", method=method))
     report = await Workers(url, gateway).sync(max_errors=5).run(people(200))
     assert report.stopped is not None
@@ -183,7 +183,9 @@ async def test_max_errors_ends_the_run(url: str) -> None:
     assert report.failed < 200
 
 
-async def test_messages_that_cannot_be_sent_are_sent_again(url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_failed_submissions_are_repeated_and_logged_without_credentials(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     workers = Workers(url, FakeGateway())
     broken = 3
 
@@ -200,7 +202,7 @@ async def test_messages_that_cannot_be_sent_are_sent_again(url: str, caplog: pyt
     assert "secret" not in caplog.text
 
 
-async def test_run_shard_refuses_the_gateway_of_another_account(url: str) -> None:
+async def test_run_shard_rejects_the_gateway_of_another_provider(url: str) -> None:
     workers = Workers(url, FakeGateway())
     await workers.sync().run(people(3))
     other = FakeGateway()
@@ -212,7 +214,7 @@ async def test_run_shard_refuses_the_gateway_of_another_account(url: str) -> Non
         )  # fmt: skip
 
 
-async def test_run_shard_needs_a_journal_that_exists(url: str) -> None:
+async def test_missing_or_local_journals_and_invalid_specs_are_rejected(url: str) -> None:
     spec = ShardSpec(schema="nowhere", run=1, number=1, provider="fake")
     with pytest.raises(JournalError, match=r"nowhere in postgres at 127\.0\.0\.1: no such journal"):
         await run_shard(spec, gateway=FakeGateway(), journal=url)
@@ -223,7 +225,7 @@ async def test_run_shard_needs_a_journal_that_exists(url: str) -> None:
 
 
 @pytest.mark.slow
-async def test_one_account_with_many_rows_does_not_starve_others_with_few(url: str) -> None:
+async def test_account_with_many_rows_does_not_starve_accounts_with_few(url: str) -> None:
     """One worker that does one shard at a time, in the order of the messages."""
     queue: asyncio.Queue[tuple[FakeGateway, ShardSpec]] = asyncio.Queue()
     order: list[str] = []

@@ -1,4 +1,4 @@
-"""How many at once, and when it will be done: Little's law and the learned quota."""
+"""The number of concurrent requests and the ETA: Little's law and the learned quota."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ def steady(sizer: Sizer, latency: float, count: int) -> int:
     return sizer.limit
 
 
-def test_grows_to_the_ceiling_while_the_latency_stays() -> None:
+def test_sizer_grows_to_the_ceiling_while_latency_is_constant() -> None:
     sizer = Sizer(64)
     assert sizer.limit == 8
     assert steady(sizer, 0.05, 100) == 64
 
 
-def test_does_not_grow_without_need() -> None:
+def test_sizer_does_not_grow_unless_saturated() -> None:
     sizer = Sizer(64)
     for _ in range(500):
         sizer.observe(0.05)
     assert sizer.limit == 8
 
 
-def test_shrinks_when_requests_queue_at_the_server() -> None:
+def test_sizer_shrinks_when_latency_rises() -> None:
     sizer = Sizer(64)
     steady(sizer, 0.05, 200)
     assert steady(sizer, 0.5, 600) < 32
     assert sizer.limit >= 4
 
 
-def test_a_server_that_serves_ten_at_a_time_is_not_flooded() -> None:
-    """The latency is what the queue makes it: the number settles near what the server can use."""
+def test_sizer_settles_near_the_capacity_of_the_server() -> None:
+    """The server handles ten requests at a time; latency grows with its queue."""
     sizer = Sizer(256)
     for _ in range(3000):
         steady(sizer, 0.05 * max(1.0, sizer.limit / 10), 1)
     assert 8 <= sizer.limit <= 40
 
 
-def test_a_learned_rate_bounds_it() -> None:
+def test_learned_rate_bounds_the_sizer() -> None:
     sizer = Sizer(64)
     steady(sizer, 0.3, 200)
     sizer.rate = 10.0
@@ -55,7 +55,7 @@ def test_a_learned_rate_bounds_it() -> None:
     assert sizer.limit == 64
 
 
-def test_never_above_the_ceiling_nor_below_one() -> None:
+def test_sizer_stays_between_one_and_the_ceiling() -> None:
     assert steady(Sizer(1), 0.001, 100) == 1
     sizer = Sizer(2)
     sizer.rate = 0.001
@@ -63,7 +63,7 @@ def test_never_above_the_ceiling_nor_below_one() -> None:
 
 
 class Told:
-    """A gateway that tells of its requests and has a limiter that knows rates."""
+    """A gateway that reports requests and whose limiter knows rates."""
 
     def __init__(self, **rates: float | None) -> None:
         self.heard: Any = None
@@ -88,7 +88,7 @@ def traffic(**rates: float | None) -> tuple[Traffic, Told, Tally]:
     return Traffic(gateway, tally, 64), gateway, tally
 
 
-def test_the_slowest_endpoint_decides_the_eta() -> None:
+def test_eta_uses_the_slowest_endpoint_or_the_measured_pace() -> None:
     line, gateway, _ = traffic(PUT=10.0, POST=5.0)
     gateway.answer("PUT", 100)
     gateway.answer("POST", 20)
@@ -100,7 +100,7 @@ def test_the_slowest_endpoint_decides_the_eta() -> None:
     assert line.eta(rates, sent=100, left=0, pace=5.0) == 0.0
 
 
-def test_without_a_quota_the_pace_decides() -> None:
+def test_eta_without_a_quota_uses_the_measured_pace() -> None:
     line, gateway, _ = traffic(PUT=None)
     gateway.answer("PUT", 10)
     assert line.rates() == {}
@@ -109,7 +109,7 @@ def test_without_a_quota_the_pace_decides() -> None:
     assert line.used({}) is None
 
 
-def test_requests_are_counted_by_method_and_status() -> None:
+def test_traffic_counts_requests_by_method_and_status() -> None:
     line, gateway, tally = traffic(PUT=10.0, GET=99.0)
     gateway.answer("PUT", 3, 200)
     gateway.answer("PUT", 2, 429)

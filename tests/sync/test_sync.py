@@ -1,4 +1,4 @@
-"""The sync over a gateway in memory: outcomes, doubt, parking, stopping, and what costs a request."""
+"""`ContactSync` with a gateway in memory: outcomes, creates in doubt, deferred rows, stopping, number of requests."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def server_error(status: int = 500, method: str = "POST", **facts: Any) -> error
     return kind(status=status, message="no", method=method, may_have_been_applied=method == "POST", **facts)
 
 
-async def test_first_run_second_run_changed_run(tmp_path: Path) -> None:
+async def test_repeated_run_sends_only_changed_rows(tmp_path: Path) -> None:
     gateway = FakeGateway()
     gateway.contacts.append(Stored("99", {"email": "p3@example.com", "first_name": "Old", "last_name": "Kept"}))
     pauses = RetrySettings(settle=0.05)
@@ -54,7 +54,7 @@ async def test_first_run_second_run_changed_run(tmp_path: Path) -> None:
     assert not (tmp_path / "f.jsonl").exists()
 
 
-async def test_a_known_id_is_used(tmp_path: Path) -> None:
+async def test_update_uses_the_known_id_and_recreates_a_deleted_contact(tmp_path: Path) -> None:
     gateway = FakeGateway()
     sync = ContactSync(gateway, journal=tmp_path / "state.db", retry=RetrySettings(settle=0.05))
     for name in ("A", "B", "C"):
@@ -65,7 +65,7 @@ async def test_a_known_id_is_used(tmp_path: Path) -> None:
     assert (report.created, gateway.emails()) == (1, {"a@b.co": 1})
 
 
-async def test_every_row_is_accounted_for_and_failures_name_it(tmp_path: Path) -> None:
+async def test_report_and_failures_file_account_for_every_row(tmp_path: Path) -> None:
     source = tmp_path / "people.csv"
     source.write_text("email,first_name,phone\na@b.co,A,\nbad,B,12\nA@B.co,A2,\nc@b.co,C,too,many\nrefused@b.co,D,\n")
 
@@ -100,7 +100,7 @@ async def test_every_row_is_accounted_for_and_failures_name_it(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("policy", "name", "failed"), [("last", "P3", 0), ("first", "P1", 0), ("error", None, 3)])
-async def test_duplicates(policy: Any, name: str | None, failed: int) -> None:
+async def test_duplicates_setting_chooses_the_row_of_a_key(policy: Any, name: str | None, failed: int) -> None:
     rows = [{"email": "a@b.co", "first_name": f"P{number}"} for number in (1, 2, 3)]
     gateway = FakeGateway()
     report = await ContactSync(gateway, duplicates=policy).run([*rows, {"email": "z@b.co", "first_name": "Z"}])
@@ -108,7 +108,7 @@ async def test_duplicates(policy: Any, name: str | None, failed: int) -> None:
     assert gateway.by_email().get("a@b.co", {}).get("first_name") == name
 
 
-async def test_an_invalid_last_row_does_not_stand_for_its_key(tmp_path: Path) -> None:
+async def test_invalid_duplicate_row_does_not_replace_a_valid_one(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("email,first_name,phone\na@b.co,Good,\na@b.co,Bad,12\n")
     gateway = FakeGateway()
@@ -117,7 +117,7 @@ async def test_an_invalid_last_row_does_not_stand_for_its_key(tmp_path: Path) ->
     assert gateway.by_email()["a@b.co"]["first_name"] == "Good"
 
 
-async def test_an_answer_lost_after_the_create_makes_no_second_contact(tmp_path: Path, pauses: RetrySettings) -> None:
+async def test_create_with_a_lost_response_makes_no_second_contact(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway(lambda method, _, count: "lost" if method == "POST" and count == 1 else None)
     report = await ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses).run(people(8))
     assert (report.created, report.failed) == (8, 0)
@@ -125,7 +125,7 @@ async def test_an_answer_lost_after_the_create_makes_no_second_contact(tmp_path:
     assert sum(method == "POST" for method, _ in gateway.calls) == 8, "none was sent twice"
 
 
-async def test_a_create_that_surely_failed_is_sent_again(tmp_path: Path, pauses: RetrySettings) -> None:
+async def test_failed_create_is_repeated_after_two_look_ups(tmp_path: Path, pauses: RetrySettings) -> None:
     def fault(method: str, _: str, count: int) -> BaseException | None:
         return server_error(500, "POST") if method == "POST" and count == 1 else None
 
@@ -137,7 +137,7 @@ async def test_a_create_that_surely_failed_is_sent_again(tmp_path: Path, pauses:
     assert looks == 20, "two look-ups have to miss a contact before it is created again"
 
 
-async def test_late_visibility_is_waited_out(tmp_path: Path) -> None:
+async def test_contacts_that_appear_late_are_not_created_twice(tmp_path: Path) -> None:
     gateway = FakeGateway(lambda method, _, count: "lost" if method == "POST" and count == 1 else None)
     gateway.visible_after = 0.15
     sync = ContactSync(gateway, journal=tmp_path / "state.db", retry=RetrySettings(settle=0.2, base=0.01, cap=0.02))
@@ -149,7 +149,9 @@ async def test_late_visibility_is_waited_out(tmp_path: Path) -> None:
     assert set(gateway.emails().values()) == {1}
 
 
-async def test_a_row_in_doubt_with_other_data_is_brought_up_to_date(tmp_path: Path, pauses: RetrySettings) -> None:
+async def test_changed_row_with_a_create_in_doubt_is_looked_up_and_updated(
+    tmp_path: Path, pauses: RetrySettings
+) -> None:
     gateway = FakeGateway(lambda method, _, count: "lost" if method == "POST" and count == 1 else None)
     path = tmp_path / "state.db"
     with pytest.raises(AssertionError, match="stop here"):
@@ -179,7 +181,7 @@ async def _die_after_the_first_post(gateway: FakeGateway, path: Path, pauses: Re
 
 
 @pytest.mark.parametrize("status", [429, 449, 503])
-async def test_not_now_parks_the_key_frees_the_slot_and_costs_no_attempt(
+async def test_busy_response_defers_the_row_and_counts_no_attempt(
     status: int, tmp_path: Path, pauses: RetrySettings
 ) -> None:
     def fault(method: str, key: str, count: int) -> BaseException | None:
@@ -194,7 +196,7 @@ async def test_not_now_parks_the_key_frees_the_slot_and_costs_no_attempt(
     assert finished[-1] == "email:p0@example.com", "the others did not wait for it"
 
 
-async def test_patience_ends(tmp_path: Path) -> None:
+async def test_row_deferred_longer_than_the_patience_fails(tmp_path: Path) -> None:
     gateway = FakeGateway(lambda method, _, __: server_error(449, method))
     pauses = RetrySettings(queued=0.02, queued_cap=0.05, patience=0.3)
     report = await ContactSync(gateway, journal=tmp_path / "state.db", retry=pauses).run(people(2))
@@ -202,7 +204,7 @@ async def test_patience_ends(tmp_path: Path) -> None:
     assert "put off for over 0.3 s" in report.reasons[0][0]
 
 
-async def test_attempts_are_counted_and_end(tmp_path: Path, pauses: RetrySettings) -> None:
+async def test_row_fails_after_max_attempts(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway(lambda method, _, __: server_error(500, method) if method == "PUT" else None)
     failures = tmp_path / "f.jsonl"
     sync = ContactSync(gateway, journal=tmp_path / "state.db", failures=failures, retry=pauses, max_attempts=3)
@@ -212,7 +214,7 @@ async def test_attempts_are_counted_and_end(tmp_path: Path, pauses: RetrySetting
     assert json.loads(failures.read_text())["attempts"] == 3
 
 
-async def test_a_refused_credential_stops_after_one_request(tmp_path: Path) -> None:
+async def test_rejected_credential_ends_the_run_after_one_request(tmp_path: Path) -> None:
     gateway = FakeGateway(lambda method, _, __: server_error(401, method))
     with pytest.raises(errors.AuthenticationError) as refusal:
         await ContactSync(gateway, journal=tmp_path / "state.db").run(people(500))
@@ -224,7 +226,7 @@ async def test_a_refused_credential_stops_after_one_request(tmp_path: Path) -> N
     assert not [key for method, key in gateway.calls if method == "GET"], "nothing was in doubt"
 
 
-async def test_a_credential_that_expires_on_the_way(tmp_path: Path) -> None:
+async def test_run_resumes_after_its_credential_expired(tmp_path: Path) -> None:
     gateway = FakeGateway()
     gateway.fault = lambda method, _, __: server_error(401, method) if len(gateway.contacts) > 50 else None
     with pytest.raises(errors.AuthenticationError):
@@ -235,7 +237,7 @@ async def test_a_credential_that_expires_on_the_way(tmp_path: Path) -> None:
     assert set(gateway.emails().values()) == {1}
 
 
-async def test_an_unreachable_host_stops_the_run(
+async def test_unreachable_host_ends_the_run(
     tmp_path: Path, pauses: RetrySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aelyst_async.sync.engine._HOPELESS_START", 0.2)
@@ -247,7 +249,7 @@ async def test_an_unreachable_host_stops_the_run(
     assert (await ContactSync(gateway, journal=tmp_path / "state.db").run(people(500))).created == 500
 
 
-async def test_a_short_outage_costs_no_row(tmp_path: Path, pauses: RetrySettings) -> None:
+async def test_short_outage_fails_no_row(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway()
     gateway.latency = 0.002
     loop = asyncio.get_running_loop()
@@ -264,7 +266,7 @@ async def test_a_short_outage_costs_no_row(tmp_path: Path, pauses: RetrySettings
     assert (report.created, report.failed) == (300, 0)
 
 
-async def test_stop_drains_and_the_next_run_goes_on(tmp_path: Path) -> None:
+async def test_stop_finishes_requests_in_flight_and_the_next_run_continues(tmp_path: Path) -> None:
     gateway = FakeGateway()
     gateway.latency = 0.01
     seen: list[Progress] = []
@@ -286,7 +288,7 @@ async def test_stop_drains_and_the_next_run_goes_on(tmp_path: Path) -> None:
     assert not rest.resumed, "the first run ended by itself"
 
 
-async def test_a_stop_is_for_one_run_however_it_ends(tmp_path: Path) -> None:
+async def test_stop_applies_to_one_run_even_if_that_fails(tmp_path: Path) -> None:
     sync = ContactSync(FakeGateway(), journal=tmp_path / "state.db")
     sync.stop("before it began")
     assert (await sync.run(people(3))).stopped == "before it began"
@@ -296,7 +298,7 @@ async def test_a_stop_is_for_one_run_however_it_ends(tmp_path: Path) -> None:
     assert (await sync.run(people(3))).created == 3
 
 
-async def test_abort_during_the_drain_is_safe(tmp_path: Path, pauses: RetrySettings) -> None:
+async def test_abort_ends_the_drain_and_the_next_run_makes_no_duplicates(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway()
     gateway.latency = 0.3
     sync = ContactSync(gateway, journal=tmp_path / "state.db", concurrency=8, drain=30)
@@ -317,7 +319,7 @@ async def test_abort_during_the_drain_is_safe(tmp_path: Path, pauses: RetrySetti
     assert set(gateway.emails().values()) == {1}
 
 
-async def test_cancellation_leaves_a_journal_that_can_go_on(tmp_path: Path, pauses: RetrySettings) -> None:
+async def test_cancelled_run_is_resumed_without_duplicates(tmp_path: Path, pauses: RetrySettings) -> None:
     gateway = FakeGateway()
     gateway.latency = 0.02
     task = asyncio.create_task(ContactSync(gateway, journal=tmp_path / "state.db").run(people(500)))
@@ -333,7 +335,7 @@ async def test_cancellation_leaves_a_journal_that_can_go_on(tmp_path: Path, paus
 
 
 @pytest.mark.parametrize(("limit", "stops"), [(10, True), (0.05, True), (0.5, False), (150, False)])
-async def test_max_errors(limit: float, stops: bool) -> None:
+async def test_max_errors_ends_the_run_above_a_count_or_share(limit: float, stops: bool) -> None:
     gateway = FakeGateway(lambda method, key, _: server_error(400, method) if "5@" in key else None)
     report = await ContactSync(gateway, max_errors=limit, concurrency=4).run(people(1400))
     assert (report.stopped is not None) is stops
@@ -343,7 +345,7 @@ async def test_max_errors(limit: float, stops: bool) -> None:
         assert "--max-errors" in report.stopped
 
 
-async def test_one_in_flight_per_key_and_never_more_than_the_ceiling() -> None:
+async def test_requests_in_flight_stay_within_concurrency_and_one_per_key() -> None:
     gateway = FakeGateway()
     gateway.latency = 0.001
     await ContactSync(gateway, concurrency=7).run(people(400))
@@ -365,7 +367,7 @@ async def test_dry_run_sends_nothing(tmp_path: Path) -> None:
     assert (await ContactSync(gateway, journal=path).run(people(3))).unchanged == 3
 
 
-async def test_dry_run_remote_asks_once_for_each_undecided_row(tmp_path: Path) -> None:
+async def test_remote_dry_run_looks_up_each_undecided_row_once(tmp_path: Path) -> None:
     gateway = FakeGateway()
     await ContactSync(gateway).run(people(4))
     gateway.calls.clear()
@@ -376,7 +378,7 @@ async def test_dry_run_remote_asks_once_for_each_undecided_row(tmp_path: Path) -
     assert sorted(method for method, _ in gateway.calls) == ["GET"] * 6
 
 
-async def test_verify_finds_what_was_changed_at_the_vendors(tmp_path: Path) -> None:
+async def test_verify_repairs_contacts_changed_at_the_vendor(tmp_path: Path) -> None:
     gateway = FakeGateway()
     path = tmp_path / "state.db"
     await ContactSync(gateway, journal=path).run(people(10))
@@ -390,7 +392,7 @@ async def test_verify_finds_what_was_changed_at_the_vendors(tmp_path: Path) -> N
     assert sampled.unchanged == 10
 
 
-async def test_a_source_that_changes_while_it_is_read(tmp_path: Path) -> None:
+async def test_source_changed_during_the_run_raises_source_error(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("email,first_name\n" + "".join(f"p{number}@b.co,x\n" for number in range(3000)))
     gateway = FakeGateway()
@@ -410,13 +412,13 @@ async def test_a_source_that_changes_while_it_is_read(tmp_path: Path) -> None:
     assert set(gateway.emails().values()) == {1}
 
 
-async def test_without_a_journal_and_from_a_generator() -> None:
+async def test_run_accepts_a_generator_and_no_journal() -> None:
     gateway = FakeGateway()
     report = await ContactSync(gateway).run(row for row in people(20))
     assert (report.created, report.journal, report.run) == (20, None, None)
 
 
-async def test_progress_and_report_as_json(tmp_path: Path) -> None:
+async def test_progress_ends_at_the_total_and_report_is_json_serialisable(tmp_path: Path) -> None:
     seen: list[Progress] = []
     gateway = FakeGateway()
     gateway.latency = 0.02
@@ -430,7 +432,7 @@ async def test_progress_and_report_as_json(tmp_path: Path) -> None:
     assert values["created"] == 600
 
 
-async def test_a_bug_in_the_gateway_is_not_swallowed(tmp_path: Path) -> None:
+async def test_run_raises_unexpected_errors_of_the_gateway(tmp_path: Path) -> None:
     gateway = FakeGateway(lambda *_: ZeroDivisionError("a bug"))
     with pytest.raises(ZeroDivisionError):
         await ContactSync(gateway, journal=tmp_path / "state.db").run(people(5))
@@ -441,7 +443,7 @@ async def test_a_bug_in_the_gateway_is_not_swallowed(tmp_path: Path) -> None:
     [{"concurrency": 0}, {"concurrency": True}, {"duplicates": "both"}, {"verify": 2}, {"max_errors": 1.5},
      {"max_errors": -1}, {"key": "id"}, {"empty": "x"}],
 )  # fmt: skip
-def test_settings_that_cannot_work(options: dict[str, Any]) -> None:
+def test_contact_sync_rejects_invalid_settings(options: dict[str, Any]) -> None:
     with pytest.raises(MappingError):
         ContactSync(FakeGateway(), **options)
 
@@ -454,17 +456,15 @@ def test_contact_sync_settings_are_frozen_and_its_repr_shows_no_password() -> No
     assert "pa55word" not in f"{sync!r} {sync}"
 
 
-def test_a_reader_is_no_target() -> None:
+def test_contact_sync_rejects_a_read_only_gateway() -> None:
     from aelyst_providers.callab import CallabGateway
 
     with pytest.raises(MappingError, match="callab only reads"):
         ContactSync(CallabGateway("token"))  # type: ignore[arg-type]
 
 
-async def test_the_source_is_never_written_over(tmp_path: Path) -> None:
+async def test_run_rejects_a_failures_path_in_a_missing_folder(tmp_path: Path) -> None:
     path = tmp_path / "people.csv"
     path.write_text("email\na@b.co\n")
-    for options in ({"failures": path}, {"journal": path}, {"failures": tmp_path / "no" / "f.jsonl"}):
-        with pytest.raises(SyncError):
-            await ContactSync(FakeGateway(), **options).run(path)  # type: ignore[arg-type]
-    assert path.read_text() == "email\na@b.co\n"
+    with pytest.raises(SyncError):
+        await ContactSync(FakeGateway(), failures=tmp_path / "no" / "f.jsonl").run(path)

@@ -1,4 +1,4 @@
-"""`Worker` and `Committer`: their threads are waited for, and nothing waits for a thread that is dead."""
+"""`Worker` and `Committer`: exit waits for their threads, and callers do not wait for a dead thread."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Call:
 
 
 @pytest.mark.parametrize("cancellations", [1, 3])
-async def test_run_returns_only_when_its_call_has_ended(cancellations: int) -> None:
+async def test_cancelled_worker_run_waits_until_its_call_ends(cancellations: int) -> None:
     call = Call()
     with Worker("test") as worker:
         task = asyncio.create_task(worker.run(call))
@@ -52,14 +52,14 @@ async def test_run_returns_only_when_its_call_has_ended(cancellations: int) -> N
             task.cancel()
             await asyncio.sleep(0.01)
             assert not task.done()
-        assert worker.closing, "a call that waits for data is told"
+        assert worker.closing, "a blocking call can see that it should end"
         call.end.set()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert call.ended
 
 
-async def test_leaving_a_worker_waits_for_its_thread() -> None:
+async def test_worker_exit_waits_for_its_thread() -> None:
     call = Call()
     threading.Timer(0.05, call.end.set).start()
     with Worker("test") as worker:
@@ -70,7 +70,7 @@ async def test_leaving_a_worker_waits_for_its_thread() -> None:
 
 
 @pytest.mark.parametrize("kind", [ValueError, StopIteration, SystemExit])
-async def test_run_raises_what_its_call_raises(kind: type[BaseException]) -> None:
+async def test_worker_run_raises_the_exception_of_its_call(kind: type[BaseException]) -> None:
     def fail() -> None:
         raise kind
 
@@ -86,7 +86,7 @@ async def _caught(worker: Worker, function: Any) -> None:
         raise RuntimeError from error
 
 
-async def test_a_timeout_around_an_uninterrupted_wait_stays_a_timeout() -> None:
+async def test_timeout_of_an_uninterrupted_wait_is_raised_after_the_wait() -> None:
     future = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_later(0.05, future.set_result, None)
     with pytest.raises(asyncio.TimeoutError):
@@ -99,9 +99,7 @@ async def test_a_timeout_around_an_uninterrupted_wait_stays_a_timeout() -> None:
                 MemoryError("none left")],
     ids=lambda failure: type(failure).__name__,
 )  # fmt: skip
-async def test_a_dead_committer_fails_everybody_who_waits_and_everybody_who_comes(
-    tmp_path: Path, failure: BaseException
-) -> None:
+async def test_dead_committer_fails_present_and_later_waiters(tmp_path: Path, failure: BaseException) -> None:
     journal = Journal.open(tmp_path / "state.db")
 
     def apply(*_: object) -> None:
@@ -131,7 +129,7 @@ async def test_a_dead_committer_fails_everybody_who_waits_and_everybody_who_come
     journal.close()
 
 
-async def test_what_was_put_is_written_though_every_task_is_cancelled(tmp_path: Path) -> None:
+async def test_committer_writes_queued_rows_when_every_task_is_cancelled(tmp_path: Path) -> None:
     """As `asyncio.run` does after Ctrl-C."""
     journal = Journal.open(tmp_path / "state.db")
 
@@ -158,7 +156,7 @@ def end(way: str, sync: ContactSync, task: asyncio.Task[Any]) -> None:
 
 
 class Silent:
-    """An async iterable that stops telling."""
+    """An async iterable that yields one row and then blocks."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -174,7 +172,7 @@ class Silent:
 
 
 @pytest.mark.parametrize("way", ["stop", "abort", "cancel"])
-async def test_a_sync_that_waits_for_its_rows_can_be_ended(tmp_path: Path, way: str) -> None:
+async def test_sync_waiting_for_rows_can_be_ended(tmp_path: Path, way: str) -> None:
     source = Silent()
     sync = ContactSync(FakeGateway(), journal=tmp_path / "state.db")
     task = asyncio.create_task(sync.run(source.rows()))
@@ -189,7 +187,7 @@ async def test_a_sync_that_waits_for_its_rows_can_be_ended(tmp_path: Path, way: 
     assert source.closed
 
 
-async def test_a_sync_that_was_stopped_before_it_began_does_not_wait_for_its_rows(tmp_path: Path) -> None:
+async def test_sync_stopped_before_it_starts_does_not_wait_for_rows(tmp_path: Path) -> None:
     sync = ContactSync(FakeGateway(), journal=tmp_path / "state.db")
     sync.stop()
     report = await asyncio.wait_for(sync.run(Silent().rows()), 5)
@@ -198,7 +196,7 @@ async def test_a_sync_that_was_stopped_before_it_began_does_not_wait_for_its_row
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
 @pytest.mark.parametrize("way", ["stop", "abort", "cancel"])
-async def test_a_sync_that_reads_from_a_silent_pipe_can_be_ended(tmp_path: Path, way: str) -> None:
+async def test_sync_reading_a_silent_pipe_can_be_ended(tmp_path: Path, way: str) -> None:
     pipe = tmp_path / "people.csv"
     os.mkfifo(pipe)
     writer = os.open(pipe, os.O_RDWR)
@@ -213,4 +211,4 @@ async def test_a_sync_that_reads_from_a_silent_pipe_can_be_ended(tmp_path: Path,
     else:
         assert (await asyncio.wait_for(task, 5)).stopped == "interrupted"
     os.close(writer)
-    Journal.open(tmp_path / "state.db").close()  # it is free again
+    Journal.open(tmp_path / "state.db").close()  # the lock is released

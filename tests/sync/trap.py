@@ -1,4 +1,4 @@
-"""Kills the own process at a chosen moment, with SIGKILL, as from outside."""
+"""Sends SIGKILL to its own process at a chosen point."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 
 
 class Trap:
-    """Counts how often a point is passed, and kills the process at the chosen time."""
+    """Kills the process when `point` is passed for the `number`-th time."""
 
     def __init__(self, point: str, number: int) -> None:
         self.point = point
