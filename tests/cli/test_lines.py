@@ -14,13 +14,13 @@ from aelyst_async import Message, Tag, WriteReceipt, errors
 from aelyst_async.cli import contacts, main, related, summary
 from aelyst_async.cli.explain import explain
 from aelyst_async.cli.export import _lines as export_lines
-from aelyst_async.cli.preview import change_lines
+from aelyst_async.cli.preview import change_lines, header_answer
 from aelyst_async.cli.progress import LineView, duration, make_view, one_line
 from aelyst_async.cli.target import Target
 from aelyst_async.export import ExportReport
 from aelyst_async.sync import SyncReport
 from aelyst_async.sync.report import Progress
-from aelyst_async.tables.model import NoteCount
+from aelyst_async.tables.model import HeaderProblem, NoteCount
 from aelyst_providers.dmchamp import DmChampGateway
 
 Capsys = pytest.CaptureFixture[str]
@@ -70,6 +70,38 @@ def test_more_kinds_of_changes_than_are_shown_are_counted() -> None:
     ]
     lines = list(change_lines(changes, 6))
     assert f"and {len(changes) - len(lines) + 1} more kinds of changes" in lines[-1]
+
+
+def problem(message: str, *flags: str, choice: bool = False) -> HeaderProblem:
+    return HeaderProblem(columns=(), message=message, flags=flags, choice=choice)
+
+
+def test_header_answer_has_one_command_if_every_problem_has_one_remedy() -> None:
+    found = [problem("'Tags': read-only", "--map Tags="), problem("2 unknown columns", "--ignore-unknown")]
+    assert header_answer(found, "a.csv", ["sync", "a.csv"]).splitlines() == [
+        "a.csv: 2 problems with its columns; nothing was sent",
+        "  - 'Tags': read-only", "      --map Tags=",
+        "  - 2 unknown columns", "      --ignore-unknown",
+        "all together: aelyst sync a.csv --map Tags= --ignore-unknown",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("other", "shown"),
+    [
+        (problem("no key"), ["  - no key"]),
+        (
+            problem("two e-mail columns", "--map A=email", "--map B=email", choice=True),
+            ["  - two e-mail columns", "      --map A=email   or   --map B=email"],
+        ),
+    ],
+    ids=["no remedy", "a choice"],
+)
+def test_header_answer_has_no_common_command_if_one_problem_needs_a_decision(
+    other: HeaderProblem, shown: list[str]
+) -> None:
+    answer = header_answer([problem("'Tags': read-only", "--map Tags="), other], "a.csv", ["sync", "a.csv"])
+    assert answer.splitlines()[3:] == shown
 
 
 def test_export_says_what_it_left_out_and_what_a_spreadsheet_would_calculate() -> None:
