@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aelyst_async import errors
 from aelyst_async.errors import ConfigurationError
 from aelyst_async.sync import JournalError, RetrySettings
 from tests.servers_external import PostgresServer, RedisServer, postgres
@@ -20,7 +21,7 @@ from taskiq import InMemoryBroker
 
 from aelyst_async.sync import distributed
 from aelyst_async.sync.distributed import ShardWorker, make_broker, register
-from aelyst_async.sync.distributed.shard import ShardSpec
+from aelyst_async.sync.distributed.shard import ShardSpec, run_shard
 from aelyst_async.sync.distributed.submitting import SubmittedSync
 from aelyst_providers.aelyst import AelystGateway
 
@@ -69,6 +70,27 @@ async def test_registered_worker_sends_all_rows_and_closes_its_gateway(url: str)
     assert set(gateway.emails().values()) == {1}
     assert opened == [schema_in(url)], "one gateway for all shards"
     assert gateway.closed
+
+
+async def test_patience_with_a_row_lasts_from_shard_to_shard(url: str) -> None:
+    def fault(method: str, key: str, _: int) -> BaseException | None:
+        return errors.QueuedError(status=449, message="queued", method=method) if "p1@" in key else None
+
+    gateway = FakeGateway(fault)
+    times: list[float] = []
+    tasks: set[asyncio.Task[Any]] = set()
+
+    async def submit(found: ShardSpec) -> None:
+        times.append(asyncio.get_running_loop().time())
+        tasks.add(asyncio.create_task(run_shard(found, gateway=gateway, journal=url, seconds=0.3)))
+
+    retry = RetrySettings(settle=0, base=0.01, queued=0.05, queued_cap=0.1, patience=0.6)
+    rows = [{"email": f"p{number}@example.com"} for number in range(3)]
+    report = await asyncio.wait_for(SubmittedSync(gateway, journal=url, submit=submit, retry=retry).run(rows), 60)
+    await asyncio.gather(*tasks)
+    assert (report.created, report.failed) == (2, 1)
+    assert report.reasons == (("put off for over 0.6 s: 449 queued", 1),)
+    assert len(times) > 1, "the shard was sent again for the rest"
 
 
 async def test_register_without_a_worker_leaves_the_message_to_others(url: str) -> None:
