@@ -13,7 +13,7 @@ import pytest
 
 from aelyst_async import errors
 from aelyst_async.identifiers import Identifier, parse_identifier
-from aelyst_async.sync import ContactSync, JournalError, RetrySettings, SourceError
+from aelyst_async.sync import ContactSync, JournalError, RetrySettings, SourceError, SyncError
 from aelyst_async.sync.failures import FailedRows
 from aelyst_async.sync.journal import Journal
 from aelyst_async.sync.journal.committer import Committer
@@ -203,6 +203,32 @@ async def test_failures_table_must_have_the_column_of_errors(tmp_path: Path) -> 
     path.write_text("email,first_name\na@example.com,Ann\n")
     with pytest.raises(SourceError, match=r"p\.failures\.csv has no last column 'error'"):
         await ContactSync(FakeGateway()).run(FailedRows(path, "csv"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full on this system")
+@pytest.mark.parametrize("bad", [1, 400], ids=["one row", "more than a buffer"])
+@pytest.mark.parametrize("refused_by", ["rule", "vendor"])
+async def test_disk_that_is_full_for_failed_rows_ends_the_run_and_loses_nothing(
+    tmp_path: Path, bad: int, refused_by: str
+) -> None:
+    def fault(method: str, key: str, _: int) -> BaseException | None:
+        refusal = errors.BadRequestError(status=400, message="no", method=method)
+        return refusal if refused_by == "vendor" and "bad" in key else None
+
+    gateway = FakeGateway(fault)
+    address = "bad{}@example.com" if refused_by == "vendor" else "bad{}"
+    rows = [{"email": f"p{number}@example.com"} for number in range(20)]
+    rows += [{"email": address.format(number), "last_name": "x" * 50} for number in range(bad)]
+    failures = tmp_path / "f.jsonl"
+    failures.symlink_to("/dev/full")
+    settings: dict[str, Any] = {"journal": tmp_path / "j.db", "failures": failures, "retry": PAUSES}
+    with pytest.raises(SyncError, match=r"cannot write the failures file .*f\.jsonl: no space left on device; name an"):
+        await ContactSync(gateway, **settings).run(rows)
+    failures.unlink()
+    report = await ContactSync(gateway, **settings).run(rows)
+    assert (report.failed, report.pending) == (bad, 0)
+    assert len(failures.read_text().splitlines()) == bad
+    assert sorted(gateway.emails().values()) == [1] * 20
 
 
 # --- journals --------------------------------------------------------------------------------------------------------
