@@ -23,6 +23,7 @@ from aelyst_async.sync import distributed
 from aelyst_async.sync.distributed import ShardWorker, make_broker, register
 from aelyst_async.sync.distributed.shard import ShardSpec, run_shard
 from aelyst_async.sync.distributed.submitting import SubmittedSync
+from aelyst_async.sync.journal.history import status
 from aelyst_providers.aelyst import AelystGateway
 
 __all__ = ["postgres"]
@@ -91,6 +92,20 @@ async def test_patience_with_a_row_lasts_from_shard_to_shard(url: str) -> None:
     assert (report.created, report.failed) == (2, 1)
     assert report.reasons == (("put off for over 0.6 s: 449 queued", 1),)
     assert len(times) > 1, "the shard was sent again for the rest"
+
+
+async def test_status_follows_a_run_whose_rows_are_sent_elsewhere(url: str) -> None:
+    states: list[str] = []
+    gateway = FakeGateway()
+
+    async def submit(found: ShardSpec) -> None:
+        states.append((await asyncio.to_thread(status, url))["run"]["state"])
+        await run_shard(found, gateway=gateway, journal=url, seconds=5)
+
+    report = await SubmittedSync(gateway, journal=url, submit=submit).run([{"email": "a@example.com"}])
+    ended = (await asyncio.to_thread(status, url))["run"]
+    assert states == ["running"]
+    assert (report.created, ended["state"], ended["sent"]) == (1, "ended", 1)
 
 
 async def test_register_without_a_worker_leaves_the_message_to_others(url: str) -> None:
