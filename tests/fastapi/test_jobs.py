@@ -208,7 +208,7 @@ async def test_concurrent_submissions_keep_their_context_and_order(make: MakeJob
 
     async with jobs:
         ids = await asyncio.gather(*[submit(value) for value in range(1000)])
-        await ended(jobs, *ids)
+        await ended(jobs, *ids, within=60)
         assert jobs._life is not None
         assert not jobs._life._contexts
     assert {key: [value for value, _ in pairs] for key, pairs in seen.items()} == {

@@ -95,7 +95,7 @@ def test_detect_reads_the_whole_file() -> None:
 
 def test_detect_stops_reading_when_the_result_cannot_change() -> None:
     data = table(CZECH * 15_000).encode("cp1250")
-    binary = io.BufferedReader(io.BytesIO(data))
+    binary: io.BufferedReader = io.BufferedReader(io.BytesIO(data))
     assert detect(binary, "people.csv", None).codec == "cp1250"
     assert binary.tell() < len(data) / 2
 
