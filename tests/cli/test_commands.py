@@ -188,6 +188,21 @@ def test_sandbox_prints_a_panel_on_a_terminal_without_json(words: list[str]) -> 
     assert text.lstrip().startswith(b"{") is bool(words)
 
 
+async def test_sandbox_without_rich_prints_its_addresses_as_plain_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from aelyst_async.cli.sandbox import _print_panel
+    from aelyst_async.sandbox import Sandbox
+
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    async with Sandbox() as sandbox:
+        _print_panel(sandbox)
+        lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+        assert lines["inspector"] == f"{sandbox.url}/"
+        assert lines["aelyst"] == sandbox.base_url("aelyst")
+        assert lines["stop"] == "Ctrl-C"
+
+
 def test_sandbox_seeds_contacts_with_the_column_rules_of_sync(cli: Cli, tmp_path: Path) -> None:
     from aelyst_async.cli.sandbox import _seed
     from aelyst_async.sandbox import Sandbox

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from aelyst_async.cli import main
+from aelyst_async.cli.target import Target
+from aelyst_async.errors import InvalidIdentifierError
 from tests.cli.running import Cli, url
 from tests.servers import RawServer, raw, reply
 
@@ -133,6 +135,36 @@ async def test_doctor_classifies_the_response(
     out = capsys.readouterr().out
     assert message in out
     assert "t0p-secret" not in out
+
+
+async def test_doctor_leaves_the_certificate_behind_a_proxy_to_the_request(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AELYST_TOKEN", "t0p-secret")
+    async with RawServer(reply(403, {"message": "no"})) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        assert await doctor("--from", "aelyst") == 1
+    out = capsys.readouterr().out
+    assert "tls         checked by the request below, through the proxy" in out
+    assert "the proxy refused to connect (status 403)" in out
+
+
+def test_doctor_needs_an_identifier_that_the_provider_accepts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Choosy:
+        async def get(self, identifier: str) -> None:
+            raise InvalidIdentifierError(f"{identifier}: only phones")
+
+    async def open_target(*_: object) -> Target:
+        return Target(gateway=Choosy(), name="aelyst", base_url="")
+
+    monkeypatch.setattr("aelyst_async.cli.doctor.open_target", open_target)
+    assert main(["doctor", "--from", "aelyst"]) == 1
+    out = capsys.readouterr().out
+    assert states(out)["accepted"] == "failed"
+    assert "id:0: only phones" in out
+    assert "address" not in states(out), "this gateway has none"
 
 
 async def test_doctor_reports_a_server_without_tls(

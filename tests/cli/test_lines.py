@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from importlib.metadata import EntryPoint
@@ -11,16 +12,17 @@ from typing import Any
 import pytest
 
 from aelyst_async import Message, Tag, WriteReceipt, errors
-from aelyst_async.cli import contacts, main, related, summary
+from aelyst_async.cli import contacts, main, mirror, related, summary
 from aelyst_async.cli.explain import explain
 from aelyst_async.cli.export import _lines as export_lines
-from aelyst_async.cli.preview import change_lines
+from aelyst_async.cli.preview import change_lines, header_answer
 from aelyst_async.cli.progress import LineView, duration, make_view, one_line
 from aelyst_async.cli.target import Target
 from aelyst_async.export import ExportReport
 from aelyst_async.sync import SyncReport
+from aelyst_async.sync.mirror import MirrorPlan
 from aelyst_async.sync.report import Progress
-from aelyst_async.tables.model import NoteCount
+from aelyst_async.tables.model import HeaderProblem, NoteCount
 from aelyst_providers.dmchamp import DmChampGateway
 
 Capsys = pytest.CaptureFixture[str]
@@ -70,6 +72,38 @@ def test_more_kinds_of_changes_than_are_shown_are_counted() -> None:
     ]
     lines = list(change_lines(changes, 6))
     assert f"and {len(changes) - len(lines) + 1} more kinds of changes" in lines[-1]
+
+
+def problem(message: str, *flags: str, choice: bool = False) -> HeaderProblem:
+    return HeaderProblem(columns=(), message=message, flags=flags, choice=choice)
+
+
+def test_header_answer_has_one_command_if_every_problem_has_one_remedy() -> None:
+    found = [problem("'Tags': read-only", "--map Tags="), problem("2 unknown columns", "--ignore-unknown")]
+    assert header_answer(found, "a.csv", ["sync", "a.csv"]).splitlines() == [
+        "a.csv: 2 problems with its columns; nothing was sent",
+        "  - 'Tags': read-only", "      --map Tags=",
+        "  - 2 unknown columns", "      --ignore-unknown",
+        "all together: aelyst sync a.csv --map Tags= --ignore-unknown",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("other", "shown"),
+    [
+        (problem("no key"), ["  - no key"]),
+        (
+            problem("two e-mail columns", "--map A=email", "--map B=email", choice=True),
+            ["  - two e-mail columns", "      --map A=email   or   --map B=email"],
+        ),
+    ],
+    ids=["no remedy", "a choice"],
+)
+def test_header_answer_has_no_common_command_if_one_problem_needs_a_decision(
+    other: HeaderProblem, shown: list[str]
+) -> None:
+    answer = header_answer([problem("'Tags': read-only", "--map Tags="), other], "a.csv", ["sync", "a.csv"])
+    assert answer.splitlines()[3:] == shown
 
 
 def test_export_says_what_it_left_out_and_what_a_spreadsheet_would_calculate() -> None:
@@ -226,3 +260,29 @@ def test_a_directory_is_no_file_of_contacts(capsys: Capsys, tmp_path: Path) -> N
 def test_the_address_of_a_sandbox_is_a_url(url: str, capsys: Capsys) -> None:
     assert main(["get", "id:1", "--from", "sandbox", "--base-url", url]) == 2
     assert "not a URL such as http://127.0.0.1:8787" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rest", "ending"), [(0, []), (1_200, ["  … and 1,200 more"])], ids=["all named", "more than are named"]
+)
+def test_summary_of_a_mirror_names_the_missing_contacts(rest: int, ending: list[str]) -> None:
+    report = SyncReport(dry_run=True, missing=2 + rest, missing_contacts=("id:1", "id:2"))
+    assert mirror.mirror_lines(report)[1:] == ["  id:1", "  id:2", *ending]
+
+
+@pytest.mark.parametrize(("answer", "agreed"), [("y\n", True), (" YES \n", True), ("\n", False), ("", False)])
+async def test_confirmation_names_ten_contacts_and_counts_the_rest(
+    answer: str, agreed: bool, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def line() -> str:
+        return answer
+
+    monkeypatch.setattr(mirror, "_line", line)
+    confirm = mirror.settings(argparse.Namespace(delete_missing=True, max_deletes=None, yes=False), lambda: None)[
+        "confirm"
+    ]
+    plan = MirrorPlan(missing=12, listed=100, names=tuple(f"id:{number}" for number in range(12)))
+    assert await confirm(plan) is agreed
+    err = capsys.readouterr().err
+    assert err.startswith("12 of 100 contacts of the account are not in the file:\n  id:0\n")
+    assert "  id:9\n  … and 2 more (--dry-run names them)\ndelete them? [y/N] " in err

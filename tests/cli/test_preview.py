@@ -134,3 +134,27 @@ def test_preview_fits_the_terminal_width(
     plain = re.sub(r"\x1b\[[0-9;]*m", "", out)
     assert [line for line in plain.splitlines() if len(line) > width] == []
     assert "Notes [red]" in out, "text of the file is not read as markup"
+
+
+def test_preview_on_a_terminal_without_rich_is_a_plain_table(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import sys
+
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda _: True, raising=False)
+    for module in ("rich.console", "rich.table", "rich.text"):
+        monkeypatch.setitem(sys.modules, module, None)
+    code, out, _ = cli.sync("people.csv", "--ignore-unknown", "--dry-run")
+    assert code == 1
+    assert "column          field       type   sample           how\n" in out
+    assert "E-mail Address  email       email  ann@example.com  near name\n" in out
+
+
+def test_preview_and_summary_name_the_recognised_layout(cli: Cli) -> None:
+    Path("people.csv").write_text(
+        "First Name,Middle Name,Last Name,E-mail 1 - Label,E-mail 1 - Value,Labels\n"
+        "Ann,,Lee,*,ann@example.com,* myContacts\n"
+    )
+    code, out, _ = cli.sync("people.csv", "--dry-run", "--ignore-unknown")
+    assert code == 0
+    assert re.search(r"^recognised as .*Google", out, re.MULTILINE), out

@@ -124,3 +124,22 @@ def test_unknown_field_error_gives_advice_for_update(
     assert words in err
     assert "--map" not in err
     assert "column" not in err
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "message"),
+    [
+        (200, {"instance": "1", "paths": {"aelyst": "/aelyst"}}, {"X-Sandbox": "1"},
+            "has no API named 'dmchamp'; it has sandbox:aelyst"),
+        (200, {"instance": "1"}, {"X-Sandbox": "1"}, "the sandbox there has another version"),
+        (404, {"message": "no account 'x'"}, {"X-Sandbox": "1"}, "no account 'x'"),
+        (200, {"instance": "1"}, {}, "the server there is not a sandbox"),
+    ],
+    ids=["other APIs", "another version", "an error", "another server"],
+)  # fmt: skip
+def test_server_that_is_not_the_wanted_sandbox_is_named(
+    serve: Serve, status: int, body: object, headers: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = serve(reply(status, body, headers))
+    assert main(["get", "id:1", "--from", "sandbox:dmchamp", "--base-url", url]) == 2
+    assert message in capsys.readouterr().err

@@ -27,11 +27,11 @@ import os, sys
 from aelyst_async.locks import LockFile
 lock = LockFile(sys.argv[1])
 assert lock.try_lock()
-if os.fork() == 0:
-    lock.close()
-    print("forked", flush=True)
-    sys.stdin.read()
-os.kill(os.getpid(), 9)
+if os.fork():
+    os.kill(os.getpid(), 9)
+lock.close()
+print("forked", flush=True)
+sys.stdin.read()
 """
 
 
@@ -126,6 +126,7 @@ def test_close_is_idempotent_and_releases_only_its_own_slots(database: Path) -> 
     first, second = LockFile(database), LockFile(database)
     assert first.try_lock(1)
     assert second.try_lock(2)
+    first.unlock(2)  # not its own
     first.close()
     first.close()
     assert not second.is_locked(1)

@@ -208,7 +208,7 @@ async def test_concurrent_submissions_keep_their_context_and_order(make: MakeJob
 
     async with jobs:
         ids = await asyncio.gather(*[submit(value) for value in range(1000)])
-        await ended(jobs, *ids)
+        await ended(jobs, *ids, within=60)
         assert jobs._life is not None
         assert not jobs._life._contexts
     assert {key: [value for value, _ in pairs] for key, pairs in seen.items()} == {
@@ -319,6 +319,19 @@ async def test_failed_job_reports_api_status_but_not_the_api_message(
     assert (status.error, status.error_status) == ("ServerError", 503)
     assert "ServerError" in caplog.text
     assert "ann@example.com" not in caplog.text
+
+
+async def test_message_of_a_failed_job_masks_arguments_at_every_depth(make: MakeJobs) -> None:
+    jobs = make()
+
+    @jobs.register
+    async def fail(people: list[object], **more: object) -> None:
+        raise LookupError(f"neither {people} nor {more}")
+
+    async with jobs:
+        job = await jobs.submit("k", fail, people=[{"name": "Annabel"}, ["Bertram", 60123456]], flag=True)
+        (status,) = await ended(jobs, job.id)
+    assert status.message == "neither [{'name': '[…]'}, ['[…]', […]]] nor {'flag': True}"
 
 
 async def test_resubmit_runs_a_failed_job_with_its_arguments(make: MakeJobs) -> None:

@@ -14,6 +14,7 @@ from aelyst_async.fastapi import (
     InvalidJobError,
     Jobs,
     JobsClosedError,
+    JobsStats,
     union,
 )
 from aelyst_providers.aelyst import AelystFields, CustomField
@@ -83,6 +84,18 @@ async def test_submit_raises_outside_the_lifespan_and_while_draining(make: MakeJ
         await asyncio.sleep(0.02)
     assert len(refusals) == 1
     assert "shutting down" in str(refusals[0])
+
+
+async def test_stats_are_zero_before_the_opening_and_remain_after_the_end(make: MakeJobs) -> None:
+    jobs = make(capacity=7)
+
+    @jobs.register
+    async def work() -> None: ...
+
+    assert jobs.stats() == JobsStats(capacity=7)
+    async with jobs:
+        await ended(jobs, (await jobs.submit("k", work)).id)
+    assert jobs.stats() == JobsStats(capacity=7, submitted=1, done=1)
 
 
 async def test_jobs_can_be_reopened(make: MakeJobs) -> None:

@@ -15,7 +15,7 @@ import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, Request
 
 from aelyst_async import Contact, RateLimiter, RetryPolicy, open_gateway
-from aelyst_async.errors import AuthenticationError, ConfigurationError, ContactNotFoundError
+from aelyst_async.errors import AuthenticationError, ConfigurationError, ContactNotFoundError, ServerError
 from aelyst_async.fastapi import (
     AppGateway,
     Jobs,
@@ -28,6 +28,7 @@ from aelyst_async.fastapi import (
 from aelyst_async.sandbox import Sandbox
 from aelyst_providers.aelyst import AelystFields, AelystGateway
 from tests.fastapi.apps import client, served
+from tests.servers import RawServer, reply
 
 
 @pytest.fixture
@@ -198,6 +199,21 @@ async def test_readiness_depends_on_the_credential(sandbox: Sandbox) -> None:
         assert (await http.get("/readyz")).json() == {"status": "ready"}
 
 
+async def test_readiness_ignores_an_outage_after_a_refused_credential() -> None:
+    refused, down, absent = (reply(status, {"message": "no"}) for status in (401, 503, 404))
+    async with RawServer(refused, down, absent) as server:
+        gateway = AppGateway(
+            lambda: AelystGateway("token", base_url=server.url, retry=RetryPolicy(max_attempts=1), settle=0)
+        )
+        async with gateway.lifespan():
+            problems = []
+            for error in (AuthenticationError, ServerError, ContactNotFoundError):
+                with pytest.raises(error):
+                    await gateway.current().get("id:1")
+                problems.append(gateway.problem())
+    assert problems == ["gateway: the credential was refused"] * 2 + [None]
+
+
 async def test_tenants_share_pool_and_limiter_and_evict_least_recently_used(sandbox: Sandbox) -> None:
     limiter = RateLimiter()
     tenants = TenantGateways(AelystGateway, limit=2, limiter=limiter, base_url=sandbox.base_url("aelyst"))
@@ -270,6 +286,19 @@ async def test_tenant_key_allows_credential_rotation(sandbox: Sandbox) -> None:
         with pytest.raises(ConfigurationError, match="token"):
             tenants.get("bad\ntoken")
         assert len(tenants) == 2
+
+
+async def test_tenant_gateways_accept_a_class_with_get_only() -> None:
+    class Plain:
+        def __init__(self, credential: str, *, session: Any, limiter: Any) -> None:
+            self.credential = credential
+            assert not session.closed
+
+    tenants = TenantGateways(Plain)
+    async with tenants.lifespan():
+        assert tenants.get("one").credential == "one"
+        assert tenants.get("one") is tenants.get("one")
+    assert len(tenants) == 0
 
 
 @pytest.mark.parametrize("limit", [0, True, 1.5])

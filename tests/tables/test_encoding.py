@@ -93,6 +93,24 @@ def test_detect_reads_the_whole_file() -> None:
     assert detect_bytes(data).codec == "cp1250"
 
 
+def test_detect_stops_reading_when_the_result_cannot_change() -> None:
+    data = table(CZECH * 15_000).encode("cp1250")
+    binary: io.BufferedReader = io.BufferedReader(io.BytesIO(data))
+    assert detect(binary, "people.csv", None).codec == "cp1250"
+    assert binary.tell() < len(data) / 2
+
+
+def test_detect_reads_a_file_without_line_ends() -> None:
+    assert detect_bytes(b"a" + "é".encode() * 1_000_000).codec == "utf-8"
+
+
+def test_detect_names_the_first_of_several_invalid_bytes() -> None:
+    ascii_rows = b"p@example.com;Ann\r\n" * 40_000
+    data = b"email;first_name\r\np@example.com;Jo\xe3o\r\n" + ascii_rows + b"p@example.com;Jo\xe3o\r\n"
+    with pytest.raises(SourceError, match=r"people.csv, line 2, byte 17 \(0xE3\): not UTF-8"):
+        detect_bytes(data)
+
+
 def test_invalid_bytes_in_utf8_affect_only_their_cells() -> None:
     data = table(WESTERN).encode().replace("Zoë".encode(), b"Zo\xeb")
     source = read_contacts(io.BytesIO(data))

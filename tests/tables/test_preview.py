@@ -166,3 +166,23 @@ def test_sample_is_the_first_value_of_a_column(tmp_path: Path) -> None:
     preview = inspect(read_contacts(write(tmp_path, "email,phone\na@b.co,\n,\nb@b.co,+60123456789\n")), Mapper(AELYST))
     assert [column.sample for column in preview.header.columns] == ["a@b.co", "+60123456789"]
     assert preview.total == 2
+
+
+def test_inspect_keeps_a_bounded_number_of_kinds(tmp_path: Path) -> None:
+    names = [f"custom_fields.F{number}:number" for number in range(1_010)]
+    for value, kinds in ((" 1", "notes"), ("x", "problems")):
+        path = tmp_path / f"{kinds}.csv"
+        path.write_text(f"email,{','.join(names)}\na@example.com,{','.join([value] * len(names))}\n")
+        preview = inspect(read_contacts(path), Mapper(AELYST))
+        assert len(getattr(preview, kinds)) == 1_000
+
+
+def test_inspect_with_a_function_for_rows_shows_the_columns_as_mapped(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("Address,Name\na@example.com,Ann\n")
+    mapper = Mapper(AELYST, mapping=lambda row: {"email": row["Address"]})
+    preview = inspect(read_contacts(path), mapper)
+    assert [(column.name, column.match) for column in preview.header.columns] == [
+        ("Address", "mapped"), ("Name", "mapped"),
+    ]  # fmt: skip
+    assert (preview.valid, preview.rows[0].values) == (1, {"email": "a@example.com"})

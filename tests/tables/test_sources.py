@@ -467,3 +467,23 @@ def damaged_zip(damage: str) -> bytes:
 def test_read_contacts_names_a_damaged_zip_archive(tmp_path: Path, damage: str) -> None:
     with pytest.raises(SourceError, match="zip data is damaged or cut off"):
         list(read_contacts(write(tmp_path, "a.zip", damaged_zip(damage))))
+
+
+def test_end_of_file_mark_of_dos_is_not_a_row(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_bytes(b"email,first_name\na@example.com,Ann\n\x1a")
+    assert [cells for _, cells in read_contacts(tmp_path / "p.csv").open()] == [["a@example.com", "Ann"]]
+
+
+def test_cells_over_several_lines_are_kept_in_header_and_rows(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text('first_name,"two\nlines"\nAnn,"a\nb"\n')
+    source = read_contacts(tmp_path / "p.csv")
+    assert [cells for _, cells in source.open()] == [["Ann", "a\nb"]]
+    assert source.columns == ("first_name", "two\nlines")
+
+
+def test_quote_that_joins_lines_into_too_many_cells_fails_its_first_line(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text('email,first_name\na@example.com,"Ann\nb@example.com,Bo",x\nc@example.com,Cy\n')
+    (_, bad), *rest = read_contacts(tmp_path / "p.csv").open()
+    assert isinstance(bad, BadRow)
+    assert bad.message == "a quote is opened here and closed in line 3 only, which gives 3 cells instead of 2"
+    assert rest[-1] == (4, ["c@example.com", "Cy"])

@@ -386,6 +386,19 @@ async def test_metrics_can_be_read_in_another_thread_while_buckets_change(
     assert not caplog.records, "the SDK logs exceptions of callbacks"
 
 
+async def test_metrics_of_a_limiter_that_always_changes_are_left_out(
+    gateway: AelystGateway, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def changing(_: RateLimiter) -> None:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    await gateway.get("email:ann@example.com")
+    monkeypatch.setattr(RateLimiter, "snapshot", changing)
+    assert not telemetry.points("aelyst.limiter.waiting")
+    assert telemetry.points("http.client.request.duration")
+    assert not caplog.records, "the SDK logs exceptions of callbacks"
+
+
 async def test_fastapi_gateways_are_instrumented_automatically(
     sandbox: Sandbox, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import shutil
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -245,3 +248,29 @@ def test_gateway_left_open_when_its_loop_ends_is_closed_without_warning(
         gc.collect()
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
     assert [str(warning.message) for warning in recwarn] == []
+
+
+async def test_certificate_that_is_not_trusted_is_named_and_nothing_was_sent(aelyst: Opener, tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed: no certificate can be made")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out cert.pem"
+    options = ["-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = await asyncio.create_subprocess_exec(
+        *command.split(), *options, cwd=tmp_path, stderr=asyncio.subprocess.DEVNULL
+    )
+    assert await made.wait() == 0
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    heard: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(1))
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        gateway = aelyst(f"https://127.0.0.1:{port}", retry=ONCE)
+        with pytest.raises(errors.TransportError, match="the server's TLS certificate is not valid") as caught:
+            await gateway.create(ANN, identifier="phone:+60123456789")
+    assert caught.value.may_have_been_applied is False
+    assert heard == []
