@@ -19,8 +19,7 @@ from aelyst_async.cli.preview import change_lines, header_answer
 from aelyst_async.cli.progress import LineView, duration, make_view, one_line
 from aelyst_async.cli.target import Target
 from aelyst_async.export import ExportReport
-from aelyst_async.sync import SyncReport
-from aelyst_async.sync.mirror import MirrorPlan
+from aelyst_async.sync import MirrorPlan, SyncReport
 from aelyst_async.sync.report import Progress
 from aelyst_async.tables.model import HeaderProblem, NoteCount
 from aelyst_providers.dmchamp import DmChampGateway
