@@ -165,14 +165,12 @@ class Bucket:
         """When one more may be sent, if nothing else happens."""
         if self._newest is not None:
             self._enter()
-        if self._stale:
-            self._stale = False
-            self._ready = self._compute()
-        return self._ready
-
-    def _compute(self) -> float:
+        if not self._stale:
+            return self._ready
+        self._stale = False
         if self.reserved:
-            return max(self.paused_until, self._closed_until)
+            self._ready = max(self.paused_until, self._closed_until)
+            return self._ready
         ready = self._due()
         if self._out:
             if ready == math.inf or self._alone:
@@ -181,44 +179,44 @@ class Bucket:
             ready = self._last + 1.005 * COMMON * float(2 ** min(self._refusals, 6))
         if not self._window.told:
             ready = min(ready, self._last + USUAL[-1])
-        return max(self.paused_until, ready, self._closed_until)
+        self._ready = max(self.paused_until, ready, self._closed_until)
+        return self._ready
 
     def _due(self) -> float:
-        limit, window, last = self.limit, self._window, self._last
+        """Return when the quota allows one more; infinite: a response has to come first."""
+        limit, window, last, blind = self.limit, self._window, self._last, self._blind
         if last == -math.inf:
             return last  # nothing was sent yet
-        blind = self._blind
         if blind is not None:
             if self._out >= blind.may_be_out(self._let_through, self._out):
                 return math.inf
-            known = window.known and blind.limit < math.inf
-            return max(last, self._law(max(1, int(self._share * blind.limit)))) if known else last
+            return self._law(int(self._share * blind.limit) or 1) if window.known and blind.limit < math.inf else last
         assert limit is not None
-        own = max(1, int(self._share * limit))  # requests of ours in a window, at most
+        own = int(self._share * limit) or 1  # requests of ours in a window, at most
         credit = self._allowed - self._log.count
-        if credit >= 2 and window.known and own == limit and self._others.rate == math.inf:
-            return last  # nearly always
-        law = max(last, self._law(own)) if window.known else math.inf
-        unproven = self._presumed >= 2 * window.proven and self._out > 0
         if self._others.rate < math.inf:
             return self._in_turn(limit)
+        if window.known and own == limit and credit >= 2:
+            return last  # nearly always
         if window.told:
-            return law  # responses say nothing more, and mislead where requests overtake each other
+            return self._law(own)  # responses say nothing more, and mislead where requests overtake each other
+        unproven = self._presumed >= 2 * window.proven and self._out > 0
         if own < limit:
             if window.known:
-                return law if credit >= 1 or not unproven else math.inf
+                return self._law(own) if credit >= 1 or not unproven else math.inf
             credit -= limit - own
         if credit < 1:
-            return math.inf if unproven else law
+            return self._law(own) if window.known and not unproven else math.inf
         if not window.known:
             return self._first_quota(limit, credit)
-        if credit < 2 and not window.exact and (window.proven < 2 * limit or (window.proven // limit) % 16 == 0):
+        if not window.exact and (window.proven < 2 * limit or (window.proven // limit) % 16 == 0):
             return max(last, self._look(limit))
         return last
 
     def _law(self, limit: int) -> float:
         """Return when fewer than the limit were sent in the last W seconds."""
-        return self._log.time(self._log.count + 1 - limit) + self._window.believed + self._margin()
+        over = self._log.time(self._log.count + 1 - limit) + self._window.believed + self._margin()
+        return max(self._last, over)
 
     def _margin(self) -> float:
         """Return the seconds added to W. Where requests do overtake each other, both the one to send and the one that
@@ -231,17 +229,17 @@ class Bucket:
         """Spread what is left while W is unknown: half at once, then evenly on a logarithmic scale up to a second, and
         a few later to see the end of a longer window.
         """
-        last = self._last
-        begin = max(2 * self._round_trip, 0.002)
-        hold = min(8, limit // 4)
-        rest = limit // 2 - hold
-        if credit > hold + max(rest, 0):
+        last, half = self._last, limit // 2
+        if credit > half:
             return last
+        hold = min(8, limit // 4)
         look = max(last, self._look(limit))
         if credit <= hold:
             return look
-        start, done = self._oldest(limit), 1 - (credit - hold) / rest
-        return min(look, max(last, start + begin * math.pow(max(COMMON, 4 * begin) / begin, done)))
+        begin = max(2 * self._round_trip, 0.002)
+        done = 1 - (credit - hold) / (half - hold)
+        spread = self._oldest(limit) + begin * math.pow(max(COMMON, 4 * begin) / begin, done)
+        return min(look, max(last, spread))
 
     def _oldest(self, limit: int) -> float:
         """Return when the oldest requests left that the server may still count: some, not only the very first."""
@@ -284,10 +282,11 @@ class Bucket:
         self._entered += 1
         one.presumed = not fact and self._window.known
         self._presumed += one.presumed
-        if one.at > self._last + _TOGETHER or one.at > self._burst.begin + _BURST:
-            self._burst = Burst(one.at, self._out - 1)
-        one.burst = self._burst
-        one.burst.end = one.at
+        burst = self._burst
+        if one.at > self._last + _TOGETHER or one.at > burst.before + _BURST:
+            burst = self._burst = Burst(one.at, self._out - 1)
+        one.burst = burst
+        burst.end = one.at
         self._last = one.at
         self._stale = True
 
@@ -329,21 +328,23 @@ class Bucket:
         if status == 429:
             self._refuse(one, now, quota)
             return
+        limit, remaining, _, reset, length = quota
         self._refusals, self._alone = 0, False
         self._window.proven += one.presumed
         self._let_through += 1
-        if self._told is not None and quota.limit != self.limit:
+        if self._told is None:
+            if length is not None and length != self._window.believed:
+                self._window.tell(length)
+        elif limit != self.limit:
             return  # it describes another quota than the one that the user told
-        if self._told is None and quota.window is not None and quota.window != self._window.believed:
-            self._window.tell(quota.window)
-        if quota.reset is not None and one.at >= self._seen_at:
-            self._reset(now, quota.remaining, quota.reset)
+        if reset is not None and one.at >= self._seen_at:
+            self._reset(now, remaining, reset)
         if self.reserved:
             # What others sent is counted too, so it shows nothing of the window.
-            if quota.limit is not None:
-                self._blind, self.limit, self.remaining = None, quota.limit, quota.remaining
-        elif quota.limit is not None and quota.remaining is not None and self._credible(quota.limit, quota.remaining):
-            self._learn(one, quota.limit, quota.remaining)
+            if limit is not None:
+                self._blind, self.limit, self.remaining = None, limit, remaining
+        elif limit is not None and remaining is not None and self._credible(limit, remaining):
+            self._learn(one, limit, remaining)
         elif self._blind is not None:
             self._blind.accepted(one.at, self._log, self._window)
 
@@ -379,34 +380,40 @@ class Bucket:
                 self._sure += limit - self.limit
                 window.new_limit()
             self.limit = limit
-        old, sure = self._allowed, self._sure
+        old, burst = self._allowed, one.burst
         # Requests in all that are authorised, as if this one had been counted first of those within the jitter, or last
-        begin, end = min(at - jitter, math.nextafter(one.burst.begin, 0)), max(at + jitter, one.burst.end)
+        begin, end = at - jitter, at + jitter
+        if begin > burst.before:
+            begin = burst.before
+        if end < burst.end:
+            end = burst.end
         before = log.sent_by(begin)
-        if one.burst.out:  # under way when the burst began: the server may count them later, but not much later
-            before = max(before - one.burst.out, log.sent_by(begin - 4 * _FIRST_JITTER))
+        if burst.out:  # under way when the burst began: the server may count them later, but not much later
+            before = max(before - burst.out, log.sent_by(begin - 4 * _FIRST_JITTER))
         least, most = before + 1 + remaining, log.sent_by(end) + remaining
-        seen = self._seen_at > -math.inf
         if at < self._seen_at - jitter:
             self._allowed = max(old, least)
             return
         self.remaining = remaining
+        seen = self._seen_at > -math.inf
         if seen and most < old:
             by = log.time(old - remaining) - at
             if by < _OVERTAKING:
                 self._overtaken = True
                 self._jitter = jitter = max(jitter, 1.3 * by)
                 least, most = min(least, log.sent_by(at - jitter) + 1 + remaining), old
-        elif most > least:
+        elif most > least and jitter > _TOGETHER:
             self._jitter = max(_TOGETHER, jitter * _CALMER)
-        if seen:
-            least = max(least, min(old, most))
-        if window.known and least > max(sure, limit):
-            window.proven = max(1, window.proven)
-        self._seen_at, self._allowed = max(self._seen_at, at), least
-        self._sure = max(sure, least)
-        oldest = log.time(max(most - limit, 0) + 1)
-        others = window.narrow(log, at, least - limit, most - limit, limit, jitter, oldest)
+        if seen and old > least:
+            least = min(old, most)
+        if at > self._seen_at:
+            self._seen_at = at
+        self._allowed = least
+        if least > self._sure:
+            self._sure = least
+            if window.known and least > limit:
+                window.proven = window.proven or 1
+        others = window.narrow(log, at, least - limit, most - limit, limit, jitter)
         if others or self._others.seen or self._others.rate < math.inf:
             self._others.learn(at, others, limit, remaining, log, window)
 

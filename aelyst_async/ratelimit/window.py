@@ -50,13 +50,12 @@ _POINTS = 256
 class Burst:
     """Requests sent in one go. The server may count them in any order, above all where connections are opened."""
 
-    __slots__ = ("begin", "end", "out")
-
-    begin: float
-    end: float
+    __slots__ = ("before", "end", "out")
 
     def __init__(self, begin: float, out: int) -> None:
-        self.begin = self.end = begin
+        self.before: float = math.nextafter(begin, 0)
+        """The last moment before its first request."""
+        self.end: float = begin
         self.out: int = out
         """Requests under way when it began, so that the server may count them later."""
 
@@ -102,7 +101,10 @@ class Log:
 
     def sent_by(self, at: float) -> int:
         """Return how many were sent by then."""
-        return self._dropped + bisect_right(self._times, at)
+        times = self._times
+        if not times or at >= times[-1]:
+            return self.count
+        return self._dropped + bisect_right(times, at)
 
     def remove(self, at: float) -> None:
         """Remove a request that the server did not count."""
@@ -165,7 +167,7 @@ class Window:
         """The upper bound counts requests of one limit only."""
         self._points.clear()
 
-    def narrow(self, log: Log, at: float, least: int, most: int, limit: int, jitter: float, oldest: float) -> int:
+    def narrow(self, log: Log, at: float, least: int, most: int, limit: int, jitter: float) -> int:
         """Take in that by `at`, requests from the first to between `least` and `most` were forgotten.
 
         Return how many requests of others the server must count: those that it would have to count for longer than W
@@ -174,7 +176,9 @@ class Window:
         if not self.told:
             self._bound_above(at, least, most, limit, jitter)
         others = 0
-        age = at - jitter - oldest if most < log.count else 0.0
+        age = 0.0
+        if most < log.count:
+            age = at - jitter - log.time(most + 1 if most > 0 else 1)
         if most < 0 or age > self.low or self.shared:
             length = min(self.believed, self.high)
             trusted = length if self.shared or self.proven >= _TRUSTED else self.high
