@@ -36,32 +36,17 @@ from aelyst_async.ratelimit.window import COMMON, USUAL, Burst, Log, Sent, Windo
 
 __all__ = ["Bucket", "Sent"]
 
-_TOGETHER = 0.0002
-"""Seconds within which two requests always may overtake each other. Source: a loopback server, measured."""
+# In seconds; measured at a loopback server on a busy machine, the next two on a mobile network.
+_TOGETHER = 0.0002  # within which two requests may always overtake each other
+_BURST = 0.005  # that a burst may last, each request of it sent within `_TOGETHER` of the one before
+_FIRST_JITTER = 0.025  # the most jitter presumed before any is seen: the spread of round trips
+_OVERTAKING = 0.25  # by which a request may overtake another; what comes later was sent by others
+_PROBE_EVERY = 3600.0  # after which a longer pause is probed by one request: a server once asked for years
 
-_BURST = 0.005
-"""Seconds that a burst may last, each request of it sent within `_TOGETHER`. Source: as above, on a busy machine."""
-
-_FIRST_JITTER = 0.025
-"""Seconds: the most jitter presumed before any is seen. Source: the spread of a mobile connection's round trips."""
-
-_OVERTAKING = 0.25
-"""Seconds by which a request may overtake another; what comes later was sent by others. Source: a mobile network."""
-
-_CALMER = 1 - 1 / 400
-"""Factor of the jitter for each response that agrees with it. Source: simulated; faster costs uses of a sliding log."""
-
-_MARGIN = 0.005
-"""Part of W added to it, for clocks and timers. Source: simulated."""
-
-_MOST_MARGIN = 0.05
-"""Part of W that is added for jitter at most, so that jitter costs no more of the quota than that."""
-
-_DOUBT = 60
-"""Good responses, or the limit's number if that is less, after which a Remaining that stays 0 is not believed."""
-
-_PROBE_EVERY = 3600.0
-"""Seconds: a server's longer pause is probed by one request this often. Source: issue of a Retry-After of years."""
+_CALMER = 1 - 1 / 400  # factor of the jitter for each response that agrees with it; simulated, less costs uses
+_MARGIN = 0.005  # part of W added to it, for clocks and timers; simulated
+_MOST_MARGIN = 0.05  # part of W that is added for jitter at most, so that jitter costs no more of the quota
+_DOUBT = 60  # good responses (or the limit, if less) after which a Remaining that stays 0 is not believed
 
 
 class Bucket:
@@ -76,8 +61,7 @@ class Bucket:
         self.remaining: int | None = None
         self.paused_until = self._closed_until = -math.inf  # refused until then; nothing left until then, as it says
         self._entered = self.refused = 0  # sent, but the newest
-        self.reserved: bool = False
-        """Whether each request is reserved elsewhere too (`SharedQuota`): then what others send is not our concern."""
+        self.reserved: bool = False  # whether a `SharedQuota` grants each request, so that others are not our concern
         self._told, self._share = quota, share
         self._blind: Blind | None = Blind() if quota is None else None  # until a good response has quota headers
         self._log = Log()
@@ -148,8 +132,7 @@ class Bucket:
 
     def reserve_elsewhere(self, reserved: bool) -> None:
         """Whether each request is reserved in a `SharedQuota`, so that only pauses are this bucket's concern."""
-        if reserved != self.reserved:
-            self.reserved, self._stale = reserved, True
+        self.reserved, self._stale = reserved, True
 
     def adopt(self, window: float | None, paused_until: float) -> None:
         """Take over the window that other processes know, a first guess if this one learns again, and their pause."""
@@ -157,8 +140,6 @@ class Bucket:
             self._window = Window()
             self._window.hint(window)
         self.paused_until, self._stale = max(self.paused_until, paused_until), True
-
-    # -- when -------------------------------------------------------------------------------------------------------
 
     @property
     def next_at(self) -> float:
@@ -185,8 +166,6 @@ class Bucket:
     def _due(self) -> float:
         """Return when the quota allows one more; infinite: a response has to come first."""
         limit, window, last, blind = self.limit, self._window, self._last, self._blind
-        if last == -math.inf:
-            return last  # nothing was sent yet
         if blind is not None:
             if self._out >= blind.may_be_out(self._let_through, self._out):
                 return math.inf
@@ -290,25 +269,22 @@ class Bucket:
         self._last = one.at
         self._stale = True
 
-    def _end(self, one: Sent) -> None:
-        if self._newest is not None:
-            self._enter()
-        self._out -= 1
-        self._presumed -= one.presumed
-        self._stale = True
-
     def unsent(self, one: Sent) -> None:
         """The request was never sent."""
         if one is self._newest:
             self._newest = None
             return
-        self._end(one)
+        self.lost(one)
         self._entered -= 1
         self._discount(one)
 
     def lost(self, one: Sent) -> None:
-        """No response arrived: the server may have counted the request."""
-        self._end(one)
+        """The request is not out any more, and the server may have counted it."""
+        if self._newest is not None:
+            self._enter()
+        self._out -= 1
+        self._presumed -= one.presumed
+        self._stale = True
 
     def _discount(self, one: Sent) -> None:
         self._log.remove(one.at)
@@ -319,7 +295,7 @@ class Bucket:
 
     def answer(self, one: Sent, now: float, status: int, quota: QuotaHeaders) -> None:
         """Take in a response."""
-        self._end(one)
+        self.lost(one)
         took = now - one.at
         if not self._round_trip:
             self._round_trip = max(took, 1e-4)
@@ -431,26 +407,23 @@ class Bucket:
         self.refused += 1
         self._refusals += fresh
         self._alone = True
-        window, limit, blind = self._window, self.limit, self._blind
+        log, window, limit, blind = self._log, self._window, self.limit, self._blind
         if quota.limit is not None and blind is not None:
             self.limit = quota.limit
         wait = quota.retry_after
         if wait is None and not fresh:
             wait = 0.0  # it was under way when the pause began, which is long enough
-        if fresh and blind is not None and not self.reserved:
-            blind.refused(one.at, now, now + (COMMON if wait is None else wait), self._log, window, quota.limit)
+        if fresh and not self.reserved:  # or it says nothing of the window
+            if blind is not None:
+                blind.refused(one.at, now, now + (COMMON if wait is None else wait), log, window, quota.limit)
+            elif one.presumed and limit is not None:
+                window.at_least(one.at - log.time(log.sent_by(one.at) - limit))
         if wait is None:
-            if blind is not None and self._refusals:
-                wait = blind.pause(one.at, self._log, window) - (now - one.at)
+            if blind is not None:
+                wait = blind.pause(one.at, log, window) - (now - one.at)
             else:
-                wait = max(COMMON, 2 * self._round_trip) * float(2 ** min(max(self._refusals - 1, 0), 6))
+                wait = max(COMMON, 2 * self._round_trip) * float(2 ** min(self._refusals - 1, 6))
             wait = min(wait, USUAL[-1])
-        if not fresh or blind is not None or limit is None or self.reserved:
-            pass  # it says nothing of the window
-        elif one.presumed:
-            first = self._log.sent_by(one.at) - limit
-            age = one.at - self._log.time(first) if first > 0 else 0.0
-            window.at_least(age)
         self.paused_until = max(self.paused_until, now + min(wait, _PROBE_EVERY))
         self._discount(one)
         self._allowed = min(self._allowed, self._log.count) + 1

@@ -27,23 +27,17 @@ from aelyst_async.waits import parse_wait, retry_after
 
 __all__ = ["NOTHING", "QuotaHeaders", "read"]
 
-_MOST = 999_999_999
-"""Requests; a larger count is no quota. Source: nine digits, which `int` and `float` both hold exactly."""
+_MOST = 999_999_999  # requests; a larger count is no quota: nine digits, which `int` and `float` both hold exactly
 
 
 class QuotaHeaders(NamedTuple):
     """What one response says. None: it does not say. A named tuple, because one is made for every response."""
 
-    limit: int | None = None
-    """Requests per window, above 0."""
-    remaining: int | None = None
-    """Requests left, from 0 to `limit`."""
-    retry_after: float | None = None
-    """Seconds to wait before the next request."""
-    reset: float | None = None
-    """Seconds until the quota is whole again."""
-    window: float | None = None
-    """The window's length in seconds, above 0."""
+    limit: int | None = None  # requests per window, above 0
+    remaining: int | None = None  # requests left, from 0 to `limit`
+    retry_after: float | None = None  # seconds to wait before the next request
+    reset: float | None = None  # seconds until the quota is whole again
+    window: float | None = None  # the window's length in seconds, above 0
 
 
 NOTHING = QuotaHeaders()

@@ -52,11 +52,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Permit", "RateLimiter"]
 
-_REPORT_EVERY = 0.05
-"""Seconds between calls of `RateLimiter.on_change`. Source: faster than anybody reads."""
-
-_BATCH = 1000
-"""Permits handed over in one step of the loop. Source: measured, 5 to 10 ms."""
+_REPORT_EVERY = 0.05  # seconds between calls of `RateLimiter.on_change`: faster than anybody reads
+_BATCH = 1000  # permits handed over in one step of the loop: measured, 5 to 10 ms
 
 
 class RateLimiter:
@@ -159,8 +156,6 @@ class RateLimiter:
 
         return limited
 
-    # -- lanes ------------------------------------------------------------------------------------------------------
-
     def _lane(self, key: tuple[str, str], path: str | None) -> Lane:
         """Return the lane of a request's bucket."""
         loop = get_running_loop()
@@ -176,9 +171,7 @@ class RateLimiter:
             name = (account, EVERY_ENDPOINT, None)
         lane = self._lanes.get(name)
         if lane is None:
-            group = self._groups.get(account)
-            if group is None:
-                group = self._groups[account] = AccountScope()
+            group = self._groups.setdefault(account, AccountScope())
             lane = self._lanes[name] = Lane(*name, Bucket(quota, self._share), group, scope)
             lane.bucket.adopt(None, group.paused_until)
             self._trim()
@@ -206,8 +199,6 @@ class RateLimiter:
         self._loop, self._time = loop, loop.time
         for kept in (self._lanes, self._usual, self._unreported):
             kept.clear()
-
-    # -- waiting ----------------------------------------------------------------------------------------------------
 
     def _enqueue(self, permit: Permit, lane: Lane) -> asyncio.Future[None]:
         now, pause, until = self._time(), lane.bucket.paused_until, permit._asked + permit._max_wait
@@ -285,8 +276,6 @@ class RateLimiter:
             retry_after=wait if 0 < wait < math.inf else None,
         )  # fmt: skip
 
-    # -- responses --------------------------------------------------------------------------------------------------
-
     def _answered(self, permit: Permit, bucket: Bucket, status: int, quota: QuotaHeaders) -> None:
         lane, now, before = permit._lane, self._time(), bucket.paused_until
         unexpected = status == 429 and (bucket.limit is None or bucket.credit >= 2)
@@ -352,16 +341,13 @@ class Permit(Sent):
     _deadline: float
     _max_wait: float
     _slots: Slots | None
-    _bucket: Bucket | None
-    """Set while the right is held."""
+    _bucket: Bucket | None  # set while the right is held
     _lane: Lane
     _asked: float
     _future: asyncio.Future[None]
-    _timer: asyncio.TimerHandle | None
-    """Ends the wait after `_max_wait`."""
+    _timer: asyncio.TimerHandle | None  # ends the wait after `_max_wait`
     _waits: bool
-    waited: float
-    """Seconds between asking and getting."""
+    waited: float  # seconds between asking and getting
 
     async def __aenter__(self) -> Permit:  # noqa: PYI034 - typing has no Self on 3.10
         limiter, slots = self._limiter, self._slots

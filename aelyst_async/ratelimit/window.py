@@ -31,20 +31,11 @@ __all__ = ["COMMON", "USUAL", "Burst", "Log", "Sent", "Window"]
 USUAL = (0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0)
 """Seconds: lengths of windows that APIs use, tried before all others. Source: the pages of public APIs."""
 
-COMMON = 1.0
-"""Seconds: the most common length, assumed where nothing is known."""
-
-_MOST_LOGGED = 100_000
-"""Send times that are kept, 8 bytes each. Of a larger quota, Remaining alone is obeyed."""
-
-_PROVEN = 1 << 30
-"""Presumptions that may be out at once where W is told: any number."""
-
-_TRUSTED = 16
-"""Presumptions that came true, after which what contradicts the length is put down to other clients."""
-
-_POINTS = 256
-"""Points per quota by which the upper bound is found; so it is at most 1/256 of a window too long."""
+COMMON = 1.0  # seconds: the most common length, assumed where nothing is known
+_MOST_LOGGED = 100_000  # send times that are kept, 8 bytes each; of a larger quota, Remaining alone is obeyed
+_PROVEN = 1 << 30  # presumptions that may be out at once where W is told: any number
+_TRUSTED = 16  # presumptions that came true, after which other clients explain what contradicts the length
+_POINTS = 256  # points per quota by which the upper bound is found: it is at most 1/256 of a window too long
 
 
 class Burst:
@@ -53,11 +44,9 @@ class Burst:
     __slots__ = ("before", "end", "out")
 
     def __init__(self, begin: float, out: int) -> None:
-        self.before: float = math.nextafter(begin, 0)
-        """The last moment before its first request."""
+        self.before: float = math.nextafter(begin, 0)  # the last moment before its first request
         self.end: float = begin
-        self.out: int = out
-        """Requests under way when it began, so that the server may count them later."""
+        self.out: int = out  # requests under way when it began, so that the server may count them later
 
 
 class Sent:
@@ -65,8 +54,7 @@ class Sent:
 
     __slots__ = ("at", "burst", "presumed")
 
-    at: float
-    """When it was sent."""
+    at: float  # when it was sent
     presumed: bool
     burst: Burst
 
@@ -77,8 +65,7 @@ class Log:
     def __init__(self) -> None:
         self._times = array("d")
         self._dropped = 0
-        self.count: int = 0
-        """Requests so far."""
+        self.count: int = 0  # requests so far
 
     def append(self, at: float, keep: int) -> None:
         """Add a request; forget all but the latest `keep`, now and then."""
@@ -122,15 +109,11 @@ class Window:
     def __init__(self) -> None:
         self.low: float = 0.0
         self.high: float = math.inf
-        self.believed: float = math.inf
-        """The length to work with; infinite while nothing is known."""
+        self.believed: float = math.inf  # the length to work with; infinite while nothing is known
         self.known: bool = False
-        self.told: bool = False
-        """Whether the length was told, so that responses do not change it."""
-        self.proven: int = 0
-        """Presumptions that came true while this length was believed."""
-        self.shared: bool = False
-        """Whether others spend the same quota, so that the lower bound cannot be seen."""
+        self.told: bool = False  # whether the length was told, so that responses do not change it
+        self.proven: int = 0  # presumptions that came true while this length was believed
+        self.shared: bool = False  # whether others spend the same quota, so that the lower bound cannot be seen
         self._points: deque[tuple[float, int]] = deque()  # (time, requests forgotten by then at most)
         self._first = -math.inf  # when nothing was forgotten for the last time
 
@@ -141,11 +124,9 @@ class Window:
 
     def tell(self, seconds: float) -> None:
         """Use this length, whatever the responses show."""
-        self.low = self.high = self.believed = seconds
-        self.known = seconds < math.inf
-        self.told = True
-        self.proven = _PROVEN
-        self._points.clear()
+        self._believe(seconds)
+        self.low = self.high = seconds
+        self.told, self.proven = True, _PROVEN
 
     def hint(self, seconds: float) -> None:
         """Start from this length; responses correct it."""
@@ -174,9 +155,16 @@ class Window:
         if they were ours.
         """
         if not self.told:
-            self._bound_above(at, least, most, limit, jitter)
-        others = 0
-        age = 0.0
+            points, before = self._points, least - limit - 1
+            while len(points) > 1 and points[1][1] <= before:
+                points.popleft()
+            if points and points[0][1] <= before:
+                self.high = min(self.high, at - points[0][0] + jitter)
+            if not points or most > points[-1][1] + limit // _POINTS:
+                points.append((at, most))
+            elif most <= points[-1][1]:
+                points[-1] = (at, points[-1][1])
+        others, age = 0, 0.0
         if most < log.count:
             age = at - jitter - log.time(most + 1 if most > 0 else 1)
         if most < 0 or age > self.low or self.shared:
@@ -206,17 +194,6 @@ class Window:
         if most <= 0:
             self._first = at
         return others
-
-    def _bound_above(self, at: float, least: int, most: int, limit: int, jitter: float) -> None:
-        points, before = self._points, least - limit - 1
-        while len(points) > 1 and points[1][1] <= before:
-            points.popleft()
-        if points and points[0][1] <= before:
-            self.high = min(self.high, at - points[0][0] + jitter)
-        if not points or most > points[-1][1] + limit // _POINTS:
-            points.append((at, most))
-        elif most <= points[-1][1]:
-            points[-1] = (at, points[-1][1])
 
     def at_least(self, age: float) -> None:
         """A request of this age was still counted: one that relied on the opposite was refused."""
