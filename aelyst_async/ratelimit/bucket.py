@@ -15,13 +15,10 @@ What happens:
 - **A response with quota headers arrives.** It says how many requests the server still counted when it counted this
   one. That is known between two bounds only, because requests that leave within `_jitter` of each other may arrive in
   any order; each rule uses the careful bound. The response sets the facts anew, and narrows the bounds of W.
-- **A request is refused.** The bucket pauses for as long as the server asks. A refused presumption was based on a W
-  that was too short: the request that it relied on is still counted at that age. After the pause one request is sent
-  alone.
-- **No response arrives, or the request was never sent.** The first still counts as sent, the second does not.
-- **Nothing is known yet, or nothing may be sent.** The last requests of a quota need not leave at once: sent at the age
-  at which W is looked for, their responses move a bound. Of the first quota half leaves at once and the rest evenly on
-  a logarithmic scale of time.
+- **A request is refused.** The bucket pauses for as long as the server asks, then sends one alone. A refused
+  presumption was based on a W that was too short: the request that it relied on is still counted at that age.
+- **W is unknown, or nothing may be sent.** The last requests of a quota are sent at the age at which W is looked for,
+  so that their responses move a bound (`_look`, `_first_quota`).
 """
 
 from __future__ import annotations
@@ -148,19 +145,14 @@ class Bucket:
             self._enter()
         if not self._stale:
             return self._ready
-        self._stale = False
-        if self.reserved:
-            self._ready = max(self.paused_until, self._closed_until)
-            return self._ready
-        ready = self._due()
-        if self._out:
-            if ready == math.inf or self._alone:
-                ready = self._last + max(2.0, 8 * self._round_trip)  # one that hangs must not hold up the others
+        ready = -math.inf if self.reserved else self._due()
+        if self._out and not self.reserved and (ready == math.inf or self._alone):
+            ready = self._last + max(2.0, 8 * self._round_trip)  # one that hangs must not hold up the others
         elif ready == math.inf:
             ready = self._last + 1.005 * COMMON * float(2 ** min(self._refusals, 6))
         if not self._window.told:
             ready = min(ready, self._last + USUAL[-1])
-        self._ready = max(self.paused_until, ready, self._closed_until)
+        self._ready, self._stale = max(self.paused_until, ready, self._closed_until), False
         return self._ready
 
     def _due(self) -> float:
@@ -179,46 +171,36 @@ class Bucket:
             return last  # nearly always
         if window.told:
             return self._law(own)  # responses say nothing more, and mislead where requests overtake each other
-        unproven = self._presumed >= 2 * window.proven and self._out > 0
-        if own < limit:
-            if window.known:
-                return self._law(own) if credit >= 1 or not unproven else math.inf
-            credit -= limit - own
-        if credit < 1:
-            return self._law(own) if window.known and not unproven else math.inf
         if not window.known:
-            return self._first_quota(limit, credit)
+            credit -= limit - own
+            return self._first_quota(limit, credit) if credit >= 1 else math.inf
+        if own < limit or credit < 1:
+            unproven = self._presumed >= 2 * window.proven and self._out > 0
+            return math.inf if credit < 1 and unproven else self._law(own)
         if not window.exact and (window.proven < 2 * limit or (window.proven // limit) % 16 == 0):
-            return max(last, self._look(limit))
+            return self._look(limit)
         return last
 
     def _law(self, limit: int) -> float:
         """Return when fewer than the limit were sent in the last W seconds."""
-        over = self._log.time(self._log.count + 1 - limit) + self._window.believed + self._margin()
-        return max(self._last, over)
+        return self._log.time(self._log.count + 1 - limit) + self._window.believed + self._margin()
 
     def _margin(self) -> float:
-        """Return the seconds added to W. Where requests do overtake each other, both the one to send and the one that
-        it relies on may be delayed.
-        """
+        """Return the seconds added to W. Both the request to send and the one that it relies on may be overtaken."""
         w = self._window.believed
         return _MARGIN * w + min((1 + self._overtaken) * self._jitter, _MOST_MARGIN * w)
 
     def _first_quota(self, limit: int, credit: int) -> float:
-        """Spread what is left while W is unknown: half at once, then evenly on a logarithmic scale up to a second, and
-        a few later to see the end of a longer window.
-        """
-        last, half = self._last, limit // 2
+        """Spread the first quota: half at once, then evenly on a logarithmic scale up to a second, a few later."""
+        half, hold = limit // 2, min(8, limit // 4)
         if credit > half:
-            return last
-        hold = min(8, limit // 4)
-        look = max(last, self._look(limit))
+            return self._last
+        look = self._look(limit)
         if credit <= hold:
             return look
         begin = max(2 * self._round_trip, 0.002)
         done = 1 - (credit - hold) / (half - hold)
-        spread = self._oldest(limit) + begin * math.pow(max(COMMON, 4 * begin) / begin, done)
-        return min(look, max(last, spread))
+        return min(look, self._oldest(limit) + begin * math.pow(max(COMMON, 4 * begin) / begin, done))
 
     def _oldest(self, limit: int) -> float:
         """Return when the oldest requests left that the server may still count: some, not only the very first."""
@@ -387,7 +369,7 @@ class Bucket:
         self._allowed = least
         if least > self._sure:
             self._sure = least
-            if window.known and least > limit:
+            if least > limit:
                 window.proven = window.proven or 1
         others = window.narrow(log, at, least - limit, most - limit, limit, jitter)
         if others or self._others.seen or self._others.rate < math.inf:
@@ -396,7 +378,7 @@ class Bucket:
     def _in_turn(self, limit: int) -> float:
         """Return when one may be sent beside others' requests: at our rate, and only if one is left."""
         burst = max(1, limit // 32)
-        turn = max(self._last, self._log.time(self._log.count + 1 - burst) + burst / self._others.rate)
+        turn = self._log.time(self._log.count + 1 - burst) + burst / self._others.rate
         theirs = self._others.seen * self._round_trip / self._window.believed  # under way
         if self._allowed - self._log.count > FLOOR * limit + theirs:
             return turn

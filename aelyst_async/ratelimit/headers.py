@@ -42,14 +42,11 @@ class QuotaHeaders(NamedTuple):
 
 NOTHING = QuotaHeaders()
 
-_NAMES = tuple(
-    istr(name)
-    for name in (
-        "Age", "X-RateLimit-Limit", "X-RateLimit-Remaining", "RateLimit-Policy", "X-RateLimit-Window",
-        "X-RateLimit-Reset-After", "X-RateLimit-Reset", "Retry-After-Ms", "Retry-After",
-    )
-)  # fmt: skip
-"""The headers that are looked up in every response. `istr`, since multidict need not lower its case again."""
+# Looked up in every response; `istr`, since multidict need not lower its case again.
+_NAMES = tuple(map(istr, (
+    "Age", "X-RateLimit-Limit", "X-RateLimit-Remaining", "RateLimit-Policy", "X-RateLimit-Window",
+    "X-RateLimit-Reset-After", "X-RateLimit-Reset", "Retry-After-Ms", "Retry-After",
+)))  # fmt: skip
 
 
 def read(headers: Mapping[str, str], clock: Callable[[], float] = time.time) -> QuotaHeaders:
@@ -75,7 +72,7 @@ def read(headers: Mapping[str, str], clock: Callable[[], float] = time.time) -> 
     if window is None and length is not None:
         window = parse_wait(length, now=0.0) or None
     elif window is None and policies is not None and limit is not None:
-        window = _window_of(policies, limit)
+        window = next((own.get("w") or None for _, own in _items(policies) if own.get("q", limit) == limit), None)
     if limit is not None and remaining is not None and remaining > limit:
         remaining = limit
     wait = None if retry is None and retry_ms is None else retry_after(get, now=clock())
@@ -105,11 +102,6 @@ def _ietf(state: str, policies: str | None) -> tuple[int | None, int | None, flo
     name, own = min(told, key=lambda one: one[1]["r"])
     policy = next((parameters for other, parameters in _items(policies or "") if other == name), {})
     return _whole(policy.get("q")), _whole(own["r"], 0), own.get("t"), policy.get("w") or None
-
-
-def _window_of(policies: str, limit: int) -> float | None:
-    """Return the window of the policy that has this limit."""
-    return next((own.get("w") or None for _, own in _items(policies) if own.get("q", limit) == limit), None)
 
 
 def _whole(number: float | None, least: int = 1) -> int | None:

@@ -1,19 +1,17 @@
 """Permits, handed to waiting callers by one timer per bucket. What happens:
 
 - **A caller asks** (`Permit.__aenter__`). If nobody waits and the bucket lets one go, no future is made. Else the
-  permit joins its bucket's lane: repeats before first comers, each in the order of asking.
-- **A permit is handed over** (`_pump`). It is taken from the bucket and given to the head of the queue in one step, so
-  no newcomer slips in between. A caller that is cancelled before it could run gives it back.
+  permit joins its bucket's lane.
+- **A permit is handed over** (`_pump`), in one step with no await, so that no newcomer slips in between. A caller that
+  is cancelled before it could run gives it back.
 - **A response arrives** (`Permit.observe`). The bucket learns, and the pump runs. A request that was never sent gives
   its permit back (`unsent`); one without a response counts as sent.
 - **A request is refused.** The bucket pauses. Callers whose deadline lies before the end of the pause fail at once.
-- **A caller has waited for `max_wait`.** Its own timer ends the wait.
 - **The scope of a quota changes.** All waiting permits move to their new buckets' lanes, in the order of asking.
 - **A quota is shared by processes** (`shared=`). Each request is reserved there; see `shared`.
 
-There is no lock and no await between looking and taking. The loop's clock is the only one, and it is monotonic: a wall
-clock that jumps changes nothing. After a suspended host wakes up the timers are late; lateness never becomes a burst
-beyond what the bucket allows.
+The loop's clock is the only one: a wall clock that jumps changes nothing. Timers that are late, as after the host was
+suspended, cause no burst beyond what the bucket allows.
 """
 
 # ruff: noqa: SLF001 - permit, lane and limiter are one mechanism
@@ -174,16 +172,15 @@ class RateLimiter:
             group = self._groups.setdefault(account, AccountScope())
             lane = self._lanes[name] = Lane(*name, Bucket(quota, self._share), group, scope)
             lane.bucket.adopt(None, group.paused_until)
-            self._trim()
+            if len(self._lanes) > MOST_BUCKETS:
+                self._trim()
         self._lanes.move_to_end(name)
         if not scope.per_path:
             self._usual[key] = lane
         return lane
 
     def _trim(self) -> None:
-        """Drop the least recently used lanes, if there are too many; those in use have another turn."""
-        if len(self._lanes) <= MOST_BUCKETS:
-            return
+        """Drop the least recently used lanes; those in use have another turn."""
         self._usual.clear()
         for _ in range(2):  # more than are added, since one may be in use
             name, lane = self._lanes.popitem(last=False)
@@ -219,8 +216,7 @@ class RateLimiter:
     def _pump(self, lane: Lane) -> None:
         """Let go all that may go now, and set the timer for the next."""
         now, bucket, reserver = self._time(), lane.bucket, self._reserver
-        ready = now  # after a whole batch, the loop's other work has a turn
-        for _ in range(_BATCH):
+        for _ in range(_BATCH):  # then the loop's other work has a turn
             permit = lane.first()
             if permit is None:
                 ready = math.inf
@@ -228,13 +224,9 @@ class RateLimiter:
             ready = bucket.next_at if reserver is None else reserver.next_at(lane, now)
             if ready > now:
                 break
-            slots = permit._slots
-            if slots is not None:
-                if slots.free <= 0:
-                    slots.wait(lane, self._changed)
-                    ready = math.inf
-                    break
-                slots.free -= 1
+            if permit._slots is not None and not permit._slots.take(lane, self._changed):
+                ready = math.inf
+                break
             lane.leave(permit)
             permit._bucket = bucket
             bucket.send(permit, now)

@@ -9,14 +9,8 @@ For fixed windows of any phase, windows that begin with a request, sliding logs 
 2. At most L requests are forgotten in any time shorter than W. So W is less than any time in which L + 1 were
    forgotten: the upper bound.
 
-These are the arrival and departure curves of network calculus; W is their largest horizontal distance. What happens:
-
-- A request is sent: `Log.append` notes the time.
-- A response arrives: `Window.counted` narrows both bounds and chooses a length to work with (`believed`).
-- A request is refused while the bounds allowed it: `Window.at_least` raises the lower bound.
-- The length is told, by the user or in a header: `Window.tell` fixes both bounds.
-
-The length to work with is the longest usual length (1 s, 10 s, 60 s, …) between the bounds, or else the upper bound.
+These are the arrival and departure curves of network calculus; W is their largest horizontal distance. The length to
+work with (`believed`) is the longest usual length (1 s, 10 s, 60 s, …) between the bounds, or else the upper bound.
 """
 
 from __future__ import annotations
