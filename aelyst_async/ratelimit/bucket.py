@@ -49,9 +49,6 @@ _DOUBT = 60  # good responses (or the limit, if less) after which a Remaining th
 class Bucket:
     """One quota as one client sees it."""
 
-    paused_until: float
-    refused: int
-
     def __init__(self, quota: Quota | None = None, share: float = 1.0) -> None:
         """``quota``: told by the user; ``share``: the part to use."""
         self.limit: int | None = None if quota is None else quota.limit
@@ -227,28 +224,24 @@ class Bucket:
         """Let a request go, if one may; return whether."""
         if (self._ready if self._newest is None and not self._stale else self.next_at) > now:
             return False
-        one.at = now
-        self._newest = one
+        one.at, self._newest = now, one
         return True
 
     def _enter(self) -> None:
         """Enter the newest request into the books. Later than it is sent, since it may be given back at once."""
-        one = self._newest
+        one, limit = self._newest, self.limit
         assert one is not None
-        self._newest = None
-        limit = self.limit
+        at, self._newest = one.at, None
         fact = limit is not None and self._allowed > self._log.count
-        self._log.append(one.at, 2 * (limit or 4000))
-        self._out += 1
-        self._entered += 1
         one.presumed = not fact and self._window.known
         self._presumed += one.presumed
-        burst = self._burst
-        if one.at > self._last + _TOGETHER or one.at > burst.before + _BURST:
-            burst = self._burst = Burst(one.at, self._out - 1)
-        one.burst = burst
-        burst.end = one.at
-        self._last = one.at
+        if at > self._last + _TOGETHER or at > self._burst.before + _BURST:
+            self._burst = Burst(at, self._out)
+        one.burst = self._burst
+        one.burst.end = self._last = at
+        self._log.append(at, 2 * (limit or 4000))
+        self._out += 1
+        self._entered += 1
         self._stale = True
 
     def unsent(self, one: Sent) -> None:
