@@ -33,7 +33,7 @@ from aelyst_async.ratelimit.window import COMMON, USUAL, Burst, Log, Sent, Windo
 
 __all__ = ["Bucket", "Sent"]
 
-# In seconds; measured at a loopback server on a busy machine, the next two on a mobile network.
+# In seconds. The first two: measured at a loopback server on a busy machine; the next two: on a mobile network.
 _TOGETHER = 0.0002  # within which two requests may always overtake each other
 _BURST = 0.005  # that a burst may last, each request of it sent within `_TOGETHER` of the one before
 _FIRST_JITTER = 0.025  # the most jitter presumed before any is seen: the spread of round trips
