@@ -224,9 +224,13 @@ class RateLimiter:
             ready = bucket.next_at if reserver is None else reserver.next_at(lane, now)
             if ready > now:
                 break
-            if permit._slots is not None and not permit._slots.take(lane, self._changed):
-                ready = math.inf
-                break
+            slots = permit._slots
+            if slots is not None:
+                if slots.free <= 0:
+                    slots.wait(lane, self._changed)
+                    ready = math.inf
+                    break
+                slots.free -= 1
             lane.leave(permit)
             permit._bucket = bucket
             bucket.send(permit, now)

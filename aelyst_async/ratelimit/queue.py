@@ -113,13 +113,9 @@ class Slots:
         self.free: int = number
         self._waiting: dict[Lane, Callable[[Lane], None]] = {}
 
-    def take(self, lane: Lane, wake: Callable[[Lane], None]) -> bool:
-        """Take a slot. If none is free, return False, and call `wake` with `lane` when one is."""
-        if self.free <= 0:
-            self._waiting.setdefault(lane, wake)
-            return False
-        self.free -= 1
-        return True
+    def wait(self, lane: Lane, wake: Callable[[Lane], None]) -> None:
+        """No slot is free: call `wake` with `lane` when one is."""
+        self._waiting.setdefault(lane, wake)
 
     def give_back(self) -> None:
         """Free a slot, and wake lanes as long as one is free."""
