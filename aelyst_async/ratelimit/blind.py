@@ -21,19 +21,15 @@ from aelyst_async.ratelimit.window import COMMON, USUAL, Log, Window
 
 __all__ = ["Blind"]
 
-_PRICE = 20.0
-"""Quotas that must have gone well before more is tried, so that a refused trial costs 5 %. Doubled by each refusal."""
-
-_STEP = 0.02
-"""Part of the limit by which more is tried; doubled by each trial that goes well."""
+_PRICE = 20.0  # quotas that must go well before more is tried: a refused trial costs 5 %; doubled by each refusal
+_STEP = 0.02  # part of the limit by which more is tried; doubled by each trial that goes well
 
 
 class Blind:
     """What is learned without headers."""
 
     def __init__(self) -> None:
-        self.limit: float = math.inf
-        """Requests per window; infinite before the first refusal."""
+        self.limit: float = math.inf  # requests per window; infinite before the first refusal
         self._let = self._let_before = 0  # let through since the last pause, and before it
         self._run_began, self._ended_at = math.inf, -math.inf  # when the first of them left; when the last pause began
         self._counted = False  # whether the limit is what was let through before it
@@ -80,8 +76,7 @@ class Blind:
         self._again = 0 if let else self._again + 1
         if let == 0:
             if self.limit < math.inf and self._again > 1:
-                first = log.sent_by(at) - int(self.limit)
-                window.at_least(at - log.time(first) if first > 0 else 0.0)
+                window.at_least(at - log.time(log.sent_by(at) - int(self.limit)))
             return
         if self.limit == math.inf:
             self.limit = told or let

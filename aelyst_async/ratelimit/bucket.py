@@ -15,13 +15,10 @@ What happens:
 - **A response with quota headers arrives.** It says how many requests the server still counted when it counted this
   one. That is known between two bounds only, because requests that leave within `_jitter` of each other may arrive in
   any order; each rule uses the careful bound. The response sets the facts anew, and narrows the bounds of W.
-- **A request is refused.** The bucket pauses for as long as the server asks. A refused presumption was based on a W
-  that was too short: the request that it relied on is still counted at that age. After the pause one request is sent
-  alone.
-- **No response arrives, or the request was never sent.** The first still counts as sent, the second does not.
-- **Nothing is known yet, or nothing may be sent.** The last requests of a quota need not leave at once: sent at the age
-  at which W is looked for, their responses move a bound. Of the first quota half leaves at once and the rest evenly on
-  a logarithmic scale of time.
+- **A request is refused.** The bucket pauses for as long as the server asks, then sends one alone. A refused
+  presumption was based on a W that was too short: the request that it relied on is still counted at that age.
+- **W is unknown, or nothing may be sent.** The last requests of a quota are sent at the age at which W is looked for,
+  so that their responses move a bound (`_look`, `_first_quota`).
 """
 
 from __future__ import annotations
@@ -36,39 +33,21 @@ from aelyst_async.ratelimit.window import COMMON, USUAL, Burst, Log, Sent, Windo
 
 __all__ = ["Bucket", "Sent"]
 
-_TOGETHER = 0.0002
-"""Seconds within which two requests always may overtake each other. Source: a loopback server, measured."""
+# In seconds. The first two: measured at a loopback server on a busy machine; the next two: on a mobile network.
+_TOGETHER = 0.0002  # within which two requests may always overtake each other
+_BURST = 0.005  # that a burst may last, each request of it sent within `_TOGETHER` of the one before
+_FIRST_JITTER = 0.025  # the most jitter presumed before any is seen: the spread of round trips
+_OVERTAKING = 0.25  # by which a request may overtake another; what comes later was sent by others
+_PROBE_EVERY = 3600.0  # after which a longer pause is probed by one request: a server once asked for years
 
-_BURST = 0.005
-"""Seconds that a burst may last, each request of it sent within `_TOGETHER`. Source: as above, on a busy machine."""
-
-_FIRST_JITTER = 0.025
-"""Seconds: the most jitter presumed before any is seen. Source: the spread of a mobile connection's round trips."""
-
-_OVERTAKING = 0.25
-"""Seconds by which a request may overtake another; what comes later was sent by others. Source: a mobile network."""
-
-_CALMER = 1 - 1 / 400
-"""Factor of the jitter for each response that agrees with it. Source: simulated; faster costs uses of a sliding log."""
-
-_MARGIN = 0.005
-"""Part of W added to it, for clocks and timers. Source: simulated."""
-
-_MOST_MARGIN = 0.05
-"""Part of W that is added for jitter at most, so that jitter costs no more of the quota than that."""
-
-_DOUBT = 60
-"""Good responses, or the limit's number if that is less, after which a Remaining that stays 0 is not believed."""
-
-_PROBE_EVERY = 3600.0
-"""Seconds: a server's longer pause is probed by one request this often. Source: issue of a Retry-After of years."""
+_CALMER = 1 - 1 / 400  # factor of the jitter for each response that agrees with it; simulated, less costs uses
+_MARGIN = 0.005  # part of W added to it, for clocks and timers; simulated
+_MOST_MARGIN = 0.05  # part of W that is added for jitter at most, so that jitter costs no more of the quota
+_DOUBT = 60  # good responses (or the limit, if less) after which a Remaining that stays 0 is not believed
 
 
 class Bucket:
     """One quota as one client sees it."""
-
-    paused_until: float
-    refused: int
 
     def __init__(self, quota: Quota | None = None, share: float = 1.0) -> None:
         """``quota``: told by the user; ``share``: the part to use."""
@@ -76,8 +55,7 @@ class Bucket:
         self.remaining: int | None = None
         self.paused_until = self._closed_until = -math.inf  # refused until then; nothing left until then, as it says
         self._entered = self.refused = 0  # sent, but the newest
-        self.reserved: bool = False
-        """Whether each request is reserved elsewhere too (`SharedQuota`): then what others send is not our concern."""
+        self.reserved: bool = False  # whether a `SharedQuota` grants each request, so that others are not our concern
         self._told, self._share = quota, share
         self._blind: Blind | None = Blind() if quota is None else None  # until a good response has quota headers
         self._log = Log()
@@ -148,8 +126,7 @@ class Bucket:
 
     def reserve_elsewhere(self, reserved: bool) -> None:
         """Whether each request is reserved in a `SharedQuota`, so that only pauses are this bucket's concern."""
-        if reserved != self.reserved:
-            self.reserved, self._stale = reserved, True
+        self.reserved, self._stale = reserved, True
 
     def adopt(self, window: float | None, paused_until: float) -> None:
         """Take over the window that other processes know, a first guess if this one learns again, and their pause."""
@@ -158,64 +135,47 @@ class Bucket:
             self._window.hint(window)
         self.paused_until, self._stale = max(self.paused_until, paused_until), True
 
-    # -- when -------------------------------------------------------------------------------------------------------
-
     @property
     def next_at(self) -> float:
         """When one more may be sent, if nothing else happens."""
         if self._newest is not None:
             self._enter()
-        if self._stale:
-            self._stale = False
-            self._ready = self._compute()
-        return self._ready
-
-    def _compute(self) -> float:
-        if self.reserved:
-            return max(self.paused_until, self._closed_until)
-        ready = self._due()
-        if self._out:
-            if ready == math.inf or self._alone:
-                ready = self._last + max(2.0, 8 * self._round_trip)  # one that hangs must not hold up the others
+        if not self._stale:
+            return self._ready
+        ready = -math.inf if self.reserved else self._due()
+        if self._out and not self.reserved and (ready == math.inf or self._alone):
+            ready = self._last + max(2.0, 8 * self._round_trip)  # one that hangs must not hold up the others
         elif ready == math.inf:
             ready = self._last + 1.005 * COMMON * float(2 ** min(self._refusals, 6))
-        if ready > self._last + USUAL[-1] and not self._window.told:
-            ready = self._last + USUAL[-1]
-        if ready < self.paused_until:
-            ready = self.paused_until
-        return max(ready, self._closed_until)
+        if not self._window.told:
+            ready = min(ready, self._last + USUAL[-1])
+        self._ready, self._stale = max(self.paused_until, ready, self._closed_until), False
+        return self._ready
 
     def _due(self) -> float:
-        limit, window, last = self.limit, self._window, self._last
-        if last == -math.inf:
-            return last  # nothing was sent yet
-        blind = self._blind
+        """Return when the quota allows one more; infinite: a response has to come first."""
+        limit, window, last, blind = self.limit, self._window, self._last, self._blind
         if blind is not None:
             if self._out >= blind.may_be_out(self._let_through, self._out):
                 return math.inf
-            known = window.known and blind.limit < math.inf
-            return max(last, self._law(max(1, int(self._share * blind.limit)))) if known else last
+            return self._law(int(self._share * blind.limit) or 1) if window.known and blind.limit < math.inf else last
         assert limit is not None
-        own = max(1, int(self._share * limit))  # requests of ours in a window, at most
+        own = int(self._share * limit) or 1  # requests of ours in a window, at most
         credit = self._allowed - self._log.count
-        if credit >= 2 and window.known and own == limit and self._others.rate == math.inf:
-            return last  # nearly always
-        law = max(last, self._law(own)) if window.known else math.inf
-        unproven = self._presumed >= 2 * window.proven and self._out > 0
         if self._others.rate < math.inf:
             return self._in_turn(limit)
+        if window.known and own == limit and credit >= 2:
+            return last  # nearly always
         if window.told:
-            return law  # responses say nothing more, and mislead where requests overtake each other
-        if own < limit:
-            if window.known:
-                return law if credit >= 1 or not unproven else math.inf
-            credit -= limit - own
-        if credit < 1:
-            return math.inf if unproven else law
+            return self._law(own)  # responses say nothing more, and mislead where requests overtake each other
         if not window.known:
-            return self._first_quota(limit, credit)
-        if credit < 2 and not window.exact and (window.proven < 2 * limit or (window.proven // limit) % 16 == 0):
-            return max(last, self._look(limit))
+            credit -= limit - own
+            return self._first_quota(limit, credit) if credit >= 1 else math.inf
+        if own < limit or credit < 1:
+            unproven = self._presumed >= 2 * window.proven and self._out > 0
+            return math.inf if credit < 1 and unproven else self._law(own)
+        if not window.exact and (window.proven < 2 * limit or (window.proven // limit) % 16 == 0):
+            return self._look(limit)
         return last
 
     def _law(self, limit: int) -> float:
@@ -223,27 +183,21 @@ class Bucket:
         return self._log.time(self._log.count + 1 - limit) + self._window.believed + self._margin()
 
     def _margin(self) -> float:
-        """Return the seconds added to W. Where requests do overtake each other, both the one to send and the one that
-        it relies on may be delayed.
-        """
+        """Return the seconds added to W. Both the request to send and the one that it relies on may be overtaken."""
         w = self._window.believed
         return _MARGIN * w + min((1 + self._overtaken) * self._jitter, _MOST_MARGIN * w)
 
     def _first_quota(self, limit: int, credit: int) -> float:
-        """Spread what is left while W is unknown: half at once, then evenly on a logarithmic scale up to a second, and
-        a few later to see the end of a longer window.
-        """
-        last = self._last
-        begin = max(2 * self._round_trip, 0.002)
-        hold = min(8, limit // 4)
-        rest = limit // 2 - hold
-        if credit > hold + max(rest, 0):
-            return last
-        look = max(last, self._look(limit))
+        """Spread the first quota: half at once, then evenly on a logarithmic scale up to a second, a few later."""
+        half, hold = limit // 2, min(8, limit // 4)
+        if credit > half:
+            return self._last
+        look = self._look(limit)
         if credit <= hold:
             return look
-        start, done = self._oldest(limit), 1 - (credit - hold) / rest
-        return min(look, max(last, start + begin * math.pow(max(COMMON, 4 * begin) / begin, done)))
+        begin = max(2 * self._round_trip, 0.002)
+        done = 1 - (credit - hold) / (half - hold)
+        return min(look, self._oldest(limit) + begin * math.pow(max(COMMON, 4 * begin) / begin, done))
 
     def _oldest(self, limit: int) -> float:
         """Return when the oldest requests left that the server may still count: some, not only the very first."""
@@ -270,34 +224,24 @@ class Bucket:
         """Let a request go, if one may; return whether."""
         if (self._ready if self._newest is None and not self._stale else self.next_at) > now:
             return False
-        one.at = now
-        self._newest = one
+        one.at, self._newest = now, one
         return True
 
     def _enter(self) -> None:
         """Enter the newest request into the books. Later than it is sent, since it may be given back at once."""
-        one = self._newest
+        one, limit = self._newest, self.limit
         assert one is not None
-        self._newest = None
-        limit = self.limit
+        at, self._newest = one.at, None
         fact = limit is not None and self._allowed > self._log.count
-        self._log.append(one.at, 2 * (limit or 4000))
-        self._out += 1
-        self._entered += 1
         one.presumed = not fact and self._window.known
         self._presumed += one.presumed
-        if one.at > self._last + _TOGETHER or one.at > self._burst.begin + _BURST:
-            self._burst = Burst(one.at, self._out - 1)
+        if at > self._last + _TOGETHER or at > self._burst.before + _BURST:
+            self._burst = Burst(at, self._out)
         one.burst = self._burst
-        one.burst.end = one.at
-        self._last = one.at
-        self._stale = True
-
-    def _end(self, one: Sent) -> None:
-        if self._newest is not None:
-            self._enter()
-        self._out -= 1
-        self._presumed -= one.presumed
+        one.burst.end = self._last = at
+        self._log.append(at, 2 * (limit or 4000))
+        self._out += 1
+        self._entered += 1
         self._stale = True
 
     def unsent(self, one: Sent) -> None:
@@ -305,13 +249,17 @@ class Bucket:
         if one is self._newest:
             self._newest = None
             return
-        self._end(one)
+        self.lost(one)
         self._entered -= 1
         self._discount(one)
 
     def lost(self, one: Sent) -> None:
-        """No response arrived: the server may have counted the request."""
-        self._end(one)
+        """The request is not out any more, and the server may have counted it."""
+        if self._newest is not None:
+            self._enter()
+        self._out -= 1
+        self._presumed -= one.presumed
+        self._stale = True
 
     def _discount(self, one: Sent) -> None:
         self._log.remove(one.at)
@@ -322,7 +270,7 @@ class Bucket:
 
     def answer(self, one: Sent, now: float, status: int, quota: QuotaHeaders) -> None:
         """Take in a response."""
-        self._end(one)
+        self.lost(one)
         took = now - one.at
         if not self._round_trip:
             self._round_trip = max(took, 1e-4)
@@ -331,21 +279,23 @@ class Bucket:
         if status == 429:
             self._refuse(one, now, quota)
             return
+        limit, remaining, _, reset, length = quota
         self._refusals, self._alone = 0, False
         self._window.proven += one.presumed
         self._let_through += 1
-        if self._told is not None and quota.limit != self.limit:
+        if self._told is None:
+            if length is not None and length != self._window.believed:
+                self._window.tell(length)
+        elif limit != self.limit:
             return  # it describes another quota than the one that the user told
-        if self._told is None and quota.window is not None and quota.window != self._window.believed:
-            self._window.tell(quota.window)
-        if quota.reset is not None and one.at >= self._seen_at:
-            self._reset(now, quota.remaining, quota.reset)
+        if reset is not None and one.at >= self._seen_at:
+            self._reset(now, remaining, reset)
         if self.reserved:
             # What others sent is counted too, so it shows nothing of the window.
-            if quota.limit is not None:
-                self._blind, self.limit, self.remaining = None, quota.limit, quota.remaining
-        elif quota.limit is not None and quota.remaining is not None and self._credible(quota.limit, quota.remaining):
-            self._learn(one, quota.limit, quota.remaining)
+            if limit is not None:
+                self._blind, self.limit, self.remaining = None, limit, remaining
+        elif limit is not None and remaining is not None and self._credible(limit, remaining):
+            self._learn(one, limit, remaining)
         elif self._blind is not None:
             self._blind.accepted(one.at, self._log, self._window)
 
@@ -381,20 +331,22 @@ class Bucket:
                 self._sure += limit - self.limit
                 window.new_limit()
             self.limit = limit
-        old, sure = self._allowed, self._sure
+        old, burst = self._allowed, one.burst
         # Requests in all that are authorised, as if this one had been counted first of those within the jitter, or last
-        burst = one.burst
-        begin = at - jitter if at - jitter < burst.begin else math.nextafter(burst.begin, 0)
+        begin, end = at - jitter, at + jitter
+        if begin > burst.before:
+            begin = burst.before
+        if end < burst.end:
+            end = burst.end
         before = log.sent_by(begin)
         if burst.out:  # under way when the burst began: the server may count them later, but not much later
             before = max(before - burst.out, log.sent_by(begin - 4 * _FIRST_JITTER))
-        least = before + 1 + remaining
-        most = log.sent_by(max(at + jitter, burst.end)) + remaining
-        seen = self._seen_at > -math.inf
+        least, most = before + 1 + remaining, log.sent_by(end) + remaining
         if at < self._seen_at - jitter:
             self._allowed = max(old, least)
             return
         self.remaining = remaining
+        seen = self._seen_at > -math.inf
         if seen and most < old:
             by = log.time(old - remaining) - at
             if by < _OVERTAKING:
@@ -403,24 +355,23 @@ class Bucket:
                 least, most = min(least, log.sent_by(at - jitter) + 1 + remaining), old
         elif most > least and jitter > _TOGETHER:
             self._jitter = max(_TOGETHER, jitter * _CALMER)
-        if seen and least < old:
-            least = max(least, min(old, most))
-        if window.known and least > max(sure, limit):
-            window.proven = max(1, window.proven)
-        self._allowed = least
+        if seen and old > least:
+            least = min(old, most)
         if at > self._seen_at:
             self._seen_at = at
-        if least > sure:
+        self._allowed = least
+        if least > self._sure:
             self._sure = least
-        oldest = log.time(most - limit + 1 if most > limit else 1)
-        others = window.narrow(log, at, least - limit, most - limit, limit, jitter, oldest)
+            if least > limit:
+                window.proven = window.proven or 1
+        others = window.narrow(log, at, least - limit, most - limit, limit, jitter)
         if others or self._others.seen or self._others.rate < math.inf:
             self._others.learn(at, others, limit, remaining, log, window)
 
     def _in_turn(self, limit: int) -> float:
         """Return when one may be sent beside others' requests: at our rate, and only if one is left."""
         burst = max(1, limit // 32)
-        turn = max(self._last, self._log.time(self._log.count + 1 - burst) + burst / self._others.rate)
+        turn = self._log.time(self._log.count + 1 - burst) + burst / self._others.rate
         theirs = self._others.seen * self._round_trip / self._window.believed  # under way
         if self._allowed - self._log.count > FLOOR * limit + theirs:
             return turn
@@ -431,26 +382,23 @@ class Bucket:
         self.refused += 1
         self._refusals += fresh
         self._alone = True
-        window, limit, blind = self._window, self.limit, self._blind
+        log, window, limit, blind = self._log, self._window, self.limit, self._blind
         if quota.limit is not None and blind is not None:
             self.limit = quota.limit
         wait = quota.retry_after
         if wait is None and not fresh:
             wait = 0.0  # it was under way when the pause began, which is long enough
-        if fresh and blind is not None and not self.reserved:
-            blind.refused(one.at, now, now + (COMMON if wait is None else wait), self._log, window, quota.limit)
+        if fresh and not self.reserved:  # or it says nothing of the window
+            if blind is not None:
+                blind.refused(one.at, now, now + (COMMON if wait is None else wait), log, window, quota.limit)
+            elif one.presumed and limit is not None:
+                window.at_least(one.at - log.time(log.sent_by(one.at) - limit))
         if wait is None:
-            if blind is not None and self._refusals:
-                wait = blind.pause(one.at, self._log, window) - (now - one.at)
+            if blind is not None:
+                wait = blind.pause(one.at, log, window) - (now - one.at)
             else:
-                wait = max(COMMON, 2 * self._round_trip) * float(2 ** min(max(self._refusals - 1, 0), 6))
+                wait = max(COMMON, 2 * self._round_trip) * float(2 ** min(self._refusals - 1, 6))
             wait = min(wait, USUAL[-1])
-        if not fresh or blind is not None or limit is None or self.reserved:
-            pass  # it says nothing of the window
-        elif one.presumed:
-            first = self._log.sent_by(one.at) - limit
-            age = one.at - self._log.time(first) if first > 0 else 0.0
-            window.at_least(age)
         self.paused_until = max(self.paused_until, now + min(wait, _PROBE_EVERY))
         self._discount(one)
         self._allowed = min(self._allowed, self._log.count) + 1

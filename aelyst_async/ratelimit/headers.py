@@ -21,30 +21,32 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from multidict import CIMultiDict, CIMultiDictProxy, istr
+
 from aelyst_async.waits import parse_wait, retry_after
 
 __all__ = ["NOTHING", "QuotaHeaders", "read"]
 
-_MOST = 999_999_999
-"""Requests; a larger count is no quota. Source: nine digits, which `int` and `float` both hold exactly."""
+_MOST = 999_999_999  # requests; a larger count is no quota: nine digits, which `int` and `float` both hold exactly
 
 
 class QuotaHeaders(NamedTuple):
     """What one response says. None: it does not say. A named tuple, because one is made for every response."""
 
-    limit: int | None = None
-    """Requests per window, above 0."""
-    remaining: int | None = None
-    """Requests left, from 0 to `limit`."""
-    retry_after: float | None = None
-    """Seconds to wait before the next request."""
-    reset: float | None = None
-    """Seconds until the quota is whole again."""
-    window: float | None = None
-    """The window's length in seconds, above 0."""
+    limit: int | None = None  # requests per window, above 0
+    remaining: int | None = None  # requests left, from 0 to `limit`
+    retry_after: float | None = None  # seconds to wait before the next request
+    reset: float | None = None  # seconds until the quota is whole again
+    window: float | None = None  # the window's length in seconds, above 0
 
 
 NOTHING = QuotaHeaders()
+
+# Looked up in every response; `istr`, since multidict need not lower its case again.
+_NAMES = tuple(map(istr, (
+    "Age", "X-RateLimit-Limit", "X-RateLimit-Remaining", "RateLimit-Policy", "X-RateLimit-Window",
+    "X-RateLimit-Reset-After", "X-RateLimit-Reset", "Retry-After-Ms", "Retry-After",
+)))  # fmt: skip
 
 
 def read(headers: Mapping[str, str], clock: Callable[[], float] = time.time) -> QuotaHeaders:
@@ -52,16 +54,14 @@ def read(headers: Mapping[str, str], clock: Callable[[], float] = time.time) -> 
 
     Raises `AttributeError` or `TypeError` for headers that do not map `str` to `str`.
     """
+    if not isinstance(headers, (CIMultiDictProxy, CIMultiDict)):  # aiohttp's, which ignore case by themselves
+        headers = CIMultiDict(headers.items())
     get: Callable[[str], str | None] = headers.get
-    if type(headers).__name__ not in {"CIMultiDictProxy", "CIMultiDict"}:  # aiohttp's, which ignore case by themselves
-        folded = {name.lower(): value for name, value in headers.items()}
-        get = lambda name: folded.get(name.lower())  # noqa: E731
-    age = get("Age")
+    age, limit_text, remaining_text, policies, length, reset_after, until, retry_ms, retry = map(get, _NAMES)
     if age is not None and (parse_wait(age, now=0.0) or 0.0) > 0:
         return NOTHING
-    limit, remaining = _count(get("X-RateLimit-Limit"), 1), _count(get("X-RateLimit-Remaining"), 0)
-    reset, window, policies = None, None, get("RateLimit-Policy")
-    until = get("X-RateLimit-Reset-After") or get("X-RateLimit-Reset")
+    limit, remaining, reset, window = _count(limit_text, 1), _count(remaining_text, 0), None, None
+    until = reset_after or until
     if limit is None and remaining is None:
         state = get("RateLimit")
         if state is not None:
@@ -69,19 +69,16 @@ def read(headers: Mapping[str, str], clock: Callable[[], float] = time.time) -> 
         if limit is None and remaining is None:
             limit, remaining = _count(get("RateLimit-Limit"), 1), _count(get("RateLimit-Remaining"), 0)
             until = get("RateLimit-Reset") or until
-    length = get("X-RateLimit-Window")
     if window is None and length is not None:
         window = parse_wait(length, now=0.0) or None
     elif window is None and policies is not None and limit is not None:
-        window = _window_of(policies, limit)
+        window = next((own.get("w") or None for _, own in _items(policies) if own.get("q", limit) == limit), None)
     if limit is not None and remaining is not None and remaining > limit:
         remaining = limit
-    retry = None
-    if get("Retry-After-Ms") is not None or get("Retry-After") is not None:
-        retry = retry_after(get, now=clock())
+    wait = None if retry is None and retry_ms is None else retry_after(get, now=clock())
     if reset is None and until:
         reset = parse_wait(until, now=clock(), date=get("Date"))
-    return QuotaHeaders(limit, remaining, retry, reset, window)
+    return QuotaHeaders(limit, remaining, wait, reset, window)
 
 
 def _count(value: str | None, least: int) -> int | None:
@@ -89,8 +86,8 @@ def _count(value: str | None, least: int) -> int | None:
     if value is None:
         return None
     if len(value) < 10 and value.isascii() and value.isdigit():  # nearly always
-        count = int(value)
-        return count if count >= least else None
+        number = int(value)
+        return number if number >= least else None
     return _whole(parse_wait(value.strip(), now=0.0), least)
 
 
@@ -105,11 +102,6 @@ def _ietf(state: str, policies: str | None) -> tuple[int | None, int | None, flo
     name, own = min(told, key=lambda one: one[1]["r"])
     policy = next((parameters for other, parameters in _items(policies or "") if other == name), {})
     return _whole(policy.get("q")), _whole(own["r"], 0), own.get("t"), policy.get("w") or None
-
-
-def _window_of(policies: str, limit: int) -> float | None:
-    """Return the window of the policy that has this limit."""
-    return next((own.get("w") or None for _, own in _items(policies) if own.get("q", limit) == limit), None)
 
 
 def _whole(number: float | None, least: int = 1) -> int | None:

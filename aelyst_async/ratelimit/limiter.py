@@ -1,19 +1,17 @@
 """Permits, handed to waiting callers by one timer per bucket. What happens:
 
 - **A caller asks** (`Permit.__aenter__`). If nobody waits and the bucket lets one go, no future is made. Else the
-  permit joins its bucket's lane: repeats before first comers, each in the order of asking.
-- **A permit is handed over** (`_pump`). It is taken from the bucket and given to the head of the queue in one step, so
-  no newcomer slips in between. A caller that is cancelled before it could run gives it back.
+  permit joins its bucket's lane.
+- **A permit is handed over** (`_pump`), in one step with no await, so that no newcomer slips in between. A caller that
+  is cancelled before it could run gives it back.
 - **A response arrives** (`Permit.observe`). The bucket learns, and the pump runs. A request that was never sent gives
   its permit back (`unsent`); one without a response counts as sent.
 - **A request is refused.** The bucket pauses. Callers whose deadline lies before the end of the pause fail at once.
-- **A caller has waited for `max_wait`.** Its own timer ends the wait.
 - **The scope of a quota changes.** All waiting permits move to their new buckets' lanes, in the order of asking.
 - **A quota is shared by processes** (`shared=`). Each request is reserved there; see `shared`.
 
-There is no lock and no await between looking and taking. The loop's clock is the only one, and it is monotonic: a wall
-clock that jumps changes nothing. After a suspended host wakes up the timers are late; lateness never becomes a burst
-beyond what the bucket allows.
+The loop's clock is the only one: a wall clock that jumps changes nothing. Timers that are late, as after the host was
+suspended, cause no burst beyond what the bucket allows.
 """
 
 # ruff: noqa: SLF001 - permit, lane and limiter are one mechanism
@@ -52,11 +50,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Permit", "RateLimiter"]
 
-_REPORT_EVERY = 0.05
-"""Seconds between calls of `RateLimiter.on_change`. Source: faster than anybody reads."""
-
-_BATCH = 1000
-"""Permits handed over in one step of the loop. Source: measured, 5 to 10 ms."""
+_REPORT_EVERY = 0.05  # seconds between calls of `RateLimiter.on_change`: faster than anybody reads
+_BATCH = 1000  # permits handed over in one step of the loop: measured, 5 to 10 ms
 
 
 class RateLimiter:
@@ -159,8 +154,6 @@ class RateLimiter:
 
         return limited
 
-    # -- lanes ------------------------------------------------------------------------------------------------------
-
     def _lane(self, key: tuple[str, str], path: str | None) -> Lane:
         """Return the lane of a request's bucket."""
         loop = get_running_loop()
@@ -176,21 +169,18 @@ class RateLimiter:
             name = (account, EVERY_ENDPOINT, None)
         lane = self._lanes.get(name)
         if lane is None:
-            group = self._groups.get(account)
-            if group is None:
-                group = self._groups[account] = AccountScope()
+            group = self._groups.setdefault(account, AccountScope())
             lane = self._lanes[name] = Lane(*name, Bucket(quota, self._share), group, scope)
             lane.bucket.adopt(None, group.paused_until)
-            self._trim()
+            if len(self._lanes) > MOST_BUCKETS:
+                self._trim()
         self._lanes.move_to_end(name)
         if not scope.per_path:
             self._usual[key] = lane
         return lane
 
     def _trim(self) -> None:
-        """Drop the least recently used lanes, if there are too many; those in use have another turn."""
-        if len(self._lanes) <= MOST_BUCKETS:
-            return
+        """Drop the least recently used lanes; those in use have another turn."""
         self._usual.clear()
         for _ in range(2):  # more than are added, since one may be in use
             name, lane = self._lanes.popitem(last=False)
@@ -206,8 +196,6 @@ class RateLimiter:
         self._loop, self._time = loop, loop.time
         for kept in (self._lanes, self._usual, self._unreported):
             kept.clear()
-
-    # -- waiting ----------------------------------------------------------------------------------------------------
 
     def _enqueue(self, permit: Permit, lane: Lane) -> asyncio.Future[None]:
         now, pause, until = self._time(), lane.bucket.paused_until, permit._asked + permit._max_wait
@@ -228,8 +216,7 @@ class RateLimiter:
     def _pump(self, lane: Lane) -> None:
         """Let go all that may go now, and set the timer for the next."""
         now, bucket, reserver = self._time(), lane.bucket, self._reserver
-        ready = now  # after a whole batch, the loop's other work has a turn
-        for _ in range(_BATCH):
+        for _ in range(_BATCH):  # then the loop's other work has a turn
             permit = lane.first()
             if permit is None:
                 ready = math.inf
@@ -284,8 +271,6 @@ class RateLimiter:
             status=429, message=message, method=method, url=route, attempts=0,
             retry_after=wait if 0 < wait < math.inf else None,
         )  # fmt: skip
-
-    # -- responses --------------------------------------------------------------------------------------------------
 
     def _answered(self, permit: Permit, bucket: Bucket, status: int, quota: QuotaHeaders) -> None:
         lane, now, before = permit._lane, self._time(), bucket.paused_until
@@ -352,16 +337,13 @@ class Permit(Sent):
     _deadline: float
     _max_wait: float
     _slots: Slots | None
-    _bucket: Bucket | None
-    """Set while the right is held."""
+    _bucket: Bucket | None  # set while the right is held
     _lane: Lane
     _asked: float
     _future: asyncio.Future[None]
-    _timer: asyncio.TimerHandle | None
-    """Ends the wait after `_max_wait`."""
+    _timer: asyncio.TimerHandle | None  # ends the wait after `_max_wait`
     _waits: bool
-    waited: float
-    """Seconds between asking and getting."""
+    waited: float  # seconds between asking and getting
 
     async def __aenter__(self) -> Permit:  # noqa: PYI034 - typing has no Self on 3.10
         limiter, slots = self._limiter, self._slots

@@ -17,24 +17,18 @@ from aelyst_async.ratelimit.window import COMMON, Log, Window
 
 __all__ = ["FLOOR", "Others"]
 
-FLOOR = 0.03
-"""Part of a shared quota that is left for requests of others under way. Source: simulated, two and four clients."""
-
-_GIVE_UP = 0.2
-"""Part of its rate that a client alone on a quota would give up when too little is left; others by their part of it."""
-
-_TAKE = 0.15
-"""Part of what is left that a client takes in a round. Source: with `_GIVE_UP`, simulated; slower growth uses less."""
+# Parts, simulated with two and four clients.
+FLOOR = 0.03  # of a shared quota, left for requests of others under way
+_GIVE_UP = 0.2  # of its rate, given up when too little is left by a client alone; by several, as they share the quota
+_TAKE = 0.15  # of what is left, taken in a round; slower growth uses less
 
 
 class Others:
     """What other clients spend of one quota."""
 
     def __init__(self) -> None:
-        self.seen: float = 0.0
-        """Requests of others that the server counts in W."""
-        self.rate: float = math.inf
-        """Our own requests per second beside them; infinite while there are none."""
+        self.seen: float = 0.0  # requests of others that the server counts in W
+        self.rate: float = math.inf  # our own requests per second beside them; infinite while there are none
         self._round_began, self._least_left = -math.inf, math.inf
 
     def learn(self, at: float, counted: int, limit: int, remaining: int, log: Log, window: Window) -> None:

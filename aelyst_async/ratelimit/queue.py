@@ -1,11 +1,7 @@
 """The callers that wait for one bucket, and for a connection.
 
-A lane has two FIFO queues: repeats go before first comers. What happens:
-
-- **A caller waits**: its permit joins the end of its queue.
-- **A caller leaves** (cancelled, waited too long): its permit stays in the queue, marked, and is dropped when it comes
-  to the front, or when more than half of the lane are such.
-- **The next permit is wanted**: `Lane.first` returns the first that still waits.
+A lane has two FIFO queues: repeats go before first comers. A permit that leaves (cancelled, waited too long) stays in
+its queue, marked, and is dropped when it comes to the front, or when more than half of the lane are such.
 
 A permit without a connection would be useless: its request would reach the server later than the bucket notes. So
 permit and slot are taken in one step (`Slots`), and no caller holds one while it waits for the other.
@@ -44,12 +40,10 @@ class Lane:
     bucket: Bucket
     group: AccountScope
     scope: PathScope
-    queues: tuple[deque[Permit], deque[Permit]] = attrs.Factory(lambda: (deque(), deque()))
-    """Repeats, then first comers."""
+    queues: tuple[deque[Permit], deque[Permit]] = attrs.Factory(lambda: (deque(), deque()))  # repeats, first comers
     waiting: int = 0
     timer: asyncio.TimerHandle | None = None
-    soonest: float = math.inf
-    """No deadline of a waiting permit is earlier, so most pauses need no pass over the queues."""
+    soonest: float = math.inf  # no waiting deadline is earlier, so most pauses need no pass over the queues
 
     def busy(self, now: float) -> bool:
         """Return whether a permit waits, a request is out, or a pause lasts that must not be forgotten."""
@@ -92,12 +86,10 @@ class Lane:
         """Remove and return all that wait, in their order."""
         taken = self.permits()
         for permit in taken:
-            permit._waits = False
-            if permit._timer is not None:
-                permit._timer.cancel()
+            self.leave(permit)
         for queue in self.queues:
             queue.clear()
-        self.waiting, self.soonest = 0, math.inf
+        self.soonest = math.inf
         return taken
 
     def fail(self, error: Exception) -> None:

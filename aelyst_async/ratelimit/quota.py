@@ -26,22 +26,11 @@ from aelyst_async.ratelimit.window import USUAL
 
 __all__ = ["AccountScope", "BucketSnapshot", "PathScope", "Quota", "check_number", "check_quotas"]
 
-EVERY_ENDPOINT = "*"
-"""The key in `RateLimiter(quotas=…)` for all endpoints that are not named."""
-
-MOST_BUCKETS = 10_000
-"""Buckets kept, and paths remembered per endpoint; the least recently used go first. Source: about 8 KiB a bucket."""
-
-_PROOF = 4
-"""Fresh paths in a row that prove a quota per path. Source: of an endpoint's quota only the first request of a window
-shows that much, so one or two prove nothing.
-"""
-
-_DISPROOF = 2
-"""Fresh paths in a row that disprove it; a refused one counts as two."""
-
-_CLOSE = 0.25
-"""Seconds within which another path must have been requested for a full quota to prove anything."""
+EVERY_ENDPOINT = "*"  # the key in `RateLimiter(quotas=…)` for all endpoints that are not named
+MOST_BUCKETS = 10_000  # buckets kept, about 8 KiB each, and paths remembered; the least recently used go first
+_PROOF = 4  # fresh paths in a row that prove a quota per path; the first two of any window may look like that
+_DISPROOF = 2  # fresh paths in a row that disprove it; a refused one counts as two
+_CLOSE = 0.25  # seconds within which another path must have been requested for a full quota to prove anything
 
 
 def check_number(what: str, value: object, *, most: float = math.inf, zero: bool = False, whole: bool = False) -> None:
@@ -88,21 +77,20 @@ class PathScope:
     """The scope of one endpoint of one account: learned, unless a quota tells it."""
 
     def __init__(self, quota: Quota | None = None) -> None:
-        self.per_path: bool = quota is not None and quota.scope == "path"
-        self.reason: str = "a quota is taken to be the endpoint's until responses show otherwise"
-        if quota is not None:
-            self.reason = "told by the user"
         self._told = quota is not None
+        self.per_path: bool = quota is not None and quota.scope == "path"
+        unknown = "a quota is taken to be the endpoint's until responses show otherwise"
+        self.reason: str = "told by the user" if self._told else unknown
         self._needed, self._proof = _PROOF, 0  # fresh paths in a row that speak against the present scope
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._last_at = -math.inf
 
     def observe(self, path: str | None, sent_at: float, status: int, limit: int | None, remaining: int | None) -> bool:
         """Take in a response; return whether the scope has changed. `sent_at` is the time of sending, in seconds."""
-        close = abs(sent_at - self._last_at) <= _CLOSE
-        self._last_at = max(self._last_at, sent_at)
         if path is None or self._told:
             return False
+        close = abs(sent_at - self._last_at) <= _CLOSE
+        self._last_at = max(self._last_at, sent_at)
         fresh = path not in self._seen
         self._seen[path] = None
         self._seen.move_to_end(path)
@@ -115,19 +103,16 @@ class PathScope:
         if full == self.per_path:
             self._proof = 0
             return False
-        if not self.per_path:
-            self._proof += close
-            if self._proof < self._needed:
-                return False
+        self._proof += close if full else _DISPROOF if refused else 1
+        if self._proof < (self._needed if full else _DISPROOF):
+            return False
+        if full:
             self.reason = f"{self._proof} fresh paths in a row showed a full quota of {limit}"
         else:
-            self._proof += _DISPROOF if refused else 1
-            if self._proof < _DISPROOF:
-                return False
             what = "was refused" if refused else f"showed {remaining} left of {limit}"
             self.reason = f"counted per path for a while, until a fresh path {what}"
             self._needed *= 2
-        self.per_path, self._proof = not self.per_path, 0
+        self.per_path, self._proof = full, 0
         return True
 
 

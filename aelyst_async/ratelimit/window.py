@@ -9,14 +9,8 @@ For fixed windows of any phase, windows that begin with a request, sliding logs 
 2. At most L requests are forgotten in any time shorter than W. So W is less than any time in which L + 1 were
    forgotten: the upper bound.
 
-These are the arrival and departure curves of network calculus; W is their largest horizontal distance. What happens:
-
-- A request is sent: `Log.append` notes the time.
-- A response arrives: `Window.counted` narrows both bounds and chooses a length to work with (`believed`).
-- A request is refused while the bounds allowed it: `Window.at_least` raises the lower bound.
-- The length is told, by the user or in a header: `Window.tell` fixes both bounds.
-
-The length to work with is the longest usual length (1 s, 10 s, 60 s, …) between the bounds, or else the upper bound.
+These are the arrival and departure curves of network calculus; W is their largest horizontal distance. The length to
+work with (`believed`) is the longest usual length (1 s, 10 s, 60 s, …) between the bounds, or else the upper bound.
 """
 
 from __future__ import annotations
@@ -31,34 +25,22 @@ __all__ = ["COMMON", "USUAL", "Burst", "Log", "Sent", "Window"]
 USUAL = (0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0)
 """Seconds: lengths of windows that APIs use, tried before all others. Source: the pages of public APIs."""
 
-COMMON = 1.0
-"""Seconds: the most common length, assumed where nothing is known."""
-
-_MOST_LOGGED = 100_000
-"""Send times that are kept, 8 bytes each. Of a larger quota, Remaining alone is obeyed."""
-
-_PROVEN = 1 << 30
-"""Presumptions that may be out at once where W is told: any number."""
-
-_TRUSTED = 16
-"""Presumptions that came true, after which what contradicts the length is put down to other clients."""
-
-_POINTS = 256
-"""Points per quota by which the upper bound is found; so it is at most 1/256 of a window too long."""
+COMMON = 1.0  # seconds: the most common length, assumed where nothing is known
+_MOST_LOGGED = 100_000  # send times that are kept, 8 bytes each; of a larger quota, Remaining alone is obeyed
+_PROVEN = 1 << 30  # presumptions that may be out at once where W is told: any number
+_TRUSTED = 16  # presumptions that came true, after which other clients explain what contradicts the length
+_POINTS = 256  # points per quota by which the upper bound is found: it is at most 1/256 of a window too long
 
 
 class Burst:
     """Requests sent in one go. The server may count them in any order, above all where connections are opened."""
 
-    __slots__ = ("begin", "end", "out")
-
-    begin: float
-    end: float
+    __slots__ = ("before", "end", "out")
 
     def __init__(self, begin: float, out: int) -> None:
-        self.begin = self.end = begin
-        self.out: int = out
-        """Requests under way when it began, so that the server may count them later."""
+        self.before: float = math.nextafter(begin, 0)  # the last moment before its first request
+        self.end: float = begin
+        self.out: int = out  # requests under way when it began, so that the server may count them later
 
 
 class Sent:
@@ -66,8 +48,7 @@ class Sent:
 
     __slots__ = ("at", "burst", "presumed")
 
-    at: float
-    """When it was sent."""
+    at: float  # when it was sent
     presumed: bool
     burst: Burst
 
@@ -78,8 +59,7 @@ class Log:
     def __init__(self) -> None:
         self._times = array("d")
         self._dropped = 0
-        self.count: int = 0
-        """Requests so far."""
+        self.count: int = 0  # requests so far
 
     def append(self, at: float, keep: int) -> None:
         """Add a request; forget all but the latest `keep`, now and then."""
@@ -102,7 +82,10 @@ class Log:
 
     def sent_by(self, at: float) -> int:
         """Return how many were sent by then."""
-        return self._dropped + bisect_right(self._times, at)
+        times = self._times
+        if not times or at >= times[-1]:
+            return self.count
+        return self._dropped + bisect_right(times, at)
 
     def remove(self, at: float) -> None:
         """Remove a request that the server did not count."""
@@ -120,15 +103,11 @@ class Window:
     def __init__(self) -> None:
         self.low: float = 0.0
         self.high: float = math.inf
-        self.believed: float = math.inf
-        """The length to work with; infinite while nothing is known."""
+        self.believed: float = math.inf  # the length to work with; infinite while nothing is known
         self.known: bool = False
-        self.told: bool = False
-        """Whether the length was told, so that responses do not change it."""
-        self.proven: int = 0
-        """Presumptions that came true while this length was believed."""
-        self.shared: bool = False
-        """Whether others spend the same quota, so that the lower bound cannot be seen."""
+        self.told: bool = False  # whether the length was told, so that responses do not change it
+        self.proven: int = 0  # presumptions that came true while this length was believed
+        self.shared: bool = False  # whether others spend the same quota, so that the lower bound cannot be seen
         self._points: deque[tuple[float, int]] = deque()  # (time, requests forgotten by then at most)
         self._first = -math.inf  # when nothing was forgotten for the last time
 
@@ -139,11 +118,9 @@ class Window:
 
     def tell(self, seconds: float) -> None:
         """Use this length, whatever the responses show."""
-        self.low = self.high = self.believed = seconds
-        self.known = seconds < math.inf
-        self.told = True
-        self.proven = _PROVEN
-        self._points.clear()
+        self._believe(seconds)
+        self.low = self.high = seconds
+        self.told, self.proven = True, _PROVEN
 
     def hint(self, seconds: float) -> None:
         """Start from this length; responses correct it."""
@@ -165,16 +142,25 @@ class Window:
         """The upper bound counts requests of one limit only."""
         self._points.clear()
 
-    def narrow(self, log: Log, at: float, least: int, most: int, limit: int, jitter: float, oldest: float) -> int:
+    def narrow(self, log: Log, at: float, least: int, most: int, limit: int, jitter: float) -> int:
         """Take in that by `at`, requests from the first to between `least` and `most` were forgotten.
 
         Return how many requests of others the server must count: those that it would have to count for longer than W
         if they were ours.
         """
         if not self.told:
-            self._bound_above(at, least, most, limit, jitter)
-        others = 0
-        age = at - jitter - oldest if most < log.count else 0.0
+            points, before = self._points, least - limit - 1
+            while len(points) > 1 and points[1][1] <= before:
+                points.popleft()
+            if points and points[0][1] <= before:
+                self.high = min(self.high, at - points[0][0] + jitter)
+            if not points or most > points[-1][1] + limit // _POINTS:
+                points.append((at, most))
+            elif most <= points[-1][1]:
+                points[-1] = (at, points[-1][1])
+        others, age = 0, 0.0
+        if most < log.count:
+            age = at - jitter - log.time(most + 1 if most > 0 else 1)
         if most < 0 or age > self.low or self.shared:
             length = min(self.believed, self.high)
             trusted = length if self.shared or self.proven >= _TRUSTED else self.high
@@ -202,17 +188,6 @@ class Window:
         if most <= 0:
             self._first = at
         return others
-
-    def _bound_above(self, at: float, least: int, most: int, limit: int, jitter: float) -> None:
-        points, before = self._points, least - limit - 1
-        while len(points) > 1 and points[1][1] <= before:
-            points.popleft()
-        if points and points[0][1] <= before:
-            self.high = min(self.high, at - points[0][0] + jitter)
-        if not points or most > points[-1][1] + limit // _POINTS:
-            points.append((at, most))
-        elif most <= points[-1][1]:
-            points[-1] = (at, points[-1][1])
 
     def at_least(self, age: float) -> None:
         """A request of this age was still counted: one that relied on the opposite was refused."""

@@ -8,7 +8,7 @@ from aelyst_providers.aelyst import AelystGateway
 from benchmarks.profile import CALLS, frames_to_aiohttp, python_calls
 from benchmarks.server import listen
 
-MAX_CALLS = 62
+MAX_CALLS = 60
 """Python calls of this library for one get. aiohttp makes about a hundred more."""
 
 
