@@ -56,7 +56,7 @@ def test_schemathesis_finds_no_violation_in_the_sandbox(vendor: str, account: Sa
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         cwd=tmp_path,
         check=False,
     )
@@ -83,7 +83,7 @@ def test_schemathesis_fails_for_a_wrong_document(account: SandboxFixture, tmp_pa
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         cwd=tmp_path,
         check=False,
     )

@@ -291,7 +291,9 @@ async def test_run_raises_the_failure_of_its_journal_with_the_cause(
     with pytest.raises(JournalError, match="the journal's writer failed: MemoryError: none left") as failure:
         await asyncio.wait_for(ContactSync(FakeGateway(), journal=tmp_path / "state.db").run(people(500)), 10)
     assert isinstance(failure.value.__cause__, MemoryError)
-    assert failure.value.report.pending == 500  # type: ignore[attr-defined]
+    report = failure.value.report  # type: ignore[attr-defined]
+    # On a busy machine the writer may fail at its first report of progress, before all rows are read.
+    assert (report.pending, report.created, report.failed) == (report.rows, 0, 0)
 
 
 # 403
