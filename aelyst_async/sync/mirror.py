@@ -204,8 +204,6 @@ class Mirror:
         )
 
     async def _agreed(self, plan: MirrorPlan) -> bool:
-        if self._stop.is_set():
-            return False
         confirm = self._settings.confirm
         answer = True if confirm is None else confirm(plan)
         if not inspect.isawaitable(answer):

@@ -14,6 +14,7 @@ import itertools
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from aelyst_async.tables.dialect import Dialect, check_header, clean_header, detect, lines_above_header
 from aelyst_async.tables.errors import SourceError
@@ -44,10 +45,7 @@ class _UnclosedError(Exception):
 
 def read_lines(text: io.TextIOWrapper, name: str) -> Iterator[str]:
     """Yield the lines with their ends. Raises `SourceError` for a line that is too long."""
-    for number in itertools.count(1):
-        line = text.readline(MAX_LINE + 1)
-        if not line:
-            return
+    for number, line in enumerate(iter(partial(text.readline, MAX_LINE + 1), ""), 1):
         if len(line) > MAX_LINE:
             raise SourceError(
                 f"{name}, line {number}: longer than {MAX_LINE:,} characters; this is not a table of rows"
