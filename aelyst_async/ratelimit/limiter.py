@@ -216,7 +216,8 @@ class RateLimiter:
     def _pump(self, lane: Lane) -> None:
         """Let go all that may go now, and set the timer for the next."""
         now, bucket, reserver = self._time(), lane.bucket, self._reserver
-        for _ in range(_BATCH):  # then the loop's other work has a turn
+        ready = now  # after a whole batch, the loop's other work has a turn
+        for _ in range(_BATCH):
             permit = lane.first()
             if permit is None:
                 ready = math.inf

@@ -198,7 +198,7 @@ def test_module_makes_its_broker_from_the_environment_once(monkeypatch: pytest.M
         assert broker.find_task(distributed.TASK) is not None
         assert distributed.broker is broker
     finally:
-        vars(distributed).pop("broker", None)
+        distributed.__dict__.pop("broker", None)
     with pytest.raises(AttributeError, match="has no attribute 'brokers'"):
         _ = distributed.brokers
 
