@@ -49,6 +49,9 @@ _DOUBT = 60  # good responses (or the limit, if less) after which a Remaining th
 class Bucket:
     """One quota as one client sees it."""
 
+    paused_until: float
+    refused: int
+
     def __init__(self, quota: Quota | None = None, share: float = 1.0) -> None:
         """``quota``: told by the user; ``share``: the part to use."""
         self.limit: int | None = None if quota is None else quota.limit
