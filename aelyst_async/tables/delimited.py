@@ -207,8 +207,8 @@ class Table:
 
 
 def _sample(head: Sequence[str]) -> list[str]:
-    """Return the lines from which the dialect is detected: of limited length, and without an unclosed quote."""
-    lines = [line[:_SAMPLE_LINE] for line in head]
+    """Return the lines from which the dialect is detected: of limited length, without NUL or an unclosed quote."""
+    lines = [line[:_SAMPLE_LINE].replace("\0", "") for line in head]
     try:
         for _ in csv.reader(lines):
             pass
@@ -225,6 +225,8 @@ def _csv_words(words: str, lines: int) -> str:
     if "expected after" in words:
         where = "" if lines == 1 else f" in line {lines} of the cell that begins here"
         return f"a quote is closed in the middle of a cell{where}; a quote inside quotes is written twice"
+    if "NUL" in words:  # Python 3.10; later versions read it
+        return "the character U+0000 cannot be sent"
     return f"not readable as CSV ({words})"
 
 

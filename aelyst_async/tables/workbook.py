@@ -104,6 +104,8 @@ def _rows(sheet: Any) -> Iterator[tuple[int, list[Any]]]:
 
     A sheet with a format in its last row has a million blank rows.
     """
+    if sheet.start is None:
+        return  # `iter_rows` panics
     for number, cells in enumerate(sheet.iter_rows()):
         if any(value != "" for value in cells):
             yield number, [_cell(value) for value in cells]

@@ -139,7 +139,7 @@ def test_stray_nul_bytes_fail_only_their_rows() -> None:
     source = read_contacts(io.BytesIO(b"email;first_name;last_name\r\n" + b"".join(rows)))
     preview = inspect(source, Mapper(AelystGateway.schema))
     assert (preview.total, preview.valid) == (20, 19)
-    assert preview.problems[0].message == "the character U+0000 at position 2 cannot be sent"
+    assert preview.problems[0].message.startswith("the character U+0000 ")
     source.close()
 
 
