@@ -41,7 +41,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
 test-slow: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow and not hostile"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 test-hostile: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --dist worksteal -m hostile

@@ -286,6 +286,7 @@ def wait_for(journal: str, state: str, count: int) -> None:
     raise AssertionError(f"{journal} never had {count} contacts in {state}")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals are of POSIX")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_sync_resumes_after_a_signal(
@@ -325,6 +326,7 @@ def test_signal_during_a_command_without_handlers_gives_its_exit_code(
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals are of POSIX")
 def test_second_sigterm_ends_the_drain_immediately(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     import urllib.request

@@ -211,6 +211,7 @@ async def run_with_interruption(sandbox: Sandbox, service: Service, sender: Send
     assert sandbox.token("aelyst") not in service.log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])
 async def test_interrupted_service_neither_loses_nor_repeats_webhooks(
@@ -219,6 +220,7 @@ async def test_interrupted_service_neither_loses_nor_repeats_webhooks(
     await run_with_interruption(sandbox, service, sender, count, how)
 
 
+@pytest.mark.slow
 async def test_quota_delays_jobs_but_not_responses_and_the_drain_is_bounded(
     sandbox: Sandbox, service: Service, sender: Sender
 ) -> None:
@@ -248,6 +250,7 @@ def worker_processes(parent: int) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
 @pytest.mark.parametrize("count", COUNTS)
 async def test_killed_worker_loses_no_job_of_the_shared_journal(

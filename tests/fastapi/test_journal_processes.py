@@ -39,6 +39,7 @@ async def test_accepted_jobs_survive_sigkill_in_order_at_least_once(start: Start
     await second.kill()
 
 
+@pytest.mark.slow
 async def test_process_takes_over_jobs_of_a_dead_owner_only(start: Start, tmp_path: Path) -> None:
     one, two = await start("one"), await start("two")
     await one.submit("long", "x", 30)

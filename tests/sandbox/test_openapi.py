@@ -44,6 +44,7 @@ def test_openapi_document_is_valid_and_has_every_documented_operation(vendor: st
     assert endpoints == {route.endpoint for route in vendors()[vendor].routes} - {"GET /contacts/{id}"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vendor", vendors())
 def test_schemathesis_finds_no_violation_in_the_sandbox(vendor: str, account: SandboxFixture, tmp_path: Path) -> None:
     before = account.counters.requests
@@ -71,6 +72,7 @@ def test_schemathesis_finds_no_violation_in_the_sandbox(vendor: str, account: Sa
     assert not [one for one in log if one.status is None or one.status >= 500]
 
 
+@pytest.mark.slow
 def test_schemathesis_fails_for_a_wrong_document(account: SandboxFixture, tmp_path: Path) -> None:
     wrong = _document("aelyst")
     wrong["components"]["schemas"]["Created"]["properties"]["code"] = {"type": "integer"}
