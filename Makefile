@@ -41,7 +41,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
 test-slow: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow and not hostile"
 
 test-hostile: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --dist worksteal -m hostile
