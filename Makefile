@@ -43,8 +43,9 @@ test: $(VENV)/.test
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow and not hostile"
 
+HOSTILE ?= hostile
 test-hostile: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist worksteal -m hostile
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "$(HOSTILE)"
 
 # The lower bounds of pyproject.toml, on the oldest Python. typing_extensions is left out: test tools need a newer one.
 OLDEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3.10) $(shell command -v python3.10) $(PYTHON))
@@ -56,7 +57,7 @@ test-oldest: $(VENV)/.dev
 	sed -n 's/^opentelemetry-api/opentelemetry-sdk/p' build/oldest.txt >> build/oldest.txt  # the two go together
 	$(BIN)/uv venv --quiet --clear --python $(OLDEST) build/oldest
 	$(BIN)/uv pip install --quiet --python build/oldest/bin/python --override build/oldest.txt -e ".[test]"
-	build/oldest/bin/python -m pytest -q -n auto -m "not slow"
+	build/oldest/bin/python -m pytest -q -n auto -m "not slow and not hostile"
 
 matrix: $(VENV)/.dev
 	.ci/matrix
