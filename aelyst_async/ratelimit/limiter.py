@@ -77,8 +77,11 @@ class RateLimiter:
         self.shared = shared
         self._reserver = None
         if shared is not None:
+            from aelyst_async.ratelimit.shared import SharedQuota
             from aelyst_async.ratelimit.shared.reserver import Reserver
 
+            if not isinstance(shared, SharedQuota):
+                raise ConfigurationError(f"shared must be a SharedQuota such as RedisQuota(url), not {shared!r}")
             self._reserver = Reserver(shared, share, self._changed, self._dismiss)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._time = monotonic

@@ -37,9 +37,8 @@ _CHANGES = attrs.setters.NO_OP  # for fields that are no settings
 class Prepared:
     """What one run works with, opened and read once."""
 
-    settings: SyncSettings
-    gateway: ContactGateway
-    mapper: Mapper
+    sync: ContactSync
+    """The gateway, the mapper and the settings."""
     source: ContactSource
     reader: Reader
     worker: Worker
@@ -161,9 +160,8 @@ class ContactSync(SyncSettings):
                     },
                 )
             prepared = Prepared(
-                settings=self, gateway=self.gateway, mapper=self.mapper, source=source, reader=reader, worker=worker,
-                journal=journal, failures=FailuresFile(failures, source), mirror=mirror, dry_run=dry_run, remote=remote,
-                resumed=resumed,
+                sync=self, source=source, reader=reader, worker=worker, journal=journal,
+                failures=FailuresFile(failures, source), mirror=mirror, dry_run=dry_run, remote=remote, resumed=resumed,
             )  # fmt: skip
             self._sending = sending = self._send(prepared)
             if self._asked is not None:
@@ -255,15 +253,15 @@ class _Local:
         run = self._run
         journal, failures = run.journal, run.failures
         tally = Tally()
-        gateway = patient(run.gateway)
-        traffic = Traffic(gateway, tally, run.settings.concurrency)
+        gateway = patient(run.sync.gateway)
+        traffic = Traffic(gateway, tally, run.sync.concurrency)
         error: BaseException | None = None
         complete = False
         mirrored = Mirrored()
         try:
             async with Committer(None if run.dry_run else journal) as committer:
                 engine = self._engine = Engine(
-                    run.reader, self._deliverer(gateway, committer), run.settings, worker=run.worker,
+                    run.reader, self._deliverer(gateway, committer), run.sync, worker=run.worker,
                     committer=committer, failures=failures, tally=tally, traffic=traffic,
                 )  # fmt: skip
                 if self._asked is not None:
@@ -292,7 +290,7 @@ class _Local:
             dry_run=run.dry_run,
             run=None if journal is None else journal.run or None,
             source=run.source.name,
-            target=run.mapper.schema.provider,
+            target=run.sync.mapper.schema.provider,
             total=run.reader.total,
             failures=path,
             journal=None if journal is None else journal.path,
@@ -321,7 +319,7 @@ class _Local:
         run = self._run
         if run.dry_run and not run.remote:
             return LocalDryRun()
-        sender = RowSender(gateway, run.mapper, committer, run.settings)
+        sender = RowSender(gateway, run.sync.mapper, committer, run.sync)
         if (claim := run.reader.claim) is not None:
             sender.claim = lambda keys: run.worker.run(claim, keys)
         return RemoteDryRun(sender) if run.dry_run else sender

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast, get_args
 
 import attrs
 
@@ -20,6 +21,34 @@ from aelyst_async.transport.settings import LONGEST
 __all__ = ["Confirm", "MirrorPlan", "RetrySettings", "SyncSettings", "check_count"]
 
 
+def _must_be(words: str, fits: Callable[[Any], bool]) -> Callable[[Any, Any, Any], None]:
+    """Return a validator that raises `MappingError`: ``FIELD must be WORDS, not VALUE``."""
+
+    def check(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+        if not fits(value):
+            raise MappingError(f"{field.name} must be {words}, not {value!r}")
+
+    return check
+
+
+def _is_number(value: object, most: float = math.inf) -> bool:
+    """Whether a value is a number from 0 to `most`. NaN is not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= most
+
+
+def _is_number_or_share(value: object) -> bool:
+    return _is_number(value, 1 if isinstance(value, float) else math.inf)
+
+
+check_count = _must_be(
+    "a whole number from 1", lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1
+)
+_check_seconds = _must_be(f"a number of seconds from 0 to {LONGEST:g}", lambda value: _is_number(value, LONGEST))
+_check_duplicates = _must_be("last, first or error", lambda value: value in get_args(Duplicates))
+_check_flag = _must_be("True or False", lambda value: isinstance(value, bool))
+_check_callable = _must_be("a callable or None", lambda value: value is None or callable(value))
+
+
 @attrs.frozen(kw_only=True)
 class RetrySettings:
     """How long a row waits, in seconds.
@@ -30,12 +59,12 @@ class RetrySettings:
     (Retry-After) fails at once.
     """
 
-    settle: float = 5.0
-    base: float = 0.5
-    cap: float = 30.0
-    queued: float = 60.0
-    queued_cap: float = 300.0
-    patience: float = 3600.0
+    settle: float = attrs.field(default=5.0, validator=_check_seconds)
+    base: float = attrs.field(default=0.5, validator=_check_seconds)
+    cap: float = attrs.field(default=30.0, validator=_check_seconds)
+    queued: float = attrs.field(default=60.0, validator=_check_seconds)
+    queued_cap: float = attrs.field(default=300.0, validator=_check_seconds)
+    patience: float = attrs.field(default=3600.0, validator=_check_seconds)
 
 
 @attrs.frozen(kw_only=True)
@@ -50,62 +79,23 @@ class MirrorPlan:
 Confirm: TypeAlias = Callable[[MirrorPlan], "bool | Awaitable[bool]"]
 
 
-def _place(given: str | os.PathLike[str] | None) -> Path | str | None:
-    """Return the journal's path, or its URL."""
-    return given if given is None or is_url(given) else Path(given)  # type: ignore[return-value]
+def _path(name: str, given: Any) -> Path | None:
+    try:
+        return None if given is None else Path(given)
+    except TypeError:
+        raise MappingError(f"{name} must be a path, not {type(given).__name__}") from None
 
 
-def _path(given: str | os.PathLike[str] | None) -> Path | None:
-    return None if given is None else Path(given)
+def _journal(given: str | os.PathLike[str] | None) -> Path | str | None:
+    return str(given) if given is not None and is_url(given) else _path("journal", given)
+
+
+def _failures(given: str | os.PathLike[str] | None) -> Path | None:
+    return _path("failures", given)
 
 
 def _json(given: Mapping[str, Any] | None) -> dict[str, Any]:
     return dict(given or {})
-
-
-def _is_number(value: object, most: float) -> bool:
-    """Whether a value is a number from 0 to `most`. NaN is not."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= most
-
-
-def check_count(_: object, field: attrs.Attribute[int], value: object) -> None:
-    """Raise `MappingError` unless a value is a whole number from 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise MappingError(f"{field.name} must be a whole number from 1, not {value!r}")
-
-
-def _check_duplicates(_: object, __: object, value: object) -> None:
-    if value not in {"last", "first", "error"}:
-        raise MappingError(f"duplicates is last, first or error, not {value!r}")
-
-
-def _check_verify(_: object, __: object, value: object) -> None:
-    if not _is_number(value, 1):
-        raise MappingError(f"verify is a share from 0 to 1, not {value!r}")
-
-
-def _check_drain(_: object, __: object, value: object) -> None:
-    if not _is_number(value, LONGEST):
-        raise MappingError(f"drain is a number of seconds from 0, not {value!r}")
-
-
-def _check_progress(_: object, __: object, value: Callable[[Progress], None] | None) -> None:
-    if value is not None and not callable(value):
-        raise MappingError(f"progress is called with a Progress; it cannot be {value!r}")
-
-
-def _check_errors(_: object, __: object, value: float | None) -> None:
-    if value is None:
-        return
-    if not _is_number(value, float("inf")):
-        raise MappingError(f"max_errors is a number of rows or a share such as 0.05, not {value!r}")
-    if isinstance(value, float) and value > 1:
-        raise MappingError(f"max_errors as a share is at most 1.0, not {value!r}")
-
-
-def _check_deletes(_: object, __: object, value: object) -> None:
-    if not _is_number(value, 1 if isinstance(value, float) else float("inf")):
-        raise MappingError(f"max_deletes is a number of contacts, or a share of them such as 0.1, not {value!r}")
 
 
 @attrs.define(kw_only=True, eq=False, repr=False, on_setattr=attrs.setters.frozen)  # a journal's URL has a password
@@ -145,34 +135,51 @@ class SyncSettings:
     - `progress`: called with a `Progress` a few times a second.
     """
 
-    journal: Path | str | None = attrs.field(default=None, converter=_place)
+    journal: Path | str | None = attrs.field(default=None, converter=_journal)
     key: str = "email"
     concurrency: int = attrs.field(default=64, validator=check_count)
     mapping: Mapping[str, Any] | Iterable[str] | Callable[[Mapping[str, Any]], Any] | None = None
     empty: Empty = "skip"
     region: str | None = None
     constants: Mapping[str, Any] | None = None
-    ignore_unknown: bool = False
-    drop_extensions: bool = False
+    ignore_unknown: bool = attrs.field(default=False, validator=_check_flag)
+    drop_extensions: bool = attrs.field(default=False, validator=_check_flag)
     date_format: str | None = None
     true: Iterable[str] = ()
     false: Iterable[str] = ()
-    duplicates: Duplicates = attrs.field(default="last", validator=_check_duplicates)
-    failures: Path | None = attrs.field(default=None, converter=_path)
-    refresh: bool = False
-    verify: float = attrs.field(default=0.0, validator=_check_verify)
-    max_errors: float | None = attrs.field(default=None, validator=_check_errors)
-    drain: float = attrs.field(default=20.0, validator=_check_drain)
+    duplicates: Duplicates = attrs.field(default=cast("Duplicates", "last"), validator=_check_duplicates)
+    failures: Path | None = attrs.field(default=None, converter=_failures)
+    refresh: bool = attrs.field(default=False, validator=_check_flag)
+    verify: float = attrs.field(
+        default=0.0, validator=_must_be("a share from 0 to 1", lambda value: _is_number(value, 1))
+    )
+    max_errors: float | None = attrs.field(
+        default=None,
+        validator=_must_be(
+            "a number of rows, or a share up to 1.0 such as 0.05",
+            lambda value: value is None or _is_number_or_share(value),
+        ),
+    )
+    drain: float = attrs.field(default=20.0, validator=_check_seconds)
     max_attempts: int = attrs.field(default=5, validator=check_count)
-    assume_new: bool = False
-    retry: RetrySettings = RetrySettings()
-    progress: Callable[[Progress], None] | None = attrs.field(default=None, validator=_check_progress)
-    rebind: bool = False
-    target: Mapping[str, str | None] | None = None
+    assume_new: bool = attrs.field(default=False, validator=_check_flag)
+    retry: RetrySettings = attrs.field(
+        default=RetrySettings(),
+        validator=_must_be("RetrySettings(…)", lambda value: isinstance(value, RetrySettings)),
+    )
+    progress: Callable[[Progress], None] | None = attrs.field(default=None, validator=_check_callable)
+    rebind: bool = attrs.field(default=False, validator=_check_flag)
+    target: Mapping[str, str | None] | None = attrs.field(
+        default=None,
+        validator=_must_be("a mapping or None", lambda value: value is None or isinstance(value, Mapping)),
+    )
     settings: dict[str, Any] = attrs.field(default=None, converter=_json)
-    delete_missing: bool = False
-    max_deletes: float = attrs.field(default=0.1, validator=_check_deletes)
-    confirm: Confirm | None = None
+    delete_missing: bool = attrs.field(default=False, validator=_check_flag)
+    max_deletes: float = attrs.field(
+        default=0.1,
+        validator=_must_be("a number of contacts, or a share of them up to 1.0 such as 0.1", _is_number_or_share),
+    )
+    confirm: Confirm | None = attrs.field(default=None, validator=_check_callable)
 
     def __attrs_post_init__(self) -> None:
         if self.delete_missing and self.journal is None:

@@ -61,7 +61,7 @@ _LEAD_OF_FEW = 0.1
 _FEW = 6
 _CONTROLS = bytes({*range(32)} - {*b"\t\n\v\f\r\x1a\x1b"})
 _FEW_CONTROLS = 0.02
-"""Largest share of control characters, NUL among them, in a text that is not UTF-16."""
+"""Largest share of control characters (NUL included) in a text file that is not UTF-16."""
 
 _LETTERS = 3
 """Smallest number of letters for a guess."""
@@ -114,9 +114,8 @@ def detect(binary: io.BufferedReader, name: str, told: str | None) -> Encoding:
 
 
 def _wide(head: bytes, name: str) -> Encoding | None:
-    """Return the variant of UTF-16 that the positions of NUL bytes indicate, or None for a text with a few stray ones.
-
-    A stray NUL is a fault of its cell only. Raises `SourceError` for what is not a text.
+    """Return the variant of UTF-16 that the positions of NUL bytes indicate. None: a few NUL bytes in another encoding,
+    each of which is a fault of its row only. Raises `SourceError` for a file that is not text.
     """
     even = head[: len(head) // 2 * 2]
     readings: list[tuple[int, str]] = []

@@ -76,6 +76,11 @@ class Mapper:
         self._chosen: dict[str, Any] = {}
         self._texts: list[str] = []
         self._read_mapping(mapping)
+        if constants is not None and not isinstance(constants, Mapping):
+            raise MappingError(f"constants must be a mapping of fields to values, not {constants!r}")
+        for option, words in (("true", true), ("false", false)):
+            if isinstance(words, str) or not isinstance(words, Iterable):
+                raise MappingError(f"{option} must be an iterable of words such as ['ja'], not {words!r}")
         rules = Rules(region=region, drop_extensions=drop_extensions, date_format=date_format, true=true, false=false)
         self.fields_by_name: Fields = Fields(schema, rules)
         self.constants: list[tuple[str, Any]] = self._constants(constants or {})

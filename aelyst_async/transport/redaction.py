@@ -43,7 +43,9 @@ _LOST = re.compile(rf"{_BREAKS[1].pattern}|\\+t?|=", re.IGNORECASE)
 
 
 class _Form:
-    """A credential, or its decoded form, as patterns: for a text, and for one without escaped line breaks."""
+    """The patterns of a credential, or of its decoded form. ``without_breaks``: for a `str` whose escaped line breaks
+    were removed.
+    """
 
     __slots__ = ("as_sent", "without_breaks")
 

@@ -15,7 +15,15 @@ from typing import Any
 import pytest
 
 from aelyst_async import ContactFields
-from aelyst_async.sync import ContactSync, JournalError, MappingError, SourceError, SyncError, read_contacts
+from aelyst_async.sync import (
+    ContactSync,
+    JournalError,
+    MappingError,
+    RetrySettings,
+    SourceError,
+    SyncError,
+    read_contacts,
+)
 from aelyst_async.tables import ContactSource, Mapper, RawRow
 from aelyst_providers.aelyst.wire import SCHEMA
 from tests.sync.fakes import FakeGateway
@@ -88,6 +96,16 @@ WRONG: dict[str, list[Any]] = {
     "drain": ["20", -1, float("nan")],
     "max_attempts": [0, 1.5],
     "progress": [5],
+    "confirm": [5],
+    "duplicates": ["both", ["last"]],
+    "retry": [None, {"settle": 1.0}],
+    "refresh": ["no", 0],
+    "target": [5],
+    "journal": [5],
+    "failures": [5],
+    "constants": [5],
+    "true": ["ja", 5],
+    "max_deletes": [-1, 1.5, True],
     "mapping": [5, "a=b", {"a": 5}, {5: "a"}, [("a", "b")], [5]],
 }
 
@@ -96,6 +114,12 @@ WRONG: dict[str, list[Any]] = {
 def test_contact_sync_rejects_settings_of_a_wrong_type_or_range(option: str, value: Any) -> None:
     with pytest.raises(MappingError, match=option if option != "mapping" else "mapping|--map"):
         make(**{option: value})
+
+
+@pytest.mark.parametrize("pause", [-1, "5", float("nan"), None])
+def test_retry_settings_reject_pauses_that_are_not_seconds(pause: Any) -> None:
+    with pytest.raises(MappingError, match="settle must be a number of seconds from 0"):
+        RetrySettings(settle=pause)
 
 
 @pytest.mark.parametrize(

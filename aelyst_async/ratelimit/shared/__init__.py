@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import attrs
 
@@ -57,6 +57,7 @@ class Reservation(NamedTuple):
     """Why the quota cannot be asked now, in a few words without an address; requests may be granted all the same."""
 
 
+@runtime_checkable
 class SharedQuota(Protocol):
     """Reserves requests of a quota for all processes that share it: `RateLimiter(shared=…)`.
 

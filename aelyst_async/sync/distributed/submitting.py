@@ -140,7 +140,7 @@ class _Follower:
     async def _store(self) -> None:
         """Read the source; store what needs a request. The workers begin meanwhile."""
         run, number, last = self.journal.run, 0, False
-        given = self.prepared.settings
+        given = self.prepared.sync
         settings = {
             "max_attempts": given.max_attempts, "assume_new": given.assume_new, "retry": attrs.asdict(given.retry),
         }  # fmt: skip
@@ -200,7 +200,7 @@ class _Follower:
 
     def _reason(self, state: stored.State, stalled: float) -> str | None:
         """Return why the run is to end now, if it is."""
-        reason = self.asked or too_many_failed(self.prepared.settings.max_errors, self.tally)
+        reason = self.asked or too_many_failed(self.prepared.sync.max_errors, self.tally)
         if reason is not None:
             return reason
         if state.trouble is not None and stalled >= _HOPELESS:
@@ -223,8 +223,8 @@ class _Follower:
         tally.requests.clear()
         tally.requests.update(state.requests.requests)
         tally.waited, tally.network = state.requests.waited, state.requests.network
-        if self.prepared.settings.progress is not None:
-            self.prepared.settings.progress(self._snapshot(state))
+        if self.prepared.sync.progress is not None:
+            self.prepared.sync.progress(self._snapshot(state))
         return state
 
     def _snapshot(self, state: stored.State) -> Progress:
