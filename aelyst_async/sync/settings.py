@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, cast, get_args
+from typing import Any, TypeAlias, get_args
 
 import attrs
 
@@ -44,7 +44,6 @@ check_count = _must_be(
     "a whole number from 1", lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1
 )
 _check_seconds = _must_be(f"a number of seconds from 0 to {LONGEST:g}", lambda value: _is_number(value, LONGEST))
-_check_duplicates = _must_be("last, first or error", lambda value: value in get_args(Duplicates))
 _check_flag = _must_be("True or False", lambda value: isinstance(value, bool))
 _check_callable = _must_be("a callable or None", lambda value: value is None or callable(value))
 
@@ -79,6 +78,11 @@ class MirrorPlan:
 Confirm: TypeAlias = Callable[[MirrorPlan], "bool | Awaitable[bool]"]
 
 
+def _check_duplicates(_: object, __: object, value: object) -> None:  # type checkers lose the Literal by `_must_be`
+    if value not in get_args(Duplicates):
+        raise MappingError(f"duplicates must be last, first or error, not {value!r}")
+
+
 def _path(name: str, given: Any) -> Path | None:
     try:
         return None if given is None else Path(given)
@@ -95,6 +99,8 @@ def _failures(given: str | os.PathLike[str] | None) -> Path | None:
 
 
 def _json(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    if given is not None and not isinstance(given, Mapping):
+        raise MappingError(f"settings must be a mapping or None, not {given!r}")
     return dict(given or {})
 
 
@@ -147,7 +153,7 @@ class SyncSettings:
     date_format: str | None = None
     true: Iterable[str] = ()
     false: Iterable[str] = ()
-    duplicates: Duplicates = attrs.field(default=cast("Duplicates", "last"), validator=_check_duplicates)
+    duplicates: Duplicates = attrs.field(default="last", validator=_check_duplicates)
     failures: Path | None = attrs.field(default=None, converter=_failures)
     refresh: bool = attrs.field(default=False, validator=_check_flag)
     verify: float = attrs.field(

@@ -101,6 +101,7 @@ WRONG: dict[str, list[Any]] = {
     "retry": [None, {"settle": 1.0}],
     "refresh": ["no", 0],
     "target": [5],
+    "settings": [5],
     "journal": [5],
     "failures": [5],
     "constants": [5],
