@@ -91,14 +91,7 @@ class Reader:
     claim: Callable[[Sequence[str]], Mapping[str, Entry | None]] | None = None
     saw: Callable[[Mapped], None] | None = None
 
-    def __init__(
-        self,
-        source: ContactSource,
-        mapper: Mapper,
-        settings: SyncSettings,
-        *,
-        verify: float,
-    ) -> None:
+    def __init__(self, source: ContactSource, mapper: Mapper, settings: SyncSettings, *, verify: float) -> None:
         self.total: int = 0
         self._source = source
         self._mapper = mapper

@@ -176,7 +176,8 @@ async def run_shard(
     calls share. The `gateway` must be of the account that the journal belongs to. Retries are as the run was
     submitted with.
 
-    Raises `JournalError`; whatever it raises, call it again for the same shard.
+    Raises `JournalError`, and `MappingError` for a wrong `concurrency` or `seconds`; whatever it raises, call it again
+    for the same shard.
     """
     deadline = asyncio.get_running_loop().time() + seconds
     with ExitStack() as resources, Worker("aelyst-shard") as worker:
@@ -195,6 +196,9 @@ async def run_shard(
         submission = await worker.run(book.database.read, lambda found: stored.submission(found, spec.run))
         if submission is None or submission.stopped is not None:
             return ShardReport(taken=False)
+        given = dict(submission.settings)
+        retry = RetrySettings(**given.pop("retry"))
+        settings = SyncSettings(**given, retry=retry, concurrency=concurrency, drain=seconds * (1 - _WORKING))
         named: Any = gateway
         account = await named.account(book.salt) if hasattr(named, "account") else None
         try:
@@ -212,9 +216,6 @@ async def run_shard(
         if taken is None:
             return ShardReport(taken=False)
         mapper = Mapper(schema_of(gateway), key=key)
-        given = dict(submission.settings)
-        retry = RetrySettings(**given.pop("retry"))
-        settings = SyncSettings(**given, retry=retry, concurrency=concurrency, drain=seconds * (1 - _WORKING))
         return await _Call(spec, gateway, book, worker, mapper, settings, deadline).run(_Rows(book, *taken))
 
 
