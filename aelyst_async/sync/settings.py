@@ -21,7 +21,10 @@ from aelyst_async.transport.settings import LONGEST
 __all__ = ["Confirm", "MirrorPlan", "RetrySettings", "SyncSettings", "check_count"]
 
 
-def _must_be(words: str, fits: Callable[[Any], bool]) -> Callable[[Any, Any, Any], None]:
+_Validator: TypeAlias = Callable[[Any, Any, Any], None]
+
+
+def _must_be(words: str, fits: Callable[[Any], bool]) -> _Validator:
     """Return a validator that raises `MappingError`: ``FIELD must be WORDS, not VALUE``."""
 
     def check(_: object, field: attrs.Attribute[Any], value: Any) -> None:
@@ -40,7 +43,7 @@ def _is_number_or_share(value: object) -> bool:
     return _is_number(value, 1 if isinstance(value, float) else math.inf)
 
 
-check_count = _must_be(
+check_count: _Validator = _must_be(
     "a whole number from 1", lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1
 )
 _check_seconds = _must_be(f"a number of seconds from 0 to {LONGEST:g}", lambda value: _is_number(value, LONGEST))
