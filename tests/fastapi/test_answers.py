@@ -7,7 +7,8 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from fastapi import FastAPI
@@ -273,7 +274,7 @@ def test_split_quota_warning_needs_workers_with_separate_limiters(
     with caplog.at_level(logging.WARNING):
         assert warn_of_split_quota(limiter, "AelystGateway")
     assert "AelystGateway: 3 worker processes share one account" in caplog.text
-    limiter = RateLimiter(shared=cast(SharedQuota, object()))
+    limiter = RateLimiter(shared=Mock(spec=SharedQuota))
     assert not warn_of_split_quota(limiter, "X")
 
 
