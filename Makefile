@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL ?= $(BIN)/python -m pip --disable-pip-version-check --quiet install
 # uv trusts the certificates that the system trusts, as pip does: some networks have their own.
 export UV_SYSTEM_CERTS := 1
 
@@ -11,7 +11,7 @@ export UV_SYSTEM_CERTS := 1
 help:
 	@echo "make demo       sync examples/people.csv into a sandbox on this machine, and read one contact back"
 	@echo "make test       the tests (under 5 minutes)"
-	@echo "make test-slow  the long tests, the built wheel among them"
+	@echo "make test-slow  the long tests: the built wheel, long simulations, the long attacks"
 	@echo "make test-hostile  the attacks of docs/guarantees.md: kills, interrupts, hostile answers (under 10 minutes)"
 	@echo "make test-oldest  the tests with the oldest dependencies that are permitted"
 	@echo "make matrix     the tests with every Python on this machine, 3.10 to 3.15 (PYTHONS=\"3.12\" TESTS=tests/core)"
@@ -31,7 +31,7 @@ $(VENV)/.%: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=…") if sys.version_info < (3, 10) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing aelyst-async[$*] into $(VENV)"
-	@$(PIP) install -e ".[$*]"
+	@$(INSTALL) -e ".[$*]"
 	@touch $@
 
 demo: $(VENV)/.cli
@@ -41,11 +41,10 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
 test-slow: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow and not hostile"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
-HOSTILE ?= hostile
 test-hostile: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "$(HOSTILE)"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m hostile
 
 # The lower bounds of pyproject.toml, on the oldest Python. typing_extensions is left out: test tools need a newer one.
 OLDEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3.10) $(shell command -v python3.10) $(PYTHON))

@@ -172,6 +172,11 @@ def _in_loop(arguments: argparse.Namespace, command: Callable[[], Coroutine[Any,
         return int(run(command()))
     except asyncio.CancelledError:  # only a signal cancels, see Signals
         return 128 + (arguments.signal or signal.SIGINT)
+    except RuntimeError as error:
+        # A signal during the last turns of uvloop leaves it "running", so that it cannot be closed.
+        if isinstance(error.__context__, (KeyboardInterrupt, SystemExit)):
+            raise error.__context__ from None
+        raise
 
 
 async def _sync(arguments: argparse.Namespace) -> int:

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -324,6 +325,20 @@ def test_signal_during_a_command_without_handlers_gives_its_exit_code(
             _, err = process.communicate(timeout=30)
     assert process.returncode == code, err
     assert "Traceback" not in err
+
+
+def test_ctrl_c_that_keeps_uvloop_from_closing_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    def run(command: Coroutine[Any, Any, int]) -> int:
+        command.close()
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("Cannot close a running event loop")
+
+    monkeypatch.setattr(uvloop, "run", run)
+    assert main(["sync", people("people.csv", 1, prefix="u"), "--to", "aelyst"]) == 130
 
 
 @pytest.mark.slow

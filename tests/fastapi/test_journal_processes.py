@@ -130,7 +130,7 @@ def ends(tmp_path: Path) -> list[tuple[str, int]]:
     return list(dict.fromkeys((key, int(value)) for _, key, value, what in records if what == "end"))
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [4, pytest.param(20, marks=pytest.mark.slow)])
 async def test_random_kills_lose_no_job_and_keep_the_order_of_each_key(
     start: Start, tmp_path: Path, rounds: int
 ) -> None:

@@ -34,6 +34,7 @@ def test_unknown_quota_is_used_almost_whole_with_few_refusals(limit: int, window
     assert result.refused <= max(1, 0.001 * result.sent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("limit", "window"), [(100, 1.0), (200, 1.0), (300, 2.0)])
 @pytest.mark.parametrize("opening", [0.0003, 0.0006])
@@ -45,6 +46,7 @@ def test_opening_connections_costs_little_throughput(kind: str, limit: int, wind
     assert result.refused <= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["user", "header"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("limit", "window"), QUOTAS)
@@ -56,6 +58,7 @@ def test_told_window_is_used_almost_whole(kind: str, limit: int, window: float, 
     assert result.refused <= max(1, 0.001 * result.sent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("limit", "window"), [(60, 1.0), (200, 1.0), (100, 10.0)])
 def test_told_window_tolerates_requests_that_overtake_each_other(kind: str, limit: int, window: float) -> None:
@@ -66,6 +69,7 @@ def test_told_window_tolerates_requests_that_overtake_each_other(kind: str, limi
     assert result.refused <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("limit", "window"), [(39, 1.88), (482, 6.29), (54, 5.19), (20, 0.9)])
 def test_windows_of_unusual_length_are_learned(kind: str, limit: int, window: float) -> None:
@@ -75,6 +79,7 @@ def test_windows_of_unusual_length_are_learned(kind: str, limit: int, window: fl
     assert result.refused <= 0.02 * result.sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("limit", "window"), HARD)
 @pytest.mark.parametrize("trouble", ["loss", "stalls", "halved", "doubled"])
@@ -90,6 +95,7 @@ def test_losses_stalls_and_quota_changes_cost_little(kind: str, limit: int, wind
     assert result.refused_share <= 0.025
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("headers", ["429", "none"])
 @pytest.mark.parametrize("retry_after", ["ceil", "absent"])
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,6 +108,7 @@ def test_without_headers_few_requests_are_refused(
     assert result.refused_share <= 0.022
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clients", [2, 4])
 @pytest.mark.parametrize("gap", [0.0, 4.3])
 @pytest.mark.parametrize(("kind", "use", "least"), [("sliding", 0.83, 0.4), ("token", 0.95, 0.2), ("fixed", 0.65, 0.3)])

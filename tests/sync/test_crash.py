@@ -76,8 +76,7 @@ def check(sandbox: OtherSandbox, version: int) -> None:
     [
         pytest.param(point, number, *modes, marks=() if (point, number) == (POINTS[3], 1) else pytest.mark.slow)
         for point in POINTS
-        for number in (1, 2, 5)
-        for modes in (("compose", "compose"), ("native", "compose"))
+        for number, modes in ((1, ("compose", "compose")), (2, ("native", "compose")), (5, ("compose", "compose")))
     ],
 )
 def test_sync_killed_at_a_journal_transition_resumes_without_duplicates(

@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).with_name("interrupts.py")
 pytestmark = [pytest.mark.hostile, pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals are of POSIX")]
 
 
-def interrupts(count: int, seed: int, rows: int = 10_000) -> dict[str, int]:
+def interrupts(count: int, seed: int, rows: int = 4_000) -> dict[str, int]:
     """Return the number of runs per outcome. Runs in a separate process, because a crash would end the tests."""
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--count", str(count), "--seed", str(seed), "--rows", str(rows)],
@@ -26,7 +26,7 @@ def interrupts(count: int, seed: int, rows: int = 10_000) -> dict[str, int]:
 
 
 def test_sync_interrupted_at_random_ends_as_documented() -> None:
-    assert sum(interrupts(15, seed=1, rows=4_000).values()) == 15
+    assert sum(interrupts(15, seed=1).values()) == 15
 
 
 @pytest.mark.slow
