@@ -71,7 +71,9 @@ def test_sync_reads_a_pipe_once(serve: Serve, capsys: pytest.CaptureFixture[str]
     assert Path("stdin.aelyst.db").exists()
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed", ["<&- >&- 2>&-", *(pytest.param(one, marks=pytest.mark.slow) for one in ("<&-", ">&-", "2>&-"))]
+)
 def test_sync_works_with_closed_standard_streams(serve: Serve, closed: str) -> None:
     """A plain cron job closes them. Sockets would then get their numbers, which makes libuv abort."""
     serve(UPDATED)
@@ -80,6 +82,7 @@ def test_sync_works_with_closed_standard_streams(serve: Serve, closed: str) -> N
     assert subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_full_device_behind_the_standard_streams_is_reported(

@@ -187,9 +187,8 @@ def states(tmp_path: Path) -> dict[str, tuple[str, str | None]]:
         return {job_id: (state, error) for job_id, state, error in db.execute("SELECT id, state, error FROM job")}
 
 
-@pytest.mark.parametrize(
-    "poison", ["exit", pytest.param("segfault", marks=pytest.mark.slow), pytest.param("poison", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("poison", ["exit", "segfault", "poison"])
 async def test_job_that_kills_its_process_is_the_only_one_given_up(start: Start, tmp_path: Path, poison: str) -> None:
     first = await start("first", 3)
     others = [await first.submit(f"k{number}", number, 0.4) for number in range(10)]

@@ -63,6 +63,7 @@ async def test_jobs_of_one_key_keep_their_order_across_two_processes(start: Star
     await two.quit()
 
 
+@pytest.mark.slow
 async def test_clean_exit_finishes_running_jobs_and_leaves_waiting_ones(start: Start, tmp_path: Path) -> None:
     one = await start("one")
     for value in range(6):
@@ -78,6 +79,7 @@ async def test_clean_exit_finishes_running_jobs_and_leaves_waiting_ones(start: S
     assert not owners(tmp_path)
 
 
+@pytest.mark.slow
 async def test_job_that_kills_its_process_is_given_up(start: Start, tmp_path: Path) -> None:
     one = await start("one")
     job_id = await one.submit("k", "poison")
@@ -130,8 +132,6 @@ def ends(tmp_path: Path) -> list[tuple[str, int]]:
     return list(dict.fromkeys((key, int(value)) for _, key, value, what in records if what == "end"))
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(20, marks=pytest.mark.slow)])
-async def test_random_kills_lose_no_job_and_keep_the_order_of_each_key(
-    start: Start, tmp_path: Path, rounds: int
-) -> None:
-    await kill_at_random(start, tmp_path, rounds)
+@pytest.mark.slow
+async def test_random_kills_lose_no_job_and_keep_the_order_of_each_key(start: Start, tmp_path: Path) -> None:
+    await kill_at_random(start, tmp_path, rounds=20)

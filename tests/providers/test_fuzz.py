@@ -222,6 +222,7 @@ def test_readers_return_a_model_or_our_error_for_deep_nesting(name: str) -> None
                 check(read, method, status, (piece * depth + "1" + end * depth).encode())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPERATIONS)
 @settings(max_examples=40)
 @given(st.lists(st.tuples(statuses, bodies), min_size=1, max_size=4))

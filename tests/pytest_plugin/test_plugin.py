@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.slow  # each test starts pytest
 
 ASYNC = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = {scope}\nfilterwarnings = error\n"
 
@@ -13,7 +14,6 @@ def _run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
 
 
-@pytest.mark.slow
 def test_sandbox_fixture_gives_each_test_its_own_data_and_gateways(pytester: pytest.Pytester) -> None:
     pytester.makeini(ASYNC.format(scope="function"))
     pytester.makepyfile(
@@ -89,7 +89,6 @@ def test_sandbox_fixture_gives_each_test_its_own_data_and_gateways(pytester: pyt
     _run(pytester).assert_outcomes(passed=7)
 
 
-@pytest.mark.slow
 def test_sandbox_fixture_works_with_a_session_loop_and_xdist(pytester: pytest.Pytester) -> None:
     pytester.makeini(
         ASYNC.format(scope="session").replace("filter", "asyncio_default_test_loop_scope = session\nfilter")
@@ -139,7 +138,6 @@ def test_failed_test_report_lists_requests_without_the_credential(pytester: pyte
     assert "s3cret-key" not in result.stdout.str().partition("what the server saw")[2]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("uncounted")
 def test_plugin_imports_nothing_heavy_unless_used(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
@@ -155,7 +153,6 @@ def test_plugin_imports_nothing_heavy_unless_used(pytester: pytest.Pytester) -> 
     _run(pytester, "-p", "no:asyncio", "-p", "no:xdist").assert_outcomes(passed=1)
 
 
-@pytest.mark.slow
 def test_a_failed_test_shows_the_last_requests_and_how_many_came_before(pytester: pytest.Pytester) -> None:
     pytester.makeini(ASYNC.format(scope="function"))
     pytester.makepyfile(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aelyst_async.sandbox import Sandbox
-from aelyst_async.sync import ContactSync, MappingError
+from aelyst_async.sync import ContactSync, MappingError, RetrySettings
 from aelyst_providers.aelyst import AelystGateway, CustomFieldDefinition
 
 DEFINITIONS = (
@@ -44,7 +44,8 @@ async def test_values_are_parsed_by_definition_without_a_type_in_the_column(tmp_
             2024, 2, 29
         )
         # What is there already is recognised: typed values and written ones compare as equal.
-        verified = await ContactSync(typed, journal=tmp_path / "state.db", verify=1.0).run(file)
+        pauses = RetrySettings(settle=0)
+        verified = await ContactSync(typed, journal=tmp_path / "state.db", verify=1.0, retry=pauses).run(file)
         assert (verified.unchanged, verified.requests) == (1, {"GET 200": 1})
 
 

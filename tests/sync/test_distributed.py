@@ -196,7 +196,7 @@ async def test_rows_of_a_worker_killed_at_random_are_applied_once(
     cluster = cluster_of(nats_url(nats), *TROUBLE, "--fault", "latency,seconds:0.02=100%")
     workers = [cluster.worker(), cluster.worker()]
     hits = 0
-    for seed in range(20):
+    for seed in range(12):
         dice = random.Random(seed)
         prefix, moment, victim = f"seed-{seed}-", dice.randrange(1, 38), dice.randrange(2)
         sync = asyncio.create_task(cluster.submit(prefix, 40))
@@ -209,7 +209,7 @@ async def test_rows_of_a_worker_killed_at_random_are_applied_once(
             cluster.check(report.to_dict(), 40, prefix)
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
-    assert hits >= 8, f"only {hits} of 20 kills met a worker that held rows"
+    assert hits >= 5, f"only {hits} of 12 kills met a worker that held rows"
 
 
 @pytest.mark.slow

@@ -308,7 +308,13 @@ def assert_clean(texts: list[str]) -> None:
         assert at < 0, text[max(0, at - 200) : at + 200]
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "call",
+    [
+        call if call in ("aelyst upsert", "dmchamp get") else pytest.param(call, marks=pytest.mark.slow)
+        for call in CALLS
+    ],
+)
 async def test_faults_show_the_credential_in_no_log_error_or_event(
     call: str, records: Records, gateways: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

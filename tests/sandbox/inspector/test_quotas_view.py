@@ -13,7 +13,7 @@ from aelyst_providers.aelyst import AelystGateway
 from tests.sandbox.inspector.reports import HOSTILE, bucket
 from tests.sandbox.plain_http import Http
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 
 async def test_quotas_view_shows_a_running_client_and_keeps_it_when_ended(page: Page, sandbox: Sandbox) -> None:

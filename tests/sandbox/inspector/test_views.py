@@ -19,7 +19,7 @@ from aelyst_providers.aelyst import AelystGateway
 from tests.sandbox.inspector.reports import HOSTILE, bucket
 from tests.sandbox.plain_http import Http
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 
 async def _sync(sandbox: Sandbox, people: int) -> int:
