@@ -87,6 +87,7 @@ async def test_worker_run_raises_the_exception_of_its_call(
 
     with Worker("test") as worker:
         error = await asyncio.wait_for(caught(), 5)
+    assert error is not None
     assert type(error) is expected
     assert kind is expected or type(error.__cause__) is kind
 
