@@ -109,9 +109,7 @@ class Table:
         index = [number for number, row in enumerate(rows) if any(row)][above]
         lines = (ends[index - 1] if index else 0) + self.dialect.sep_line
         title = next(cell for row in rows for cell in row if cell.strip())
-        raise SourceError(
-            f"{self._name}: the first line is not the header but a title ({title[:60]!r}); add --skip-lines {lines}"
-        )
+        raise SourceError(f"{self._name}: the first line is not the header ({title[:60]!r}); add --skip-lines {lines}")
 
     def rows(self) -> Iterator[RawRow]:
         """Yield the rows below the header."""

@@ -80,18 +80,22 @@ def _consistency(head: Sequence[str], delimiter: str) -> tuple[bool, float, int]
 
 
 def lines_above_header(rows: Sequence[Sequence[str]]) -> int:
-    """Return the number of title rows above the header: rows with one or two filled cells, above a row with most of the
-    table's columns.
+    """Return the number of rows above the header.
+
+    These are titles: rows with one or two filled cells, above a row with most of the table's columns. And a row of
+    groups, as over merged cells: it has gaps, and the row below it names more fields.
     """
     filled = [sum(1 for cell in row if cell.strip()) for row in rows]
     wide = sorted(count for count in filled if count > 1)
     if not wide or 2 * len(wide) < sum(map(bool, filled)):
         return 0
     typical = wide[len(wide) // 2]
+    near = near_names()
+    named = [len({near[bare(cell)] for cell in row if bare(cell) in near}) for row in rows[:21]]
     for index, count in enumerate(filled[:20]):
-        named = any(bare(cell) in near_names() for cell in rows[index])
-        if count >= max(2, 0.6 * typical) or (named and count):
-            return index
+        if count >= max(2, 0.6 * typical) or named[index]:
+            groups = count < len(rows[index]) and index + 1 < len(rows) and named[index + 1] > max(1, named[index])
+            return index + 1 if groups else index
     return 0
 
 

@@ -61,8 +61,7 @@ class Sheet:
             if above:
                 title = next(value for value in head[0] if value.strip())
                 raise SourceError(
-                    f"{name}: the first row is not the header but a title ({title[:60]!r}); "
-                    f"add --skip-lines {first + above}"
+                    f"{name}: the first row is not the header ({title[:60]!r}); add --skip-lines {first + above}"
                 )
         self.columns: tuple[str, ...] = clean_header([str(value) for value in header])
         check_header(self.columns, name)

@@ -221,6 +221,12 @@ def test_bad_json_lines_are_bad_rows(tmp_path: Path) -> None:
         ("long.csv", "email\n" + "x" * (1 << 21), r"line 2: longer than"),
         ("wide.csv", ",".join(f"c{n}" for n in range(20_000)) + "\n", r"20,000 columns; at most 2,000"),
         ("title.csv", "People of 2025\n\nemail,first_name,x\na@b.co,Ann,1\nb@b.co,B,2\n", r"add --skip-lines 2"),
+        ("groups.csv", "Person,,Contact,\nFirst,Last,Email,Phone\nAnn,Lee,a@b.co,+49151\n", r"add --skip-lines 1$"),
+        (
+            "title and groups.csv",
+            "People\n\n,Person,,Contact\nNo,First,Last,Email\n1,A,B,a@b.co\n",
+            r"add --skip-lines 3$",
+        ),
         ("title2.csv", "People of 2025,,\nemail,first_name,x\na@b.co,Ann,1\nb@b.co,B,2\n", r"add --skip-lines 1"),
         ("blank.csv.gz", gzip.compress(b"email,n\n" + b"\n" * 2_000_002, mtime=0), r"2,000,000 blank lines"),
         ("headless.csv", "a@b.co,Ann\nb@b.co,Bob\n", r"looks like a row, not like a header \('a@b\.co'\)"),

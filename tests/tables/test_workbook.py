@@ -79,7 +79,7 @@ def test_workbook_with_several_sheets_needs_a_sheet(tmp_path: Path) -> None:
 def test_title_rows_and_cells_beyond_the_header_are_reported(tmp_path: Path) -> None:
     rows = [["email", "first_name"], ["a@b.co", "A"], ["b@b.co", "B", "what?"], ["c@b.co"]]
     path = save(tmp_path / "a.xlsx", People=[["Newsletter 2025"], [], *rows])
-    with pytest.raises(SourceError, match=r"a title \('Newsletter 2025'\); add --skip-lines 2"):
+    with pytest.raises(SourceError, match=r"the header \('Newsletter 2025'\); add --skip-lines 2"):
         list(read_contacts(path))
     found = [cells for _, cells in read_contacts(path, skip_lines=2).open()]
     assert found[0] == ["a@b.co", "A"]
