@@ -33,6 +33,7 @@ _MANGLED = re.compile(r"\+?\d+(?:[.,]\d+)?[eE]\+?\d{1,2}")
 _FULL_WIDTH = re.compile("[\uff01-\uff5e]")
 _NATIONAL = re.compile(r"[\d\s()\[\]./\-\u2010-\u2015]+", re.ASCII)
 _DECIMAL = re.compile(r"\+?\d{5,}[.,]0+")
+_TWO_ENDINGS = re.compile(r"(?:\d\D{0,3}){7}/\s*\d{1,4}\s*$")  # 901 82 00 / 01
 _SCHEME = re.compile(r"(?:tel|phone|whatsapp|sms|callto)\s*:\s*(?://)?", re.IGNORECASE)
 _EXTENSION = re.compile(
     r"\s*(?:;\s*ext\s*=|[,;]+|,?\s*(?:ext(?:ension|n)?\.?|x|dw|durchwahl|poste|anexo|ramal|int)\s*[:.]?|#)\s*(\d{1,8})\s*$",
@@ -109,6 +110,8 @@ def _peeled(value: Any, region: str | None, *, drop_extensions: bool) -> tuple[s
         changes.append(f"{scheme[0].strip()} removed")
     if several(text, _has_number):
         raise CellError(f"{shown(text)} holds several numbers", f"leave one, or {TAKE_FIRST}")
+    if _TWO_ENDINGS.search(text):
+        raise CellError(f"{shown(text)} holds a number with several endings", "leave one number")
     extension = _EXTENSION.search(text)
     if extension and extension.start() > 5:
         if not drop_extensions:
@@ -120,7 +123,8 @@ def _peeled(value: Any, region: str | None, *, drop_extensions: bool) -> tuple[s
 
 
 def _has_number(part: str) -> bool:
-    return sum(character.isdigit() for character in part) >= 6
+    """Whether a part of a cell can be a whole number. A country and an area code (``+49 (0) 151 / …``) are none."""
+    return sum(character.isdigit() for character in part.replace("(0)", "")) >= (7 if part.startswith("+") else 6)
 
 
 def _to_e164(text: str, region: str | None, library: Any, original: str) -> tuple[str, str | None]:
