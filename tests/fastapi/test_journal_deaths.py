@@ -8,9 +8,10 @@ import os
 import signal
 import sqlite3
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -27,8 +28,11 @@ pytestmark = pytest.mark.hostile
 class Owner:
     """A database connection that owns jobs, as a process does."""
 
+    opened: ClassVar[list[Owner]] = []
+
     def __init__(self, path: Path, max_starts: int = 3) -> None:
         self.db = Database(path, keep=60.0, max_starts=max_starts)
+        self.opened.append(self)
         self.adopted: Adopted = self.do("adopt")
 
     def do(self, method: str, *arguments: object, **named: object) -> Any:
@@ -45,6 +49,13 @@ class Owner:
         """Release the lock without an orderly close."""
         self.db.connection.close()
         self.db._locks.close()
+
+
+@pytest.fixture(autouse=True)
+def _end_owners() -> Iterator[None]:
+    yield
+    while Owner.opened:
+        Owner.opened.pop().die()
 
 
 @pytest.fixture
