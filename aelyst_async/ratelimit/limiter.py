@@ -81,7 +81,8 @@ class RateLimiter:
             from aelyst_async.ratelimit.shared.reserver import Reserver
 
             if not isinstance(shared, SharedQuota):
-                raise ConfigurationError(f"shared must be a SharedQuota such as RedisQuota(url), not {shared!r}")
+                kind = type(shared).__name__  # not the value: a URL may hold a password
+                raise ConfigurationError(f"shared must be a SharedQuota such as RedisQuota(url), not {kind}")
             self._reserver = Reserver(shared, share, self._changed, self._dismiss)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._time = monotonic

@@ -12,7 +12,7 @@ import attrs
 
 from aelyst_async.schema import ContactSchema
 from aelyst_async.sync.errors import MappingError
-from aelyst_async.sync.journal.database import is_url
+from aelyst_async.sync.journal.database import is_url, without_password
 from aelyst_async.sync.report import Progress
 from aelyst_async.tables.duplicates import Duplicates
 from aelyst_async.tables.mapping import Empty, Mapper
@@ -29,7 +29,8 @@ def _must_be(words: str, fits: Callable[[Any], bool]) -> _Validator:
 
     def check(_: object, field: attrs.Attribute[Any], value: Any) -> None:
         if not fits(value):
-            raise MappingError(f"{field.name} must be {words}, not {value!r}")
+            shown = without_password(value) if isinstance(value, str) else value  # a URL given for the wrong setting
+            raise MappingError(f"{field.name} must be {words}, not {shown!r}")
 
     return check
 
@@ -103,7 +104,7 @@ def _failures(given: str | os.PathLike[str] | None) -> Path | None:
 
 def _json(given: Mapping[str, Any] | None) -> dict[str, Any]:
     if given is not None and not isinstance(given, Mapping):
-        raise MappingError(f"settings must be a mapping or None, not {given!r}")
+        raise MappingError(f"settings must be a mapping or None, not {type(given).__name__}")
     return dict(given or {})
 
 

@@ -61,7 +61,7 @@ _LEAD_OF_FEW = 0.1
 _FEW = 6
 _CONTROLS = bytes({*range(32)} - {*b"\t\n\v\f\r\x1a\x1b"})
 _FEW_CONTROLS = 0.02
-"""Largest share of control characters (NUL included) in a text file that is not UTF-16."""
+"""Largest share of control characters in a text file that is not UTF-16."""
 
 _LETTERS = 3
 """Smallest number of letters for a guess."""

@@ -130,9 +130,9 @@ def test_limiter_rejects_a_wrong_share(share: Any) -> None:
         RateLimiter(share=share)
 
 
-def test_limiter_rejects_a_shared_quota_without_its_methods() -> None:
-    with pytest.raises(ConfigurationError, match="shared must be a SharedQuota"):
-        RateLimiter(shared="redis://127.0.0.1")  # type: ignore[arg-type]
+def test_limiter_rejects_a_shared_quota_without_its_methods_and_shows_no_password() -> None:
+    with pytest.raises(ConfigurationError, match=r"shared must be a SharedQuota such as RedisQuota\(url\), not str$"):
+        RateLimiter(shared="redis://:hunter2@127.0.0.1")  # type: ignore[arg-type]
 
 
 # -- a quota that several processes share ----------------------------------------------------------------------------

@@ -117,6 +117,14 @@ def test_contact_sync_rejects_settings_of_a_wrong_type_or_range(option: str, val
         make(**{option: value})
 
 
+@pytest.mark.parametrize("setting", ["target", "settings", "progress", "concurrency"])
+def test_error_for_a_url_as_a_wrong_setting_shows_no_password(setting: str) -> None:
+    wrong: Any = {setting: "postgresql://ann:hunter2@db.example/contacts"}
+    with pytest.raises(MappingError, match=setting) as refusal:
+        ContactSync(FakeGateway(), **wrong)
+    assert "hunter2" not in f"{refusal.value} {refusal.value!r}"
+
+
 @pytest.mark.parametrize("pause", [-1, "5", float("nan"), None])
 def test_retry_settings_reject_pauses_that_are_not_seconds(pause: Any) -> None:
     with pytest.raises(MappingError, match="settle must be a number of seconds from 0"):
